@@ -1,0 +1,217 @@
+"""The CodeAct agent: think, write Python, run it, read what came back, until it answers (§3).
+
+Owns the loop, the reading of code out of a turn, trajectories, and the first-thought prefix. Knows
+nothing of training or grading.
+"""
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from agentlib import prompts, sag
+from agentlib.models import Completion, LanguageModel
+from agentlib.sag import SAG
+from agentlib.sandbox import Failure, Outcome, Sandbox
+from agentlib.tasks import Question
+
+Style = Literal["teacher", "student"]
+_BLOCK = re.compile(r"```(?:python|py)[ \t]*\n(.*?)(?:\n[ \t]*```|$)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One (thought, action, observation) r, a, o of §3. `candidates` holds all of SAG's, else only the one."""
+
+    text: str  # thought and code as the model wrote them, ending in <end_code>
+    code: str | None
+    outcome: Outcome
+    candidates: tuple["Candidate", ...]
+    prompt_tokens: int
+    completion_tokens: int  # of all candidates
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One sampled action: its code, what came of it, and its group in the vote (None: failed)."""
+
+    code: str | None
+    outcome: Outcome
+    group: int | None
+
+
+@dataclass
+class Trajectory:
+    """All steps for one question; `answer` is plain data, None if there was none."""
+
+    question_id: str
+    steps: list[Step] = field(default_factory=list)
+    answer: Any = None
+    stopped: str = ""  # "final_answer" | "max_steps" | "context_full"
+    prefix: str = ""
+    last_words: Completion | None = None  # the free-text answer asked for when the steps ran out
+
+    @property
+    def completion_tokens(self) -> int:
+        return sum(s.completion_tokens for s in self.steps) + (self.last_words.completion_tokens if self.last_words else 0)
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(s.prompt_tokens for s in self.steps) + (self.last_words.prompt_tokens if self.last_words else 0)
+
+
+def first_thought_prefix(cot: str) -> str:
+    """The start of the agent's first turn: "Thought: " and the first paragraph of a chain of thought (§3.1).
+
+    The paragraph ends at the first blank line. Raises ValueError for a text without words.
+    """
+    paragraph = re.split(r"\n[ \t]*\n", cot.strip(), maxsplit=1)[0].strip()
+    if not paragraph:
+        raise ValueError(f"chain of thought {cot[:40]!r} has no first paragraph, expected some text to start from")
+    return f"{prompts.THOUGHT} {paragraph}"
+
+
+def read_code(text: str) -> str | None:
+    """The Python of a turn: its ```py blocks, joined; None where there is none. An open last block counts."""
+    blocks = [block.strip("\n") for block in _BLOCK.findall(text)]
+    code = "\n\n".join(block for block in blocks if block.strip())
+    return code or None
+
+
+def opening(question: str, style: Style) -> list[dict]:
+    """System and first user turn: the full prompt for teachers and untuned models, the short one for students."""
+    system = prompts.AGENT_TEACHER if style == "teacher" else prompts.AGENT_STUDENT
+    return [{"role": "system", "content": system}, {"role": "user", "content": prompts.question_turn(question)}]
+
+
+def turns(step: Step) -> list[dict]:
+    """The two turns a step adds to the conversation: what the model wrote, what it sees back."""
+    return [{"role": "assistant", "content": step.text}, {"role": "user", "content": observe(step.outcome)}]
+
+
+def observe(outcome: Outcome) -> str:
+    """The observation turn of an outcome."""
+    failure = None if outcome.failure is None else (outcome.failure.kind, outcome.failure.message)
+    return prompts.observation_turn(outcome.stdout, outcome.value, failure)
+
+
+class Agent:
+    """Runs many questions at once: one call of the model a step for all that are still open.
+
+    `step_tokens` bounds one turn; `batch` the conversations open at once (each holds a sandbox session).
+    """
+
+    def __init__(self, model: LanguageModel, box: Sandbox, *, style: Style = "student", max_steps: int = 5,
+                 sag: SAG | None = None, step_tokens: int = 1024, batch: int = 32, seed: int = 42):  # fmt: skip
+        if style not in ("teacher", "student"):
+            raise ValueError(f"agent style is {style!r}, expected 'teacher' (full prompt) or 'student' (short prompt)")
+        if max_steps < 1 or batch < 1:
+            raise ValueError(f"agent has max_steps={max_steps} and batch={batch}, expected 1 or more of each")
+        self.model, self.box, self.style, self.max_steps = model, box, style, max_steps
+        self.sag = sag or SAG(n=1, temperature=0.0, top_p=1.0)
+        self.step_tokens, self.batch, self.seed = step_tokens, batch, seed
+
+    def run(self, questions: Iterable[Question], prefixes: Sequence[str | None] | None = None) -> Iterator[Trajectory]:
+        """Yield each question's trajectory as it ends (not in the order asked).
+
+        `prefixes`: the start of each question's first turn, or None (§3.1; the teacher's runs only).
+        """
+        questions = list(questions)
+        prefixes = [None] * len(questions) if prefixes is None else list(prefixes)
+        if len(prefixes) != len(questions):
+            raise ValueError(f"{len(prefixes)} prefixes for {len(questions)} questions; give one each, or None")
+        waiting = list(zip(questions, prefixes, strict=True))[::-1]
+        open_runs: list[_Open] = []
+        try:
+            while waiting or open_runs:
+                while waiting and len(open_runs) < self.batch:
+                    question, prefix = waiting.pop()
+                    trajectory = Trajectory(question.id, prefix=prefix or "")
+                    open_runs.append(_Open(trajectory, opening(question.text, self.style), self.box.session()))
+                yield from self._end(open_runs, [r for r in open_runs if self._full(r)], "context_full")
+                if open_runs:
+                    self._step(open_runs)
+                yield from self._end(open_runs, [r for r in open_runs if r.answered], "final_answer")
+                spent = [r for r in open_runs if len(r.trajectory.steps) == self.max_steps]
+                if spent:
+                    self._ask_for_answer(spent)
+                yield from self._end(open_runs, spent, "max_steps")
+        finally:
+            for run in open_runs:
+                run.session.close()
+
+    def _end(self, open_runs: list["_Open"], ended: list["_Open"], stopped: str) -> Iterator[Trajectory]:
+        for run in ended:
+            open_runs.remove(run)
+            run.session.close()
+            run.trajectory.stopped = stopped
+            yield run.trajectory
+
+    def _full(self, run: "_Open") -> bool:
+        written = self.model.count("".join(turn["content"] for turn in run.conversation))
+        return written + self.step_tokens > self.model.max_context
+
+    def _step(self, open_runs: list["_Open"]) -> None:
+        """Sample, run and vote one step for every open question."""
+        started = time.perf_counter()
+        sampled = self.model.generate(
+            [r.conversation for r in open_runs],
+            n=self.sag.n, temperature=self.sag.temperature, top_p=self.sag.top_p,
+            max_new_tokens=self.step_tokens, stop=prompts.STOP, seed=self.seed,
+            prefixes=[r.trajectory.prefix or None if not r.trajectory.steps else None for r in open_runs],
+        )  # fmt: skip
+        codes = [[read_code(c.text) for c in completions] for completions in sampled]
+        ran = self.box.try_many(
+            [(r.session, [c for c in some if c is not None]) for r, some in zip(open_runs, codes, strict=True)]
+        )
+        seconds = (time.perf_counter() - started) / len(open_runs)
+        for run, completions, some, outcomes in zip(open_runs, sampled, codes, ran, strict=True):
+            in_order = iter(outcomes)
+            outcomes = [next(in_order) if code is not None else _no_code() for code in some]
+            best = sag.choose(outcomes, self.sag.vote)
+            if some[best] is not None:
+                run.session.commit(outcomes[best])
+            numbered = sag.groups(outcomes, self.sag.vote)
+            step = Step(
+                text=_closed(completions[best]), code=some[best], outcome=outcomes[best],
+                candidates=tuple(Candidate(*c) for c in zip(some, outcomes, numbered, strict=True)),
+                prompt_tokens=completions[best].prompt_tokens,
+                completion_tokens=sum(c.completion_tokens for c in completions), seconds=seconds,
+            )  # fmt: skip
+            run.trajectory.steps.append(step)
+            run.conversation.extend(turns(step))
+            if step.outcome.is_final:
+                run.trajectory.answer, run.answered = step.outcome.answer, True
+
+    def _ask_for_answer(self, spent: list["_Open"]) -> None:
+        """One last call without code (reference code); what it says is the answer, recorded as such."""
+        for run in spent:
+            run.conversation[-1]["content"] += f"\n\n{prompts.LAST_TURN}"
+        asked = [r.conversation for r in spent]
+        for run, (completion,) in zip(
+            spent, self.model.generate(asked, max_new_tokens=min(64, self.step_tokens), seed=self.seed), strict=True
+        ):
+            run.trajectory.last_words = completion
+            run.trajectory.answer = completion.text.strip() or None
+
+
+@dataclass(eq=False)
+class _Open:
+    """A question that is not answered yet."""
+
+    trajectory: Trajectory
+    conversation: list[dict]
+    session: Any
+    answered: bool = False
+
+
+def _no_code() -> Outcome:
+    return Outcome(stdout="", value="", answer=None, is_final=False, failure=Failure("parse", ""), tool_calls=[], seconds=0.0)
+
+
+def _closed(completion: Completion) -> str:
+    """A turn as it stands in the conversation: the stop string that sampling cut off is put back."""
+    text = completion.text.rstrip()
+    return text + prompts.END_CODE if text.endswith("```") else text

@@ -1,0 +1,207 @@
+"""Every setting of the project, once, and every place on disk.
+
+Owns the presets `smoke`, `laptop` and `paper`, the names of the methods that are compared, and the
+paths of caches, runs, records and figures. Knows nothing of models, tasks or notebooks.
+
+A `Config` is frozen and flat, so that one `--set name=value` reaches any of it and two runs with the
+same values share one folder. Paper values carry their source in a comment: "§" is a section of
+arXiv 2505.17612, "code" its reference implementation at commit 0f6cae3.
+"""
+
+import dataclasses
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+FACTUAL = ("mini-hotpot", "mini-bamboogle", "mini-musique", "mini-2wiki")
+MATHS = ("mini-math", "mini-gsm-hard", "mini-aime", "mini-olym")
+
+# The methods compared (Table 2). A method says how a model was trained and prompted; `n` samples a step
+# (agent: SAG) or a question (CoT: self-consistency) is a second, independent setting of a case.
+METHODS = {
+    "cot": "CoT prompting",
+    "cot_distill": "CoT distillation",
+    "cot_distill_rag": "CoT distillation + RAG",
+    "agent": "Agent prompting",
+    "agent_distill": "Agent distillation",
+    "agent_distill_ftp": "Agent distillation + FTP",
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One preset with its overrides. Lengths are tokens, times seconds, rates as in the optimiser."""
+
+    preset: str = "paper"
+    seed: int = 42  # code
+
+    # who teaches, who learns
+    teacher: str = "Qwen2.5-32B-Instruct"  # §4.1
+    teacher_server: str = ""  # URL of an OpenAI-compatible server; "" starts a local llama.cpp server
+    teacher_records: str = ""  # folder of recorded trajectories to use instead of a live teacher
+    students: tuple[str, ...] = (
+        "Qwen2.5-0.5B-Instruct",
+        "Qwen2.5-1.5B-Instruct",
+        "Qwen2.5-3B-Instruct",
+        "Qwen2.5-7B-Instruct",
+    )  # §4.1
+    student_server: str = ""  # "" runs students in this process
+
+    # what is asked
+    benchmarks: tuple[str, ...] = (
+        "hotpotqa", "bamboogle", "musique", "2wikimultihopqa", "math500", "gsm-hard", "aime", "olymmath",
+    )  # Table 1  # fmt: skip
+    train_sets: tuple[str, ...] = ("hotpotqa-train", "math-hard-train", "math-medium-train")  # §4.1
+    questions: int = 0  # test questions a benchmark; 0 is all of them
+    train_questions: int = 0  # training questions a set; 0 is all of them
+    panel_benchmarks: tuple[str, ...] = ("math500", "aime", "hotpotqa", "musique")  # Figs. 5 and 6
+
+    # retrieval
+    corpus: str = "wiki-18"  # code
+    passages: int = 0  # 0 is the whole corpus
+    encoder: str = "e5-base-v2"  # code
+    retriever: str = "faiss"  # or "bm25"
+    retriever_url: str = ""  # a running /retrieve server; "" searches in this process
+    top_k: int = 3  # code
+
+    # the agent (§3, §4.1)
+    max_steps: int = 5  # §4.1
+    step_tokens: int = 1024  # code
+    cot_tokens: int = 4096  # code
+    context_tokens: int = 10240  # code: the length trained on
+    samples: int = 8  # §3.2: N of self-consistent action generation
+    sample_counts: tuple[int, ...] = (1, 2, 4, 8)  # Fig. 5
+    temperature: float = 0.4  # §4.1
+    top_p: float = 0.8  # code
+    vote: str = "outcome"  # "as_published" votes on printed text only
+    batch_questions: int = 32  # conversations decoded together
+    sandbox_seconds: float = 10.0
+    sandbox_memory_mb: int = 1024
+
+    # distillation (§4.1)
+    tuning: str = "qlora"  # "lora" (the paper), "qlora" (NF4, this project's variation) or "full"
+    lora_rank: int = 64  # §4.1
+    lora_alpha: int = 128  # code
+    lora_dropout: float = 0.05  # code
+    learning_rate: float = 2e-4  # §4.1
+    epochs: int = 2  # §4.1
+    batch_size: int = 8  # §4.1
+    max_length: int = 10240  # code: agent trajectories
+    cot_max_length: int = 4096  # code
+    train_examples: int = 0  # trajectories to train on; 0 is all that passed the filter
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            found, expected = getattr(self, field.name), type(field.default)
+            if expected is float and type(found) is int:
+                object.__setattr__(self, field.name, float(found))
+            elif expected is tuple and isinstance(found, list):
+                object.__setattr__(self, field.name, tuple(found))
+            elif not isinstance(found, expected) or (expected is not bool and isinstance(found, bool)):
+                raise ValueError(
+                    f"setting {field.name!r} is {found!r} ({type(found).__name__}), expected "
+                    f"{expected.__name__} such as {field.default!r}"
+                )
+        choices = {
+            "tuning": ("lora", "qlora", "full"),
+            "vote": ("outcome", "as_published"),
+            "retriever": ("faiss", "bm25"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"setting {name!r} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}")
+        for name in ("top_k", "max_steps", "step_tokens", "cot_tokens", "samples", "epochs", "batch_size", "lora_rank"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"setting {name!r} is {getattr(self, name)}, expected 1 or more")
+
+    def asdict(self) -> dict[str, Any]:
+        """All settings as plain values, in the order they are declared."""
+        return dataclasses.asdict(self)
+
+    @property
+    def runs(self) -> Path:
+        """Run folders of this preset: trajectories, indexes, adapters, every case (not committed)."""
+        return ROOT / "runs" / self.preset
+
+    @property
+    def records(self) -> Path:
+        """The small results that figures are drawn from (committed for `laptop`)."""
+        return ROOT / "figures" / "records" / self.preset
+
+    @property
+    def figures(self) -> Path:
+        """Where this preset's figures are written."""
+        return ROOT / "figures" / self.preset
+
+
+PAPER = Config(retriever_url="", tuning="qlora")
+
+LAPTOP = dataclasses.replace(
+    PAPER,
+    preset="laptop",
+    teacher="Qwen2.5-Coder-1.5B-Instruct",
+    students=("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"),
+    benchmarks=FACTUAL + MATHS,
+    train_sets=("mini-hotpot-train", "mini-math-train"),
+    questions=40,
+    train_questions=150,
+    panel_benchmarks=("mini-math", "mini-aime", "mini-hotpot", "mini-musique"),
+    corpus="mini-encyclopedia",
+    encoder="all-MiniLM-L6-v2",
+    step_tokens=256,
+    cot_tokens=384,
+    context_tokens=4096,
+    tuning="lora",
+    lora_rank=32,
+    lora_alpha=64,
+    learning_rate=5e-4,
+    batch_size=4,
+    max_length=2048,
+    cot_max_length=1024,
+)
+
+SMOKE = dataclasses.replace(
+    LAPTOP,
+    preset="smoke",
+    teacher_records="laptop",
+    students=("SmolLM2-135M-Instruct",),
+    questions=2,
+    train_questions=30,
+    passages=1200,
+    step_tokens=128,
+    cot_tokens=192,
+    samples=4,
+    sample_counts=(1, 2, 4),
+    max_steps=4,
+    epochs=1,
+    learning_rate=1e-3,
+    train_examples=24,
+)
+
+PRESETS = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}
+
+
+def load(preset: str, **overrides: Any) -> Config:
+    """The frozen settings of a preset, with overrides by name.
+
+    Raises ValueError, naming the nearest known name, for an unknown preset or setting, and for a value
+    of the wrong type.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset {preset!r} is unknown, expected one of {', '.join(PRESETS)}")
+    known = [f.name for f in dataclasses.fields(Config) if f.name != "preset"]
+    for name in overrides:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known settings: {', '.join(known)}"
+            raise ValueError(f"setting {name!r} is unknown; {hint}")
+    return dataclasses.replace(PRESETS[preset], **overrides)
+
+
+def home() -> Path:
+    """The download cache: `$AGENTLIB_HOME`, or `~/.cache/agentlib`."""
+    return Path(os.environ.get("AGENTLIB_HOME") or Path.home() / ".cache" / "agentlib")

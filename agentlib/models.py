@@ -1,0 +1,293 @@
+"""Language models: the one call every other module makes, and its in-process form on transformers.
+
+Owns `Completion`, the rendering of conversations, batched decoding, stop strings and adapters. Knows
+nothing of agents: a conversation is a list of {"role", "content"}.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from agentlib import weights
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+CACHE_BYTES = 2_000_000_000  # keys and values held at once; sets how many conversations share a batch
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled continuation. `text` includes the prefix; `completion_tokens` counts what was generated."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str  # "stop" (end of turn or a stop string, which is cut off) or "length"
+
+
+class LanguageModel(Protocol):
+    """What agents, CoT and the teacher need of a model."""
+
+    name: str
+    max_context: int  # tokens of prompt and completion together
+
+    def generate(self, conversations: Sequence[list[dict]], *, n: int = 1, temperature: float = 0.0,
+                 top_p: float = 1.0, max_new_tokens: int, stop: Sequence[str] = (),
+                 prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
+        """n completions for each conversation, in order. Temperature 0 is greedy.
+
+        `prefixes` are texts, one a conversation or None, that the assistant's turn starts with. With a
+        seed, a conversation's samples do not depend on what else is asked in the same call.
+        """
+        ...
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        ...
+
+
+def render(tokenizer, conversation: list[dict], prefix: str | None = None) -> str:
+    """A conversation as the model reads it: chat template, open assistant turn, prefix."""
+    text = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+    return text + (prefix or "")
+
+
+def sample_seed(seed: int, prompt: str, index: int) -> int:
+    """A 64-bit seed for one sample of one prompt, whatever batch or run it is drawn in."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}\0{index}\0{prompt}".encode(), digest_size=8).digest())
+
+
+def checked(conversations, n, temperature, top_p, max_new_tokens, prefixes) -> list[str | None]:
+    """Refuse arguments that no model could follow; returns one prefix a conversation."""
+    if n < 1 or max_new_tokens < 1 or temperature < 0 or not 0 < top_p <= 1:
+        raise ValueError(
+            f"n={n}, max_new_tokens={max_new_tokens}, temperature={temperature}, top_p={top_p}: expected n and "
+            "max_new_tokens of 1 or more, temperature of 0 or more, and top_p in (0, 1]"
+        )
+    prefixes = [None] * len(conversations) if prefixes is None else list(prefixes)
+    if len(prefixes) != len(conversations):
+        raise ValueError(f"{len(prefixes)} prefixes for {len(conversations)} conversations; give one each, or None")
+    for conversation in conversations:
+        if not conversation or conversation[-1]["role"] == "assistant":
+            raise ValueError("a conversation must end before the assistant's turn; pass the turn's start as its prefix")
+    return prefixes
+
+
+class LocalModel:
+    """`LanguageModel` in this process: transformers weights, PEFT adapters, our own decoding loop.
+
+    The prompt is read once for all n samples of a conversation; rows leave the batch as they end.
+    32-bit floats on a CPU, bf16 on a GPU; `quantise=True` loads the weights as NF4 (bitsandbytes).
+    """
+
+    def __init__(self, name: str, *, adapter: Path | None = None, device: str | None = None, quantise: bool = False,
+                 max_context: int = 4096):  # fmt: skip
+        import torch
+        from transformers import AutoTokenizer
+
+        folder = weights.fetch(name)
+        self.name, self.max_context = name, max_context
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self._base = load_weights(folder, self.device, quantise)
+        self._model, self._merge = self._base, not quantise
+        ends = self._base.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        self._ends = {e for e in [*ends, self.tokenizer.eos_token_id] if e is not None}
+        self.adapter: Path | None = None
+        self.use(adapter)
+
+    def use(self, adapter: Path | None) -> None:
+        """Switch to an adapter folder (PEFT format), or with None back to the base; weights stay loaded."""
+        from peft import PeftModel
+
+        adapter = None if adapter is None else Path(adapter)
+        if adapter == self.adapter:
+            return
+        if adapter is not None and not (adapter / "adapter_config.json").exists():
+            raise FileNotFoundError(f"adapter folder {adapter} has no adapter_config.json; train it with notebook 03 first")
+        if self.adapter is not None:
+            # unload restores what merging kept aside, so switching back and forth cannot drift
+            if self._merge:
+                self._restore()
+            self._base = self._model.unload()
+        self._model, self.adapter = self._base, adapter
+        if adapter is not None:
+            self._model = PeftModel.from_pretrained(self._base, adapter)
+            if self._merge:
+                self._keep_aside()
+                self._model.merge_adapter()
+        self._model.eval()
+
+    def _keep_aside(self) -> None:
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        self._original = {
+            module: module.get_base_layer().weight.data.clone()
+            for module in self._model.modules()
+            if isinstance(module, BaseTunerLayer)
+        }
+
+    def _restore(self) -> None:
+        for module, weight in self._original.items():
+            module.get_base_layer().weight.data = weight
+        self._original = {}
+
+    def count(self, text: str) -> int:
+        """Tokens of a text, without special tokens."""
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def generate(self, conversations: Sequence[list[dict]], *, n: int = 1, temperature: float = 0.0,
+                 top_p: float = 1.0, max_new_tokens: int, stop: Sequence[str] = (),
+                 prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
+        """As `LanguageModel.generate`."""
+        prefixes = checked(conversations, n, temperature, top_p, max_new_tokens, prefixes)
+        prompts = [render(self.tokenizer, c, p) for c, p in zip(conversations, prefixes, strict=True)]
+        ids = [self.tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+        base = np.random.SeedSequence().entropy % 2**63 if seed is None else seed
+        found: list[list[Completion]] = [[] for _ in prompts]
+        # Greedy samples are all alike: decode one.
+        copies = 1 if temperature == 0 else n
+        for batch in self._batches([len(i) for i in ids], max_new_tokens, copies):
+            draws = np.stack(
+                [
+                    np.random.default_rng(sample_seed(base, prompts[row], k)).random(max_new_tokens)
+                    for row in batch
+                    for k in range(copies)
+                ]
+            )
+            rows = self._decode([ids[row] for row in batch], copies, temperature, top_p, draws, list(stop))
+            for position, row in enumerate(batch):
+                for tokens, text, reason in rows[position * copies : (position + 1) * copies]:
+                    found[row].append(Completion((prefixes[row] or "") + text, len(ids[row]), len(tokens), reason))
+        return [c * (n // len(c)) for c in found]
+
+    def _batches(self, lengths: list[int], max_new_tokens: int, copies: int) -> list[list[int]]:
+        """Conversations of like length together, as many as the cache budget holds."""
+        settings = self._base.config
+        heads = getattr(settings, "num_key_value_heads", settings.num_attention_heads)
+        width = getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
+        token_bytes = 2 * settings.num_hidden_layers * heads * width * self._base.dtype.itemsize
+        batches: list[list[int]] = []
+        for row in sorted(range(len(lengths)), key=lambda r: -lengths[r]):
+            rows = len(batches[-1]) + 1 if batches else 0
+            longest = lengths[batches[-1][0]] + max_new_tokens if batches else 0
+            if batches and rows * copies * longest * token_bytes <= CACHE_BYTES:
+                batches[-1].append(row)
+            else:
+                batches.append([row])
+        return batches
+
+    def _decode(self, prompts: list[list[int]], copies: int, temperature: float, top_p: float, draws: np.ndarray,
+                stop: list[str]) -> list[tuple[list[int], str, str]]:  # fmt: skip
+        """Read each prompt once, repeat its cache for the copies, then one token a step for all rows left."""
+        import torch
+
+        with torch.inference_mode():
+            width, rows = max(map(len, prompts)), len(prompts) * copies
+            ids = torch.full((len(prompts), width), self.tokenizer.pad_token_id)
+            mask = torch.zeros((len(prompts), width), dtype=torch.long)
+            for row, prompt in enumerate(prompts):
+                ids[row, width - len(prompt) :] = torch.tensor(prompt)
+                mask[row, width - len(prompt) :] = 1
+            ids, mask = ids.to(self.device), mask.to(self.device)
+            positions = (mask.cumsum(1) - 1).clamp(min=0)
+            out = self._model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
+            )
+            cache, logits, last = out.past_key_values, out.logits[:, -1].float(), positions[:, -1]
+            if copies > 1:
+                cache.batch_repeat_interleave(copies)
+                logits, mask, last = (t.repeat_interleave(copies, 0) for t in (logits, mask, last))
+            live = list(range(rows))
+            tokens: list[list[int]] = [[] for _ in range(rows)]
+            ended: dict[int, tuple[list[int], str, str]] = {}
+            for step in range(draws.shape[1]):
+                chosen = pick(logits, temperature, top_p, draws[live, step])
+                for row, token in zip(live, chosen.tolist(), strict=True):
+                    tokens[row].append(token)
+                    if (end := self._ending(tokens[row], stop)) is not None:
+                        ended[row] = (tokens[row], end, "stop")
+                keep = [k for k, row in enumerate(live) if row not in ended]
+                if not keep or step + 1 == draws.shape[1]:
+                    break
+                if len(keep) < len(live):
+                    index = torch.tensor(keep, device=self.device)
+                    cache.batch_select_indices(index)
+                    mask, last, chosen = mask[index], last[index], chosen[index]
+                    live = [live[k] for k in keep]
+                mask = torch.cat([mask, mask.new_ones((len(live), 1))], 1)
+                last = last + 1
+                out = self._model(
+                    input_ids=chosen[:, None], attention_mask=mask, position_ids=last[:, None],
+                    past_key_values=cache, use_cache=True,
+                )  # fmt: skip
+                logits = out.logits[:, -1].float()
+        return [
+            ended.get(row) or (tokens[row], self.tokenizer.decode(tokens[row], skip_special_tokens=True), "length")
+            for row in range(rows)
+        ]
+
+    def _ending(self, tokens: list[int], stop: list[str]) -> str | None:
+        """The finished text if these tokens end the turn or hold a stop string (cut off), else None."""
+        if tokens[-1] in self._ends:
+            return self.tokenizer.decode(tokens[:-1], skip_special_tokens=True)
+        if stop:
+            reach = max(map(len, stop)) + 8
+            tail = self.tokenizer.decode(tokens[-reach:], skip_special_tokens=True)
+            if any(s in tail for s in stop):
+                text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+                return text[: min(text.find(s) for s in stop if s in text)]
+        return None
+
+
+def load_weights(folder: Path, device: str, quantise: bool):
+    """A transformers model on a device: NF4 with double quantisation if asked, else fp32 (CPU) or bf16 (GPU)."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    settings = None
+    if quantise:
+        settings = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        )
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, device_map={"": device}, quantization_config=settings
+    )
+
+
+def pick(logits: "torch.Tensor", temperature: float, top_p: float, draws: np.ndarray) -> "torch.Tensor":
+    """One token a row of `logits` (rows, vocabulary): greedy at 0, else nucleus sampling by inverse CDF.
+
+    `draws` (rows,) are uniform numbers in [0, 1). The nucleus is the smallest set of most likely tokens
+    whose probability reaches `top_p` (Holtzman et al. 2020).
+    """
+    import torch
+
+    if temperature == 0:
+        return logits.argmax(-1)
+    logits = logits / temperature
+    total = logits.logsumexp(-1, keepdim=True)
+    # A few hundred candidates nearly always hold the nucleus; sorting the whole vocabulary costs far more.
+    k = min(256, logits.shape[-1])
+    top, index = logits.topk(k, -1)
+    mass = (top - total).exp().cumsum(-1)
+    if top_p >= 1 or bool((mass[:, -1] < top_p).any()):
+        top, index = logits.sort(-1, descending=True)
+        mass = (top - total).exp().cumsum(-1)
+    size = (mass < top_p).sum(-1, keepdim=True).clamp(max=mass.shape[-1] - 1)
+    aim = torch.as_tensor(draws, dtype=mass.dtype, device=mass.device)[:, None] * mass.gather(-1, size)
+    place = torch.minimum((mass <= aim).sum(-1, keepdim=True), size)
+    return index.gather(-1, place)[:, 0]

@@ -1,0 +1,138 @@
+"""The words models are given: one place, so that training and test read the same.
+
+Owns every prompt, the shape of an agent's turn and of what it sees back. Knows nothing of models. The
+published prompts' roles (rules and worked examples for teachers and untuned models, neither for
+students) are kept; the wording is ours.
+"""
+
+import hashlib
+
+THOUGHT, END_CODE, OBSERVATION = "Thought:", "<end_code>", "Observation:"
+STOP = (END_CODE, OBSERVATION)  # reference code
+OBSERVATION_CHARACTERS = 2500
+
+AGENT_STUDENT = """\
+You solve a question step by step by writing Python. In each step write a line "Thought:" with your plan, then \
+"Code:" and a ```py block that ends with ```<end_code>. What the code prints comes back as "Observation:". \
+Variables stay alive between steps.
+You can call web_search(query: str) -> str, which returns passages of an encyclopedia, and \
+final_answer(answer), which ends the task with your answer."""
+
+_RULES = """
+Rules:
+1. Every step has a "Thought:" line, then "Code:" and one ```py block that ends with ```<end_code>.
+2. Look up facts with web_search and print what it returns; never answer a factual question from memory.
+3. One search asks about one thing. Read the observation before you search for the next.
+4. Compute with Python; never do arithmetic in your head. numpy and sympy can be imported.
+5. When you know the answer, call final_answer(answer) inside a ```py block: a name or a number, no sentence. \
+An answer written outside of code is lost.
+6. If the code failed, read the error and write it differently.
+
+Here are worked examples."""
+
+# Facts and numbers here appear in no training or test question.
+_EXAMPLES = '''
+Question: Which river flows through the city where Ludwig van Beethoven was born?
+
+Thought: I need the city where Beethoven was born first.
+Code:
+```py
+print(web_search("Ludwig van Beethoven place of birth"))
+```<end_code>
+
+Observation:
+[1] Ludwig van Beethoven
+Ludwig van Beethoven was a composer, born in Bonn in 1770.
+
+Thought: He was born in Bonn. Now I look for the river that flows through Bonn.
+Code:
+```py
+print(web_search("Bonn river"))
+```<end_code>
+
+Observation:
+[1] Bonn
+Bonn is a city in Germany on the banks of the Rhine.
+
+Thought: Bonn lies on the Rhine, so that is the answer.
+Code:
+```py
+final_answer("Rhine")
+```<end_code>
+
+Question: A number leaves remainder 2 when divided by 3, and 3 when divided by 5. What is the sum of all such \
+numbers below 100?
+
+Thought: I will go through all numbers below 100, keep those that fit both conditions, and add them up.
+Code:
+```py
+numbers = [n for n in range(100) if n % 3 == 2 and n % 5 == 3]
+print(numbers, sum(numbers))
+```<end_code>
+
+Observation:
+[8, 23, 38, 53, 68, 83, 98] 371
+
+Thought: The sum is 371.
+Code:
+```py
+final_answer(371)
+```<end_code>
+
+Now solve the question that you are given in the same way, one step at a time.'''
+
+AGENT_TEACHER = AGENT_STUDENT + "\n" + _RULES + _EXAMPLES
+
+# Appended to a turn that follows a step without code, or one that failed.
+NO_CODE = (
+    "No code block was found. Write a line \"Thought:\", then \"Code:\" and a ```py block that ends with "
+    "```<end_code>. To give the answer, call final_answer(answer) in it."
+)
+RETRY = "Read the error and write the code differently."
+LAST_TURN = (
+    "You have no steps left. Write the final answer to the question now: only the name or the number, no explanation."
+)
+
+COT = {
+    "math": "Solve the problem step by step. Write the final answer as \\boxed{answer} at the end.",
+    "factual": (
+        "Answer the question step by step from what you know. Write the final answer, a name or a number, as "
+        "\\boxed{answer} at the end."
+    ),
+}
+
+
+def question_turn(text: str) -> str:
+    """The user turn that asks an agent."""
+    return f"Question: {text}"
+
+
+def cot_turns(text: str, domain: str, passages: str = "") -> list[dict]:
+    """The conversation that asks for a chain of thought, with passages in front for CoT + RAG."""
+    user = f"{passages}\n\nQuestion: {text}" if passages else f"Question: {text}"
+    return [{"role": "system", "content": COT[domain]}, {"role": "user", "content": user}]
+
+
+def observation_turn(stdout: str, value: str, failure: tuple[str, str] | None) -> str:
+    """The user turn that shows what a step did: printed text, last value, error."""
+    shown = shorten("\n".join(part for part in (stdout.rstrip(), value) if part))
+    if failure is None:
+        return f"{OBSERVATION}\n{shown or '(nothing was printed)'}"
+    kind, message = failure
+    if kind == "parse" and not message:
+        return f"{OBSERVATION}\n{NO_CODE}"
+    return f"{OBSERVATION}\n{shown}{chr(10) if shown else ''}Error: {shorten(message)}\n{RETRY}"
+
+
+def shorten(text: str, limit: int = OBSERVATION_CHARACTERS) -> str:
+    """The start and the end of a text that is too long to show a model."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n… {len(text) - limit} characters left out …\n{text[-half:]}"
+
+
+def version() -> str:
+    """Names these words: part of a run's configuration, so that changed prompts never share its folder."""
+    words = [AGENT_TEACHER, NO_CODE, RETRY, LAST_TURN, *COT.values(), *STOP, str(OBSERVATION_CHARACTERS)]
+    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:10]

@@ -1,0 +1,209 @@
+"""Runs on disk: one folder a configuration, one JSON line a case, and summaries that count honestly.
+
+Owns the naming of run folders, appending, resuming, and the statistics of finished records. Knows
+nothing of models or of what a case means.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+log = logging.getLogger(__name__)
+
+
+def digest(configuration: Mapping[str, Any]) -> str:
+    """Ten hex digits that name a configuration (SHA-256 of its canonical JSON)."""
+    text = json.dumps(configuration, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+class Run:
+    """The folder `root/<name>-<hash of configuration>` with `config.json` and `records.jsonl`.
+
+    Use it as a context manager to append; a second process that opens the same run to append is
+    refused. Reading needs no lock. A case is a dict with an `id`; a case with an `error` is not
+    finished, and a resumed run tries it again.
+    """
+
+    def __init__(self, root: Path, name: str, configuration: Mapping[str, Any]):
+        self.configuration = json.loads(json.dumps(configuration, default=str))
+        self.folder = Path(root) / f"{name}-{digest(self.configuration)}"
+        self.file = self.folder / "records.jsonl"
+        self._stream = None
+
+    def __enter__(self) -> "Run":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.folder / "lock", "w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise RuntimeError(
+                f"run folder {self.folder} is in use by another process; wait for it, or stop it, then start again"
+            ) from None
+        write_json(self.folder / "config.json", self.configuration)
+        _drop_torn_line(self.file)
+        self._stream = open(self.file, "a", encoding="utf-8")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+        self._lock.close()
+        self._stream = None
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one case and flush it to the disk before returning."""
+        self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+    def finished(self) -> dict[str, dict]:
+        """The finished cases by id, the last of each id; cases with an error are not among them."""
+        return {r["id"]: r for r in read(self.file) if not r.get("error")} if self.file.exists() else {}
+
+    def todo(self, items: Iterable[Any], key: str = "id") -> list[Any]:
+        """Those of `items` (objects with an attribute `key`) that have no finished case yet."""
+        done = self.finished()
+        return [item for item in items if getattr(item, key) not in done]
+
+
+def _drop_torn_line(file: Path) -> None:
+    """Cut a last line that a killed process left half written."""
+    if not file.exists() or file.stat().st_size == 0:
+        return
+    with open(file, "rb+") as stream:
+        content = stream.read()
+        if content.endswith(b"\n"):
+            return
+        keep = content.rfind(b"\n") + 1
+        log.warning("%s: dropped a torn last line of %d bytes; its case will be run again", file, len(content) - keep)
+        stream.truncate(keep)
+
+
+def read(file: Path) -> Iterator[dict]:
+    """Records of a JSON-lines file in order.
+
+    Raises FileNotFoundError if there is none and ValueError naming the line if one cannot be read; a
+    last line without a line end is a torn write and is left out.
+    """
+    if not Path(file).exists():
+        raise FileNotFoundError(f"records file {file} is missing; run the notebook that makes it first")
+    with open(file, encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.endswith("\n"):
+                log.warning("%s: left out a torn last line", file)
+                return
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"{file} line {number} is not JSON ({error.msg} at column {error.colno}); delete or mend that line"
+                ) from None
+            if not isinstance(record, dict):
+                raise ValueError(f"{file} line {number} is {type(record).__name__}, expected a JSON object")
+            yield record
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write JSON so that a reader never sees half of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(file)
+
+
+def read_json(file: Path) -> Any:
+    """Read a JSON file. Raises FileNotFoundError, or ValueError naming the file when it is not JSON."""
+    try:
+        return json.loads(Path(file).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is not JSON ({error.msg} at line {error.lineno}); delete it and run again") from None
+
+
+def write_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a whole JSON-lines file at once, so that a reader never sees half of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    with open(part, "w", encoding="utf-8") as stream:
+        for row in rows:
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    part.replace(file)
+
+
+def frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Records as a table, one row a case; errored cases have `correct` missing."""
+    return pd.DataFrame(list(records))
+
+
+def interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of a proportion (fractions of 1); (nan, nan) for n = 0."""
+    if n == 0:
+        return (float("nan"), float("nan"))
+    found = stats.binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
+    return (float(found.low), float(found.high))
+
+
+def summarise(cases: pd.DataFrame, by: Sequence[str], asked: int | Mapping | None = None) -> pd.DataFrame:
+    """Accuracy a group: columns `by`, asked, answered, errors, correct, accuracy, low, high (fractions).
+
+    `asked` is the number of questions a group was asked (an int, or a mapping from the group's key);
+    without it, the distinct ids in the records. The accuracy's denominator is the questions asked, so
+    a question that ended in an error, or has no line at all, counts against it and shows in `errors`.
+    """
+    rows = []
+    for key, group in cases.groupby(list(by), sort=False, dropna=False):
+        last = group.drop_duplicates("id", keep="last")
+        finished = last[last["correct"].notna()]
+        n = len(last) if asked is None else asked if isinstance(asked, int) else asked[key if len(by) > 1 else key[0]]
+        right = int(finished["correct"].astype(bool).sum())
+        low, high = interval(right, n)
+        rows.append(
+            dict(zip(by, key, strict=True))
+            | {"asked": n, "answered": len(finished), "errors": n - len(finished), "correct": right}
+            | {"accuracy": right / n if n else float("nan"), "low": low, "high": high}
+        )
+    return pd.DataFrame(rows)
+
+
+def compare(a: pd.DataFrame, b: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> dict[str, float]:
+    """Two methods on the same questions, paired by id and benchmark.
+
+    Returns n, accuracy_a, accuracy_b, difference (b - a) with a 95 % bootstrap interval over questions,
+    the counts only one of them got right, and the exact McNemar p-value. Raises ValueError when no
+    question is shared.
+    """
+    keys = ["benchmark", "id"]
+    both = (
+        a.drop_duplicates(keys, keep="last")[[*keys, "correct"]]
+        .merge(b.drop_duplicates(keys, keep="last")[[*keys, "correct"]], on=keys, suffixes=("_a", "_b"))
+        .dropna()
+    )
+    if both.empty:
+        raise ValueError("the two sets of records share no finished question; compare runs of the same benchmarks")
+    x, y = both["correct_a"].astype(float).to_numpy(), both["correct_b"].astype(float).to_numpy()
+    only_a, only_b = int(((x == 1) & (y == 0)).sum()), int(((x == 0) & (y == 1)).sum())
+    draws = np.random.default_rng(seed).integers(0, len(both), (resamples, len(both)))
+    low, high = np.percentile((y - x)[draws].mean(1), [2.5, 97.5])
+    p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return {
+        "n": len(both), "accuracy_a": float(x.mean()), "accuracy_b": float(y.mean()),
+        "difference": float((y - x).mean()), "low": float(low), "high": float(high),
+        "only_a": only_a, "only_b": only_b, "p": p,
+    }  # fmt: skip
+
+
+def slug(text: str) -> str:
+    """A text as a file name: lower case, words joined by dashes."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")

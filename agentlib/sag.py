@@ -1,0 +1,72 @@
+"""Self-consistent action generation: of several candidate actions, keep the one most agree on (§3.2).
+
+Owns the outcome keys and the vote. Knows nothing of models, sampling or training.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agentlib import score
+from agentlib.sandbox import Outcome
+
+Vote = Literal["outcome", "as_published"]
+
+
+@dataclass(frozen=True)
+class SAG:
+    """How candidates are sampled and compared: N, temperature and nucleus of §4.1 and the reference code."""
+
+    n: int = 8
+    temperature: float = 0.4
+    top_p: float = 0.8
+    vote: Vote = "outcome"
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"SAG has n={self.n}, expected 1 or more candidates")
+        if self.vote not in ("outcome", "as_published"):
+            raise ValueError(f"SAG has vote={self.vote!r}, expected 'outcome' or 'as_published'")
+
+
+def outcome_key(outcome: Outcome, vote: Vote = "outcome") -> Hashable | None:
+    """What a candidate is compared by; None for one that failed.
+
+    "outcome": final answers by their normalised value, other actions by what they printed and their
+    last value. "as_published": printed text alone, so final answers are never compared by value.
+    """
+    if outcome.failure is not None:
+        return None
+    if vote == "as_published":
+        return outcome.stdout.strip()
+    if outcome.is_final:
+        return ("answer", answer_key(outcome.answer))
+    return ("output", outcome.stdout.strip(), outcome.value)
+
+
+def answer_key(answer: object) -> str:
+    """One key for answers that are the same value, numbers as numbers and names as names."""
+    key = score.normalise(answer, "math")
+    return key if any(c.isdigit() for c in key) else score.normalise(answer, "factual")
+
+
+def groups(outcomes: Sequence[Outcome], vote: Vote = "outcome") -> list[int | None]:
+    """The group of each candidate, numbered from the largest down; None for failed ones.
+
+    Groups of one size are ordered by their first candidate.
+    """
+    keys = [outcome_key(outcome, vote) for outcome in outcomes]
+    ranked = [key for key, _ in Counter(key for key in keys if key is not None).most_common()]
+    return [None if key is None else ranked.index(key) for key in keys]
+
+
+def choose(outcomes: Sequence[Outcome], vote: Vote = "outcome") -> int:
+    """Index of the candidate to keep: the first of the largest group.
+
+    If all failed it is the first; candidates are independent samples, so this is the paper's random one.
+    """
+    if not outcomes:
+        raise ValueError("no outcomes to choose from, expected one or more candidates")
+    numbered = groups(outcomes, vote)
+    return numbered.index(0) if 0 in numbered else 0

