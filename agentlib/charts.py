@@ -5,6 +5,7 @@ cases, models or what any figure shows. Nothing here touches pyplot or leaves se
 depend on the ones drawn before it.
 """
 
+import functools
 import io
 import math
 import textwrap
@@ -87,8 +88,21 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw under the house look without leaving it behind in matplotlib's global settings."""
-    return matplotlib.rc_context(STYLE)(draw)
+    """Draw under the house look, leaving none of it in matplotlib's settings, and fix the layout.
+
+    Constrained layout moves a little each time a figure is rendered: fixed, a figure that was shown first is saved
+    as the same bytes as one that was not.
+    """
+
+    @functools.wraps(draw)
+    def drawn(*args: object, **options: object) -> Figure:
+        with matplotlib.rc_context(STYLE):
+            figure = draw(*args, **options)
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+        return figure
+
+    return drawn
 
 
 def blank(width: float, height: float, footer: str) -> Chart:
@@ -117,6 +131,11 @@ def mark_gap(axes: Axes, x: float) -> None:
               ha="center", va="bottom")  # fmt: skip
 
 
+def mark_zero(axes: Axes, x: float, width: float, colour: str) -> None:
+    """A coloured foot on the axis: a bar of height 0 has nothing to see, but it is a result and not a gap."""
+    axes.plot([x - width / 2.4, x + width / 2.4], [0, 0], color=colour, linewidth=5, solid_capstyle="butt")
+
+
 def whisker(axes: Axes, x: float, point: Point, colour: str = "black") -> None:
     """The 95 % interval of a point; the value itself need not be in the middle of it."""
     if not math.isnan(point.low):
@@ -127,30 +146,37 @@ def whisker(axes: Axes, x: float, point: Point, colour: str = "black") -> None:
 def bars(axes: Axes, labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[Point | None]]]) -> None:
     """Groups of bars. `series` holds (label, method, one Point a group); a None leaves its place empty, unmarked."""
     width = 0.84 / len(series)
-    for k, (label, method, points) in enumerate(series):
-        for group, point in enumerate(points):
+    for group in range(len(labels)):
+        here = [points[group] for *_, points in series]
+        if all(point is None or math.isnan(point.value) for point in here):
+            mark_gap(axes, group)  # once for the whole group
+            continue
+        for k, ((label, method, _), point) in enumerate(zip(series, here, strict=True)):
             x = group + (k - (len(series) - 1) / 2) * width
-            if point is not None and math.isnan(point.value):
+            if point is None:
+                continue
+            if math.isnan(point.value):
                 mark_gap(axes, x)
-            elif point is not None:
-                axes.bar(x, point.value, width, color=COLOURS[method], hatch=HATCHES[method], edgecolor="white",
-                         linewidth=0.6, label=label)  # fmt: skip
-                whisker(axes, x, point)
-                if point.value == 0 and math.isnan(point.low):
-                    axes.text(x, 0, "0", ha="center", va="bottom", fontsize=8, color=GREY)
+                continue
+            axes.bar(x, point.value, width, color=COLOURS[method], hatch=HATCHES[method], edgecolor="white",
+                     linewidth=0.6, label=label)  # fmt: skip
+            if point.value == 0:
+                mark_zero(axes, x, width, COLOURS[method])
+            whisker(axes, x, point)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlim(-0.6, len(labels) - 0.4)
-    finish(axes)
 
 
-def finish(axes: Axes) -> None:
-    """The scale from zero and the grid behind; no scale at all where nothing was drawn."""
-    axes.tick_params(axis="x", length=0)
-    axes.set_ylim(bottom=0)
-    axes.grid(True, axis="y")
-    if not (axes.patches or axes.lines):
-        axes.tick_params(axis="y", labelleft=False, length=0)
-        axes.grid(False)
+def finish(*row: Axes) -> None:
+    """One scale from zero for panels side by side and a grid behind; no scale where nothing was drawn."""
+    tops = [axes.dataLim.y1 for axes in row if axes.patches or axes.lines]
+    for axes in row:
+        axes.set_ylim(0, 1.06 * max(tops, default=1.0) or 1.0)
+        axes.tick_params(axis="x", length=0)
+        axes.grid(True, axis="y")
+        if not (axes.patches or axes.lines):
+            axes.tick_params(axis="y", labelleft=False, length=0)
+            axes.grid(False)
 
 
 def legend(figure: Figure, series: Sequence[tuple[str, str, Sequence]]) -> None:

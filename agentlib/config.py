@@ -88,6 +88,7 @@ class Config:
     lora_alpha: int = 128  # code
     lora_dropout: float = 0.05  # code
     learning_rate: float = 2e-4  # §4.1
+    full_learning_rate: float = 1e-5  # Table 8: full fine-tuning
     epochs: int = 2  # §4.1
     batch_size: int = 8  # §4.1
     max_length: int = 10240  # code: agent trajectories
@@ -148,7 +149,7 @@ LAPTOP = dataclasses.replace(
     benchmarks=FACTUAL + MATHS,
     train_sets=("mini-hotpot-train", "mini-math-train"),
     questions=40,
-    train_questions=150,
+    train_questions=32,
     panel_benchmarks=("mini-math", "mini-aime", "mini-hotpot", "mini-musique"),
     corpus="mini-encyclopedia",
     encoder="all-MiniLM-L6-v2",

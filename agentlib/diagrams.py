@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, get_font, findfont
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
 
 from agentlib.charts import COLOURS, GREY, Chart, styled
@@ -26,7 +26,7 @@ POINTS = 8.5  # font size of all text in boxes
 LINE = POINTS * 1.28 / 72  # inches
 PAD = 0.07  # inches, between a box and its text
 GAP = 0.09  # inches, between boxes
-CHARACTER = POINTS * 0.602 / 72  # inches; every character of the monospaced font is this wide
+CHARACTER = POINTS * 0.625 / 72  # inches a monospaced character: 0.602 em, and room for rounding to pixels
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Box:
 
     @property
     def height(self) -> float:
-        return (len(self.lines) + bool(self.title)) * LINE + 2 * PAD
+        return (len(self.lines) + bool(self.title)) * LINE + 1.5 * PAD
 
 
 @functools.cache
@@ -55,12 +55,12 @@ def _drawable() -> frozenset[int]:
 def wrap(text: str, width: float, limit: int) -> tuple[str, ...]:
     """Lines of monospaced text at most `width` inches wide; after `limit` lines the last one ends in "…"."""
     columns = max(8, int((width - 2 * PAD) / CHARACTER))
-    text = "".join(c if c == "\n" or ord(c) in _drawable() else "□" for c in str(text).strip().expandtabs(4))
+    text = str(text).strip().replace("\r\n", "\n").expandtabs(4)
+    text = "".join(c if c == "\n" or ord(c) in _drawable() else "□" for c in text)
     lines: list[str] = []
     for line in text.split("\n"):
-        indent = " " * (len(line) - len(line.lstrip()) + 2)
-        lines += textwrap.wrap(line, columns, subsequent_indent=indent if indent.strip(" ") or len(indent) > 2 else "",
-                               drop_whitespace=True, replace_whitespace=False) or [""]  # fmt: skip
+        indent = line[: min(len(line) - len(line.lstrip()), columns // 2)]
+        lines += textwrap.wrap(indent + line.lstrip(), columns, subsequent_indent=indent) or [""]
     lines = [line for k, line in enumerate(lines) if line or (k and lines[k - 1])]
     if len(lines) > limit:
         lines = [*lines[: limit - 1], lines[limit - 1][: columns - 2].rstrip() + " …"]
@@ -87,17 +87,19 @@ def _verdict(transcript: Mapping, width: float) -> Box:
 
 def _steps(transcript: Mapping, width: float, prefix: str = "") -> list[Box]:
     """The boxes of an agent's trajectory: thought, action, observation, a step after the other."""
-    boxes = []
-    for number, step in enumerate(transcript.get("steps") or (), 1):
+    boxes, steps = [], transcript.get("steps") or ()
+    room = max(3, 18 // max(1, len(steps)))  # lines a box: a long trajectory shows less of each step
+    for number, step in enumerate(steps, 1):
         thought = _thought(step)
         if number == 1 and prefix and thought.startswith(prefix.strip()):
             thought = "… " + thought[len(prefix.strip()) :].strip()
         if thought.strip("… "):
-            boxes.append(Box(f"thought {number}", wrap(thought, width, 6), PALE["text"]))
+            boxes.append(Box(f"thought {number}", wrap(thought, width, min(room, 6)), PALE["text"]))
         if step.get("code"):
-            boxes.append(Box(f"action {number} (code)", wrap(step["code"], width, 9), PALE["code"]))
+            boxes.append(Box(f"action {number} (code)", wrap(step["code"], width, room + 2), PALE["code"]))
         if step.get("observation"):
-            boxes.append(Box(f"observation {number}", wrap(step["observation"], width, 5), PALE["observation"]))
+            seen = re.sub(r"^\s*Observation:\s*", "", step["observation"])
+            boxes.append(Box(f"observation {number}", wrap(seen, width, min(room, 5)), PALE["observation"]))
     return boxes
 
 
@@ -105,28 +107,28 @@ def _draw(figure: Figure, box: Box, x: float, y: float, width: float, height: fl
     """Draw a box with its top left corner at (x, y) inches from the top left; returns the y of its lower edge."""
     total_width, total_height = figure.get_size_inches()
     height = height or box.height
-    area = Rectangle((x / total_width, 1 - (y + height) / total_height), width / total_width, height / total_height,
-                     facecolor=box.fill, edgecolor=box.edge, hatch=box.hatch, linewidth=0.8, transform=figure.transFigure)  # fmt: skip
+    corner, across, up = (x / total_width, 1 - (y + height) / total_height), width / total_width, height / total_height
+    area = Rectangle(corner, across, up, facecolor=box.fill, edgecolor=box.edge, hatch=box.hatch, linewidth=0.8,
+                     transform=figure.transFigure)  # fmt: skip
     figure.add_artist(area)
     if box.thick:
         # A second, empty outline: one patch has one colour for both its edge and its hatch.
-        figure.add_artist(Rectangle(area.get_xy(), area.get_width(), area.get_height(), fill=False, linewidth=2.2,
-                                    edgecolor=box.colour, transform=figure.transFigure))  # fmt: skip
+        figure.add_artist(Rectangle(corner, across, up, fill=False, linewidth=2.2, edgecolor=box.colour,
+                                    transform=figure.transFigure))  # fmt: skip
     top = y + PAD
     if box.title:
         _write(figure, box.title, x + PAD, top, color=box.colour, weight="bold")
         top += LINE
     for line in box.lines:
-        _write(figure, line, x + PAD, top, family="DejaVu Sans Mono", background=box.fill if box.hatch else None)
+        _write(figure, line, x + PAD, top, family="DejaVu Sans Mono")
         top += LINE
     return y + height
 
 
-def _write(figure: Figure, text: str, x: float, y: float, background: str | None = None, **look: object) -> None:
+def _write(figure: Figure, text: str, x: float, y: float, **look: object) -> None:
     """One line of text at (x, y) inches from the top left; "$" is a dollar."""
     width, height = figure.get_size_inches()
-    patch = {"bbox": {"facecolor": background, "edgecolor": "none", "pad": 0.6}} if background else {}
-    figure.text(x / width, 1 - y / height, text, va="top", parse_math=False, **({"fontsize": POINTS} | patch | look))
+    figure.text(x / width, 1 - y / height, text, va="top", parse_math=False, **({"fontsize": POINTS} | look))
 
 
 def _column(figure: Figure, boxes: Sequence[Box], x: float, y: float, width: float) -> float:
@@ -140,12 +142,13 @@ def _height(boxes: Sequence[Box]) -> float:
     return sum(box.height + GAP for box in boxes)
 
 
-def _sheet(width: float, height: float, note: str) -> tuple[Chart, float]:
-    """A sheet with room for a wrapped footer below `height`; returns it and its full height."""
+def _sheet(width: float, height: float, note: str) -> Chart:
+    """A sheet with room for a wrapped footer below `height` inches."""
     lines = textwrap.wrap(note, int(width * 15.5))
-    figure = Chart(figsize=(width, height + 0.1 + LINE * len(lines)))
+    figure = Chart(figsize=(width, height + 0.14 + LINE * len(lines)))
+    figure.add_axes((0, 0, 1, 1)).set_axis_off()  # Jupyter's inline backend shows nothing for a figure without axes
     for k, line in enumerate(lines):
-        _write(figure, line, 0.1, height + LINE * k, fontsize=8, color=GREY)
+        _write(figure, line, 0.1, height + 0.04 + LINE * k, fontsize=8, color=GREY)
     return figure
 
 
@@ -193,8 +196,8 @@ def _candidates(step: Mapping, width: float) -> list[Box]:
                  *wrap(f"→ {candidate.get('outcome') or 'nothing'}", width, 2))  # fmt: skip
         boxes.append(Box(
             f"{number} · {outcome}" + (" · chosen" if chosen else ""), lines,
-            fill=_pale(GROUPS[seen.index(group) % len(GROUPS)]) if voted else "#E8E8E8",
-            edge="#BFBFBF" if not failed else "#A8A8A8", hatch="" if not failed else "///",
+            fill=_pale(GROUPS[seen.index(group) % len(GROUPS)]) if voted else "#F0F0F0",
+            edge="#BFBFBF" if not failed else "#CDCDCD", hatch="" if not failed else "///",
             colour="black", thick=chosen,
         ))  # fmt: skip
     return boxes
@@ -219,7 +222,9 @@ def fig3_prefix_and_vote(example: Mapping, step: Mapping, note: str = "") -> Fig
             f"the step chose candidate {step.get('chosen')!r} of {count}, expected an index from 0 to {count - 1}; "
             "pass a step that was sampled with SAG"
         )
-    width, column, small = 10.5, 4.6, 2.78
+    width, column = 10.5, 4.6
+    x = 0.1 + column + 0.16
+    small = (width - 0.1 - x - GAP) / 2
     trajectory = example["trajectory"]
     left = [Box("question", wrap(example["question"], column, 5)),
             Box("first-thought prefix: first paragraph of the teacher's CoT", wrap(example["prefix"], column, 9),
@@ -235,7 +240,6 @@ def fig3_prefix_and_vote(example: Mapping, step: Mapping, note: str = "") -> Fig
     right = sum(max(box.height for box in pair) + GAP for pair in pairs) + vote.height + GAP
     top = 0.4
     figure = _sheet(width, top + max(_height(left), right), note)
-    x = 0.1 + column + 0.16
     _write(figure, "(a) first-thought prefix (teacher)", 0.1, 0.12, fontsize=10, weight="bold")
     _write(figure, f"(b) self-consistent action generation: {count} candidates for one step", x, 0.12, fontsize=10,
            weight="bold")  # fmt: skip

@@ -17,19 +17,43 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from agentlib.charts import COLOURS, alt_text, bars, blank, finish, footer, legend, mark_gap, save, span
-from agentlib.charts import styled, whisker
+from agentlib.charts import (
+    COLOURS,
+    alt_text,
+    bars,
+    blank,
+    finish,
+    footer,
+    legend,
+    mark_gap,
+    mark_zero,
+    save,
+    span,
+    styled,
+    whisker,
+)
 from agentlib.diagrams import fig2_cot_against_agent, fig3_prefix_and_vote
-from agentlib.tables import PUBLISHED_AS, Point, accuracy, by_size, cases_of, mean_accuracy, mean_count, pick
-from agentlib.tables import published, size_label, vote_size
+from agentlib.tables import (
+    PUBLISHED_AS,
+    Point,
+    accuracy,
+    by_size,
+    cases_of,
+    mean_accuracy,
+    mean_count,
+    pick,
+    published,
+    size_label,
+    vote_size,
+)
 
 __all__ = [
     "alt_text", "fig1_mean_accuracy", "fig2_cot_against_agent", "fig3_prefix_and_vote", "fig4_math_breakdown",
     "fig5_samples", "fig6_tokens", "fig7_code_errors", "fig8_retrieval_calls", "published", "save",
 ]  # fmt: skip
 
-PUBLISHED = "published (Kang et al. 2025"
-WILSON = "whiskers: 95 % Wilson interval"
+PUBLISHED = "published: Kang et al. 2025"
+WILSON = "whiskers: 95\u00a0% Wilson interval"
 PANELS = ("MATH500", "AIME", "HotpotQA", "MuSiQue")  # Figs. 5 and 6
 
 
@@ -94,22 +118,24 @@ def fig1_mean_accuracy(
     text = footer(
         note,
         [point for *_, points in ours for point in points],
-        f"whiskers: 95 % interval (Wilson, added in squares over {len(benchmarks)} benchmarks)",
+        f"whiskers: 95\u00a0% interval (Wilson, added in squares over {len(benchmarks)} benchmarks)",
         "◆ mean of the columns of the published Table 2 where Fig. 1 prints another value",
     )
     figure = blank(10.5, 4.2, text)
     left, right = figure.subplots(1, 2, width_ratios=[max(2.5, len(models)), 5])
-    bars(left, [size_label(model) for model in models], ours)
+    bars(left, [size_label(model) + "\nteacher" * (model in teachers) for model in models], ours)
     left.set(title="ours", ylabel=f"mean accuracy over {len(benchmarks)} benchmarks (%)", xlabel="model size")
-    bars(right, list(paper["Size"]), theirs)
-    right.set(title=f"{PUBLISHED})", xlabel="model size")
+    bars(right, [size + "\nteacher" * (size == "32B") for size in paper["Size"]], theirs)
+    right.set(title=f"{PUBLISHED}, Fig. 1", xlabel="model size")
     right.plot(*zip(*diamonds, strict=True), "D", color="black", markersize=3.5)
+    finish(left)
+    finish(right)
     legend(figure, ours)
     return figure
 
 
 def _bin(label: object) -> str:
-    """A subject or level in one spelling: "Level 4", "4", 4 and "L4" are one, and so are "Number Theory" and "number-theory"."""
+    """A subject or level in one spelling: "Level 4", "L4" and 4 are one, so are "Number Theory" and "number-theory"."""
     text = str(label).lower().strip()
     if level := re.fullmatch(r"(?:level|l)?\s*(\d+)(?:\.0)?", text):
         return level[1]
@@ -147,7 +173,7 @@ def fig4_math_breakdown(cases: pd.DataFrame, note: str = "", *, model: str | Non
         ]
         panels.append((column, bins, ours, theirs, there[there["Series"] == "CoT"]["N_questions"]))
     drawn = [point for _, _, ours, _, _ in panels for *_, points in ours for point in points]
-    figure = blank(10.5, 6.4, footer(note, drawn, WILSON))
+    figure = blank(10.5, 6.4, footer(note, drawn, WILSON, PUBLISHED))
     grid = figure.subplots(2, 2, width_ratios=[7, 4.2], sharey="row")
     for (top, bottom), (column, bins, ours, theirs, sizes) in zip(grid.T, panels, strict=True):
         words = [label.replace(" ", "\n").replace("&\n", "& ") for label in bins]
@@ -155,9 +181,10 @@ def fig4_math_breakdown(cases: pd.DataFrame, note: str = "", *, model: str | Non
         bars(top, [f"{word}\nn={n}" for word, n in zip(words, asked, strict=True)], ours)
         bars(bottom, [f"{word}\nn={n}" for word, n in zip(words, sizes, strict=True)], theirs)
         top.set_title(f"ours: {name or 'MATH'} by {column}, {size_label(model)}")
-        bottom.set_title(f"{PUBLISHED}, digitised): MATH500 by {column}, 3B")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("accuracy (%)")
+        bottom.set_title(f"published, digitised: MATH500 by {column}, 3B")
+    for row in grid:
+        finish(*row)
+        row[0].set_ylabel("accuracy (%)")
     legend(figure, ours)
     return figure
 
@@ -184,7 +211,8 @@ def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = Non
         for method, *_ in rows
     }
     points = [point for line in drawn.values() for point in line]
-    figure = blank(10.5, 3.7, footer(note, points, WILSON, f"{PUBLISHED}): 3B, n = 2 and 4 and CoT at 8 digitised"))
+    figure = blank(10.5, 3.7, footer(note, points, WILSON, f"dashed, {PUBLISHED} on the "
+                                     "benchmark mirrored, 3B; n = 2 and 4 and CoT at 8 digitised"))  # fmt: skip
     paper = published("fig5_sag_vs_sc_digitised")
     for axes, column in zip(figure.subplots(1, 4), PANELS, strict=True):
         for method, series, label, marker, shift in rows:
@@ -192,7 +220,7 @@ def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = Non
             look = {"color": COLOURS[method], "marker": marker, "markersize": 5}
             # A NaN breaks the line, so a number of samples that was not run is not bridged over.
             values = [point.value for point in drawn[column, method]]
-            axes.plot(np.array(counts) * shift, values, label=label, **look)
+            axes.plot(np.array(counts) * shift, values, label=label, clip_on=False, zorder=3, **look)
             axes.plot(there["n"], there["Accuracy"], linestyle="--", linewidth=1, alpha=0.5, markerfacecolor="white",
                       label="published", **look)  # fmt: skip
             for n, point in zip(counts, drawn[column, method], strict=True):
@@ -219,7 +247,7 @@ def fig6_tokens(cases: pd.DataFrame, note: str = "", *, model: str | None = None
 
     Questions that ended in an error have no count and are left out; n says how many were counted.
     """
-    cases = cases_of(cases)
+    cases = cases_of(cases, needs=("completion_tokens",))
     model = _one_student(cases, model)
     student = pick(cases, model=model, n=1)
     paper = published("fig6_token_means").set_index("Dataset")
@@ -233,7 +261,7 @@ def fig6_tokens(cases: pd.DataFrame, note: str = "", *, model: str | None = None
         for column in PANELS for method, *_ in rows
     }  # fmt: skip
     counted = [Point(0, n=len(counts)) for counts in tokens.values() if len(counts)]
-    text = footer(note, counted, "not counted: questions that ended in an error", "lines: means", f"{PUBLISHED}) means")
+    text = footer(note, counted, "not counted: questions that ended in an error", "lines: means", f"paper, {PUBLISHED}")
     figure = blank(10.5, 3.9, text)
     for axes, column in zip(figure.subplots(1, 4), PANELS, strict=True):
         both = [tokens[column, method] for method, *_ in rows]
@@ -241,11 +269,11 @@ def fig6_tokens(cases: pd.DataFrame, note: str = "", *, model: str | None = None
         lines = []
         for counts, (method, label, theirs, hatch) in zip(both, rows, strict=True):
             family = label.split()[0]
-            beside = f"published {paper.loc[column.removesuffix('500'), theirs]:g}"
+            beside = f"paper {paper.loc[column.removesuffix('500'), theirs]:.1f}"
             if counts.empty:
-                lines.append(f"{family}: not run; {beside}")
+                lines.append(f"{family} not run, {beside}")
                 continue
-            lines.append(f"{family}: mean {counts.mean():.1f}, n={len(counts)}; {beside}")
+            lines.append(f"{family} {counts.mean():.1f} (n={len(counts)}), {beside}")
             axes.hist(counts, bins=np.linspace(0, max(top, 1) * 1.001, 17), label=label, color=COLOURS[method],
                       alpha=0.6, hatch=hatch, edgecolor="white", linewidth=0.6)  # fmt: skip
             axes.axvline(counts.mean(), color=COLOURS[method], linestyle="--" if hatch else "-", linewidth=1.6)
@@ -254,7 +282,7 @@ def fig6_tokens(cases: pd.DataFrame, note: str = "", *, model: str | None = None
         axes.yaxis.get_major_locator().set_params(integer=True)
         finish(axes)
         axes.set_title(
-            f"{_benchmark(student, column) or column}, {size_label(model)}\n" + "\n".join(lines), fontsize=8.5
+            f"{_benchmark(student, column) or column}, {size_label(model)}: means\n" + "\n".join(lines), fontsize=8.5
         )
         axes.set_xlabel("generated tokens")
     figure.axes[0].set_ylabel("questions")
@@ -280,9 +308,10 @@ def _stacks(axes: Axes, sizes: Sequence[str], stacks: Sequence[tuple[Point, Poin
         ):
             axes.bar(x, value, 0.38, bottom, color=COLOURS[method], hatch=hatch, edgecolor="white", label=label)
         whisker(axes, x, total)
+        if total.value == 0:
+            mark_zero(axes, x, 0.38, COLOURS["agent_distill_ftp"])
     axes.set_xticks([*places, *range(len(sizes))], ["w/o", "w/"] * len(sizes) + [f"\n{size}" for size in sizes])
     axes.set_xlim(-0.6, len(sizes) - 0.4)
-    finish(axes)
 
 
 @styled
@@ -293,7 +322,7 @@ def fig7_code_errors(cases: pd.DataFrame, note: str = "") -> Figure:
     with a parse error (whatever else happened), its upper part those with execution errors only, so that the parts
     add up. Agents are distilled with FTP, or without where that was not run. The paper states no denominator.
     """
-    cases = cases_of(cases)
+    cases = cases_of(cases, needs=("parse_errors", "execution_errors"))
     students, votes, paper = _students(cases), vote_size(cases), published("fig7_code_errors_digitised")
     agents = cases[cases["method"] == "agent_distill_ftp"]
     agents = agents if len(agents) else cases[cases["method"] == "agent_distill"]
@@ -309,7 +338,7 @@ def fig7_code_errors(cases: pd.DataFrame, note: str = "") -> Figure:
             stacks[column].append(tuple(accuracy(found.assign(correct=hit)) for hit in (parse, parse | execution)))
     drawn = [total for column in panels for _, total in stacks[column]]
     text = footer(note, drawn, f"{WILSON} of the whole bar", "w/o, w/: without and with SAG",
-                  "denominator, ours: finished questions; published: not stated")  # fmt: skip
+                  "denominator, ours: finished questions; published: not stated", PUBLISHED)  # fmt: skip
     figure = blank(10.5, 5.6, text)
     grid = figure.subplots(2, 3, sharey="row")
     for (top, bottom), column in zip(grid.T, panels, strict=True):
@@ -318,7 +347,9 @@ def fig7_code_errors(cases: pd.DataFrame, note: str = "") -> Figure:
         _stacks(top, [size_label(model) for model in students], stacks[column])
         _stacks(bottom, sizes, [(Point(row["Parse_err_pct"]), Point(row["Total_err_pct"])) for row in values])
         top.set_title(f"ours: {_benchmark(cases, column) or column}")
-        bottom.set_title(f"{PUBLISHED}, digitised): {column.removesuffix('500')}")
+        bottom.set_title(f"published, digitised: {column}")
+    for row in grid:
+        finish(*row)
     grid[0, 0].set_ylabel("% of finished questions")
     grid[1, 0].set_ylabel("% as published")
     patches = [Patch(facecolor=COLOURS[m], hatch=hatch, edgecolor="white", label=label) for label, m, hatch in ERRORS]
@@ -332,7 +363,7 @@ def fig8_retrieval_calls(cases: pd.DataFrame, note: str = "") -> Figure:
 
     Whiskers are Student's t intervals of the mean. Errored questions have no count and are left out.
     """
-    cases = cases_of(cases)
+    cases = cases_of(cases, needs=("tool_calls",))
     students = _students(cases)
     paper = published("fig8_retrieval_calls_digitised")
     rows = [
@@ -345,8 +376,8 @@ def fig8_retrieval_calls(cases: pd.DataFrame, note: str = "") -> Figure:
         for method, _, _ in rows:
             found = [pick(cases, model=model, benchmark=name, method=method, n=1) for model in students]
             drawn.append([mean_count(one["tool_calls"]) for one in found])
-    whiskers = "whiskers: 95 % t interval of the mean"
-    figure = blank(10.5, 5.2, footer(note, [point for line in drawn for point in line], whiskers))
+    whiskers = "whiskers: 95\u00a0% t interval of the mean, none where all agree, cut at 3 times the tallest bar"
+    figure = blank(10.5, 5.2, footer(note, [point for line in drawn for point in line], whiskers, PUBLISHED))
     grid = figure.subplots(2, 4, sharey="row")
     for k, ((top, bottom), column) in enumerate(zip(grid.T, panels, strict=True)):
         there = paper[paper["Dataset"] == column]
@@ -357,7 +388,11 @@ def fig8_retrieval_calls(cases: pd.DataFrame, note: str = "") -> Figure:
         top.set_title(f"ours: {_benchmark(cases, column) or column}")
         bottom.set_title(f"published, digitised: {column}")
         bottom.set_xlabel("model size")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("searches a question")
+    tallest = max((point.value for line in drawn for point in line if not math.isnan(point.value)), default=0.0)
+    for row in grid:
+        finish(*row)
+        row[0].set_ylabel("searches a question")
+    if 0 < tallest < grid[0, 0].get_ylim()[1] / 3:
+        grid[0, 0].set_ylim(0, 3 * tallest)  # of two questions the interval is so long that no bar could be seen
     legend(figure, ours)
     return figure

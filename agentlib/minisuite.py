@@ -313,8 +313,8 @@ def load(name: str, split: str = "test", limit: int = 0) -> list[Question]:
 
     `name` is one of `NAMES`; a training set's name settles the split. Templates, subjects and levels take turns,
     so that a few questions are a varied few. `subject` is one of MATH's seven for mini-math and "bridge" or
-    "comparison" for factual sets; `level` is "1" to "5" for mini-math and mini-gsm-hard (larger numbers, more steps) and "5" for
-    mini-aime and mini-olym. Raises ValueError for an unknown name or split.
+    "comparison" for factual sets; `level` is "1" to "5" for mini-math and mini-gsm-hard (larger numbers,
+    more steps) and "5" for mini-aime and mini-olym. Raises ValueError for an unknown name or split.
     """
     base, split = _base(name, split)
     shown = f"{base}-train" if split == "train" else base

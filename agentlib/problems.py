@@ -403,10 +403,11 @@ def lattice(rng: Random, level: int) -> Problem:
 def residue_walk(rng: Random, level: int) -> Problem:
     p, q, m, n = rng.randint(1, 6), rng.randint(1, 6), rng.randint(5, 23), rng.randint(100, 900)
     a, b = rng.randint(1, 9), rng.randint(1, 9)
-    rule, wanted = _signed([(p, "a_(n-1)"), (q, "a_(n-2)")]), rng.randrange(m)
+    rule = _signed([(p, "a_(n-1)"), (q, "a_(n-2)")])
     terms = [a % m, b % m]
     while len(terms) < n:
         terms.append((p * terms[-1] + q * terms[-2]) % m)
+    wanted = rng.choice(terms)
     return (
         f"Let a_1 = {a}, a_2 = {b} and a_n = {rule} for n > 2. For how many n from 1 to {n} does a_n leave remainder "
         f"{wanted} when divided by {m}?"

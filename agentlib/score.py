@@ -16,7 +16,7 @@ or when the gold is a contiguous run in a short prediction (at most 12 other wor
 words that end in is, was, are, were, named, called, by, in, on or at, then the gold; the gold, then is, was, are or
 were and more; a title, then the gold; the gold, then a parenthesis; a number, then at most two words of unit, none of
 them a scale such as million; a fuller date. Other words that negate, hedge or offer an alternative ("not", "or",
-"and", "perhaps", a comma) make it wrong.
+"and", "perhaps", a comma) make it wrong. A gold yes or no is right when the prediction opens with it.
 """
 
 import hashlib
@@ -138,7 +138,7 @@ def _factual_text(value: Any) -> str:
 
 def _dates(text: str) -> str:
     """Dates as "2001 may 5", "2001 may" or "may 5", so that a fuller date contains the less full one."""
-    name = "|".join(f"{m[:3]}(?:{m[3:]})?" if m != "may" else m for m in _MONTHS)
+    name = "sept|" + "|".join(f"{m[:3]}(?:{m[3:]})?" if m != "may" else m for m in _MONTHS)
     day, year = r"(0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?", r"(\d{4})"
 
     def write(y: str, m: str, d: str) -> str:
@@ -195,8 +195,8 @@ def _parts(value: Any) -> list[str]:
 def _contained(text: str, words: list[str], gold: list[str]) -> str:
     """Why a prediction that says more than the gold is still right, or "" (the rule of the module's docstring)."""
     if gold in (["yes"], ["no"]):
-        other = "no" if gold == ["yes"] else "yes"
-        return "says " + gold[0] if words[:1] == gold and other not in words and not _DOUBT & set(words[1:]) else ""
+        unsure = {"yes", "no", "or", "maybe", "perhaps", "possibly", "probably", "might"} & set(words[1:])
+        return f"says {gold[0]}" if words[:1] == gold and not unsure else ""
     numeric = len(gold) == 1 and bool(re.fullmatch(r"-?[\d.]+", gold[0]))
     for at in range(len(words) - len(gold) + 1):
         before, after = words[:at], words[at + len(gold) :]
@@ -260,13 +260,20 @@ class Judge:
 
     @tenacity.retry(
         retry=tenacity.retry_if_exception(
-            lambda e: isinstance(e, httpx.TransportError)
-            or (isinstance(e, httpx.HTTPStatusError) and e.response.status_code in (429, 500, 502, 503, 504))
+            lambda e: (
+                isinstance(e, httpx.TransportError)
+                or (isinstance(e, httpx.HTTPStatusError) and e.response.status_code in (429, 500, 502, 503, 504))
+            )
         ),
         wait=tenacity.wait_exponential(multiplier=0.5, max=20),
         stop=tenacity.stop_after_attempt(5),
         reraise=True,
     )
     def _ask(self, prompt: str) -> str:
-        body = {"model": self.model, "temperature": 0, "max_tokens": 8, "messages": [{"role": "user", "content": prompt}]}
+        body = {
+            "model": self.model,
+            "temperature": 0,
+            "max_tokens": 8,
+            "messages": [{"role": "user", "content": prompt}],
+        }
         return self._client.post(self.url, json=body).raise_for_status().json()["choices"][0]["message"]["content"]

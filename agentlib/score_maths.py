@@ -22,11 +22,14 @@ _SYMBOLS = str.maketrans(
     | {"½": r"\frac12 ", "\u00a0": " ", "€": "", "£": "", "\t": " ", "\n": " ", "θ": r"\theta "}
 )
 _TEXT = r"\\(?:text(?:normal|bf|it|rm)?|mbox|math(?:rm|bf|it)|operatorname)\s*\{([^{}]*)\}"
+_NESTED = r"(?:[^(),]|\([^()]*\))"
+_CALL = rf"({_NESTED}*,{_NESTED}*)"
 _NOT_UNITS = "and|or|to|mod|over|plus|minus|times|choose|hundred|thousand|million|billion|trillion|dozen"
-# In this order: LaTeX spacing and signs, units, Python and sympy spellings, then braces where LaTeX lets them be left out.
+# In this order: LaTeX spacing and signs, units, Python and sympy spellings, then the braces LaTeX lets one omit.
 _REWRITES = [
     (re.compile(pattern), new)
     for pattern, new in [
+        (r"""^(\*\*|[`"'])(.+)\1$""", r"\2"),  # Markdown or quotes around the whole
         (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![A-Za-z])\.?", ""),
         (r",\\!\s*|\{,\}\s*|\\!", ""),
         (r"(?<!\\)\\(?:[,;: ]|q?quad(?![a-z]))|~", " "),
@@ -46,10 +49,11 @@ _REWRITES = [
         ),
         (_TEXT, r" \1 "),
         (r"\bMatrix\s*\(\s*(\[.*\])\s*\)", r"\1"),
-        (r"Interval\(([^()]*)\)", r"[\1]"),
-        (r"Interval\.open\(([^()]*)\)", r"(\1)"),
-        (r"Interval\.Lopen\(([^()]*)\)", r"(\1]"),
-        (r"Interval\.Ropen\(([^()]*)\)", r"[\1)"),
+        (rf"Interval\({_CALL}\)", r"[\1]"),
+        (rf"Interval\.open\({_CALL}\)", r"(\1)"),
+        (rf"Interval\.Lopen\({_CALL}\)", r"(\1]"),
+        (rf"Interval\.Ropen\({_CALL}\)", r"[\1)"),
+        (rf"^\s*Eq\(({_NESTED}*),({_NESTED}*)\)\s*$", r"\1=\2"),
         (r"(?<=[)\]])\s*U\s*(?=[(\[])", r"\\cup "),
         (r"(?<!\\)\\([{}])", r"\1"),
         (r"\*\*", "^"),
@@ -62,7 +66,7 @@ _REWRITES = [
         (r"(?<![A-Za-z\\])(?:oo|inf|infinity)(?![A-Za-z])", r"\\infty "),
         (r"\+\s*\\infty", r"\\infty "),
         (r"(?<=\d)j(?![A-Za-z])|(?<=[-+ (])I(?![A-Za-z])", "i"),
-        (r"([\^_])\s*(-?\d+)", r"\1{\2}"),
+        (r"(\^|_)\s*(-?\d+(?:(?<=\^\d)\.\d+)?)", r"\1{\2}"),
         (r"\\sqrt\s*(\d)", r"\\sqrt{\1}"),
         (r"\\sqrt\s+([A-Za-z]|\\pi)", r"\\sqrt{\1}"),
         (r"\\frac\s*(\d|\\pi(?![a-z]))\s*(?=[\d{\\])", r"\\frac{\1}"),
@@ -96,7 +100,7 @@ def closing(text: str, start: int, brackets: str = "([{)]}") -> int:
 
 def plain(value: Any) -> str:
     """A sandbox's value as text: 3.0 as "3", containers as their elements joined by commas."""
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and abs(value) < 2**53 and value.is_integer():
         value = int(value)
     if isinstance(value, int) and value.bit_length() > 12000:
         return hex(value)  # Python refuses to write longer decimals
@@ -127,7 +131,9 @@ def _canonical(text: str) -> str:
         while at >= 0:
             after = at + len(name)
             start = after + len(text[after:]) - len(text[after:].lstrip())
-            if text[start : start + 1] == "(" and (end := closing(text, start)) > 0:
+            if text[start : start + 1] == "(":
+                if (end := closing(text, start)) < 0:
+                    break
                 text = text[:after] + "{" + text[start + 1 : end] + "}" + text[end + 1 :]
             at = text.find(name, after)
     return text.strip().rstrip(".").strip()
@@ -147,7 +153,7 @@ def _split(text: str, separator: str) -> list[str]:
     return [p for p in (*parts, text[last:]) if p.strip()]
 
 
-def _parse(text: str, depth: int) -> Any:
+def _parse(text: str, depth: int, bracketed: bool = False) -> Any:
     text = text.strip()
     if depth > DEEPEST:
         return text
@@ -159,7 +165,7 @@ def _parse(text: str, depth: int) -> Any:
     text = re.sub(r"^[A-Za-z](?:_\{\w+\})?\s*\\in(?![a-z])\s*", "", text)
     if len(pieces := _split(text, r"\\cup(?![a-z])")) > 1:
         return ("U", [_parse(piece, depth + 1) for piece in pieces])
-    if not re.search(r"[(\[]|^\{", text):
+    if not bracketed and not re.search(r"[(\[]|^\{", text):  # (100,101) is a point
         text = _THOUSANDS.sub(lambda m: re.sub("[, ]", "", m[0]), text)
     if len(parts := _split(text, r"[,;]|(?<=\d)\s+(?=[\d.])")) > 1:
         return (",", [item for part in parts for item in _items(_parse(part, depth + 1))])
@@ -171,8 +177,11 @@ def _parse(text: str, depth: int) -> Any:
         if name and (name[1] or not re.search(r"(?<![\\A-Za-z])[A-Za-z]", text[name.end() :])):
             text = text[name.end() :].strip()
     if len(text) > 2 and text[0] in "([{" and closing(text, 0) == len(text) - 1:
-        inner = _parse(text[1:-1], depth + 1)
-        return (text[0] + text[-1], inner[1]) if isinstance(inner, tuple) and inner[0] == "," else inner
+        inner = _parse(text[1:-1], depth + 1, bracketed=True)
+        if not isinstance(inner, tuple) or inner[0] != ",":
+            return inner
+        items = inner[1]  # infinity is no end that an interval could contain
+        return ("(" if items[0] == r"-\infty" else text[0]) + (")" if items[-1] == r"\infty" else text[-1]), items
     if re.search(r"\\pm(?![a-z])", text):
         return (",", [_parse(re.sub(r"\\pm(?![a-z])\s*", sign, text), depth + 1) for sign in "+-"])
     if _WORDS.fullmatch(text):

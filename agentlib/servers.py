@@ -37,16 +37,17 @@ class ServerModel:
 
     The chat template is applied here, so that a prefix continues the assistant's turn on every server.
     `model` is the name of the weights (its tokenizer renders the prompt); `served` the name the server
-    knows it by, which is where an adapter is chosen.
+    knows it by, which is where an adapter is chosen. `choices` bounds n in one request (llama.cpp
+    refuses more than its slots); the rest is asked for in further ones.
     """
 
     def __init__(self, url: str, model: str, *, served: str = "", api_key: str = "", concurrency: int = 8,
-                 attempts: int = 6, timeout: float = 600.0, max_context: int = 4096):  # fmt: skip
+                 choices: int = 64, attempts: int = 6, timeout: float = 600.0, max_context: int = 4096):  # fmt: skip
         from transformers import AutoTokenizer
 
         self.url, self.name, self.served = url.rstrip("/"), model, served or model
         self.tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(model))
-        self.max_context = max_context
+        self.max_context, self.choices = max_context, choices
         self._pool = ThreadPoolExecutor(concurrency)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0))
@@ -82,15 +83,16 @@ class ServerModel:
         found: list[Completion] = []
         while len(found) < n:
             # Some servers answer one choice whatever n says: ask for the rest, from another seed.
-            body = {"model": self.served, "prompt": prompt, "n": n - len(found), "temperature": temperature,
+            wanted = min(n - len(found), self.choices)
+            body = {"model": self.served, "prompt": prompt, "n": wanted, "temperature": temperature,
                     "top_p": top_p, "max_tokens": max_new_tokens, "stop": stop, "add_special_tokens": False,
                     "cache_prompt": True}  # fmt: skip
             if seed is not None:
                 body["seed"] = sample_seed(seed, prompt, len(found)) % 2**31
             answer = self._again(self._post, body)
             choices = answer["choices"]
-            if not 1 <= len(choices) <= n - len(found):
-                raise ServerError(f"server {self.url} sent {len(choices)} choices, expected 1 to {n - len(found)}")
+            if not 1 <= len(choices) <= wanted:
+                raise ServerError(f"server {self.url} sent {len(choices)} choices, expected 1 to {wanted}")
             for choice in choices:
                 text = choice["text"]
                 tokens = answer["usage"]["completion_tokens"] if len(choices) == 1 else self.count(text)

@@ -78,15 +78,17 @@ def published(name: str) -> pd.DataFrame:
     return pd.read_csv(file)
 
 
-def cases_of(cases: pd.DataFrame, split: str = "test", one_setting: bool = True) -> pd.DataFrame:
+def cases_of(
+    cases: pd.DataFrame, split: str = "test", one_setting: bool = True, needs: Sequence[str] = ()
+) -> pd.DataFrame:
     """The cases of a split, the last one of each question; checked, so that a figure fails in its first line.
 
-    Raises ValueError if there is none, if a column is missing, and (with `one_setting`) if the same question
-    was answered under several temperatures or seeds, because one bar would then mix two experiments.
+    Raises ValueError if there is none, if a column is missing (`needs` names more of them), and (with `one_setting`)
+    if the same question was answered under several temperatures or seeds: one bar would then mix two experiments.
     """
     if cases.empty:
         raise ValueError("the table of cases is empty, expected one row a case; run the evaluation notebook first")
-    if missing := [name for name in [*KEYS, "correct"] if name not in cases]:
+    if missing := [name for name in [*KEYS, "correct", *needs] if name not in cases]:
         raise ValueError(f"the table of cases lacks {', '.join(missing)}; make it with records.frame")
     found = cases[cases["split"] == split] if "split" in cases else cases
     if found.empty:
@@ -121,12 +123,14 @@ def by_size(models: Sequence[str]) -> list[str]:
     return sorted(dict.fromkeys(models), key=lambda model: (size_of(model), model))
 
 
+def _point(row: Mapping) -> Point:
+    """A row of `records.summarise` in per cent."""
+    return Point(100 * row["accuracy"], 100 * row["low"], 100 * row["high"], int(row["asked"]))
+
+
 def accuracy(cases: pd.DataFrame) -> Point:
     """Per cent correct of all questions asked (an error is not correct), with the Wilson interval."""
-    if cases.empty:
-        return Point()
-    row = records.summarise(cases.assign(all="all"), ["all"]).iloc[0]
-    return Point(100 * row["accuracy"], 100 * row["low"], 100 * row["high"], int(row["asked"]))
+    return _point(records.summarise(cases.assign(all="all"), ["all"]).iloc[0]) if len(cases) else Point()
 
 
 def mean_accuracy(points: Sequence[Point]) -> Point:
@@ -144,13 +148,13 @@ def mean_accuracy(points: Sequence[Point]) -> Point:
 
 
 def mean_count(values: pd.Series) -> Point:
-    """The mean of a count a question, with Student's t interval (no interval for a single question)."""
+    """The mean of a count a question, with Student's t interval; none where the questions show no spread."""
     values = values.dropna().astype(float)
     if values.empty:
         return Point()
     mean, n = values.mean(), len(values)
-    if n == 1:
-        return Point(mean, n=1)
+    if values.nunique() == 1:
+        return Point(mean, n=n)  # a whisker of no length would claim certainty
     half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)
     return Point(mean, max(0.0, mean - half), mean + half, n)
 
@@ -182,12 +186,13 @@ def accuracy_points(cases: pd.DataFrame, split: str = "test") -> pd.DataFrame:
     order = {name: i for i, name in enumerate(known)}
     columns = sorted(cases["benchmark"].unique(), key=lambda name: (order.get(name, len(order)), name))
     rank = {name: i for i, name in enumerate([*list(config.METHODS)[:4], "agent_ftp", *list(config.METHODS)[4:]])}
+    found: dict[tuple, dict[str, Point]] = {}
+    for row in records.summarise(cases, ["model", "method", "n", "benchmark"]).to_dict("records"):
+        found.setdefault((row["model"], row["method"], int(row["n"])), {})[row["benchmark"]] = _point(row)
     rows = {}
-    for model in reversed(by_size(cases["model"])):
-        runs = pick(cases, model=model)[["method", "n"]].drop_duplicates().itertuples(index=False)
-        for method, n in sorted(runs, key=lambda run: (rank.get(run[0], len(rank)), run[1])):
-            points = [accuracy(pick(cases, model=model, method=method, n=n, benchmark=name)) for name in columns]
-            rows[(model, method, int(n))] = [*points, mean_accuracy(points)]
+    for key in sorted(found, key=lambda key: (-size_of(key[0]), key[0], rank.get(key[1], len(rank)), key[2])):
+        points = [found[key].get(name, Point()) for name in columns]
+        rows[key] = [*points, mean_accuracy(points)]
     index = pd.MultiIndex.from_tuples(rows, names=["model", "method", "n"])
     # Filled cell by cell: pandas would otherwise unpack the tuples into columns.
     table = pd.DataFrame(index=index, columns=[*columns, "mean"], dtype=object)

@@ -1,10 +1,8 @@
 """The figures and tables: what is drawn is what the records say, a gap stays a gap, and bytes repeat."""
 
 import itertools
-import json
 import math
 import random
-from pathlib import Path
 
 import matplotlib
 import pandas as pd
@@ -16,7 +14,6 @@ STUDENTS = ("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct")
 TEACHER = "Qwen2.5-Coder-1.5B-Instruct"
 SUBJECTS = ("Algebra", "Counting & Probability", "Geometry", "Intermediate Algebra", "Number Theory", "Prealgebra",
             "Precalculus")  # fmt: skip
-DISTILLED = ("cot_distill", "cot_distill_rag", "agent_distill", "agent_distill_ftp")
 MEASURED = ("fig1_mean_accuracy", "fig4_math_breakdown", "fig5_samples", "fig6_tokens", "fig7_code_errors",
             "fig8_retrieval_calls")  # fmt: skip
 
@@ -110,3 +107,196 @@ def every_figure(cases: pd.DataFrame, note: str) -> dict[str, matplotlib.figure.
     found["fig2_cot_against_agent"] = figures.fig2_cot_against_agent(COT, AGENT, note)
     found["fig3_prefix_and_vote"] = figures.fig3_prefix_and_vote(EXAMPLE, VOTE, note)
     return found
+
+
+def heights(axes: matplotlib.axes.Axes, label: str) -> list[float]:
+    return [bar.get_height() for group in axes.containers if getattr(group, "patches", None)
+            and group.get_label() == label for bar in group]  # fmt: skip
+
+
+def texts(axes: matplotlib.axes.Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_every_figure_draws_one_student_with_footer_and_alt_text(smoke, tmp_path):
+    drawn = every_figure(smoke, "preset smoke · run 0123456789")
+    assert set(drawn) == set(charts.ALT_TEXT)
+    for name, figure in drawn.items():
+        assert any("preset smoke" in text.get_text() for text in [*figure.texts, figure._supxlabel] if text)
+        assert len(figures.alt_text(name)) > 40
+    with pytest.raises(ValueError, match="fig9"):
+        figures.alt_text("fig9")
+
+
+def test_the_same_records_give_the_same_bytes(smoke, tmp_path):
+    for name, draw in {
+        "fig8_retrieval_calls": lambda: figures.fig8_retrieval_calls(smoke, "note"),
+        "fig3_prefix_and_vote": lambda: figures.fig3_prefix_and_vote(EXAMPLE, VOTE, "note"),
+    }.items():
+        first = figures.save(draw(), tmp_path / "a", name)
+        shown = draw()
+        assert shown._repr_png_().startswith(b"\x89PNG")  # shown in a notebook before it is saved
+        second = figures.save(shown, tmp_path / "b", name)
+        assert [p.name for p in first] == [f"{name}.svg", f"{name}.png"]
+        assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+        assert b"dc:date" not in first[0].read_bytes() and b"Software" not in first[1].read_bytes()
+        assert figures.alt_text(name).split(",")[0].encode() in first[0].read_bytes()
+
+
+def test_drawing_leaves_no_settings_behind_and_shows_without_pyplot(smoke):
+    before = dict(matplotlib.rcParams)
+    figure = figures.fig2_cot_against_agent(COT, AGENT)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_bars_are_as_high_as_the_accuracies(laptop):
+    axes = figures.fig1_mean_accuracy(laptop).axes[0]
+    for method, n, label in (("cot", 1, "CoT prompting"), ("agent_distill_ftp", 8, "Agent distillation (FTP + SAG)")):
+        chosen = laptop[(laptop["method"] == method) & (laptop["n"] == n) & (laptop["role"] == "student")]
+        right = chosen["correct"].eq(True).groupby([chosen["model"], chosen["benchmark"]]).mean()
+        assert heights(axes, label)[:2] == pytest.approx([100 * right[model].mean() for model in STUDENTS])
+    assert len(heights(axes, "CoT distillation")) == 2  # a teacher is not distilled ...
+    assert "not run" not in texts(axes)  # ... and that is no gap
+
+    by_subject = figures.fig4_math_breakdown(laptop).axes[0]
+    chosen = laptop[(laptop["benchmark"] == "mini-math") & (laptop["model"] == STUDENTS[1]) & (laptop["n"] == 8)]
+    right = chosen[chosen["method"] == "agent_distill"].groupby("subject")["correct"].apply(lambda c: c.eq(True).mean())
+    assert heights(by_subject, "Agent distillation + SAG") == pytest.approx([100 * right[s] for s in SUBJECTS])
+
+
+def test_no_bar_or_whisker_is_cut_off(laptop):
+    for draw in (figures.fig4_math_breakdown, figures.fig7_code_errors, figures.fig8_retrieval_calls):
+        for axes in draw(laptop).axes:
+            assert axes.dataLim.y1 <= axes.get_ylim()[1] and axes.get_ylim()[0] == 0
+
+
+def test_a_gap_stays_a_gap(laptop):
+    without = laptop[laptop["method"] != "cot_distill"]
+    axes = figures.fig1_mean_accuracy(without).axes[0]
+    assert heights(axes, "CoT distillation") == [] and texts(axes).count("not run") == 2
+    # One benchmark short is a gap too: a mean over seven is not comparable with a mean over eight.
+    short = laptop[
+        ~((laptop["method"] == "cot") & (laptop["benchmark"] == "mini-2wiki") & (laptop["model"] == TEACHER))
+    ]
+    axes = figures.fig1_mean_accuracy(short).axes[0]
+    assert len(heights(axes, "CoT prompting")) == 2 and texts(axes).count("not run") == 1
+    # A model that was asked for and never ran.
+    axes = figures.fig1_mean_accuracy(laptop, models=[*STUDENTS, "Qwen2.5-7B-Instruct"]).axes[0]
+    assert texts(axes) == ["not run"]
+    # A line is broken where a number of samples is missing.
+    figure = figures.fig5_samples(laptop[~((laptop["n"] == 4) & (laptop["method"] == "agent_distill_ftp"))])
+    line = next(line for line in figure.axes[0].lines if line.get_label().startswith("Agent"))
+    assert [math.isnan(y) for y in line.get_ydata()] == [False, False, True, False]
+    assert texts(figure.axes[0]) == ["not run"]
+
+
+def test_nothing_run_with_a_vote_is_a_gap_not_the_greedy_run(smoke):
+    greedy = smoke[smoke["n"] == 1]
+    assert "not run" in texts(figures.fig1_mean_accuracy(greedy).axes[0])
+    assert texts(figures.fig7_code_errors(greedy).axes[0]) == ["not run"]
+    assert heights(figures.fig4_math_breakdown(greedy).axes[0], "Agent distillation + SAG") == []
+
+
+def test_a_zero_is_drawn_and_is_not_a_gap(smoke):
+    wrong = smoke.assign(correct=False)
+    axes = figures.fig1_mean_accuracy(wrong).axes[0]
+    assert heights(axes, "CoT prompting") == [0] and texts(axes) == []
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_partial_records_draw_and_empty_ones_say_so(name, smoke):
+    draw = getattr(figures, name)
+    with pytest.raises(ValueError, match="empty"):
+        draw(smoke.iloc[:0])
+    with pytest.raises(ValueError, match="benchmark"):
+        draw(smoke.drop(columns="benchmark"))
+    one = smoke[(smoke["method"] == "cot") & (smoke["benchmark"] == "mini-olym")]
+    figure = draw(one)  # nothing of what most of the figures show
+    figure.draw_without_rendering()
+
+
+def test_two_seeds_in_one_figure_are_refused(smoke):
+    both = pd.concat([smoke, smoke.assign(seed=43)])
+    with pytest.raises(ValueError, match="seed"):
+        figures.fig1_mean_accuracy(both)
+    again = pd.concat([smoke.assign(correct=None), smoke])  # a retried error is the same experiment
+    assert tables.table2(again).equals(tables.table2(smoke))
+
+
+def test_code_errors_are_counted_once_a_question(smoke):
+    cases = smoke.assign(parse_errors=2, execution_errors=3)
+    axes = figures.fig7_code_errors(cases).axes[0]
+    assert heights(axes, "at least one parse error") == [100, 100] and heights(axes, "execution errors only") == [0, 0]
+
+
+def test_table_means_are_the_means_of_their_columns(laptop):
+    points, shown = tables.accuracy_points(laptop), tables.table2(laptop)
+    assert shown.shape == points.shape and len(points.columns) == 9
+    greedy = points.loc[(STUDENTS[0], "cot", 1)]
+    assert greedy["mean"].value == pytest.approx(sum(point.value for point in greedy.iloc[:-1]) / 8)
+    assert greedy["mean"].low < greedy["mean"].value < greedy["mean"].high and greedy["mean"].n == 320
+    assert shown.loc[(STUDENTS[0], "CoT prompting"), "mean"] == tables.text(greedy["mean"])
+    # n = 2 ran on four benchmarks only
+    half = points.loc[(STUDENTS[0], "agent_distill_ftp", 2)]
+    assert math.isnan(half["mean"].value) and tables.text(half["mean"]) == "not run"
+
+
+def test_the_other_tables(smoke, laptop):
+    train = laptop[laptop["role"] == "teacher"].assign(split="train", benchmark="mini-math-train")
+    train = pd.concat([train, train[train["method"] == "agent"].assign(method="agent_ftp")])
+    assert list(tables.table5(train).loc[TEACHER].index) == ["CoT", "Agent", "Agent + FTP"]
+
+    sweep = pd.concat([smoke.assign(temperature=t, correct=smoke["correct"] if t < 1 else True) for t in (0.2, 1.0)])
+    assert tables.table6(sweep).loc[1.0, "mean"].startswith("100.0")
+
+    seeds = pd.concat([smoke.assign(seed=k, correct=k > 1) for k in range(4)])
+    row = tables.table7(seeds).loc[STUDENTS[0]]
+    assert (row["mean"], row["seeds"], row["n"]) == (50, 4, 2)
+    assert row["std"] == pytest.approx(pd.Series([0, 0, 100, 100]).std())
+
+    tuned = tables.table8({"LoRA": smoke, "QLoRA": smoke[smoke["benchmark"] == "mini-math"]})
+    assert tuned.loc[("QLoRA", STUDENTS[0], 1), "mini-aime"] == "not run" and tuned.columns[-1] == "mean"
+
+    beside = tables.compare_table(laptop).set_index(["model", "method", "benchmark"])
+    row = beside.loc[(STUDENTS[1], "CoT distillation", "mini-hotpot")]
+    assert (row["published"], row["published_size"], row["asked"]) == (13.2, "0.5B", 40)
+
+
+def test_published_values_load_and_agree_with_themselves():
+    for file in (config.ROOT / "figures" / "paper").glob("paper_*.csv"):
+        assert len(figures.published(file.stem.removeprefix("paper_")))
+    table = figures.published("table2_main")
+    assert set(tables.PUBLISHED_AS.values()) <= set(table.columns)
+    assert table[list(dict.fromkeys(tables.PUBLISHED_AS.values()))].mean(axis=1).tolist() == pytest.approx(
+        table["Avg_recomputed"].tolist(), abs=0.01)  # fmt: skip
+    with pytest.raises(FileNotFoundError, match="fig1_avg"):
+        figures.published("fig9")
+
+
+def test_sizes_are_read_from_names():
+    names = ["Qwen2.5-32B-Instruct", "SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct", "Phi-4-mini-instruct"]
+    assert [tables.size_label(name) for name in tables.by_size(names)] == ["135M", "0.5B", "3.8B", "32B"]
+    with pytest.raises(ValueError, match="all-MiniLM-L6-v2"):
+        tables.size_of("all-MiniLM-L6-v2")
+
+
+def test_diagrams_show_what_was_written():
+    figure = figures.fig3_prefix_and_vote(EXAMPLE, VOTE)
+    shown = "\n".join(text.get_text() for text in figure.texts)
+    assert (
+        "1 · group A · chosen" in shown and "4 · ✗ parse" in shown and "votes A: 3, B: 1, C: 1; failed 3 of 8" in shown
+    )
+    assert shown.count("first find who composed") == 1  # the prefix is not repeated in the first thought
+    long = {**COT, "text": "word " * 2000}
+    assert any(text.get_text().endswith("…") for text in figures.fig2_cot_against_agent(long, AGENT).texts)
+
+
+def test_diagrams_refuse_what_cannot_be_compared():
+    with pytest.raises(ValueError, match="one question"):
+        figures.fig2_cot_against_agent({**COT, "question": "another"}, AGENT)
+    with pytest.raises(ValueError, match="candidate 9"):
+        figures.fig3_prefix_and_vote(EXAMPLE, {**VOTE, "chosen": 9})
+    failed = [{**c, "failed": "parse", "group": None} for c in VOTE["candidates"]]
+    figure = figures.fig3_prefix_and_vote(EXAMPLE, {"candidates": failed, "chosen": 0})
+    assert any("none, all failed" in text.get_text() for text in figure.texts)

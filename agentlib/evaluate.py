@@ -1,0 +1,135 @@
+"""Every method on every student and benchmark, one record a case (§4, Table 2).
+
+Owns the plan of what is evaluated and the runs that do it. Knows nothing of figures.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from agentlib import benchmarks, cases, config, cot, distill, prompts, records
+from agentlib.agent import Agent
+from agentlib.models import LanguageModel, LocalModel
+from agentlib.sag import SAG
+from agentlib.sandbox import Sandbox
+from agentlib.tasks import Question
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One method with one number of samples on some benchmarks. n = 1 is greedy; more is SAG or self-consistency."""
+
+    student: str
+    method: str
+    n: int
+    benchmarks: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        more = {True: f" + SAG {self.n}", False: f" + self-consistency {self.n}"}[self.method.startswith("agent")]
+        return config.METHODS[self.method] + (more if self.n > 1 else "")
+
+
+def plan(cfg: config.Config, student: str) -> list[Arm]:
+    """What a student is evaluated on: Table 2 everywhere, the sample counts of Fig. 5 on its four panels."""
+    arms = [Arm(student, method, 1, cfg.benchmarks) for method in config.METHODS]
+    arms += [Arm(student, method, cfg.samples, cfg.benchmarks) for method in ("agent_distill", "agent_distill_ftp")]
+    counts = sorted(n for n in cfg.sample_counts if n > 1)
+    arms += [Arm(student, "agent_distill_ftp", n, cfg.panel_benchmarks) for n in counts if n != cfg.samples]
+    if counts:
+        arms.append(Arm(student, "cot_distill", counts[-1], cfg.panel_benchmarks))
+    return sorted(arms, key=lambda a: list(config.METHODS).index(a.method))
+
+
+def arm_run(cfg: config.Config, arm: Arm) -> records.Run:
+    """The run folder of one arm; how many questions are asked does not change it."""
+    names = ["seed", "corpus", "passages", "encoder", "retriever", "top_k", "max_steps", "step_tokens", "cot_tokens",
+             "context_tokens", "sandbox_seconds", "sandbox_memory_mb"]  # fmt: skip
+    if arm.n > 1:
+        names += ["temperature", "top_p", "vote"]
+    shape = {name: getattr(cfg, name) for name in names} | {"student": arm.student, "method": arm.method, "n": arm.n}
+    shape |= {"prompts": prompts.version(), "questions": benchmarks.fingerprint(arm.benchmarks)}
+    if arm.method in distill.TEACHER_OF:
+        shape["adapter"] = distill.adapter_run(cfg, arm.student, arm.method).folder.name
+    return records.Run(cfg.runs, f"eval-{records.slug(arm.student)}-{arm.method}-n{arm.n}", shape)
+
+
+def evaluate(cfg: config.Config, arm: Arm, model: LanguageModel, questions: Sequence[Question], *, box: Sandbox | None,
+             search: Callable[[str], str] | None) -> list[dict]:  # fmt: skip
+    """One arm over its questions, resuming; returns the cases in the order asked.
+
+    Raises RuntimeError with the count when questions are left unanswered; what was finished is kept.
+    """
+    labels = {"model": arm.student, "role": "student", "method": arm.method, "n": arm.n, "seed": cfg.seed,
+              "temperature": cfg.temperature if arm.n > 1 else 0.0, "preset": cfg.preset}  # fmt: skip
+    by_id = {q.id: q for q in questions}
+    with arm_run(cfg, arm) as run:
+        todo = run.todo(questions)
+        bar = tqdm(total=len(questions), initial=len(questions) - len(todo), desc=arm.label, unit="q", mininterval=2)
+        try:
+            for case in _cases(cfg, arm, model, todo, by_id, box, search, labels):
+                run.append(case)
+                bar.update()
+        except (RuntimeError, ConnectionError) as error:
+            left = run.todo(questions)
+            for question in left:
+                run.append(cases.error_case(question, error, **labels))
+            raise RuntimeError(f"{len(left)} of {len(questions)} questions are unanswered ({error}); resume to try them again") from error
+        finally:
+            bar.close()
+        done = run.finished()
+    return [done[q.id] for q in questions]
+
+
+def _cases(cfg, arm, model, todo, by_id, box, search, labels) -> Iterable[dict]:
+    sampling = {"n": arm.n, "temperature": cfg.temperature, "top_p": cfg.top_p} if arm.n > 1 else {"n": 1}
+    if arm.method.startswith("agent"):
+        agent = Agent(
+            model, box, style="teacher" if arm.method == "agent" else "student", max_steps=cfg.max_steps,
+            sag=SAG(**sampling, vote=cfg.vote) if arm.n > 1 else None, step_tokens=cfg.step_tokens,
+            batch=cfg.batch_questions, seed=cfg.seed,
+        )  # fmt: skip
+        for trajectory in agent.run(todo):
+            yield cases.agent_case(by_id[trajectory.question_id], trajectory, **labels)
+        return
+    started = time.perf_counter()
+    shown = search if arm.method == "cot_distill_rag" else None
+    for chain in cot.think(model, todo, max_new_tokens=cfg.cot_tokens, search=shown, batch=cfg.batch_questions,
+                           seed=cfg.seed, **sampling):  # fmt: skip
+        seconds, started = time.perf_counter() - started, time.perf_counter()
+        yield cases.cot_case(by_id[chain.question_id], chain, seconds, **labels)
+
+
+def evaluate_student(cfg: config.Config, student: str, *, box: Sandbox, search: Callable[[str], str]) -> list[dict]:
+    """All arms of one student with its weights loaded once; adapters are switched between methods."""
+    adapters = {m: distill.finished(distill.adapter_run(cfg, student, m)).path for m in distill.TEACHER_OF}
+    model = LocalModel(student, max_context=cfg.context_tokens, quantise=cfg.tuning == "qlora")
+    found = []
+    for arm in plan(cfg, student):
+        model.use(adapters.get(arm.method))
+        questions = [q for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)]
+        found += evaluate(cfg, arm, model, questions, box=box, search=search)
+    return found + fewer_chains(found, cfg.sample_counts)
+
+
+def fewer_chains(found: Sequence[dict], counts: Iterable[int]) -> list[dict]:
+    """Self-consistency at smaller n from the chains of the largest: its first n samples are that run's samples."""
+    derived = []
+    for case in found:
+        if case["n"] > 1 and "answers" in case:
+            for n in (n for n in counts if 1 < n < case["n"]):
+                answer = cot.majority(case["answers"][:n])
+                graded = cases.graded(case, answer)
+                derived.append(case | graded | {"n": n, "completion_tokens": sum(case["chain_tokens"][:n]), "derived": True})
+    return derived
+
+
+def publish(cfg: config.Config, found: Sequence[dict]) -> Path:
+    """Write the small form of all cases, without transcripts, for the figures."""
+    big = {"trace", "text", "passages", "question", "answers", "chain_tokens", "last_words", "prefix"}
+    file = cfg.records / "cases.jsonl"
+    records.write_lines(file, ({k: v for k, v in case.items() if k not in big} for case in found))
+    return file

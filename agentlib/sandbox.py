@@ -1,0 +1,602 @@
+"""Running model-written Python: isolated, limited, forkable sessions.
+
+Owns the isolated process, its sessions and their candidates, the limits, and the calls of tools (which stay in
+this process). Knows nothing of models or of how a candidate is chosen. What runs inside is `sandbox_child`.
+
+A session's state is a process. `try_each` forks it once a candidate, so every candidate starts from the same
+state and none sees another; `commit` keeps the chosen fork as the new state, so nothing is run a second time.
+The process is the boundary: code runs unchanged, at native speed, with any import. There is no writable folder
+inside, since a fork does not snapshot files and candidates would meet in them.
+"""
+
+import itertools
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from agentlib import sandbox_child as child
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 60.0  # loading numpy and sympy on a busy machine
+GRACE_SECONDS = 10.0  # for a fork to begin, or a killed one to be gone
+
+
+@dataclass(frozen=True)
+class Protection:
+    """What stands between model-written code and this machine."""
+
+    backend: str
+    covers: tuple[str, ...]
+    lacks: tuple[str, ...]
+
+
+def _protection(backend: str, scoped: bool) -> Protection:
+    """In words, what `backend` covers; `scoped` if the kernel confines signals to each candidate (Landlock ABI 6)."""
+    covers = ["limits of each action: wall and CPU seconds, memory, open files, size of a file", "no environment"]
+    lacks = ["a process that leaves its action's process group lives until the sandbox is closed"]
+    if scoped:
+        covers.append(f"candidates cannot signal or trace each other (first {child.SCOPED_STEPS} steps of a session)")
+    else:
+        lacks.append("a candidate could end another one, though not speak for it")
+    if backend == "limits":
+        lacks += ["files: all that this user can reach", "network", "processes: all that this user can signal"]
+        if scoped:
+            lacks.remove("processes: all that this user can signal")
+    else:
+        covers.append("files: only the interpreter and its packages can be read, nothing can be written")
+        covers.append("network: nothing can be reached")
+        covers.append("processes: those outside cannot be signalled")
+    if backend == "sandlock":
+        covers += ["system calls are filtered", "the number of processes is limited"]
+        lacks.append("that a file outside exists, and its size, can be found out")
+    else:
+        lacks += ["system calls are not filtered", "the number of processes is not limited"]
+    return Protection(backend, tuple(covers), tuple(lacks))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an action did not go well; the message is written for a language model to read.
+
+    `kind` is "parse", "execution", "timeout", "memory", "forbidden" (the isolation refused) or "killed" (the
+    interpreter ended without a result).
+    """
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one action did: plain values only.
+
+    `stdout` is what was printed (standard error too), `value` the repr of a last expression, `answer` what
+    `final_answer` was given if `is_final`, `tool_calls` dicts of name, args and kwargs in order, `seconds` wall
+    time without the tools'.
+    """
+
+    stdout: str = ""
+    value: str = ""
+    answer: Any = None
+    is_final: bool = False
+    failure: Failure | None = None
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    _number: int | None = field(default=None, repr=False, compare=False)  # the interpreter, None if it has ended
+    _ticket: tuple[int, int] = field(default=(0, 0), repr=False, compare=False)  # session and step it belongs to
+
+
+# --- the isolated process ---------------------------------------------------------------------------------------
+
+
+def _readable() -> list[str]:
+    """What the interpreter needs to read, and nothing else: itself, its packages, the system's shared libraries."""
+    paths = [sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))]
+    paths += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    paths += ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom"]
+    return list(dict.fromkeys(path for path in [*paths, child.__file__] if os.path.exists(path)))
+
+
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def _start_sandlock(command: list[str]) -> Any:
+    import sandlock
+
+    policy = sandlock.Sandbox(
+        fs_readable=_readable(), fs_writable=["/dev/null"], clean_env=True, env=ENVIRONMENT, cwd="/",
+        max_processes=1024, no_coredump=True,
+    )  # fmt: skip
+    piped, inherit = sandlock.StdioMode.PIPED, sandlock.StdioMode.INHERIT
+    return policy.popen(command, stdin=piped, stdout=piped, stderr=inherit)
+
+
+def _start_bwrap(command: list[str]) -> Any:
+    if not (bwrap := shutil.which("bwrap")):
+        raise FileNotFoundError("the program bwrap is not installed")
+    binds = [word for path in _readable() if not path.startswith("/dev/") for word in ("--ro-bind", path, path)]
+    binds += [word for path in ("/dev/null", "/dev/urandom") for word in ("--dev-bind", path, path)]
+    walls = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
+    walls += [word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)]
+    return _popen([bwrap, *walls, *binds, "--remount-ro", "/", "--chdir", "/", *command], "/")
+
+
+def _start_limits(command: list[str]) -> Any:
+    # A folder that is gone before any action runs: relative paths lead nowhere.
+    with tempfile.TemporaryDirectory(prefix="agentlib-") as nowhere:
+        return _popen(command, nowhere)
+
+
+def _popen(command: list[str], folder: str) -> Any:
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=ENVIRONMENT, cwd=folder,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+STARTERS = {"sandlock": _start_sandlock, "bwrap": _start_bwrap, "limits": _start_limits}
+
+
+def _descendants(pid: int) -> list[int]:
+    """Process ids under `pid`, children first; empty where the kernel does not list children."""
+    try:
+        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    found = [int(word) for word in listed.split()]
+    return found + [below for one in found for below in _descendants(one)]
+
+
+class _Zygote:
+    """The isolated process: sends it messages, hands each message of an interpreter to the queue that waits for it."""
+
+    def __init__(self, backend: str, settings: dict[str, Any]):
+        self.backend, self.alive, self.owner = backend, True, os.getpid()
+        self.listeners: dict[int, SimpleQueue] = {}
+        self.doomed: deque[int] = deque()  # of sessions that were dropped; a finaliser must not write itself
+        self.lock = threading.Lock()
+        ready: SimpleQueue = SimpleQueue()
+        self.listeners[0] = ready
+        command = [sys.executable, "-s", "-P", "-B", child.__file__, json.dumps(settings)]
+        self.process = STARTERS[backend](command)
+        self.pid = self.process.pid
+        self.reader = threading.Thread(target=self._listen, name="sandbox", daemon=True)
+        self.reader.start()
+        try:
+            _, kind, payload, _ = ready.get(timeout=START_SECONDS)
+        except Empty:
+            kind = payload = b""
+        if kind != b"H":
+            self.close()
+            raise RuntimeError(
+                f"the {backend} process "
+                + ("ended before it was ready" if kind else f"was not ready within {START_SECONDS:.0f} s")
+            )
+        del self.listeners[0]
+        self.protection = _protection(backend, scoped=payload == b"scoped")
+
+    def _listen(self) -> None:
+        received = bytearray()
+        source = self.process.stdout.fileno()
+        try:
+            while content := os.read(source, 1 << 16):
+                received += content
+                now = time.monotonic()
+                for number, kind, payload in child.frames(received):
+                    if queue := self.listeners.get(number):
+                        queue.put((number, kind, payload, now))
+        except (OSError, ValueError) as error:
+            log.warning("sandbox: reading from the isolated process failed (%s)", error)
+        with self.lock:
+            self.alive = False
+        for number, queue in self.listeners.copy().items():
+            queue.put((number, b"X", b"", time.monotonic()))
+
+    def listen(self, number: int, queue: SimpleQueue) -> bool:
+        """Send what interpreter `number` says to `queue`; False if the process has ended."""
+        with self.lock:
+            if self.alive:
+                self.listeners[number] = queue
+            return self.alive
+
+    def send(self, number: int, kind: bytes, payload: bytes = b"") -> None:
+        """One message to the supervisor; lost if it has ended, which `_listen` reports."""
+        with self.lock:
+            message = b"".join(child.frame(self.doomed.popleft(), b"K") for _ in range(len(self.doomed)))
+            try:
+                child.write_all(self.process.stdin.fileno(), message + child.frame(number, kind, payload))
+            except (OSError, ValueError):
+                pass
+
+    def close(self) -> None:
+        """End every process, those that left their process group too."""
+        if os.getpid() != self.owner:
+            return  # a fork of this program has inherited the object, not the process
+        for _ in range(50):
+            if not self.alive or not (found := _descendants(self.pid)):
+                break
+            for pid in found:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except OSError:
+                    pass
+            time.sleep(0.002)
+        try:
+            self.process.stdin.close()
+            self.process.kill()
+            self.process.wait(timeout=GRACE_SECONDS)
+        except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
+            log.warning("sandbox: ending the isolated process failed (%s)", error)
+        self.reader.join(timeout=GRACE_SECONDS)
+        self.process.stdout.close()
+
+
+# --- one candidate on its way -----------------------------------------------------------------------------------
+
+
+class _Trial:
+    """One candidate while it runs: collects what its interpreter says into an Outcome."""
+
+    def __init__(self, session: "Session", code: str, number: int, seconds: float, tool_seconds: float):
+        self.session, self.code, self.number = session, code, number
+        self.zygote, self.ticket = session._zygote, (session._key, session._step)
+        self.seconds, self.tool_seconds_left = seconds, tool_seconds
+        self.stdout, self.calls = b"", []
+        self.began, self.in_tools, self.deadline = 0.0, 0.0, 0.0
+        self.ending: Failure | None = None  # why it is being killed
+        self.outcome: Outcome | None = None
+
+    def start(self, queue: SimpleQueue) -> None:
+        """Ask for the fork. The clock of the action starts when the fork says so, a coarser one now."""
+        request = json.dumps({"code": self.code}).encode()
+        if len(request) > child.FRAME_BYTES // 2:
+            self.finish(Failure("parse", f"the code has {len(self.code)} characters, which is too long to run"))
+        elif self.session._node is None or not self.zygote.listen(self.number, queue):
+            self.finish(Failure("killed", "the session's interpreter has ended; open a new session"))
+        else:
+            self.deadline = time.monotonic() + GRACE_SECONDS
+            self.zygote.send(self.number, b"F", self.session._node.to_bytes(4, "big") + request)
+
+    def hear(self, kind: bytes, payload: bytes, at: float, answer: Callable[["_Trial", bytes], bytes]) -> None:
+        """One message, which arrived `at` (monotonic seconds)."""
+        if kind == b"H":
+            self.began, self.deadline = at, at + self.seconds
+        elif kind == b"O":
+            self.stdout = payload
+        elif kind == b"X":
+            self.finish(self.ending or Failure("killed", "the interpreter ended before the code did"), at)
+        elif self.ending:
+            pass
+        elif at > self.deadline:
+            self.overdue()
+        elif kind == b"D":
+            self.conclude(payload, at)
+        elif kind == b"C":
+            try:
+                self.zygote.send(self.number, b"A", answer(self, payload))
+            except (ValueError, TypeError, RecursionError):
+                return self.kill(Failure("killed", "the interpreter sent a malformed tool call"))
+            # Time in the tool, and in line for it behind other candidates' calls, is not the action's.
+            away = time.monotonic() - at
+            self.in_tools += away
+            self.deadline += min(away, self.tool_seconds_left)
+            self.tool_seconds_left = max(0.0, self.tool_seconds_left - away)
+
+    def conclude(self, payload: bytes, at: float) -> None:
+        """The interpreter's own account of a finished action; it may be forged, so only its shape is trusted."""
+        try:
+            result = json.loads(payload)
+            failure = Failure(*(str(_sound(part)) for part in result["failure"])) if result["failure"] else None
+            if failure and failure.kind not in ("parse", "execution", "memory", "forbidden"):
+                raise ValueError
+            if failure and failure.kind == "memory":
+                failure = Failure("memory", f"{failure.message}\nthe code needed more memory than it may use")
+            value, answer = str(_sound(result["value"])), _sound(result["answer"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            self.finish(Failure("killed", "the interpreter sent a malformed result"), at)
+        else:
+            self.finish(failure, at, value, answer, result.get("is_final") is True)
+
+    def overdue(self) -> None:
+        """The deadline has passed: first kill, then, if even that is not confirmed, give up on it."""
+        if self.ending:
+            return self.finish(self.ending)
+        if not self.began:
+            self.kill(Failure("killed", "the session's interpreter does not respond; open a new session"))
+        elif self.tool_seconds_left:
+            self.kill(Failure("timeout", f"the code ran longer than {self.seconds:g} s and was stopped"))
+        else:
+            self.kill(Failure("timeout", "the code spent too long in its tool calls and was stopped"))
+
+    def kill(self, failure: Failure) -> None:
+        self.ending, self.deadline = failure, time.monotonic() + GRACE_SECONDS
+        self.zygote.send(self.number, b"K")
+
+    def finish(
+        self, failure: Failure | None, at: float = 0.0, value: str = "", answer: Any = None, final: bool = False
+    ) -> None:
+        self.zygote.listeners.pop(self.number, None)
+        alive = failure is None or failure.kind in ("parse", "execution", "forbidden")
+        if not alive:
+            self.zygote.send(self.number, b"K")
+        seconds = (at or time.monotonic()) - self.began - self.in_tools if self.began else 0.0
+        self.outcome = Outcome(
+            _printed(self.stdout), value, answer, final, failure, self.calls, max(0.0, seconds),
+            _number=self.number if alive else None, _ticket=self.ticket,
+        )  # fmt: skip
+
+
+def _printed(content: bytes) -> str:
+    """Captured output as text, with a note if there was more."""
+    if len(content) <= child.STDOUT_BYTES:
+        return content.decode("utf-8", "replace")
+    kept = content[: child.STDOUT_BYTES].decode("utf-8", "ignore")
+    return f"{kept}\n[output cut after {child.STDOUT_BYTES} bytes]"
+
+
+def _sound(value: Any) -> Any:
+    """JSON values with text that can be written to a file: lone surrogates become question marks."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_sound(item) for item in value]
+    if isinstance(value, dict):
+        return {_sound(key): _sound(item) for key, item in value.items()}
+    return value
+
+
+# --- what the rest of the package uses --------------------------------------------------------------------------
+
+
+class Session:
+    """The interpreter of one question: its variables and imports live from one committed action to the next.
+
+    Use it as a context manager or call `close`. One thread at a time.
+    """
+
+    def __init__(self, box: "Sandbox", zygote: _Zygote):
+        self._box, self._zygote, self._key = box, zygote, next(box._numbers)
+        self._node: int | None = 0  # the interpreter that holds the state; 0 is the pristine one; None when closed
+        self._step = 0
+        self._candidates: set[int] = set()
+
+    def try_each(self, codes: Sequence[str]) -> list[Outcome]:
+        """Run every code from the present state, apart from each other; keep none. Raises RuntimeError if closed."""
+        return self._box.try_many([(self, codes)])[0]
+
+    def commit(self, outcome: Outcome) -> None:
+        """Make the candidate that gave `outcome` the state, without running it again; the others end.
+
+        If its interpreter has ended (timeout, memory, killed) the state stays as it was. Raises ValueError for
+        an outcome that is not of this session's last `try_each`.
+        """
+        if outcome._ticket != (self._key, self._step):
+            raise ValueError("this outcome is not of the session's last try_each; commit one that is, and only once")
+        if outcome._number is not None:
+            self._candidates.discard(outcome._number)
+            self._candidates.add(self._node)
+            self._node = outcome._number
+        self._next()
+
+    def run(self, code: str) -> Outcome:
+        """Run one code and keep its state."""
+        [outcome] = self.try_each([code])
+        self.commit(outcome)
+        return outcome
+
+    def close(self) -> None:
+        """End the session's processes. A second call does nothing."""
+        if self._node is not None:
+            self._candidates.add(self._node)
+            self._node = None
+            self._next()
+
+    def _next(self) -> None:
+        self._step += 1
+        for number in self._candidates - {0}:
+            self._zygote.send(number, b"K")
+        self._candidates.clear()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self._zygote.doomed.extend(self._candidates | {self._node} - {0, None})
+
+
+class Sandbox:
+    """An isolated process with numpy and sympy loaded, of which every session is a fork.
+
+    `tools` are functions of this process that the code can call by name, with plain values. An action may take
+    `seconds` of wall time besides its tool calls, which may take `tool_seconds` in all, and `memory_mb` MiB
+    beyond the bare interpreter. At most `workers` candidates run at once. `backend` is "sandlock" (Landlock and
+    seccomp), "bwrap" (namespaces), "limits" (no isolation, with a warning) or "auto": the first that works here.
+
+    Raises RuntimeError if the backend does not work, or if only limits are left and `strict` is set.
+    """
+
+    def __init__(
+        self,
+        tools: Mapping[str, Callable[..., Any]] | None = None,
+        seconds: float = 10.0,
+        memory_mb: int = 1024,
+        strict: bool = False,
+        backend: str = "auto",
+        workers: int | None = None,
+        tool_seconds: float = 120.0,
+    ):
+        if backend not in ("auto", *STARTERS):
+            raise ValueError(f"sandbox backend {backend!r} is unknown, expected auto, {', '.join(STARTERS)}")
+        for name in tools or {}:
+            if not name.isidentifier() or name == "final_answer":
+                raise ValueError(f"tool name {name!r} cannot be used, expected a Python name other than final_answer")
+        self.tools, self.seconds, self.tool_seconds = dict(tools or {}), seconds, tool_seconds
+        self.workers = workers or os.cpu_count() or 1
+        self._settings = {"tools": list(self.tools), "seconds": seconds, "memory_mb": memory_mb}
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._closed = False
+        reasons = []
+        for name in STARTERS if backend == "auto" else (backend,):
+            if name == "limits":
+                self._accept_limits(strict, reasons)
+            try:
+                self._start(name)
+                break
+            except Exception as error:  # whatever a backend raises where it cannot work
+                reasons.append(f"{name}: {error}")
+                log.info("sandbox: backend %s does not work here (%s)", name, error)
+        else:
+            raise RuntimeError(f"no sandbox could be started ({'; '.join(reasons)}); install bubblewrap or sandlock")
+
+    def _accept_limits(self, strict: bool, reasons: list[str]) -> None:
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        if strict:
+            raise RuntimeError(
+                f"strict=True but there is only the backend 'limits', which does not isolate{why}; "
+                "use Linux with Landlock (pip install sandlock) or install bubblewrap"
+            )
+        lacks = "; ".join(_protection("limits", scoped=False).lacks)
+        warnings.warn(
+            f"MODEL-WRITTEN CODE IS NOT ISOLATED{why}; not protected: {lacks}. Install sandlock or bubblewrap.",
+            stacklevel=3,
+        )
+
+    def _start(self, backend: str) -> None:
+        self._zygote = _Zygote(backend, self._settings)
+        self._finalizer = weakref.finalize(self, self._zygote.close)
+        if backend != "limits":
+            try:
+                self._probe()
+            except BaseException:
+                self._finalizer()
+                raise
+        self.protection = self._zygote.protection
+
+    def _probe(self) -> None:
+        """Raise RuntimeError unless a file and a port of this machine are really out of reach."""
+        with tempfile.NamedTemporaryFile("w", prefix="agentlib-") as secret, socket.create_server(("127.0.0.1", 0)) as s:
+            secret.write("read")
+            secret.flush()
+            attempts = {
+                "files": f"print(open({secret.name!r}).read())",
+                "network": f"import socket\nsocket.create_connection({s.getsockname()!r}, 5)\nprint('read')",
+            }
+            with Session(self, self._zygote) as session:
+                for what, outcome in zip(attempts, session.try_each(list(attempts.values())), strict=True):
+                    if "read\n" in outcome.stdout or not outcome.failure or outcome.failure.kind == "killed":
+                        raise RuntimeError(f"{what} could be reached from inside ({outcome})")
+
+    def session(self) -> Session:
+        """A fresh interpreter for one question; costs nothing until it runs something.
+
+        Starts the isolated process anew if it has ended. Raises RuntimeError if the sandbox is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the sandbox is closed; open a new one")
+            if not self._zygote.alive:
+                log.warning("sandbox: the isolated process had ended and is started again")
+                self._finalizer()
+                self._start(self.protection.backend)
+            return Session(self, self._zygote)
+
+    def try_many(self, batch: Sequence[tuple[Session, Sequence[str]]]) -> list[list[Outcome]]:
+        """`try_each` of several sessions at once, at most `workers` candidates at a time.
+
+        Within one call, a tool is asked once for equal arguments of one session's candidates. Tools are called
+        from this thread, one after another. Raises ValueError if a session is there twice, RuntimeError if one
+        is closed.
+        """
+        if len({id(session) for session, _ in batch}) < len(batch):
+            raise ValueError("a session is in the batch twice; give all its codes in one list")
+        for session, _ in batch:
+            if session._node is None:
+                raise RuntimeError("the session is closed; open a new one with box.session()")
+        trials: list[list[_Trial]] = []
+        for session, codes in batch:
+            session._next()
+            trials.append([_Trial(session, c, next(self._numbers), self.seconds, self.tool_seconds) for c in codes])
+            session._candidates.update(trial.number for trial in trials[-1])
+        self._race([trial for group in trials for trial in group])
+        return [[trial.outcome for trial in group] for group in trials]
+
+    def _race(self, trials: list[_Trial]) -> None:
+        """Run the trials to their outcomes, `workers` at a time."""
+        queue: SimpleQueue = SimpleQueue()
+        cache: dict[tuple, dict] = {}
+        waiting, running = deque(trials), {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.workers:
+                    trial = waiting.popleft()
+                    trial.start(queue)
+                    if not trial.outcome:
+                        running[trial.number] = trial
+                if not running:
+                    continue
+                patience = min(trial.deadline for trial in running.values()) - time.monotonic()
+                try:
+                    number, kind, payload, at = queue.get(timeout=max(0.0, patience))
+                except Empty:
+                    for trial in list(running.values()):
+                        if trial.deadline <= time.monotonic():
+                            trial.overdue()
+                else:
+                    if number in running:
+                        running[number].hear(kind, payload, at, lambda trial, call: self._answer(trial, call, cache))
+                running = {number: trial for number, trial in running.items() if not trial.outcome}
+        finally:
+            for trial in running.values():  # only if a KeyboardInterrupt came in between
+                trial.finish(Failure("killed", "interrupted"))
+
+    def _answer(self, trial: _Trial, call: bytes, cache: dict[tuple, dict]) -> bytes:
+        """Call the tool, or take the answer from this step's `cache`; the reply as JSON."""
+        name, args, kwargs = json.loads(call)
+        args, kwargs = _sound(args), _sound(kwargs)
+        if name not in self.tools or not isinstance(args, list) or not isinstance(kwargs, dict):
+            raise ValueError(f"no such tool call: {name!r}")
+        trial.calls.append({"name": name, "args": args, "kwargs": kwargs})
+        key = (trial.ticket, name, json.dumps([args, kwargs], sort_keys=True))
+        if key not in cache:
+            try:
+                reply = json.dumps({"value": self.tools[name](*args, **kwargs)}).encode()
+                if len(reply) > child.FRAME_BYTES:
+                    raise ValueError(f"the answer has {len(reply)} bytes, at most {child.FRAME_BYTES} can be sent")
+            except Exception as error:  # the code that called the tool is to see it, and may go on
+                log.info("sandbox: tool %s failed", name, exc_info=True)
+                reply = json.dumps({"error": f"{name} failed: {type(error).__name__}: {str(error)[:2000]}"}).encode()
+            cache[key] = reply
+        return cache[key]
+
+    def close(self) -> None:
+        """End every process of every session. A second call does nothing."""
+        self._closed = True
+        self._finalizer()
+
+    def __enter__(self) -> "Sandbox":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

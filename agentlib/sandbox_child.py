@@ -1,0 +1,574 @@
+"""What runs inside the sandbox: a supervisor that never runs model-written code, and the interpreters that do.
+
+Owns the wire format, the tree of forks, and the running of one action. Knows nothing of models, of tools
+(a call is a message to the parent) or of how the process was isolated. It imports nothing of this package,
+because nothing but the interpreter, the installed packages and this one file can be read in there.
+
+The parent starts this file as a script. The supervisor forks the root interpreter, which loads numpy and sympy
+and is never run upon. Everything else is a fork of a fork: a fork is a snapshot, so the state after an action is
+simply the process that ran it, waiting to be forked again. Each fork has its own channel to the supervisor, and
+the supervisor alone holds the pipes to the parent, so no action can speak in the name of another.
+"""
+
+import ast
+import ctypes
+import gc
+import io
+import json
+import linecache
+import mmap
+import os
+import random
+import resource
+import selectors
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Iterator
+from errno import EACCES, ENETUNREACH, ENOMEM, EPERM, EROFS
+from typing import Any
+
+# A frame is size of payload, number of interpreter, kind, payload. Kinds, parent to supervisor: F fork and run,
+# A answer of a tool, K kill. Supervisor to interpreter: F fork, R run this code, A answer. Back: H started,
+# C tool call, D done; and from the supervisor itself O what was printed, X ended without a result.
+HEADER = struct.Struct(">IIc")
+FRAME_BYTES = 8 << 20
+STDOUT_BYTES = 20_000
+VALUE_CHARACTERS = 2_000
+ANSWER_CHARACTERS = 200_000
+FILE_BYTES = 16 << 20
+OPEN_FILES = 256
+SPARE_BYTES = 64 << 20  # memory that an interpreter has left to say that it has none left
+SCOPED_STEPS = 12  # the kernel nests at most 16 Landlock domains; the isolation and the root take some
+
+
+def frame(number: int, kind: bytes, payload: bytes = b"") -> bytes:
+    """One message as bytes."""
+    return HEADER.pack(len(payload), number, kind) + payload
+
+
+def frames(received: bytearray) -> Iterator[tuple[int, bytes, bytes]]:
+    """Take the complete (number, kind, payload) off the front of `received`; ValueError if one is over-long."""
+    while len(received) >= HEADER.size:
+        size, number, kind = HEADER.unpack_from(received)
+        if size > FRAME_BYTES:
+            raise ValueError(f"message of {size} bytes is over the limit of {FRAME_BYTES} bytes; send less")
+        if len(received) < HEADER.size + size:
+            return
+        payload = bytes(received[HEADER.size : HEADER.size + size])
+        del received[: HEADER.size + size]
+        yield number, kind, payload
+
+
+def write_all(fd: int, content: bytes, write=os.write) -> None:
+    """Write every byte to a blocking descriptor."""
+    view = memoryview(content)
+    while view:
+        view = view[write(fd, view) :]
+
+
+# --- the supervisor ---------------------------------------------------------------------------------------------
+
+
+def shed_privileges() -> None:
+    """Give up capabilities, gaining new ones and being traced, and adopt orphans; for this process and its forks."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: what an ended interpreter leaves behind stays ours to end
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
+    libc.capset(header, (ctypes.c_uint32 * 6)())
+    libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE off: one interpreter cannot trace or read another's memory
+
+
+def scope_signals() -> bool:
+    """From here on this process and its forks can signal or trace only each other; False if the kernel cannot."""
+    libc = ctypes.CDLL(None)
+    rules = (ctypes.c_uint64 * 3)(0, 0, 3)  # landlock_ruleset_attr: no files, no ports, scope of sockets and signals
+    ruleset = libc.syscall(444, rules, ctypes.c_size_t(24), 0)  # landlock_create_ruleset
+    if ruleset < 0:
+        return False
+    refused = libc.syscall(446, ruleset, 0)  # landlock_restrict_self
+    os.close(ruleset)
+    return refused == 0
+
+
+class Node:
+    """One interpreter for the supervisor: its channel, what it prints into, its process (None until it speaks)."""
+
+    def __init__(self, channel: socket.socket, output: int):
+        self.channel, self.output, self.pid = channel, output, None
+        self.received, self.unsent, self.expected = bytearray(), bytearray(), b"H"
+        channel.setblocking(False)
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+
+    def receive(self) -> bytes:
+        """What has arrived. The kernel, not the sender, says which process sent the first of it."""
+        if self.pid is not None:
+            return self.channel.recv(1 << 16)
+        content, attached, _, _ = self.channel.recvmsg(1 << 16, socket.CMSG_SPACE(12))
+        for _, kind, record in attached:
+            if kind == socket.SCM_CREDENTIALS:
+                self.pid = struct.unpack("iII", record)[0]
+                self.channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+        return content
+
+    def printed(self) -> bytes:
+        """What it printed so far, one byte more than the limit at most."""
+        return os.pread(self.output, STDOUT_BYTES + 1, 0) if self.output >= 0 else b""
+
+
+class Supervisor:
+    """Relays between the parent (descriptors 0 and 1) and the interpreters; forks, kills and reaps them."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[int, Node] = {}
+        self.selector = selectors.DefaultSelector()
+
+    def adopt(self, number: int, channel: socket.socket, output: int) -> None:
+        self.nodes[number] = Node(channel, output)
+        self.selector.register(channel, selectors.EVENT_READ, number)
+
+    def tell(self, number: int, kind: bytes, payload: bytes = b"") -> None:
+        try:
+            write_all(1, frame(number, kind, payload))
+        except OSError:  # the parent is gone, which `run` is about to notice
+            pass
+
+    def run(self) -> None:
+        """Until the parent closes its end."""
+        received = bytearray()
+        self.selector.register(0, selectors.EVENT_READ, None)
+        while True:
+            for key, ready in self.selector.select():
+                if key.data is None:
+                    content = os.read(0, 1 << 16)
+                    if not content:
+                        return
+                    received += content
+                    for number, kind, payload in frames(received):
+                        self.obey(number, kind, payload)
+                elif key.data in self.nodes and self.nodes[key.data].channel is key.fileobj:
+                    self.hear(key.data, ready)
+            self.reap()
+
+    def reap(self) -> None:
+        """Collect orphans; an interpreter's own forks are collected by it."""
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+
+    def obey(self, number: int, kind: bytes, payload: bytes) -> None:
+        """One message of the parent."""
+        if kind == b"F":
+            self.fork(number, int.from_bytes(payload[:4], "big"), payload[4:])
+        elif number in self.nodes and kind == b"A":
+            self.nodes[number].expected = b"CD"
+            self.send(number, b"A", payload)
+        elif number in self.nodes:
+            self.end(number)
+
+    def fork(self, number: int, source: int, request: bytes) -> None:
+        """Have interpreter `source` fork itself into `number`; the code goes to the fork, so no other sees it."""
+        if source not in self.nodes:
+            return self.tell(number, b"X")
+        ours, theirs = socket.socketpair()
+        output = os.memfd_create("output", os.MFD_CLOEXEC)
+        self.adopt(number, ours, output)
+        try:
+            socket.send_fds(self.nodes[source].channel, [frame(number, b"F")], [theirs.fileno(), output])
+        except OSError:
+            self.end(number)
+        else:
+            self.send(number, b"R", request)
+        finally:
+            theirs.close()
+
+    def send(self, number: int, kind: bytes, payload: bytes) -> None:
+        self.nodes[number].unsent += frame(number, kind, payload)
+        self.flush(number)
+
+    def flush(self, number: int) -> None:
+        """Send what the channel takes now; an interpreter that does not read must not stop the others."""
+        node = self.nodes[number]
+        try:
+            while node.unsent:
+                del node.unsent[: node.channel.send(node.unsent[: 1 << 16])]
+        except BlockingIOError:
+            pass
+        except OSError:
+            return self.end(number)
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if node.unsent else 0)
+        self.selector.modify(node.channel, wanted, number)
+
+    def hear(self, number: int, ready: int) -> None:
+        """One interpreter has something to say, has ended, or can take more."""
+        node = self.nodes[number]
+        if ready & selectors.EVENT_WRITE:
+            self.flush(number)
+        if not ready & selectors.EVENT_READ or number not in self.nodes:
+            return
+        try:
+            content = node.receive()
+            node.received += content
+            for _, kind, payload in frames(node.received):
+                if kind not in node.expected:  # an action that floods or forges messages gets no further
+                    raise ValueError
+                node.expected = b"CD" if kind == b"H" else b""
+                if kind == b"D":
+                    self.tell(number, b"O", node.printed())
+                self.tell(number, kind, payload)
+        except BlockingIOError:
+            return
+        except (OSError, ValueError):
+            content = b""
+        if not content:
+            self.end(number)
+
+    def end(self, number: int) -> None:
+        """Kill an interpreter with its process group, and say so."""
+        node = self.nodes.pop(number)
+        if node.pid is not None:
+            try:
+                os.killpg(node.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.tell(number, b"O", node.printed())
+        self.tell(number, b"X")
+        self.selector.unregister(node.channel)
+        node.channel.close()
+        if node.output >= 0:
+            os.close(node.output)
+
+
+# --- an interpreter ---------------------------------------------------------------------------------------------
+
+
+class FinalAnswer(BaseException):
+    """Ends an action; not an Exception, so that `except Exception` lets it pass."""
+
+
+class Capped(io.RawIOBase):
+    """Descriptor 1 for the first bytes printed in an action; the rest is dropped, so a flood costs nothing."""
+
+    def __init__(self) -> None:
+        self.room = STDOUT_BYTES + 1
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 1
+
+    def close(self) -> None:
+        """Never closed: the text stream around it is replaced at each action."""
+
+    def write(self, content: Any, write=os.write) -> int:
+        kept = bytes(content[: max(0, self.room)])
+        self.room -= len(kept)
+        if kept:
+            write(1, kept)
+        return len(content)
+
+
+class Interpreter:
+    """One process: it runs one action, then waits to be forked. `serve` never returns."""
+
+    def __init__(self, channel: int, settings: dict[str, Any]):
+        self.channel, self.settings, self.step = channel, settings, 0
+        self.pid, self.lock = os.getpid(), threading.Lock()
+        self.final: list[Any] = []
+        self.main = types.ModuleType("__main__")
+        sys.modules["__main__"] = self.main
+        self.capped = Capped()
+        self.names = {"final_answer": self.final_answer} | {name: self.tool(name) for name in settings["tools"]}
+
+    def serve(self, fork=os.fork, state=random.getstate, restore=random.setstate) -> None:
+        """Fork on request; a fork runs its code, reports, and serves in turn. The functions are bound now, so that
+        an action which replaces them in their modules does not change what happens here."""
+        channel = socket.socket(fileno=self.channel)
+        while True:
+            try:
+                request, passed, _, _ = socket.recv_fds(channel, HEADER.size, 2)
+            except OSError:
+                os._exit(1)
+            if len(request) < HEADER.size or len(passed) != 2:
+                os._exit(0)
+            self.reap()
+            randomness = state()
+            try:
+                pid = fork()
+            except OSError:
+                pid = -1
+            if pid:
+                for fd in passed:
+                    os.close(fd)
+                continue
+            restore(randomness)  # Python reseeds after a fork, but a fork must equal its origin
+            channel.close()
+            channel = socket.socket(fileno=passed[0])
+            self.begin(passed[0], passed[1])
+            _, request = self.read()
+            result = self.execute(json.loads(request)["code"])
+            if os.getpid() != self.pid:
+                os._exit(0)  # a process that the action forked has come to the end of the action: not its turn
+            self.write(b"D", json.dumps(result).encode())
+
+    def reap(self) -> None:
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+
+    def begin(self, channel: int, output: int) -> None:
+        """Become the fork: own process group, channel, output and limits."""
+        self.channel, self.pid, self.step = channel, os.getpid(), self.step + 1
+        self.lock, self.final = threading.Lock(), []
+        os.setpgid(0, 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        self.capped.room = STDOUT_BYTES + 1
+        sys.stdout = sys.stderr = io.TextIOWrapper(self.capped, "utf-8", "replace", write_through=True)
+        os.set_inheritable(channel, False)
+        if self.step <= SCOPED_STEPS:
+            scope_signals()
+        self.allow(self.settings["cpu_seconds"], self.settings["memory_bytes"])
+        self.write(b"H")
+
+    def allow(self, cpu_seconds: int, memory_bytes: int) -> None:
+        """Soft limits of this action; the hard ones leave room to report and to wait."""
+        for kind, soft in ((resource.RLIMIT_CPU, cpu_seconds), (resource.RLIMIT_AS, memory_bytes)):
+            hard = resource.getrlimit(kind)[1]
+            resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+    def write(self, kind: bytes, payload: bytes = b"") -> None:
+        write_all(self.channel, frame(0, kind, payload))
+
+    def read(self, read=os.read) -> tuple[bytes, bytes]:
+        """The next message (kind, payload) to this interpreter, exactly: what follows it may carry descriptors."""
+
+        def exactly(size: int) -> bytes:
+            content = b""
+            while len(content) < size:
+                part = read(self.channel, min(size - len(content), 1 << 20))
+                if not part:
+                    os._exit(0)
+                content += part
+            return content
+
+        size, _, kind = HEADER.unpack(exactly(HEADER.size))
+        return kind, exactly(size)
+
+    def final_answer(self, answer: Any = None) -> None:
+        """Give the answer to the question; nothing after this call runs."""
+        if not self.final:
+            self.final.append(bounded(plain(answer)))
+        raise FinalAnswer
+
+    def tool(self, name: str):
+        """A function that asks the parent to call the tool `name`."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                request = json.dumps([name, args, kwargs]).encode()
+            except (TypeError, ValueError) as error:
+                raise TypeError(
+                    f"{name}() takes plain values (text, numbers, lists, dicts), but an argument is not: {error}"
+                ) from None
+            if os.getpid() != self.pid:
+                raise RuntimeError(f"{name}() can only be called by the action itself, not by a process it started")
+            if len(request) > FRAME_BYTES // 2:
+                raise ValueError(f"{name}() was given {len(request)} bytes, at most {FRAME_BYTES // 2} can be sent")
+            with self.lock:
+                self.write(b"C", request)
+                reply = json.loads(self.read()[1])
+            if "error" in reply:
+                raise RuntimeError(reply["error"])
+            return reply["value"]
+
+        call.__name__ = call.__qualname__ = name
+        return call
+
+    def execute(self, code: str) -> dict[str, Any]:
+        """Run one action in the session's namespace; what happened, as plain values."""
+        source = f"<action {self.step}>"
+        linecache.cache[source] = (len(code), None, code.splitlines(keepends=True), source)
+        value, failure = "", None
+        self.main.__dict__.update(self.names)
+        try:
+            try:
+                body, last = compiled(code, source)
+            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+                failure = ["parse", explained(error)]
+            else:
+                exec(body, self.main.__dict__)
+                if last is not None:
+                    value = shown(eval(last, self.main.__dict__))
+        except BaseException as error:  # whatever an action raises is its outcome, SystemExit and all
+            hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+            resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+            failure = None if isinstance(error, FinalAnswer) else [kind_of(error), explained(error)]
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        final = bool(self.final)
+        return {
+            "value": "" if final else value, "failure": None if final else failure,
+            "is_final": final, "answer": self.final[0] if final else None,
+        }  # fmt: skip
+
+
+def compiled(code: str, source: str) -> tuple[types.CodeType, types.CodeType | None]:
+    """The statements, and the last one apart if it is an expression."""
+    tree = ast.parse(code, source)
+    last = None
+    if tree.body and isinstance(tree.body[-1], ast.Expr):
+        last = compile(ast.Expression(tree.body.pop().value), source, "eval", dont_inherit=True)
+    return compile(tree, source, "exec", dont_inherit=True), last
+
+
+def shown(value: Any) -> str:
+    """The text of a last expression's value: its repr, shortened; "" for None."""
+    text = "" if value is None else repr(value)
+    return text if len(text) <= VALUE_CHARACTERS else f"{text[:VALUE_CHARACTERS]}... ({len(text)} characters)"
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """An answer as JSON values: numbers, text, lists and dicts stay, numpy becomes Python, all else becomes text."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return int(value) if value.bit_length() < 1024 else str(value)
+    if isinstance(value, float):
+        return float(value)
+    if depth < 16:
+        if isinstance(value, (list, tuple)):
+            return [plain(item, depth + 1) for item in value]
+        if isinstance(value, dict):
+            return {str(key): plain(item, depth + 1) for key, item in value.items()}
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
+            return plain(value.tolist(), depth + 1)
+    return str(value)
+
+
+def bounded(answer: Any) -> Any:
+    """The answer, or the beginning of its text if it is too long to keep."""
+    text = answer if isinstance(answer, str) else json.dumps(answer)
+    return answer if len(text) <= ANSWER_CHARACTERS else text[:ANSWER_CHARACTERS]
+
+
+def kind_of(error: BaseException) -> str:
+    """The kind of failure: memory, forbidden (the isolation refused, however wrapped) or execution."""
+    seen = 0
+    cause: Any = error
+    while isinstance(cause, BaseException) and seen < 8:
+        code = cause.errno if isinstance(cause, OSError) else None
+        if isinstance(cause, MemoryError) or code == ENOMEM:
+            return "memory"
+        if code in (EACCES, EPERM, EROFS, ENETUNREACH) or isinstance(cause, socket.gaierror):
+            return "forbidden"
+        reason = getattr(cause, "reason", None)
+        cause = reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
+        seen += 1
+    return "execution"
+
+
+def explained(error: BaseException, frames_shown: int = 4) -> str:
+    """An error for a language model: the lines of its own code that led there, then type and message."""
+    steps = [step for step in traceback.extract_tb(error.__traceback__) if step.filename.startswith("<action ")]
+    if isinstance(error, SyntaxError) and not steps:
+        return f"line {error.lineno}: {(error.text or '').strip()[:200]}\n{type(error).__name__}: {error.msg}"
+    message = "".join(traceback.format_exception_only(type(error), error)).strip()
+    lines = [
+        f"line {step.lineno}{'' if step.name == '<module>' else f', in {step.name}'}: {(step.line or '')[:200]}"
+        for step in steps[-frames_shown:]
+    ]
+    return "\n".join([*lines, message if len(message) <= 1000 else f"{message[:1000]}..."])
+
+
+def address_space() -> int:
+    """Bytes of address space in use, found by asking for a megabyte under ever closer limits: /proc may be absent."""
+    low, high = 0, 1 << 46
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    while high - low > 1 << 20:
+        middle = (low + high) // 2
+        resource.setrlimit(resource.RLIMIT_AS, (middle if hard < 0 else min(middle, hard), hard))
+        try:
+            mmap.mmap(-1, 1 << 20).close()
+            high = middle
+        except (OSError, MemoryError):
+            low = middle
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    return high
+
+
+def start_root(channel: int, settings: dict[str, Any]) -> None:
+    """The interpreter that all others are forks of: numpy and sympy loaded, limits set, environment empty."""
+    silence = os.open("/dev/null", os.O_RDWR)
+    os.dup2(silence, 0)
+    os.dup2(silence, 1)
+    import numpy
+    import sympy  # noqa: F401
+
+    os.dup2(silence, 2)
+    os.closerange(3, channel)
+    os.closerange(channel + 1, OPEN_FILES)
+    os.environ.clear()
+    sys.argv = [""]
+    sys.set_int_max_str_digits(0)  # a sum of a thousand digits is an ordinary result here; the clock is the limit
+    random.seed(0)
+    numpy.random.seed(0)
+    settings["cpu_seconds"] = int(settings["seconds"]) + 2
+    settings["memory_bytes"] = address_space() + (settings["memory_mb"] << 20)
+    cpu = settings["cpu_seconds"] + 30
+    limits = {
+        resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: cpu, resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_FSIZE: FILE_BYTES, resource.RLIMIT_AS: settings["memory_bytes"] + SPARE_BYTES,
+    }  # fmt: skip
+    for kind, limit in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (limit, limit))
+    gc.collect()
+    gc.freeze()  # collections in a fork need not touch, and so copy, what was loaded here
+    interpreter = Interpreter(channel, settings)
+    interpreter.write(b"H", b"scoped" if scope_signals() else b"")
+    interpreter.serve()
+
+
+def start() -> None:
+    """The script: supervisor in this process, root interpreter (number 0) in a fork of it."""
+    shed_privileges()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    ours, theirs = socket.socketpair()
+    settings = json.loads(sys.argv[1])
+    if os.fork() == 0:
+        ours.close()
+        try:
+            start_root(theirs.detach(), settings)
+        finally:
+            os._exit(1)
+    theirs.close()
+    supervisor = Supervisor()
+    supervisor.adopt(0, ours, -1)
+    try:
+        supervisor.run()
+    finally:
+        for number in list(supervisor.nodes):
+            supervisor.end(number)
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    start()

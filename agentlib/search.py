@@ -1,0 +1,63 @@
+"""A configuration's search: its corpus, its index, and the `web_search` its agents call.
+
+Owns the choice of corpus, encoder and index folder. Knows nothing of agents or models.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from agentlib import config, encyclopedia, records, retrieval, weights
+from agentlib.encyclopedia import Passage
+
+CORPORA = ("mini-encyclopedia", "wiki-18")
+
+
+def corpus(cfg: config.Config) -> Iterable[Passage]:
+    """The passages of a configuration. Unknown corpus: ValueError; a corpus not on disk: FileNotFoundError."""
+    if cfg.corpus == "mini-encyclopedia":
+        return encyclopedia.passages(cfg.passages)
+    if cfg.corpus == "wiki-18":
+        file = config.home() / "corpora" / "wiki-18.jsonl"
+        if not file.exists():
+            raise FileNotFoundError(
+                f"corpus 'wiki-18' is not at {file}; put Search-R1's wiki-18.jsonl there, or set retriever_url to a server"
+            )
+        return retrieval.read_passages(file)
+    raise ValueError(f"corpus {cfg.corpus!r} is unknown, expected one of {', '.join(CORPORA)}")
+
+
+def index_folder(cfg: config.Config) -> Path:
+    """Where a configuration's index lies, named by what shapes it."""
+    shape = {"corpus": cfg.corpus, "passages": cfg.passages, "retriever": cfg.retriever}
+    if cfg.retriever == "faiss":
+        shape["encoder"] = cfg.encoder
+    return cfg.runs / f"index-{cfg.retriever}-{records.digest(shape)}"
+
+
+def encoder(cfg: config.Config) -> retrieval.Encoder | None:
+    """The encoder of a dense index, None for BM25."""
+    if cfg.retriever == "bm25":
+        return None
+    return retrieval.Encoder(weights.fetch(cfg.encoder), **retrieval.encoder_settings(cfg.encoder))
+
+
+def build(cfg: config.Config) -> Path:
+    """Build a configuration's index, going on where an interrupted build stopped; a finished one is kept."""
+    return retrieval.build_index(index_folder(cfg), corpus(cfg), encoder(cfg), kind=cfg.retriever)
+
+
+def open_searcher(cfg: config.Config) -> retrieval.Searcher:
+    """The finished index, checked against its corpus, or a client of the /retrieve server at `retriever_url`."""
+    if cfg.retriever_url:
+        from agentlib.retrieval_server import RetrieverClient
+
+        return RetrieverClient(cfg.retriever_url)
+    folder = index_folder(cfg)
+    # The corpus of 21 million passages is not read again to compare it; the mini one takes a moment.
+    passages = corpus(cfg) if cfg.corpus == "mini-encyclopedia" else None
+    return retrieval.open_index(folder, passages, encoder(cfg))
+
+
+def web_search(cfg: config.Config) -> Callable[[str], str]:
+    """The agents' tool: the top passages for a query, as text."""
+    return retrieval.as_tool(open_searcher(cfg), cfg.top_k)

@@ -1,0 +1,241 @@
+"""Retrieval with the real encoder, real FAISS and BM25, and a real server on the loopback address."""
+
+import concurrent.futures
+import subprocess
+import sys
+
+import httpx
+import numpy as np
+import pytest
+
+from agentlib import encyclopedia, retrieval, retrieval_server, weights
+from agentlib.retrieval import Passage
+
+NAME = "all-MiniLM-L6-v2"
+
+
+@pytest.fixture(scope="session")
+def encoder():
+    return retrieval.Encoder(weights.fetch(NAME), **retrieval.encoder_settings(NAME))
+
+
+@pytest.fixture(scope="session")
+def passages():
+    """The countries that questions are about, and 60 cities."""
+    every = encyclopedia.passages()
+    countries = {c.id for c in encyclopedia.asked()[0]}
+    cities = [p for p in every if p.id.startswith("city-")]
+    return [p for p in every if p.id in countries] + cities[:60]
+
+
+@pytest.fixture(scope="session", params=["faiss", "bm25"])
+def built(request, tmp_path_factory, passages, encoder):
+    folder = tmp_path_factory.mktemp(request.param)
+    return retrieval.build_index(folder, passages, encoder if request.param == "faiss" else None, kind=request.param)
+
+
+@pytest.fixture(scope="session")
+def index(built, passages, encoder):
+    return retrieval.open_index(built, passages, encoder)
+
+
+def test_vectors_are_unit_length_in_order_and_free_of_their_neighbours(encoder):
+    texts = ["Lima", "a much longer text about the capital of Peru " * 8, "Oslo"]
+    together = encoder.encode(texts)
+    assert together.shape == (3, 384) and together.dtype == np.float32
+    assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    alone = np.concatenate([encoder.encode([t]) for t in texts])
+    assert np.allclose(together, alone, atol=1e-5)
+    assert encoder.encode([]).shape == (0, 384)
+    with pytest.raises(ValueError, match="'query' or 'passage'"):
+        encoder.encode(["x"], kind="title")
+
+
+def test_nearer_in_meaning_is_nearer_in_space(encoder):
+    query, near, far = encoder.encode(["How heavy is a whale?", "The weight of large sea mammals", "Tax law in Peru"])
+    assert query @ near > query @ far + 0.2
+
+
+def test_prefixes_go_before_the_text(encoder):
+    prefixed = retrieval.Encoder(weights.fetch(NAME), query_prefix="query: ", passage_prefix="passage: ")
+    assert np.allclose(prefixed.encode(["Lima"]), encoder.encode(["query: Lima"]), atol=1e-6)
+    assert np.allclose(prefixed.encode(["Lima"], "passage"), encoder.encode(["passage: Lima"]), atol=1e-6)
+    assert retrieval.encoder_settings("e5-base-v2")["query_prefix"] == "query: "
+    assert retrieval.encoder_settings("intfloat/e5-base-v2")["passage_prefix"] == "passage: "
+
+
+def test_the_capital_of_each_country_is_found(index):
+    countries = encyclopedia.asked()[0]
+    hits = index.search([f"capital of {c.title}" for c in countries], k=1)
+    right = [c.capital in found[0].passage.text for c, found in zip(countries, hits, strict=True)]
+    assert np.mean(right) > 0.95
+
+
+def test_hits_are_sorted_and_bounded(index, passages):
+    (hits,) = index.search(["capital of France"], k=5)
+    assert len(hits) == 5
+    assert hits[0].passage.title == "France" and hits[0].passage in passages
+    assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
+    assert len(index.search(["city"], k=10_000)[0]) <= len(index) == len(passages)
+    assert index.search([]) == []
+    with pytest.raises(ValueError, match="list of texts"):
+        index.search("capital of France")
+    with pytest.raises(ValueError, match="k is 0"):
+        index.search(["x"], k=0)
+
+
+def test_reopened_index_answers_the_same(built, index, encoder):
+    again = retrieval.open_index(built, encoder=encoder)
+    queries = ["capital of Peru", "time zone in Oslo", "currency of Japan"]
+    assert again.search(queries, 3) == index.search(queries, 3)
+
+
+def test_missing_index_names_the_remedy(tmp_path, encoder):
+    with pytest.raises(FileNotFoundError, match="missing; build it with notebook 01"):
+        retrieval.open_index(tmp_path / "none", encoder=encoder)
+
+
+def test_changed_corpus_is_refused_until_rebuilt(tmp_path, passages, encoder):
+    few = passages[:20]
+    retrieval.build_index(tmp_path, few, kind="bm25")
+    changed = [*few[:-1], Passage("x", "X", "Another text.")]
+    with pytest.raises(ValueError, match="corpus changed since the index"):
+        retrieval.open_index(tmp_path, changed)
+    retrieval.build_index(tmp_path, changed, kind="bm25")
+    assert retrieval.open_index(tmp_path, changed).search(["another text"], 1)[0][0].passage.id == "x"
+
+
+def test_a_corpus_that_breaks_off_leaves_the_index_whole(tmp_path, passages):
+    def broken():
+        yield passages[0]
+        raise OSError("disk gone")
+
+    retrieval.build_index(tmp_path, passages[:20], kind="bm25")
+    with pytest.raises(OSError, match="disk gone"):
+        retrieval.build_index(tmp_path, broken(), kind="bm25")
+    assert len(retrieval.open_index(tmp_path, passages[:20])) == 20
+
+
+def test_wrong_encoder_is_refused(tmp_path, passages, encoder):
+    retrieval.build_index(tmp_path, passages[:8], encoder)
+    other = retrieval.Encoder(weights.fetch(NAME), query_prefix="query: ", name=NAME)
+    for wrong in (None, other):
+        with pytest.raises(ValueError, match="was built with the encoder"):
+            retrieval.open_index(tmp_path, encoder=wrong)
+    with pytest.raises(ValueError, match="needs an encoder"):
+        retrieval.build_index(tmp_path, passages[:8], None)
+    with pytest.raises(ValueError, match="no passages"):
+        retrieval.build_index(tmp_path / "empty", [], encoder)
+
+
+class Interrupted(retrieval.Encoder):
+    """An encoder that is stopped, as by Ctrl-C, when it is asked for its third shard."""
+
+    calls = 0
+
+    def encode(self, texts, kind="query", progress=False):
+        self.calls += 1
+        if self.calls == 3:
+            raise KeyboardInterrupt
+        return super().encode(texts, kind, progress)
+
+
+def test_interrupted_build_goes_on_with_identical_vectors(tmp_path, passages, encoder):
+    import faiss
+
+    some = passages[:70]
+    stopped = Interrupted(weights.fetch(NAME), **retrieval.encoder_settings(NAME))
+    with pytest.raises(KeyboardInterrupt):
+        retrieval.build_index(tmp_path / "a", some, stopped, shard=16)
+    with pytest.raises(FileNotFoundError, match="unfinished"):
+        retrieval.open_index(tmp_path / "a", encoder=encoder)
+    retrieval.build_index(tmp_path / "a", some, stopped, shard=16)
+    assert stopped.calls == 3 + 3  # five shards: two kept, one lost, three made now
+    retrieval.build_index(tmp_path / "b", some, encoder, shard=16)
+    vectors = [faiss.read_index(str(tmp_path / x / "index.faiss")).reconstruct_n(0, 70) for x in "ab"]
+    assert np.array_equal(*vectors)
+    retrieval.build_index(tmp_path / "a", some, stopped, shard=16)
+    assert stopped.calls == 6  # complete: nothing is encoded again
+
+
+def test_shards_of_another_corpus_are_not_kept(tmp_path, passages, encoder):
+    stopped = Interrupted(weights.fetch(NAME), **retrieval.encoder_settings(NAME))
+    with pytest.raises(KeyboardInterrupt):
+        retrieval.build_index(tmp_path, passages[:70], stopped, shard=16)
+    other = passages[70:140]
+    retrieval.build_index(tmp_path, other, encoder, shard=16)
+    hits = retrieval.open_index(tmp_path, other, encoder).search([retrieval.contents(p) for p in other], 1)
+    assert [h[0].passage for h in hits] == other
+
+
+def test_tool_text_is_readable_and_refuses_nonsense(index):
+    search = retrieval.as_tool(index, k=2)
+    text = search("capital of France")
+    assert text.startswith("[1] France\n") and "\n\n[2] " in text and "Paris" in text and "[3]" not in text
+    for nonsense in ("", "  ", None, 7, ["capital of France"]):
+        with pytest.raises(ValueError, match="expected a text such as"):
+            search(nonsense)
+
+
+def test_words_need_no_accents_and_unknown_ones_are_said_so(tmp_path):
+    folder = retrieval.build_index(tmp_path, encyclopedia.passages(), kind="bm25", progress=False)
+    index = retrieval.open_index(folder)
+    assert "No passage matches 'xyzzy'" in retrieval.as_tool(index)("xyzzy")
+    assert index.search(["Sao Paulo"], 1)[0][0].passage.title == "São Paulo"
+
+
+def test_documents_of_both_forms_are_read(tmp_path):
+    passage = Passage("7", 'The "Q"', "One.\nTwo.")
+    assert retrieval.from_document({"id": 7, "contents": retrieval.contents(passage)}) == passage
+    assert retrieval.from_document({"id": "7", "title": 'The "Q"', "text": "One.\nTwo."}) == passage
+    with pytest.raises(ValueError, match="expected id and contents"):
+        retrieval.from_document({"id": 1})
+    (tmp_path / "c.jsonl").write_text('{"id": "0", "contents": "\\"Lima\\"\\nA city."}\n')
+    assert list(retrieval.read_passages(tmp_path / "c.jsonl")) == [Passage("0", "Lima", "A city.")]
+
+
+def test_client_finds_what_the_index_finds_also_from_many_threads(index):
+    queries = [f"capital of {c.title}" for c in encyclopedia.asked()[0][:24]]
+    with retrieval_server.serving(index) as url:
+        client = retrieval_server.RetrieverClient(url)
+        for mine, theirs in zip(index.search(queries, 3), client.search(queries, 3), strict=True):
+            assert [h.passage for h in mine] == [h.passage for h in theirs]
+            assert np.allclose([h.score for h in mine], [h.score for h in theirs], atol=1e-5)
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda q: client.search([q], 1)[0][0].passage.id, queries))
+        assert found == [hits[0].passage.id for hits in index.search(queries, 1)]
+        assert retrieval.as_tool(client)(queries[0]) == retrieval.as_tool(index)(queries[0])
+
+
+def test_the_wire_is_that_of_search_r1(index):
+    with retrieval_server.serving(index) as url:
+        body = {"queries": ["capital of Peru", "capital of Chad"], "topk": 2, "return_scores": True}
+        result = httpx.post(f"{url}/retrieve", json=body).json()["result"]
+        assert [len(row) for row in result] == [2, 2]
+        assert result[0][0]["document"]["contents"].startswith('"Peru"\n') and result[0][0]["score"] > 0
+        bare = httpx.post(f"{url}/retrieve", json=body | {"return_scores": False}).json()["result"]
+        assert bare[0][0] == result[0][0]["document"]
+        assert httpx.post(f"{url}/retrieve", json={"queries": []}).status_code == 422
+        with pytest.raises(ValueError, match="refused the request"):
+            retrieval_server.RetrieverClient(url).search(["x"], k=0)
+        with pytest.raises(ConnectionError, match="answered 404"):
+            retrieval_server.RetrieverClient(url + "/elsewhere").search(["x"])
+
+
+def test_a_lost_server_is_an_error_and_a_late_one_is_waited_for(index):
+    with retrieval_server.serving(index) as url:
+        pass
+    client = retrieval_server.RetrieverClient(url, attempts=2)
+    with pytest.raises(ConnectionError, match="cannot be reached"):
+        client.search(["capital of Peru"])
+    patient = retrieval_server.RetrieverClient(url, attempts=6)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(patient.search, ["capital of Peru"], 1)
+        with retrieval_server.serving(index, port=int(url.rsplit(":", 1)[1])):
+            assert waiting.result()[0][0].passage.title == "Peru"
+
+
+def test_import_is_light():
+    code = "import sys, agentlib.retrieval; print(any(m in sys.modules for m in ('torch', 'faiss', 'transformers')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
