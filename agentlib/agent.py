@@ -55,7 +55,9 @@ class Trajectory:
 
     @property
     def completion_tokens(self) -> int:
-        return sum(s.completion_tokens for s in self.steps) + (self.last_words.completion_tokens if self.last_words else 0)
+        return sum(s.completion_tokens for s in self.steps) + (
+            self.last_words.completion_tokens if self.last_words else 0
+        )
 
     @property
     def prompt_tokens(self) -> int:
@@ -208,10 +210,14 @@ class _Open:
 
 
 def _no_code() -> Outcome:
-    return Outcome(stdout="", value="", answer=None, is_final=False, failure=Failure("parse", ""), tool_calls=[], seconds=0.0)
+    return Outcome(
+        stdout="", value="", answer=None, is_final=False, failure=Failure("parse", ""), tool_calls=[], seconds=0.0
+    )
 
 
 def _closed(completion: Completion) -> str:
-    """A turn as it stands in the conversation: the stop string that sampling cut off is put back."""
+    """A turn as it stands in the conversation: an open code block is closed, the stop string cut off is put back."""
     text = completion.text.rstrip()
+    if text.count("```") % 2:
+        text += "\n```"
     return text + prompts.END_CODE if text.endswith("```") else text

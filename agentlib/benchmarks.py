@@ -15,7 +15,9 @@ def load(name: str, limit: int = 0) -> list[Question]:
         return tasks.load(name, limit)
     if name in minisuite.NAMES:
         return minisuite.load(name, "train" if name.endswith("-train") else "test", limit)
-    raise ValueError(f"question set {name!r} is unknown, expected one of {', '.join([*tasks.PUBLISHED, *minisuite.NAMES])}")
+    raise ValueError(
+        f"question set {name!r} is unknown, expected one of {', '.join([*tasks.PUBLISHED, *minisuite.NAMES])}"
+    )
 
 
 def test_questions(cfg: config.Config) -> list[Question]:

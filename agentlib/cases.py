@@ -105,7 +105,9 @@ def _short(outcome: Any) -> str:
         return f"{outcome.failure.kind}: {(outcome.failure.message or 'no code block').strip().splitlines()[-1]}"
     if outcome.is_final:
         return f"final answer: {outcome.answer}"
-    return prompts.shorten("\n".join(p for p in (outcome.stdout.strip(), outcome.value) if p) or "(nothing printed)", 160)
+    return prompts.shorten(
+        "\n".join(p for p in (outcome.stdout.strip(), outcome.value) if p) or "(nothing printed)", 160
+    )
 
 
 def conversation(case: Mapping[str, Any]) -> list[dict]:
@@ -139,7 +141,9 @@ def read(file: Path) -> list[dict]:
     found = []
     for number, case in enumerate(records.read(file), 1):
         if not case.get("error"):
-            missing = [f for f in REQUIRED if f not in case] + (["trace or text"] if {"trace", "text"}.isdisjoint(case) else [])
+            missing = [f for f in REQUIRED if f not in case] + (
+                ["trace or text"] if {"trace", "text"}.isdisjoint(case) else []
+            )
             if missing:
                 raise ValueError(f"{file} record {number} lacks {', '.join(missing)}; delete or mend that line")
         found.append(case)

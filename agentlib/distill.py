@@ -21,7 +21,12 @@ from agentlib import cases, config, models, records, teach, weights
 
 log = logging.getLogger(__name__)
 IGNORED = -100
-TEACHER_OF = {"cot_distill": "cot", "cot_distill_rag": "cot", "agent_distill": "agent", "agent_distill_ftp": "agent_ftp"}
+TEACHER_OF = {
+    "cot_distill": "cot",
+    "cot_distill_rag": "cot",
+    "agent_distill": "agent",
+    "agent_distill_ftp": "agent_ftp",
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,12 @@ def build_examples(conversations: Mapping[str, list[dict]], tokenizer, max_lengt
             "raise max_length or check the filter of the teacher's trajectories"
         )
     if len(examples) < len(lengths):
-        log.warning("%d of %d conversations are longer than %d tokens and left out", len(lengths) - len(examples), len(lengths), max_length)
+        log.warning(
+            "%d of %d conversations are longer than %d tokens and left out",
+            len(lengths) - len(examples),
+            len(lengths),
+            max_length,
+        )
     return examples
 
 
@@ -107,7 +117,11 @@ def adapter_run(cfg: config.Config, student: str, method: str) -> records.Run:
     if method == "cot_distill_rag":
         names += ["corpus", "passages", "encoder", "retriever", "top_k"]
     data = [cases.conversation(c) for c in training_cases(cfg, method)]
-    shape = {n: getattr(cfg, n) for n in names} | {"student": student, "method": method, "data": records.digest({"d": data})}
+    shape = {n: getattr(cfg, n) for n in names} | {
+        "student": student,
+        "method": method,
+        "data": records.digest({"d": data}),
+    }
     return records.Run(cfg.runs, f"adapter-{records.slug(student)}-{method}", shape)
 
 
@@ -148,7 +162,9 @@ def distill(base: str, examples: Sequence[Example], cfg: config.Config, run: rec
             started = time.perf_counter()
             loss, tokens = _accumulate(model, batch, device)
             if not math.isfinite(loss):
-                raise FloatingPointError(f"loss is {loss} at step {step} on examples {[e.id for e in batch]}; lower learning_rate")
+                raise FloatingPointError(
+                    f"loss is {loss} at step {step} on examples {[e.id for e in batch]}; lower learning_rate"
+                )
             torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -238,7 +254,12 @@ def _checkpoint(file: Path, trained: Mapping, optimizer, losses: list[dict]) -> 
     import torch
 
     part = file.with_suffix(".part")
-    state = {"weights": dict(trained), "optimizer": optimizer.state_dict(), "random": torch.get_rng_state(), "losses": losses}
+    state = {
+        "weights": dict(trained),
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        "losses": losses,
+    }
     if torch.cuda.is_available():
         state["cuda_random"] = torch.cuda.get_rng_state_all()
     torch.save(state, part)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from agentlib import benchmarks, cases, config, cot, distill, prompts, records
+from agentlib import benchmarks, cases, config, cot, distill, prompts, records, teach
 from agentlib.agent import Agent
 from agentlib.models import LanguageModel, LocalModel
 from agentlib.sag import SAG
@@ -77,7 +77,9 @@ def evaluate(cfg: config.Config, arm: Arm, model: LanguageModel, questions: Sequ
             left = run.todo(questions)
             for question in left:
                 run.append(cases.error_case(question, error, **labels))
-            raise RuntimeError(f"{len(left)} of {len(questions)} questions are unanswered ({error}); resume to try them again") from error
+            raise RuntimeError(
+                f"{len(left)} of {len(questions)} questions are unanswered ({error}); resume to try them again"
+            ) from error
         finally:
             bar.close()
         done = run.finished()
@@ -123,7 +125,9 @@ def fewer_chains(found: Sequence[dict], counts: Iterable[int]) -> list[dict]:
             for n in (n for n in counts if 1 < n < case["n"]):
                 answer = cot.majority(case["answers"][:n])
                 graded = cases.graded(case, answer)
-                derived.append(case | graded | {"n": n, "completion_tokens": sum(case["chain_tokens"][:n]), "derived": True})
+                derived.append(
+                    case | graded | {"n": n, "completion_tokens": sum(case["chain_tokens"][:n]), "derived": True}
+                )
     return derived
 
 
@@ -133,3 +137,37 @@ def publish(cfg: config.Config, found: Sequence[dict]) -> Path:
     file = cfg.records / "cases.jsonl"
     records.write_lines(file, ({k: v for k, v in case.items() if k not in big} for case in found))
     return file
+
+
+def telling_cases(cfg: config.Config, found: Sequence[dict]) -> dict:
+    """Real cases for the diagrams (Figs. 2 and 3): a CoT and an agent case of one question, a prefix, a vote.
+
+    Prefers an agent that is right where CoT is wrong, and a vote with failures or more than one group.
+    """
+    student = cfg.students[-1]
+    of = {(c["method"], c["n"], c["id"]): c for c in found if c["model"] == student}
+    pairs = [
+        {"cot": _transcript(of["cot_distill", 1, i]), "agent": _transcript(of["agent_distill_ftp", 1, i])}
+        for i in dict.fromkeys(c["id"] for c in found)
+        if ("cot_distill", 1, i) in of and ("agent_distill_ftp", 1, i) in of
+    ]
+    pair = max(pairs, key=lambda p: (p["agent"]["correct"] - p["cot"]["correct"], p["agent"]["correct"],
+                                     -len(p["agent"]["steps"])))  # fmt: skip
+    prefixed = [c for c in cases.read(teach.recorded(cfg, "agent_ftp")) if cases.kept(c)]
+    example = max(prefixed, key=lambda c: (c["tool_calls"] > 0, -len(c["prefix"]), -len(c["trace"])))
+    votes = [step for c in found if c["n"] > 1 for step in c.get("trace", []) if "candidates" in step]
+    step = max(votes, key=lambda s: (len({c["group"] for c in s["candidates"]}), s["failure"] is None))
+    return {
+        "pair": pair, "vote": step,
+        "prefix": {"question": example["question"], "prefix": example["prefix"], "trajectory": _transcript(example)},
+    }  # fmt: skip
+
+
+def _transcript(case: dict) -> dict:
+    shown = {
+        "question": case["question"],
+        "gold": case["gold"],
+        "answer": case["prediction"],
+        "correct": case["correct"],
+    }
+    return shown | ({"steps": case["trace"]} if "trace" in case else {"text": case["text"]})

@@ -114,7 +114,9 @@ class LocalModel:
         if adapter == self.adapter:
             return
         if adapter is not None and not (adapter / "adapter_config.json").exists():
-            raise FileNotFoundError(f"adapter folder {adapter} has no adapter_config.json; train it with notebook 03 first")
+            raise FileNotFoundError(
+                f"adapter folder {adapter} has no adapter_config.json; train it with notebook 03 first"
+            )
         if self.adapter is not None:
             # unload restores what merging kept aside, so switching back and forth cannot drift
             if self._merge:

@@ -31,7 +31,7 @@ An answer written outside of code is lost.
 Here are worked examples."""
 
 # Facts and numbers here appear in no training or test question.
-_EXAMPLES = '''
+_EXAMPLES = """
 Question: Which river flows through the city where Ludwig van Beethoven was born?
 
 Thought: I need the city where Beethoven was born first.
@@ -79,13 +79,13 @@ Code:
 final_answer(371)
 ```<end_code>
 
-Now solve the question that you are given in the same way, one step at a time.'''
+Now solve the question that you are given in the same way, one step at a time."""
 
 AGENT_TEACHER = AGENT_STUDENT + "\n" + _RULES + _EXAMPLES
 
 # Appended to a turn that follows a step without code, or one that failed.
 NO_CODE = (
-    "No code block was found. Write a line \"Thought:\", then \"Code:\" and a ```py block that ends with "
+    'No code block was found. Write a line "Thought:", then "Code:" and a ```py block that ends with '
     "```<end_code>. To give the answer, call final_answer(answer) in it."
 )
 RETRY = "Read the error and write the code differently."

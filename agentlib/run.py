@@ -79,7 +79,9 @@ def inspect(notebook: Path) -> dict[str, Any]:
     found = {}
     for node in ast.parse("".join(tagged[0]["source"])).body:
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
-            raise ValueError(f"{notebook.name}: the parameters cell holds more than assignments; move the rest below it")
+            raise ValueError(
+                f"{notebook.name}: the parameters cell holds more than assignments; move the rest below it"
+            )
         found[node.targets[0].id] = ast.literal_eval(node.value)
     return found
 
@@ -93,20 +95,26 @@ def preflight(cfg: config.Config, numbers: Sequence[str]) -> list[str]:
         from agentlib.servers import alive
 
         if not cfg.teacher_server:
-            found.append(f"teacher {cfg.teacher!r} needs a server; start one and pass --set teacher_server=http://HOST:PORT")
+            found.append(
+                f"teacher {cfg.teacher!r} needs a server; start one and pass --set teacher_server=http://HOST:PORT"
+            )
         elif not alive(cfg.teacher_server):
             found.append(f"teacher server {cfg.teacher_server} does not answer; start it, or mend teacher_server")
     if cfg.teacher_records:
         for method in ("cot", "agent", "agent_ftp"):
             file = config.ROOT / "figures" / "records" / cfg.teacher_records / f"teacher_{method}.jsonl"
             if not file.exists():
-                found.append(f"recorded teacher {file} is missing; run notebook 02 with --preset {cfg.teacher_records} first")
+                found.append(
+                    f"recorded teacher {file} is missing; run notebook 02 with --preset {cfg.teacher_records} first"
+                )
     if cfg.corpus == "wiki-18" and not cfg.retriever_url:
         file = config.home() / "corpora" / "wiki-18.jsonl"
         if not file.exists():
             found.append(f"corpus {file} is missing; put it there, or pass --set retriever_url=http://HOST:PORT")
     if numbers == [FIGURE_NOTEBOOK] and not (cfg.records / "cases.jsonl").exists():
-        found.append(f"{cfg.records / 'cases.jsonl'} is missing; run notebook 04 at this preset before drawing its figures")
+        found.append(
+            f"{cfg.records / 'cases.jsonl'} is missing; run notebook 04 at this preset before drawing its figures"
+        )
     free = shutil.disk_usage(config.ROOT).free
     if free < 3e9:
         found.append(f"{free / 1e9:.1f} GB of disk are free at {config.ROOT}, expected 3 GB; free some first")
@@ -133,7 +141,9 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
     known = inspect(notebook)
     parameters = {"preset": cfg.preset, "overrides": overrides}
     if lacking := [name for name in parameters if name not in known]:
-        raise ValueError(f"{notebook.name} takes no parameter {', '.join(lacking)}, only {', '.join(known)}; add it to its cell")
+        raise ValueError(
+            f"{notebook.name} takes no parameter {', '.join(lacking)}, only {', '.join(known)}; add it to its cell"
+        )
     out.mkdir(parents=True, exist_ok=True)
     started, failure = time.time(), ""
     try:

@@ -13,6 +13,7 @@ the supervisor alone holds the pipes to the parent, so no action can speak in th
 import ast
 import contextlib
 import ctypes
+import fcntl
 import gc
 import io
 import json
@@ -65,18 +66,11 @@ def frames(received: bytearray) -> Iterator[tuple[int, bytes, bytes]]:
         yield number, kind, payload
 
 
-def write_all(fd: int, content: bytes, write=os.write) -> None:
+def write_all(fd: int, content: bytes) -> None:
     """Write every byte to a blocking descriptor."""
     view = memoryview(content)
     while view:
-        view = view[write(fd, view) :]
-
-
-def reap() -> None:
-    """Collect the children that have ended: what an action left in its interpreter, orphans in the supervisor."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+        view = view[os.write(fd, view) :]
 
 
 # --- the supervisor ---------------------------------------------------------------------------------------------
@@ -159,7 +153,6 @@ class Supervisor:
                         self.obey(number, kind, payload)
                 elif key.data in self.nodes and self.nodes[key.data].channel is key.fileobj:
                     self.hear(key.data, ready)
-            reap()
 
     def obey(self, number: int, kind: bytes, payload: bytes) -> None:
         """One message of the parent."""
@@ -264,11 +257,11 @@ class Capped(io.RawIOBase):
     def close(self) -> None:
         """Never closed: the text stream around it is replaced at each action."""
 
-    def write(self, content: Any, write=os.write) -> int:
+    def write(self, content: Any) -> int:
         kept = bytes(content[: max(0, self.room)])
         self.room -= len(kept)
         if kept:
-            write(1, kept)
+            os.write(1, kept)
         return len(content)
 
 
@@ -284,9 +277,8 @@ class Interpreter:
         self.capped = Capped()
         self.names = {"final_answer": self.final_answer} | {name: self.tool(name) for name in settings["tools"]}
 
-    def serve(self, fork=os.fork, state=random.getstate, restore=random.setstate) -> None:
-        """Fork on request; a fork runs its code, reports, and serves in turn. The functions are bound now, so that
-        an action which replaces them in their modules does not change what happens here."""
+    def serve(self) -> None:
+        """Fork on request; a fork runs its code, reports, and serves in turn."""
         channel = socket.socket(fileno=self.channel)
         self.rest()
         while True:
@@ -296,20 +288,21 @@ class Interpreter:
                 os._exit(1)
             if len(request) < HEADER.size or len(passed) != 2:
                 os._exit(0)
-            randomness = state()
+            randomness = random.getstate()
             try:
-                pid = fork()
+                pid = os.fork()
             except OSError:
                 pid = -1
             if pid:
                 for fd in passed:
                     os.close(fd)
                 continue
-            restore(randomness)  # Python reseeds after a fork, but a fork must equal its origin
+            random.setstate(randomness)  # Python reseeds after a fork, but a fork must equal its origin
             channel.close()
             channel = socket.socket(fileno=passed[0])
             self.begin(passed[0], passed[1])
             _, request = self.read()
+            self.leash(True)
             result = self.execute(json.loads(request)["code"])
             if os.getpid() != self.pid:
                 os._exit(0)  # a process that the action forked has come to the end of the action: not its turn
@@ -318,11 +311,19 @@ class Interpreter:
 
     def rest(self) -> None:
         """From now on only a snapshot: forks that end are forgotten by the kernel, and no alarm goes off."""
+        self.leash(False)
         self.on_child = signal.signal(signal.SIGCHLD, signal.SIG_IGN) or signal.SIG_DFL
-        reap()
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         signal.setitimer(signal.ITIMER_REAL, 0)
         hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
         resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+
+    def leash(self, on: bool) -> None:
+        """While on, the kernel kills this process group if the supervisor goes: the channel then hangs up."""
+        flags = fcntl.fcntl(self.channel, fcntl.F_GETFL)
+        fcntl.fcntl(self.channel, fcntl.F_SETFL, flags | os.O_ASYNC if on else flags & ~os.O_ASYNC)
 
     def begin(self, channel: int, output: int) -> None:
         """Become the fork: own process group, channel, output and limits."""
@@ -336,6 +337,8 @@ class Interpreter:
         self.capped.room = STDOUT_BYTES + 1
         sys.stdout = sys.stderr = io.TextIOWrapper(self.capped, "utf-8", "replace", write_through=True)
         os.set_inheritable(channel, False)
+        fcntl.fcntl(channel, 10, signal.SIGKILL)  # F_SETSIG
+        fcntl.fcntl(channel, fcntl.F_SETOWN, -self.pid)
         if self.step <= SCOPED_STEPS:
             scope_signals()
         self.allow(self.settings["cpu_seconds"], self.settings["memory_bytes"])
@@ -350,13 +353,13 @@ class Interpreter:
     def write(self, kind: bytes, payload: bytes = b"") -> None:
         write_all(self.channel, frame(0, kind, payload))
 
-    def read(self, read=os.read) -> tuple[bytes, bytes]:
+    def read(self) -> tuple[bytes, bytes]:
         """The next message (kind, payload) to this interpreter, exactly: what follows it may carry descriptors."""
 
         def exactly(size: int) -> bytes:
             content = b""
             while len(content) < size:
-                part = read(self.channel, min(size - len(content), 1 << 20))
+                part = os.read(self.channel, min(size - len(content), 1 << 20))
                 if not part:
                     os._exit(0)
                 content += part
@@ -386,8 +389,10 @@ class Interpreter:
             if len(request) > FRAME_BYTES // 2:
                 raise ValueError(f"{name}() was given {len(request)} bytes, at most {FRAME_BYTES // 2} can be sent")
             with self.lock:
+                self.leash(False)  # an answer is a stir on the channel too
                 self.write(b"C", request)
                 reply = json.loads(self.read()[1])
+                self.leash(True)
             if "error" in reply:
                 raise RuntimeError(reply["error"])
             return reply["value"]
@@ -537,6 +542,9 @@ def start_root(channel: int, settings: dict[str, Any]) -> None:
         resource.setrlimit(kind, (limit, limit))
     gc.collect()
     gc.freeze()  # collections in a fork need not touch, and so copy, what was loaded here
+    for name in ("ast", "fcntl", "json", "os", "random", "resource", "signal", "socket", "traceback"):
+        # An action may replace functions in these modules; what runs it keeps its own.
+        globals()[name] = types.SimpleNamespace(**vars(globals()[name]))
     interpreter = Interpreter(channel, settings)
     interpreter.write(b"H", b"scoped" if scope_signals() else b"")
     interpreter.serve()
@@ -556,6 +564,7 @@ def start() -> None:
         finally:
             os._exit(1)
     theirs.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets orphans as they end
     supervisor = Supervisor()
     supervisor.adopt(0, ours, -1)
     try:

@@ -35,18 +35,14 @@ import tenacity
 
 from agentlib import score_maths, score_worker
 
-_MONTHS = "january february march april may june july august september october november december".split()
-_COUNTS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen twenty"
-).split()
+_MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
+_COUNTS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
 _LINKS = {"is", "was", "are", "were", "named", "called", "by", "in", "on", "at"}
-_TITLES = set("president king queen emperor prince princess pope saint st sir lord lady dr mr mrs ms professor".split())
+_TITLES = set(["president", "king", "queen", "emperor", "prince", "princess", "pope", "saint", "st", "sir", "lord", "lady", "dr", "mr", "mrs", "ms", "professor"])
 _DOUBT = set(
-    "not no never neither nor isnt wasnt arent werent except without unlike instead rather or either and both maybe "
-    "perhaps possibly probably might versus vs".split()
+    ["not", "no", "never", "neither", "nor", "isnt", "wasnt", "arent", "werent", "except", "without", "unlike", "instead", "rather", "or", "either", "and", "both", "maybe", "perhaps", "possibly", "probably", "might", "versus", "vs"]
 )
-_SCALES = set("hundred thousand million billion trillion dozen percent percentage th half".split())
+_SCALES = set(["hundred", "thousand", "million", "billion", "trillion", "dozen", "percent", "percentage", "th", "half"])
 
 
 @dataclass(frozen=True)
@@ -202,9 +198,9 @@ def _contained(text: str, words: list[str], gold: list[str]) -> str:
         before, after = words[:at], words[at + len(gold) :]
         if words[at : at + len(gold)] != gold or len(before) + len(after) > 12 or _DOUBT & set(before + after):
             continue
-        if all(w in _MONTHS or w.isdigit() and len(w) in (1, 2, 4) for w in words) and set(words) & set(_MONTHS):
+        if all(w in _MONTHS or (w.isdigit() and len(w) in (1, 2, 4)) for w in words) and set(words) & set(_MONTHS):
             return "a fuller date"
-        if re.search(r"[,;/|\n&]", text) or numeric and any(re.search(r"\d", w) for w in before + after):
+        if re.search(r"[,;/|\n&]", text) or (numeric and any(re.search(r"\d", w) for w in before + after)):
             continue
         parenthesis = re.search(r"\(([^()]*)\)\s*$", text)
         if parenthesis and after == normalise(parenthesis[1], "factual").split():

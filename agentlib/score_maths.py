@@ -269,9 +269,9 @@ def _same(gold: Any, prediction: Any, end: float) -> bool:
         leaf = gold if isinstance(gold, str) else prediction
         return bool(re.search(r"[<>]|\\[lg]eq", leaf)) and _ask(key(gold), key(prediction), 0.0, end)
     (kind, ours), (other, theirs) = gold, prediction
-    fits = kind == other or other == "py" or kind in (",", "{}", "m") and other in (",", "{}", "[]", "()", "m")
-    fits = fits or kind in ("()", "py") and other == "," and len(ours) > 2
-    if not fits or len(ours) != len(theirs) or kind != other and "U" in (kind, other):
+    fits = kind == other or other == "py" or (kind in (",", "{}", "m") and other in (",", "{}", "[]", "()", "m"))
+    fits = fits or (kind in ("()", "py") and other == "," and len(ours) > 2)
+    if not fits or len(ours) != len(theirs) or (kind != other and "U" in (kind, other)):
         return False
     if kind not in (",", "{}", "U") or _all_words(ours):
         return all(_same(a, b, end) for a, b in zip(ours, theirs, strict=True))
@@ -291,7 +291,7 @@ def _leaves(gold: str, prediction: str, end: float) -> bool:
         return True
     if m := re.fullmatch(r"(-?[0-9A-Z]+)_\{(\d+)\}", gold):  # the question names the base
         return prediction == m[1]
-    if re.fullmatch(r"(-?[0-9A-Z]+)_\{(\d+)\}", prediction) or _WORDS.fullmatch(gold) and _WORDS.fullmatch(prediction):
+    if re.fullmatch(r"(-?[0-9A-Z]+)_\{(\d+)\}", prediction) or (_WORDS.fullmatch(gold) and _WORDS.fullmatch(prediction)):
         return False
     if len(gold) > LONGEST or len(prediction) > LONGEST:
         return False

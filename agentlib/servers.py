@@ -108,7 +108,9 @@ class ServerModel:
         if reply.status_code == 429 or reply.status_code >= 500:
             raise self._busy(f"status {reply.status_code}: {reply.text[:200]}")
         if reply.status_code >= 400:
-            raise ServerError(f"server {self.url} refused the request with status {reply.status_code}: {reply.text[:300]}")
+            raise ServerError(
+                f"server {self.url} refused the request with status {reply.status_code}: {reply.text[:300]}"
+            )
         try:
             answer = reply.json()
             assert isinstance(answer["choices"], list) and all(isinstance(c["text"], str) for c in answer["choices"])

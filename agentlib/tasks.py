@@ -70,7 +70,11 @@ def load(name: str, limit: int = 0) -> list[Question]:
         raise ValueError(f"question set {name!r} is unknown, expected one of {', '.join(PUBLISHED)}")
     source = PUBLISHED[name]
     file = pooch.retrieve(
-        SOURCE + source.file, known_hash=source.sha256, fname=source.file, path=config.home() / "tasks", progressbar=True
+        SOURCE + source.file,
+        known_hash=source.sha256,
+        fname=source.file,
+        path=config.home() / "tasks",
+        progressbar=True,
     )
     return read(Path(file), name, source.domain, source.split)[: limit or None]
 
@@ -82,7 +86,9 @@ def read(file: Path, name: str, domain: str, split: str) -> list[Question]:
     left_out: list[str] = []
     for number, entry in enumerate(entries):
         if not {"id", "question"} <= entry.keys():
-            raise ValueError(f"{file} entry {number} has fields {sorted(entry)}, expected 'id', 'question' and 'answer'")
+            raise ValueError(
+                f"{file} entry {number} has fields {sorted(entry)}, expected 'id', 'question' and 'answer'"
+            )
         answer = gold(entry.get("answer"))
         text = entry["question"].strip()
         if answer is None or text in found:
@@ -93,7 +99,12 @@ def read(file: Path, name: str, domain: str, split: str) -> list[Question]:
             f"{name}-{entry['id']}", name, text, answer, domain, level, str(entry.get("type") or ""), split
         )
     if left_out:
-        log.warning("%s: left out %d entries without a gold answer or asked twice (ids %s)", name, len(left_out), ", ".join(left_out))
+        log.warning(
+            "%s: left out %d entries without a gold answer or asked twice (ids %s)",
+            name,
+            len(left_out),
+            ", ".join(left_out),
+        )
     if not found:
         raise ValueError(f"{file} has no question with a gold answer, expected at least one; check the field 'answer'")
     return list(found.values())

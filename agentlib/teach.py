@@ -50,7 +50,9 @@ def teach(cfg: config.Config, model: LanguageModel, method: str, questions: Sequ
     if method == "agent_ftp":
         thoughts = {k: c["text"] for k, c in teacher_run(cfg, "cot").finished().items()}
         if lacking := [q.id for q in questions if q.id not in thoughts]:
-            raise RuntimeError(f"{len(lacking)} questions have no CoT to take a first thought from; run method 'cot' first")
+            raise RuntimeError(
+                f"{len(lacking)} questions have no CoT to take a first thought from; run method 'cot' first"
+            )
 
     def ask(question: Question) -> dict:
         started = time.perf_counter()
@@ -65,7 +67,9 @@ def teach(cfg: config.Config, model: LanguageModel, method: str, questions: Sequ
     with teacher_run(cfg, method) as run, ThreadPoolExecutor(concurrency) as pool:
         todo = run.todo(questions)
         jobs = {pool.submit(ask, question): question for question in todo}
-        bar = tqdm(total=len(questions), initial=len(questions) - len(todo), desc=f"teacher {METHODS[method]}", unit="q")
+        bar = tqdm(
+            total=len(questions), initial=len(questions) - len(todo), desc=f"teacher {METHODS[method]}", unit="q"
+        )
         try:
             for job in as_completed(jobs):
                 try:
@@ -79,7 +83,9 @@ def teach(cfg: config.Config, model: LanguageModel, method: str, questions: Sequ
             bar.close()
         left, done = run.todo(questions), run.finished()
     if left:
-        raise RuntimeError(f"{len(left)} of {len(questions)} questions are unanswered; their errors are in {run.file}, resume to try again")
+        raise RuntimeError(
+            f"{len(left)} of {len(questions)} questions are unanswered; their errors are in {run.file}, resume to try again"
+        )
     return [done[q.id] for q in questions]
 
 
@@ -102,9 +108,10 @@ def teacher_cases(cfg: config.Config, search: Callable[[str], str]) -> dict[str,
         return {method: cases.read(recorded(cfg, method)) for method in METHODS}
     questions = benchmarks.training_questions(cfg)
     found = {}
-    with open_teacher(cfg) as model, Sandbox(
-        tools={"web_search": search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb
-    ) as box:
+    with (
+        open_teacher(cfg) as model,
+        Sandbox(tools={"web_search": search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb) as box,
+    ):
         for method in METHODS:
             found[method] = teach(cfg, model, method, questions, box=box)
             publish(cfg, method, found[method])
@@ -122,5 +129,3 @@ def publish(cfg: config.Config, method: str, found: Sequence[dict]) -> Path:
     file = cfg.records / f"teacher_{method}.jsonl"
     records.write_lines(file, found)
     return file
-
-

@@ -270,7 +270,9 @@ def _from_hub(model: Model) -> Path:
     _room_for(int(model.parameters * 2.2e6), model.hub)
     try:
         found = snapshot_download(
-            model.hub, cache_dir=config.home() / "hub", allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
+            model.hub,
+            cache_dir=config.home() / "hub",
+            allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"],
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise RuntimeError(

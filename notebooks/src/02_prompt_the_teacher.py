@@ -1,0 +1,180 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     notebook_metadata_filter: kernelspec,jupytext
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 02 · Prompt the teacher
+#
+# **By the end you will have shown that** a teacher's trajectories can be recorded, compared and filtered, and that the
+# *first-thought prefix* makes its agent start from its own reasoning.
+#
+# *Needs* notebook 01 · *Makes* the training trajectories and Table 5 · *Minutes* about 1 at `smoke` (recorded
+# trajectories, one live prefix); about an hour at `laptop` on two CPU cores (a live 1.5B teacher); hours of a GPU at
+# `paper`.
+
+# %%
+import pandas as pd
+
+from agentlib import cases, config, records, search, show, tables, teach
+from agentlib.agent import Agent, first_thought_prefix
+from agentlib.models import LocalModel
+from agentlib.sandbox import Sandbox
+from agentlib.tasks import Question
+
+# %% tags=["parameters"]
+preset = "smoke"
+overrides = {}
+
+# %%
+cfg = config.load(preset, **overrides)
+names = ["teacher", "teacher_records", "train_sets", "train_questions", "max_steps", "step_tokens", "cot_tokens"]
+pd.Series(cfg.asdict())[names].to_frame("value")
+
+# %% [markdown]
+# ## 1 · Three ways to ask a teacher
+#
+# The teacher answers every training question three times:
+#
+# - **CoT**: it reasons in prose, without tools;
+# - **agent**: it thinks, writes Python, searches, reads, answers;
+# - **agent + first-thought prefix (FTP)**: as the agent, but its first turn *starts with* the first paragraph of its
+#   own CoT (§3.1 of the paper). Instruction-tuned models reason best in the style they were tuned on; the prefix
+#   carries that start over into the agent's run.
+#
+# At `smoke` these are trajectories recorded from the `laptop` teacher; at the other presets the teacher runs now, and
+# a run that was interrupted goes on where it stopped.
+
+# %%
+web_search = search.web_search(cfg)
+taught = teach.teacher_cases(cfg, web_search)
+frame = records.frame(case for found in taught.values() for case in found)
+{method: len(found) for method, found in taught.items()}
+
+# %% [markdown]
+# ## 2 · How good is the teacher?
+#
+# The likeness of the paper's Table 5: share of training questions that each method gets right, with a 95 % Wilson
+# interval and the number of questions.
+
+# %%
+tables.table5(frame)
+
+# %% [markdown]
+# The published teacher is Qwen2.5-32B-Instruct on HotpotQA and MATH; ours is smaller and asked easier questions, so
+# only the *order* of the three rows can be compared.
+
+# %%
+tables.published("table5_teacher_train")
+
+# %% [markdown]
+# Did the agent beat CoT, and did the prefix help? Both were asked the same questions, so compare them question by
+# question: a difference with its interval, and McNemar's exact test on the questions that only one got right.
+
+# %%
+by_method = dict(tuple(frame.groupby("method")))
+pairs = {"CoT → agent": ("cot", "agent"), "agent → agent + FTP": ("agent", "agent_ftp")}
+pd.DataFrame({name: records.compare(by_method[a], by_method[b]) for name, (a, b) in pairs.items()}).T.round(3)
+
+# %% [markdown]
+# ## 3 · One question, three answers
+#
+# First the chain of thought: no tools, all from memory.
+
+# %%
+by_id = {method: {c["id"]: c for c in found} for method, found in taught.items()}
+telling = [i for i, c in by_id["agent_ftp"].items() if cases.kept(c) and c["tool_calls"] and not by_id["cot"][i]["correct"]]
+chosen = telling[0]
+show.case(by_id["cot"][chosen])
+
+# %% [markdown]
+# The agent, on the same question: it looks things up.
+
+# %%
+show.case(by_id["agent"][chosen])
+
+# %% [markdown]
+# And the agent with the first-thought prefix. Its first thought is the first paragraph of the chain of thought above,
+# word for word; what follows is the agent's own.
+
+# %%
+show.case(by_id["agent_ftp"][chosen])
+
+# %%
+assert by_id["agent_ftp"][chosen]["prefix"] == first_thought_prefix(by_id["cot"][chosen]["text"])
+assert by_id["agent_ftp"][chosen]["trace"][0]["text"].startswith(by_id["agent_ftp"][chosen]["prefix"])
+
+# %% [markdown]
+# ## 4 · Live: a prefix that a local model continues
+#
+# The same mechanism, now: the smallest student, untrained, gets the teacher's first thought as the start of its turn.
+# The chat template is rendered here and the prefix appended after it, so the model *continues* the sentence instead
+# of answering it.
+
+# %%
+case = by_id["agent_ftp"][chosen]
+question = Question(case["id"], case["benchmark"], case["question"], case["gold"], case["domain"])
+model = LocalModel(cfg.students[0], max_context=cfg.context_tokens)
+with Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds) as box:
+    agent = Agent(model, box, style="teacher", max_steps=1, step_tokens=cfg.step_tokens, seed=cfg.seed)
+    (continued,) = agent.run([question], [case["prefix"]])
+print(continued.steps[0].text)
+
+# %%
+assert continued.steps[0].text.startswith(case["prefix"])
+
+# %% [markdown]
+# ## 5 · The filter
+#
+# As in the paper, a trajectory is kept if its answer is right, it came through `final_answer`, and no step failed to
+# parse. Steps whose code *ran* into an error are kept: they show the student how to repair.
+
+# %%
+counts = {
+    method: {
+        "asked": len(found),
+        "right": sum(bool(c.get("correct")) for c in found),
+        "kept": sum(cases.kept(c) for c in found),
+        "of them with a repaired error": sum(cases.kept(c) and c["execution_errors"] > 0 for c in found),
+        "searches a question": round(sum(c["tool_calls"] for c in found) / len(found), 2),
+        "tokens a question": round(sum(c["completion_tokens"] for c in found) / len(found)),
+    }
+    for method, found in taught.items()
+}
+pd.DataFrame(counts).T
+
+# %%
+assert all(row["kept"] <= row["right"] <= row["asked"] for row in counts.values())
+
+# %% [markdown]
+# Why were the others dropped? The stop reasons of the agents' runs:
+
+# %%
+frame[frame["method"] != "cot"].groupby(["method", "stopped", "correct"]).size().unstack(fill_value=0)
+
+# %% [markdown]
+# ## What we saw
+#
+# The agent's trajectories are short, checkable, and carry facts that the teacher looked up rather than remembered.
+# Table 5 above says what the prefix did to the teacher's own accuracy; whether it makes better *students* is what
+# notebooks 03 and 04 measure.
+#
+# ## Exercises
+#
+# 1. Take a question that CoT gets right and the agent wrong. Read both: who made which mistake?
+# 2. Write a prefix of your own ("Thought: I will first …") and continue it in section 4. Does the model follow it?
+# 3. Change `cases.kept` to drop trajectories with any error. How many are lost, and what would the student not learn?
+
+# %%
+assert set(taught) == set(teach.METHODS)

@@ -1,0 +1,206 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     notebook_metadata_filter: kernelspec,jupytext
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 · Distil the student
+#
+# **By the end you will have shown that** a 135-million-parameter model takes on the teacher's way of acting from a few
+# dozen trajectories, with loss only on what the teacher wrote.
+#
+# *Needs* notebook 02 · *Makes* four adapters a student · *Minutes* about 4 at `smoke` and an hour at `laptop` on two
+# CPU cores; hours of a GPU at `paper`.
+
+# %%
+import dataclasses
+
+import pandas as pd
+from datasets import Dataset
+from matplotlib.figure import Figure
+from transformers import AutoTokenizer
+
+from agentlib import cases, config, distill, prompts, search, show, weights
+from agentlib.models import LocalModel
+
+# %% tags=["parameters"]
+preset = "smoke"
+overrides = {}
+
+# %%
+cfg = config.load(preset, **overrides)
+names = ["students", "tuning", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_size", "train_examples"]
+pd.Series(cfg.asdict())[names].to_frame("value")
+
+# %% [markdown]
+# ## 1 · What is learnt from
+#
+# Four students are trained, one a row of Table 2: on the teacher's chains of thought, on those with retrieved passages
+# in front (the strongest baseline: the same search, without acting), on its agent trajectories, and on those that
+# started from a first-thought prefix.
+
+# %%
+web_search = search.web_search(cfg)
+training = {}
+for method in distill.TEACHER_OF:
+    kept = distill.training_cases(cfg, method)
+    if method == "cot_distill_rag":
+        kept = [case | {"passages": web_search(case["question"])} for case in kept]
+    training[method] = {case["id"]: cases.conversation(case) for case in kept}
+{config.METHODS[method]: len(found) for method, found in training.items()}
+
+# %% [markdown]
+# Conversations are plain `messages`, so they open in `datasets` and train in any other library too.
+
+# %%
+dataset = Dataset.from_list([{"id": k, "messages": v} for k, v in training["agent_distill_ftp"].items()])
+dataset
+
+# %% [markdown]
+# ## 2 · The token mask
+#
+# The loss is the negative log-likelihood of every thought and action $(r_t, a_t)$ given all that came before (§3).
+# What the environment says (system prompt, question, observations) is context: the student must *read* it, not learn
+# to predict it. Learning to predict observations would teach it to invent search results.
+#
+# Chat templates carry no marks for this, so the conversation is rendered here piece by piece and each piece tokenised
+# by itself. Highlighted tokens are learnt, the rest is context:
+
+# %%
+student = cfg.students[0]
+tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student))
+lengths = {m: cfg.max_length if m.startswith("agent") else cfg.cot_max_length for m in training}
+examples = {m: distill.build_examples(found, tokenizer, lengths[m]) for m, found in training.items()}
+shortest = min(examples["agent_distill_ftp"], key=lambda e: len(e.input_ids))
+show.mask(shortest, tokenizer)
+
+# %% [markdown]
+# Decoding only the learnt tokens gives back exactly the assistant's turns:
+
+# %%
+learnt = tokenizer.decode([token for token in shortest.labels if token != distill.IGNORED])
+turns = [m["content"] for m in training["agent_distill_ftp"][shortest.id] if m["role"] == "assistant"]
+print(learnt)
+
+# %%
+assert learnt == "".join(turn + tokenizer.eos_token for turn in turns)
+
+# %%
+pd.DataFrame(
+    {
+        config.METHODS[m]: {
+            "examples": len(found),
+            "tokens": sum(len(e.input_ids) for e in found),
+            "learnt tokens": sum(label != distill.IGNORED for e in found for label in e.labels),
+        }
+        for m, found in examples.items()
+    }
+).T
+
+# %% [markdown]
+# ## 3 · Training
+#
+# LoRA adds a low-rank update to every linear layer and trains only that (rank and scale above); QLoRA does the same
+# on weights held in 4 bits (`overrides = {"tuning": "qlora"}`), and `"full"` trains everything. The loop computes
+# logits only at the learnt positions. It checkpoints about once a minute and goes on exactly where it stopped.
+
+# %%
+adapters = {}
+for name in cfg.students:
+    own = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(name))
+    for method, found in training.items():
+        run = distill.adapter_run(cfg, name, method)
+        built = distill.build_examples(found, own, lengths[method])
+        adapters[name, method] = distill.distill(name, built, cfg, run)
+print(f"{len(adapters)} adapters")
+
+# %% [markdown]
+# The loss curves, in nats a learnt token. Agent turns are more regular than prose (the format repeats, and the facts
+# are read off the observation), so their loss falls lower; the curves of CoT and agent are not to be compared in
+# height, only each with its own start.
+
+# %%
+figure = Figure(figsize=(7.5, 3.2), layout="constrained")
+axes = figure.subplots()
+for method in training:
+    curve = pd.DataFrame(adapters[student, method].losses)
+    axes.plot(curve["step"] + 1, curve["loss"], label=config.METHODS[method])
+axes.set(xlabel="step", ylabel="loss (nats a token)", title=f"{student}, {cfg.tuning}", ylim=(0, None))
+axes.legend(frameon=False)
+figure
+
+# %%
+curve = adapters[student, "agent_distill_ftp"].losses
+assert min(step["loss"] for step in curve) < curve[0]["loss"]
+
+# %%
+pd.DataFrame(
+    {
+        f"{name} · {config.METHODS[m]}": {
+            "steps": len(a.losses), "first loss": a.losses[0]["loss"], "last loss": a.losses[-1]["loss"],
+            "tokens a second": sum(s["tokens"] for s in a.losses) / sum(s["seconds"] for s in a.losses),
+        }
+        for (name, m), a in adapters.items()
+    }
+).T.round(2)  # fmt: skip
+
+# %% [markdown]
+# ## 4 · QLoRA: the same with weights in 4 bits
+#
+# Two steps of the same training on NF4 weights through bitsandbytes, to see it run on this machine and what it saves.
+
+# %%
+small = dataclasses.replace(cfg, tuning="qlora", epochs=1, batch_size=1)
+few = examples["agent_distill_ftp"][:2]
+packed_run = distill.adapter_run(dataclasses.replace(small, train_examples=2), student, "agent_distill_ftp")
+packed = distill.distill(student, few, small, packed_run)
+four_bit, full = LocalModel(student, quantise=True), LocalModel(student)
+sizes = {"32-bit": full._base.get_memory_footprint() / 1e6, "NF4": four_bit._base.get_memory_footprint() / 1e6}
+pd.Series(sizes, name="MB of weights").round().to_frame()
+
+# %%
+assert sizes["NF4"] < sizes["32-bit"]
+
+# %% [markdown]
+# ## 5 · Before and after
+#
+# One question none of them trained on, asked of the same weights with and without the adapter, with the short prompt
+# and greedily. The adapter is switched on and off without loading the model again.
+
+# %%
+asked = [{"role": "system", "content": prompts.AGENT_STUDENT}]
+asked += [{"role": "user", "content": prompts.question_turn("What is 123456 * 654321 + 1?")}]
+before = full.generate([asked], max_new_tokens=96, stop=prompts.STOP)[0][0].text
+full.use(adapters[student, "agent_distill_ftp"].path)
+after = full.generate([asked], max_new_tokens=96, stop=prompts.STOP)[0][0].text
+print("BEFORE\n" + before, "AFTER\n" + after, sep="\n\n")
+
+# %%
+assert before != after
+
+# %% [markdown]
+# ## What we saw
+#
+# A student learns *how to act* from very little: the format of thought and code is there after a few dozen
+# trajectories. Whether it acts *well* is a question for the benchmarks of notebook 04.
+#
+# ## Exercises
+#
+# 1. Put loss on the observations too (change `segments`). Which tokens' loss falls, and what does the student do when
+#    a search returns nothing?
+# 2. Train with `overrides = {"train_examples": 8}`. From how many trajectories on does the student write valid code?
+# 3. Compare `"lora"` with `"qlora"` and `"full"`: loss after the same steps, seconds a step, megabytes.
+
+# %%
+assert all((adapter.path / "adapter_config.json").exists() or cfg.tuning == "full" for adapter in adapters.values())

@@ -1,0 +1,109 @@
+"""Settings: presets, overrides, types, and errors that name the thing."""
+
+import dataclasses
+
+import pytest
+
+from agentlib import config
+
+
+def one_sentence(error: pytest.ExceptionInfo, *names: str) -> bool:
+    text = str(error.value)
+    return "\n" not in text and all(name in text for name in names)
+
+
+@pytest.mark.parametrize("preset", ["smoke", "laptop", "paper"])
+def test_each_preset_loads_under_its_own_name_and_folders(preset):
+    cfg = config.load(preset)
+    assert cfg.preset == preset
+    assert cfg.runs == config.ROOT / "runs" / preset
+    assert cfg.figures == config.ROOT / "figures" / preset
+    assert cfg.records == config.ROOT / "figures" / "records" / preset
+
+
+def test_the_paper_preset_holds_the_published_values():
+    cfg = config.load("paper")
+    assert (cfg.teacher, cfg.lora_rank, cfg.lora_alpha, cfg.epochs, cfg.batch_size) == ("Qwen2.5-32B-Instruct", 64, 128, 2, 8)
+    assert (cfg.learning_rate, cfg.lora_dropout, cfg.max_length, cfg.cot_max_length) == (2e-4, 0.05, 10240, 4096)
+    assert (cfg.samples, cfg.temperature, cfg.top_p, cfg.max_steps, cfg.top_k) == (8, 0.4, 0.8, 5, 3)
+    assert len(cfg.benchmarks) == 8 and len(cfg.students) == 4 and cfg.questions == 0
+
+
+def test_a_config_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.load("smoke").questions = 3
+
+
+def test_overrides_are_applied_and_the_preset_is_left_alone():
+    assert config.load("smoke", questions=7).questions == 7
+    assert config.load("smoke").questions == config.SMOKE.questions != 7
+
+
+def test_whole_numbers_become_floats_and_lists_become_tuples():
+    cfg = config.load("smoke", temperature=1, students=["a", "b"], sample_counts=[1, 2])
+    assert type(cfg.temperature) is float and cfg.temperature == 1.0
+    assert cfg.students == ("a", "b") and cfg.sample_counts == (1, 2)
+    assert hash(cfg) == hash(config.load("smoke", temperature=1.0, students=("a", "b"), sample_counts=(1, 2)))
+
+
+def test_an_unknown_preset_is_named_with_the_known_ones():
+    with pytest.raises(ValueError) as error:
+        config.load("papre")
+    assert one_sentence(error, "'papre'", "smoke", "laptop", "paper")
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("questons", "questions"), ("learning_rat", "learning_rate"), ("sample", "samples")])
+def test_an_unknown_setting_is_named_with_the_nearest_known_one(wrong, near):
+    with pytest.raises(ValueError) as error:
+        config.load("smoke", **{wrong: 3})
+    assert one_sentence(error, repr(wrong), repr(near))
+
+
+def test_a_setting_like_no_other_is_answered_with_all_known_ones():
+    with pytest.raises(ValueError) as error:
+        config.load("smoke", zzz=1)
+    assert one_sentence(error, "'zzz'", "questions", "lora_rank")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("questions", "3"), ("questions", 3.0), ("questions", True), ("learning_rate", "2e-4"), ("temperature", False),
+     ("students", "SmolLM2-135M-Instruct"), ("teacher", None), ("seed", None)],
+)  # fmt: skip
+def test_a_value_of_the_wrong_type_is_refused_by_name_value_and_type(name, value):
+    with pytest.raises(ValueError) as error:
+        config.load("smoke", **{name: value})
+    assert one_sentence(error, repr(name), repr(value), type(value).__name__, "expected")
+
+
+@pytest.mark.parametrize(("name", "value"), [("sample_counts", ("a",)), ("students", (1,)), ("benchmarks", (None,))])
+def test_a_list_of_things_of_the_wrong_type_is_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        config.load("smoke", **{name: value})
+
+
+@pytest.mark.parametrize(("name", "value"), [("tuning", "lorra"), ("vote", "majority"), ("retriever", "bm52")])
+def test_a_choice_that_is_none_is_refused_with_the_choices(name, value):
+    with pytest.raises(ValueError) as error:
+        config.load("smoke", **{name: value})
+    assert one_sentence(error, repr(name), repr(value), "expected one of")
+
+
+@pytest.mark.parametrize("name", ["top_k", "max_steps", "step_tokens", "cot_tokens", "samples", "epochs", "batch_size", "lora_rank"])
+def test_counts_below_one_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name!r} is 0, expected 1 or more"):
+        config.load("smoke", **{name: 0})
+
+
+@pytest.mark.parametrize(("name", "value"), [("questions", -1), ("temperature", -0.1), ("top_p", 0.0), ("top_p", 1.5),
+                                             ("learning_rate", -1.0), ("batch_questions", 0)])  # fmt: skip
+def test_values_no_run_could_use_are_refused_before_hours_of_work(name, value):
+    with pytest.raises(ValueError, match=name):
+        config.load("smoke", **{name: value})
+
+
+def test_the_cache_follows_its_environment_variable(monkeypatch, tmp_path):
+    monkeypatch.setenv("AGENTLIB_HOME", str(tmp_path))
+    assert config.home() == tmp_path
+    monkeypatch.delenv("AGENTLIB_HOME")
+    assert config.home().name == "agentlib"

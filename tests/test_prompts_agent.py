@@ -1,0 +1,329 @@
+"""The agent: reading code out of a turn, the first-thought prefix, the loop with a scripted model and a real sandbox."""
+
+import pytest
+from conftest import Scripted, act, ask
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentlib import agent, prompts
+from agentlib.agent import Agent, first_thought_prefix, read_code
+from agentlib.sag import SAG
+from agentlib.sandbox import Sandbox
+
+
+def steps(*codes):
+    """A reply that gives the codes in turn, by how many turns the assistant has had."""
+
+    def reply(conversation, prefix, k):
+        return act(codes[sum(turn["role"] == "assistant" for turn in conversation)])
+
+    return reply
+
+
+def run_one(model, box, question=None, prefixes=None, **settings):
+    (trajectory,) = Agent(model, box, **settings).run([question or ask()], prefixes)
+    return trajectory
+
+
+# --- words ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fence", ["py", "python", "py  ", "python\t"])
+def test_code_is_read_from_either_fence(fence):
+    assert read_code(f"Thought: x\nCode:\n```{fence}\nprint(1)\nprint(2)\n```<end_code>") == "print(1)\nprint(2)"
+
+
+def test_an_open_last_block_counts():
+    assert read_code("Thought: x\nCode:\n```py\nprint(1)") == "print(1)"
+    assert read_code("```py\na = 1\n```\nand\n```py\nprint(a)\n") == "a = 1\n\nprint(a)"
+
+
+def test_several_blocks_are_joined_in_order():
+    assert read_code("```py\na = 1\n```\nthen\n```python\nprint(a)\n```") == "a = 1\n\nprint(a)"
+
+
+@pytest.mark.parametrize("text", ["", "Thought: the answer is 42", "print(1)", "```json\n{}\n```", "```\nprint(1)\n```",
+                                  "```py\n\n```", "```py", "see `py` here"])  # fmt: skip
+def test_without_a_block_of_python_there_is_no_code(text):
+    assert read_code(text) is None
+
+
+def test_an_empty_block_is_no_code_and_hides_none_after_it():
+    assert read_code("```py\n```<end_code>") is None
+    assert read_code("```py\n```\nNow:\n```py\nprint(1)\n```") == "print(1)"
+
+
+CODE = st.text(st.characters(exclude_characters="`", exclude_categories=("Cs",)), max_size=200)
+
+
+@given(CODE)
+def test_any_code_without_backticks_comes_back_from_a_turn(code):
+    expected = code.strip("\n") if code.strip() else None
+    assert read_code(act(code)) == expected
+    assert read_code(act(code) + prompts.END_CODE) == expected
+
+
+def test_the_first_thought_is_the_first_paragraph():
+    assert first_thought_prefix("First I add.\nThen more.\n\nSecond paragraph.") == "Thought: First I add.\nThen more."
+
+
+@pytest.mark.parametrize("gap", ["\n\n", "\n   \n", "\n\t\n", "\n\n\n\n"])
+def test_a_blank_line_may_hold_spaces(gap):
+    assert first_thought_prefix(f"\n\n  One.{gap}Two.") == "Thought: One."
+
+
+@pytest.mark.parametrize("text", ["", "  \n\n \n"])
+def test_a_chain_of_thought_without_words_has_no_first_thought(text):
+    with pytest.raises(ValueError, match="no first paragraph"):
+        first_thought_prefix(text)
+
+
+def test_teacher_and_student_prompts_differ_by_rules_and_examples_alone():
+    teacher, student = (agent.opening("What?", style) for style in ("teacher", "student"))
+    assert teacher[0]["content"].startswith(student[0]["content"])
+    assert "Rules:" in teacher[0]["content"] and "Rules:" not in student[0]["content"]
+    assert teacher[1] == student[1] == {"role": "user", "content": "Question: What?"}
+
+
+def test_a_long_observation_keeps_its_start_and_its_end():
+    shown = prompts.observation_turn("start" + "x" * 10_000 + "end", "", None)
+    assert "Observation:\nstart" in shown and shown.endswith("end") and "characters left out" in shown
+    assert len(shown) < prompts.OBSERVATION_CHARACTERS + 100
+
+
+def test_a_step_that_prints_nothing_says_so():
+    assert prompts.observation_turn("", "", None) == "Observation:\n(nothing was printed)"
+
+
+def test_changed_words_change_the_version(monkeypatch):
+    before = prompts.version()
+    monkeypatch.setattr(prompts, "RETRY", "Try again.")
+    assert prompts.version() != before
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------
+
+
+def test_variables_live_from_step_to_step_until_the_final_answer(box):
+    model = Scripted(steps("a = 6\nprint(a)", "final_answer(a * 7)"))
+    found = run_one(model, box)
+    assert (found.question_id, found.answer, found.stopped, len(found.steps)) == ("q-0", 42, "final_answer", 2)
+    assert model.calls[1]["conversations"][0][-1] == {"role": "user", "content": "Observation:\n6"}
+    assert model.calls[0]["stop"] == prompts.STOP and found.last_words is None
+
+
+def test_the_turn_in_the_conversation_ends_as_it_is_trained(box):
+    model = Scripted(steps("print(1)", "final_answer(1)"))
+    found = run_one(model, box)
+    turn = model.calls[1]["conversations"][0][-2]
+    assert turn == {"role": "assistant", "content": act("print(1)") + "<end_code>"}
+    assert found.steps[0].text == turn["content"]
+
+
+def test_an_error_is_shown_and_can_be_mended(box):
+    model = Scripted(steps("print('before')\n1 / 0", "final_answer(1)"))
+    found = run_one(model, box)
+    seen = model.calls[1]["conversations"][0][-1]["content"]
+    assert "before" in seen and "ZeroDivisionError" in seen and prompts.RETRY in seen
+    assert found.steps[0].outcome.failure.kind == "execution" and found.answer == 1
+
+
+def test_a_turn_without_code_is_a_parse_failure_that_says_what_to_write(box):
+    replies = ["The answer is 42.", act("final_answer(42)")]
+    model = Scripted(lambda conversation, prefix, k: replies[len(conversation) // 2 - 1])
+    found = run_one(model, box)
+    assert found.steps[0].code is None and found.steps[0].outcome.failure.kind == "parse"
+    assert model.calls[1]["conversations"][0][-1]["content"] == f"Observation:\n{prompts.NO_CODE}"
+    assert found.answer == 42
+
+
+def test_broken_python_is_a_parse_failure_with_its_message(box):
+    model = Scripted(steps("print((", "final_answer(1)"))
+    found = run_one(model, box)
+    assert found.steps[0].outcome.failure.kind == "parse"
+    assert prompts.NO_CODE not in model.calls[1]["conversations"][0][-1]["content"]
+
+
+def test_searches_are_made_and_recorded(box):
+    found = run_one(Scripted(steps('print(web_search("Bonn"))', "final_answer('Rhine')")), box)
+    assert found.steps[0].outcome.stdout.strip() == "[1] Bonn"
+    assert [c["name"] for c in found.steps[0].outcome.tool_calls] == ["web_search"]
+
+
+def test_when_the_steps_run_out_the_last_words_are_the_answer(box):
+    def reply(conversation, prefix, k):
+        return " Rhine \n" if prompts.LAST_TURN in conversation[-1]["content"] else act("print(1)")
+
+    model = Scripted(reply)
+    found = run_one(model, box, max_steps=2)
+    assert (found.stopped, found.answer, len(found.steps), found.last_words.text) == ("max_steps", "Rhine", 2, " Rhine \n")
+    assert len(model.calls) == 3 and model.calls[-1]["stop"] == ()
+    words = sum(s.completion_tokens for s in found.steps)
+    assert found.completion_tokens == words + found.last_words.completion_tokens
+
+
+def test_an_answer_in_the_last_step_needs_no_last_words(box):
+    found = run_one(Scripted(steps("print(1)", "final_answer(5)")), box, max_steps=2)
+    assert (found.stopped, found.answer, found.last_words) == ("final_answer", 5, None)
+
+
+def test_a_question_that_fills_the_context_ends_there_and_others_go_on(box):
+    model = Scripted(steps("print('word ' * 300)", "final_answer(1)"), max_context=200)
+    short = ask(1, "short")
+    model.reply = lambda c, p, k: act("final_answer(1)") if "short" in c[1]["content"] else steps("print('word ' * 300)")(c, p, k)
+    found = {t.question_id: t for t in Agent(model, box, step_tokens=50).run([ask(0), short])}
+    assert (found["q-0"].stopped, found["q-0"].answer, len(found["q-0"].steps)) == ("context_full", None, 1)
+    assert found["q-1"].stopped == "final_answer"
+
+
+def test_a_question_longer_than_the_context_is_never_asked(box):
+    model = Scripted(steps("final_answer(1)"), max_context=100)
+    found = run_one(model, box, ask(0, "word " * 200), step_tokens=10)
+    assert (found.stopped, found.steps, model.calls) == ("context_full", [], [])
+
+
+def test_the_model_is_never_asked_beyond_its_context_not_even_for_last_words(box):
+    model = Scripted(steps("print('word ' * 300)"), max_context=200)
+    run_one(model, box, max_steps=1, step_tokens=50)
+    for call in model.calls:
+        for conversation in call["conversations"]:
+            assert model.count(" ".join(t["content"] for t in conversation)) + call["max_new_tokens"] <= model.max_context
+
+
+def test_many_questions_at_once_keep_their_own_variables(box):
+    def reply(conversation, prefix, k):
+        number = conversation[1]["content"].split()[-1]
+        return act(f"x = {number}") if len(conversation) == 2 else act("final_answer(x * 10)")
+
+    model = Scripted(reply)
+    found = {t.question_id: t.answer for t in Agent(model, box, batch=3).run([ask(i, f"number {i}") for i in range(5)])}
+    assert found == {f"q-{i}": i * 10 for i in range(5)}
+    assert max(len(call["conversations"]) for call in model.calls) == 3
+
+
+def test_questions_that_wait_start_as_soon_as_others_end(box):
+    def reply(conversation, prefix, k):
+        slow = conversation[1]["content"].endswith("0") and len(conversation) < 6
+        return act("print(1)" if slow else "final_answer(1)")
+
+    model = Scripted(reply)
+    order = [t.question_id for t in Agent(model, box, batch=2).run([ask(i, f"number {i}") for i in range(4)])]
+    assert order == ["q-1", "q-2", "q-0", "q-3"] and len(model.calls) == 3
+
+
+def test_a_prefix_starts_the_first_turn_alone(box):
+    model = Scripted(lambda c, prefix, k: "\nCode:\n```py\nprint(1)\n```" if prefix else act("final_answer(2)"))
+    found = run_one(model, box, prefixes=["Thought: I look first."], style="teacher")
+    assert found.prefix == "Thought: I look first." and found.steps[0].text.startswith("Thought: I look first.\nCode:")
+    assert [call["prefixes"] for call in model.calls] == [["Thought: I look first."], [None]]
+
+
+def test_prefixes_must_be_one_a_question(box):
+    with pytest.raises(ValueError, match="1 prefixes for 2 questions"):
+        list(Agent(Scripted(steps()), box).run([ask(0), ask(1)], ["Thought: x"]))
+
+
+@pytest.mark.parametrize(("setting", "message"), [({"style": "expert"}, "'expert'"), ({"max_steps": 0}, "max_steps=0"), ({"batch": 0}, "batch=0")])
+def test_settings_no_agent_could_use_are_refused(box, setting, message):
+    with pytest.raises(ValueError, match=message):
+        Agent(Scripted(steps()), box, **setting)
+
+
+# --- self-consistent actions ------------------------------------------------------------------------------------
+
+
+def test_the_winners_state_is_kept_and_its_side_effects_happen_once():
+    searched = []
+
+    def search(query):
+        searched.append(query)
+        return query
+
+    # sample 1 and 2 agree on the output, but only sample 1 leaves x = 1
+    first = ["x = 0\nprint('zero')", "x = 1\nprint(web_search('one'))", "x = 2\nprint('one')", "x = 3\n1 / 0"]
+
+    def reply(conversation, prefix, k):
+        return act(first[k]) if len(conversation) == 2 else act("final_answer(x)")
+
+    with Sandbox(tools={"web_search": search}, seconds=5.0, memory_mb=512) as box:
+        model = Scripted(reply)
+        found = run_one(model, box, sag=SAG(n=4))
+    step = found.steps[0]
+    assert found.answer == 1 and searched == ["one"]
+    assert step.code == first[1] and [c.group for c in step.candidates] == [1, 0, 0, None]
+    assert (model.calls[0]["n"], model.calls[0]["temperature"]) == (4, 0.4)
+    assert step.completion_tokens == sum(model.count(act(code)) for code in first)
+
+
+def test_when_all_candidates_fail_the_error_comes_back_and_the_state_stays(box):
+    replies = {0: ["x = 5"] * 2, 1: ["x = 9; 1 / 0", "x = 8; 1 / 0"], 2: ["final_answer(x)"] * 2}
+    model = Scripted(lambda conversation, prefix, k: act(replies[len(conversation) // 2 - 1][k]))
+    found = run_one(model, box, sag=SAG(n=2))
+    assert "ZeroDivisionError" in model.calls[2]["conversations"][0][-1]["content"]
+    assert found.answer in (5, 9)
+
+
+def test_candidates_without_code_never_beat_one_that_ran(box):
+    texts = ["I think 42.", "It is 42.", act("final_answer(42)")]
+    found = run_one(Scripted(lambda c, p, k: texts[k]), box, sag=SAG(n=3))
+    assert (found.answer, len(found.steps)) == (42, 1)
+
+
+def test_the_published_vote_keeps_the_first_final_answer(box):
+    answers = ["London", "Paris", "paris."]
+    reply = lambda c, p, k: act(f"final_answer({answers[k]!r})")  # noqa: E731
+    assert run_one(Scripted(reply), box, sag=SAG(n=3)).answer == "Paris"
+    assert run_one(Scripted(reply), box, sag=SAG(n=3, vote="as_published")).answer == "London"
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """A sandbox that keeps the sessions it opened."""
+
+    def __init__(self, box):
+        self.box, self.sessions = box, []
+
+    def session(self):
+        self.sessions.append(self.box.session())
+        return self.sessions[-1]
+
+    def try_many(self, batch):
+        return self.box.try_many(batch)
+
+
+def closed(session):
+    with pytest.raises(RuntimeError):
+        session.try_each(["1"])
+    return True
+
+
+def test_every_session_is_closed_at_the_end(box):
+    counting = Counting(box)
+    list(Agent(Scripted(steps("final_answer(1)")), counting, batch=2).run([ask(i) for i in range(3)]))
+    assert len(counting.sessions) == 3 and all(map(closed, counting.sessions))
+
+
+def test_sessions_are_closed_when_the_model_fails(box):
+    def broken(conversation, prefix, k):
+        raise RuntimeError("the server is gone")
+
+    counting = Counting(box)
+    with pytest.raises(RuntimeError, match="the server is gone"):
+        list(Agent(Scripted(broken), counting).run([ask(0), ask(1)]))
+    assert len(counting.sessions) == 2 and all(map(closed, counting.sessions))
+
+
+def test_sessions_are_closed_when_the_reader_stops_early(box):
+    counting = Counting(box)
+    trajectories = Agent(Scripted(steps("final_answer(1)")), counting).run([ask(0), ask(1)])
+    next(trajectories)
+    trajectories.close()
+    assert all(map(closed, counting.sessions))
+
+
+def test_a_real_small_model_acts_and_every_step_is_recorded(smol, box):
+    found = run_one(smol, box, max_steps=2, step_tokens=24)
+    assert found.stopped in ("final_answer", "max_steps") and 1 <= len(found.steps) <= 2
+    assert all(s.completion_tokens <= 24 and s.prompt_tokens > 0 for s in found.steps)

@@ -1,0 +1,246 @@
+"""Records: appending, resuming, one writer a run, and summaries that count what was asked."""
+
+import json
+import math
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from agentlib import config, records
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def items(*ids):
+    return [SimpleNamespace(id=i) for i in ids]
+
+
+def case(number, correct=True, benchmark="b", **more):
+    return {"id": f"q{number}", "benchmark": benchmark, "correct": correct} | more
+
+
+def test_what_was_appended_is_there_after_reopening_and_the_rest_is_to_do(tmp_path):
+    with records.Run(tmp_path, "r", {"a": 1}) as run:
+        run.append({"id": "q1", "x": 1})
+        assert json.loads(run.file.read_text())["x"] == 1, "on the disk before the run is closed"
+        run.append({"id": "q2", "x": 2})
+    again = records.Run(tmp_path, "r", {"a": 1})
+    assert again.folder == run.folder
+    assert again.finished() == {"q1": {"id": "q1", "x": 1}, "q2": {"id": "q2", "x": 2}}
+    assert [i.id for i in again.todo(items("q3", "q1", "q2", "q4"))] == ["q3", "q4"]
+    assert records.read_json(run.folder / "config.json") == {"a": 1}
+
+
+def test_a_case_with_an_error_is_tried_again_and_its_last_line_counts(tmp_path):
+    with records.Run(tmp_path, "r", {}) as run:
+        run.append({"id": "q1", "error": "ServerError: gone"})
+        assert [i.id for i in run.todo(items("q1"))] == ["q1"]
+        run.append({"id": "q1", "correct": True})
+        assert run.todo(items("q1")) == []
+    assert run.finished()["q1"]["correct"] is True
+    assert len(list(records.read(run.file))) == 2
+
+
+def test_a_fresh_run_has_everything_to_do(tmp_path):
+    run = records.Run(tmp_path, "r", {})
+    assert run.finished() == {} and len(run.todo(items("a", "b"))) == 2
+
+
+def test_a_changed_configuration_is_another_folder_and_order_of_keys_is_not(tmp_path):
+    one, same, other = (records.Run(tmp_path, "r", c) for c in ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": 3}))
+    assert one.folder == same.folder != other.folder
+    assert records.Run(tmp_path, "s", {"a": 1, "b": 2}).folder != one.folder
+
+
+def test_a_torn_last_line_is_dropped_with_a_notice_and_the_run_goes_on(tmp_path, caplog):
+    with records.Run(tmp_path, "r", {}) as run:
+        run.append({"id": "q1"})
+    with open(run.file, "a") as stream:
+        stream.write('{"id": "q2", "text": "half')
+    with records.Run(tmp_path, "r", {}) as run:
+        assert "torn last line" in caplog.text and str(run.file) in caplog.text
+        assert [i.id for i in run.todo(items("q1", "q2"))] == ["q2"]
+        run.append({"id": "q2"})
+    assert [r["id"] for r in records.read(run.file)] == ["q1", "q2"]
+
+
+def test_a_reader_leaves_out_a_torn_last_line(tmp_path, caplog):
+    file = tmp_path / "r.jsonl"
+    file.write_text('{"id": "q1"}\n{"id": "q2"')
+    assert [r["id"] for r in records.read(file)] == ["q1"]
+    assert "torn last line" in caplog.text
+
+
+def test_a_line_torn_in_the_middle_of_a_letter_is_only_torn(tmp_path):
+    file = tmp_path / "r.jsonl"
+    file.write_bytes(b'{"id": "q1"}\n{"id": "caf' + "é".encode()[:1])
+    assert [r["id"] for r in records.read(file)] == ["q1"]
+
+
+def test_a_broken_middle_line_names_file_and_line(tmp_path):
+    file = tmp_path / "r.jsonl"
+    file.write_text('{"id": "q1"}\n{"id": \n{"id": "q3"}\n')
+    with pytest.raises(ValueError) as error:
+        list(records.read(file))
+    assert str(file) in str(error.value) and "line 2" in str(error.value)
+
+
+def test_a_middle_line_of_broken_bytes_names_file_and_line(tmp_path):
+    file = tmp_path / "r.jsonl"
+    file.write_bytes(b'{"id": "q1"}\n{"id": "\xff\xfe"}\n{"id": "q3"}\n')
+    with pytest.raises(ValueError) as error:
+        list(records.read(file))
+    assert str(file) in str(error.value) and "line 2" in str(error.value)
+
+
+def test_a_line_that_is_no_object_names_file_and_line(tmp_path):
+    file = tmp_path / "r.jsonl"
+    file.write_text('{"id": "q1"}\n[1, 2]\n')
+    with pytest.raises(ValueError, match=r"line 2 is list, expected a JSON object"):
+        list(records.read(file))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.jsonl is missing"):
+        list(records.read(tmp_path / "nothing.jsonl"))
+
+
+def test_broken_json_is_named(tmp_path):
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(ValueError, match=r"x\.json is not JSON"):
+        records.read_json(tmp_path / "x.json")
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from agentlib import records
+with records.Run(Path(sys.argv[1]), "r", {"a": 1}) as run:
+    print("open", flush=True)
+    sys.stdin.readline()
+    run.append({"id": "theirs"})
+"""
+
+
+def test_a_second_process_on_one_run_is_refused_and_may_go_on_later(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=config.ROOT)
+    try:
+        assert other.stdout.readline() == "open\n"
+        run = records.Run(tmp_path, "r", {"a": 1})
+        with pytest.raises(RuntimeError) as error, run:
+            pass
+        assert str(run.folder) in str(error.value) and "another process" in str(error.value)
+        with records.Run(tmp_path, "r", {"a": 2}) as elsewhere:
+            elsewhere.append({"id": "mine"})
+        other.communicate("\n", timeout=30)
+        with run:
+            run.append({"id": "mine"})
+        assert set(run.finished()) == {"theirs", "mine"}
+    finally:
+        other.kill()
+        other.communicate()
+
+
+@given(body=st.dictionaries(st.text(), JSON, max_size=5))
+def test_any_record_comes_back_as_it_was_written(tmp_path_factory, body):
+    record = body | {"id": "q1", "error": None}
+    with records.Run(tmp_path_factory.mktemp("r"), "r", {}) as run:
+        run.append(record)
+        run.append({"id": "q2"})
+    assert run.finished() == {"q1": record, "q2": {"id": "q2"}}
+
+
+def test_half_of_a_surrogate_pair_does_not_end_a_run(tmp_path):
+    with records.Run(tmp_path, "r", {}) as run:
+        run.append({"id": "q1", "text": json.loads('"\\ud83d"')})
+    assert "q1" in run.finished()
+
+
+@given(st.lists(st.dictionaries(st.text(), JSON, max_size=3), max_size=4))
+def test_whole_files_of_lines_come_back_too(tmp_path_factory, rows):
+    file = tmp_path_factory.mktemp("w") / "rows.jsonl"
+    records.write_lines(file, rows)
+    assert list(records.read(file)) == rows
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (10, 10), (3, 7), (250, 500), (1, 90)])
+def test_the_interval_is_wilsons(right, n):
+    z = stats.norm.ppf(0.975)
+    p = right / n
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    assert records.interval(right, n) == pytest.approx((middle - half, middle + half), abs=1e-12)
+    low, high = records.interval(right, n)
+    assert 0 <= low <= p <= high <= 1
+
+
+def test_no_questions_have_no_interval():
+    assert all(math.isnan(v) for v in records.interval(0, 0))
+
+
+def test_a_summary_counts_questions_asked_not_lines():
+    lines = [case(1), case(2, False), case(3, None, error="x"), case(3), case(4, None, error="x")]
+    row = records.summarise(records.frame(lines), ["benchmark"], asked=6).iloc[0]
+    assert (row.asked, row.answered, row.errors, row.correct) == (6, 3, 3, 2)
+    assert row.accuracy == pytest.approx(2 / 6)
+    assert (row.low, row.high) == pytest.approx(records.interval(2, 6))
+
+
+def test_without_a_number_asked_the_distinct_questions_count():
+    row = records.summarise(records.frame([case(1), case(1), case(2, None, error="x")]), ["benchmark"]).iloc[0]
+    assert (row.asked, row.answered, row.errors, row.correct) == (2, 1, 1, 1)
+
+
+def test_each_group_has_its_own_number_asked():
+    lines = [case(1, method="m"), case(2, False, "c", method="m")]
+    one = records.summarise(records.frame(lines), ["benchmark"], asked={"b": 4, "c": 2}).set_index("benchmark")
+    two = records.summarise(records.frame(lines), ["method", "benchmark"], asked={("m", "b"): 4, ("m", "c"): 2})
+    assert one.loc["b", "accuracy"] == 0.25 and one.loc["c", "accuracy"] == 0
+    assert two["asked"].tolist() == [4, 2]
+
+
+def test_a_group_of_errors_alone_is_a_group_without_answers():
+    row = records.summarise(records.frame([{"id": "q1", "benchmark": "b", "error": "x"}]), ["benchmark"]).iloc[0]
+    assert (row.asked, row.answered, row.errors, row.correct) == (1, 0, 1, 0)
+
+
+def table(rights, benchmark="b"):
+    return pd.DataFrame([case(i, r, benchmark) for i, r in enumerate(rights)])
+
+
+def test_two_methods_are_compared_on_the_same_questions():
+    a = table([True, False, False, False, True, None, True])
+    b = table([True, True, True, True, False, True])
+    found = records.compare(a, b.sample(frac=1, random_state=1))
+    assert (found["n"], found["only_a"], found["only_b"]) == (5, 1, 3), "errored and unshared questions are left out"
+    assert found["accuracy_a"] == pytest.approx(2 / 5) and found["accuracy_b"] == pytest.approx(4 / 5)
+    assert found["difference"] == pytest.approx(2 / 5) and found["low"] <= 0.4 <= found["high"]
+    assert found["p"] == pytest.approx(stats.binomtest(1, 4).pvalue)
+
+
+def test_one_id_in_two_benchmarks_is_two_questions():
+    a = pd.concat([table([True], "b"), table([False], "c")])
+    found = records.compare(a, pd.concat([table([False], "c"), table([True], "b")]))
+    assert found["n"] == 2 and found["only_a"] == found["only_b"] == 0 and found["p"] == 1.0
+
+
+def test_comparing_is_repeatable_and_needs_a_shared_question():
+    a, b = table([True, False, True]), table([False, True, True])
+    assert records.compare(a, b) == records.compare(a, b)
+    with pytest.raises(ValueError, match="share no finished question"):
+        records.compare(a, table([True], "other"))
+
+
+def test_a_slug_is_a_file_name():
+    assert records.slug("Qwen2.5-Coder 0.5B/Instruct!") == "qwen2.5-coder-0.5b-instruct"

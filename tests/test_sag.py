@@ -1,0 +1,108 @@
+"""Self-consistent action generation: what candidates are compared by, and which is kept."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentlib import sag
+from agentlib.sandbox import Failure, Outcome
+
+
+def printed(text, value=""):
+    return Outcome(stdout=text, value=value)
+
+
+def final(answer, stdout=""):
+    return Outcome(stdout=stdout, answer=answer, is_final=True)
+
+
+def failed(kind="execution", stdout=""):
+    return Outcome(stdout=stdout, failure=Failure(kind, "it broke"))
+
+
+def test_the_largest_group_wins_and_its_first_candidate_is_kept():
+    assert sag.choose([printed("1"), printed("2"), printed("3"), printed("2")]) == 1
+
+
+@pytest.mark.parametrize("same", [("0.5", "1/2", 0.5), (r"\frac{1}{2}", 0.5, "0.50"), ("Paris", "paris.", "The Paris"), (1000, "1,000", "1000.0")])
+def test_final_answers_of_one_value_are_one_group(same):
+    assert sag.groups([final("something else"), *map(final, same)]) == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("one", "other"), [("0.5", "0.05"), ("Paris", "London"), (3, -3), ("Paris 1", "Paris 2")])
+def test_final_answers_of_different_values_are_two_groups(one, other):
+    assert sag.outcome_key(final(one)) != sag.outcome_key(final(other))
+
+
+@pytest.mark.parametrize("answer", [None, True, [1, 2], {"a": 1}, "", 1e308, "x" * 10_000])
+def test_any_plain_answer_can_be_compared(answer):
+    assert sag.outcome_key(final(answer)) == sag.outcome_key(final(answer))
+    assert sag.groups([final(answer), final(answer)]) == [0, 0]
+
+
+def test_an_answer_and_a_print_of_the_same_are_two_outcomes():
+    assert sag.groups([final("7"), printed("7"), printed("7")]) == [1, 0, 0]
+
+
+def test_prints_are_compared_without_their_edges_and_with_the_last_value():
+    assert sag.groups([printed("7\n"), printed("7"), printed("7", "8")]) == [0, 0, 1]
+
+
+def test_failed_candidates_are_dropped_even_when_they_are_most():
+    outcomes = [failed(), failed("parse"), failed("timeout"), printed("7")]
+    assert sag.groups(outcomes) == [None, None, None, 0]
+    assert sag.choose(outcomes) == 3
+
+
+def test_of_equal_groups_the_earliest_is_kept():
+    assert sag.choose([failed(), printed("a"), printed("b"), printed("b"), printed("a")]) == 1
+
+
+@pytest.mark.parametrize("vote", ["outcome", "as_published"])
+def test_when_all_failed_the_first_is_kept(vote):
+    assert sag.choose([failed("parse"), failed()], vote) == 0
+
+
+def test_the_published_vote_never_compares_final_answers():
+    outcomes = [final("London"), final("Paris"), final("paris.")]
+    assert sag.choose(outcomes) == 1
+    assert sag.choose(outcomes, "as_published") == 0
+    assert len(set(sag.groups(outcomes, "as_published"))) == 1, "all printed nothing, so all look alike"
+
+
+def test_the_published_vote_reads_printed_text_alone():
+    assert sag.groups([printed("7", "8"), printed("7", "9"), final("x", stdout="7")], "as_published") == [0, 0, 0]
+
+
+def test_nothing_to_choose_from_is_refused():
+    with pytest.raises(ValueError, match="no outcomes to choose from"):
+        sag.choose([])
+
+
+@pytest.mark.parametrize(("setting", "message"), [({"n": 0}, "n=0"), ({"vote": "mode"}, "vote='mode'")])
+def test_settings_no_vote_could_use_are_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        sag.SAG(**setting)
+
+
+OUTCOMES = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=12)
+
+
+@given(OUTCOMES)
+def test_the_kept_candidate_is_the_first_of_a_group_no_other_exceeds(texts):
+    outcomes = [failed() if t is None else printed(t) for t in texts]
+    kept = texts[sag.choose(outcomes)]
+    sizes = {t: texts.count(t) for t in texts if t is not None}
+    if not sizes:
+        assert sag.choose(outcomes) == 0
+    else:
+        assert sizes[kept] == max(sizes.values()) and sag.choose(outcomes) == texts.index(kept)
+        assert kept == next(t for t in texts if sizes.get(t) == max(sizes.values()))
+
+
+@given(OUTCOMES)
+def test_groups_are_numbered_from_the_largest_down(texts):
+    numbered = sag.groups([failed() if t is None else printed(t) for t in texts])
+    sizes = [numbered.count(k) for k in range(len({t for t in texts if t is not None}))]
+    assert sizes == sorted(sizes, reverse=True) and all(sizes)
+    assert [g is None for g in numbered] == [t is None for t in texts]

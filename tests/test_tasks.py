@@ -1,0 +1,145 @@
+"""Questions: the published schema with its blemishes, and the paper's real files where they are at hand."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agentlib import benchmarks, config, minisuite, tasks
+
+
+def published(tmp_path, *entries):
+    file = tmp_path / "set.json"
+    file.write_text(json.dumps({"metadata": {}, "examples": list(entries)}), encoding="utf-8")
+    return file
+
+
+def read(tmp_path, *entries):
+    return tasks.read(published(tmp_path, *entries), "some-set", "math", "train")
+
+
+def test_an_entry_becomes_a_question(tmp_path):
+    (question,) = read(tmp_path, {"id": 7, "question": " What? ", "answer": "42", "level": "Level 4", "type": "Algebra"})
+    assert question == tasks.Question("some-set-7", "some-set", "What?", "42", "math", "4", "Algebra", "train")
+
+
+def test_entries_without_a_gold_answer_or_asked_twice_are_left_out_with_a_notice(tmp_path, caplog):
+    found = read(
+        tmp_path,
+        {"id": 1, "question": "A?", "answer": "a"},
+        {"id": 124, "question": "B?", "answer": None},
+        {"id": 3, "question": "A?", "answer": "a"},
+        {"id": 4, "question": "C?", "answer": 0},
+    )
+    assert [(q.id, q.answer) for q in found] == [("some-set-1", "a"), ("some-set-4", "0")]
+    assert "2 entries" in caplog.text and "124, 3" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [(13138980.0, "13138980"), (-54.0, "-54"), (0.25, "0.25"), ("025", "025"), (["a", "b"], "a, b"), (None, None), ("", None),
+     ([], None), (3, "3"), (0.0, "0")],
+)  # fmt: skip
+def test_gold_answers_become_text(answer, expected):
+    assert tasks.gold(answer) == expected
+
+
+@pytest.mark.parametrize(("level", "expected"), [(5, "5"), ("Level 5", "5"), ("hard", "hard"), (None, "")])
+def test_levels_of_train_and_test_files_read_the_same(tmp_path, level, expected):
+    (question,) = read(tmp_path, {"id": 1, "question": "A?", "answer": "a", "level": level})
+    assert question.level == expected
+
+
+@pytest.mark.parametrize("missing", ["id", "question"])
+def test_a_missing_field_names_file_entry_and_fields(tmp_path, missing):
+    entry = {"id": 1, "question": "A?", "answer": "a"}
+    lacking = {k: v for k, v in entry.items() if k != missing}
+    with pytest.raises(ValueError) as error:
+        read(tmp_path, entry, lacking)
+    text = str(error.value)
+    assert str(tmp_path / "set.json") in text and "entry 1" in text and "expected 'id', 'question' and 'answer'" in text
+
+
+def test_a_set_without_any_gold_answer_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"set\.json has no question with a gold answer"):
+        read(tmp_path, {"id": 1, "question": "A?", "answer": None})
+
+
+def test_an_unknown_set_is_named_with_the_known_ones():
+    for load in (tasks.load, benchmarks.load):
+        with pytest.raises(ValueError, match=r"'hotpot' is unknown, expected one of hotpotqa, "):
+            load("hotpot")
+
+
+def test_a_damaged_download_is_refused_by_its_checksum(tmp_path, monkeypatch):
+    def transfer(url, output_file, *_, **__):
+        output_file.write(b"{}") if hasattr(output_file, "write") else Path(output_file).write_bytes(b"{}")
+
+    monkeypatch.setenv("AGENTLIB_HOME", str(tmp_path))
+    monkeypatch.setattr("pooch.core.choose_downloader", lambda *_, **__: transfer)
+    with pytest.raises(ValueError, match=r"(?i)sha256 hash"):
+        tasks.load("aime")
+    assert not (tmp_path / "tasks" / tasks.PUBLISHED["aime"].file).exists(), "nothing damaged is kept"
+
+
+# Questions left after the blemishes: MuSiQue asks one twice, MATH (train) lacks two gold answers in each file.
+COUNTS = {
+    "hotpotqa": 500, "bamboogle": 125, "musique": 499, "2wikimultihopqa": 500, "math500": 500, "gsm-hard": 500,
+    "aime": 90, "olymmath": 200, "hotpotqa-train": 1000, "math-hard-train": 998, "math-medium-train": 998,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory):
+    """A download cache that holds the paper's real files."""
+    for folder in (config.ROOT.parent / "shared" / "data", config.home() / "tasks"):
+        if all((folder / p.file).exists() for p in tasks.PUBLISHED.values()):
+            home = tmp_path_factory.mktemp("home")
+            shutil.copytree(folder, home / "tasks")
+            return home
+    pytest.skip("the paper's question files are not here; tasks.load downloads them when they are first used")
+
+
+@pytest.fixture
+def real(cached, monkeypatch):
+    monkeypatch.setenv("AGENTLIB_HOME", str(cached))
+
+
+@pytest.mark.parametrize("name", tasks.PUBLISHED)
+def test_the_papers_files_load_from_the_cache_by_checksum(real, name):
+    found = tasks.load(name)
+    assert len(found) == COUNTS[name]
+    assert len({q.id for q in found}) == len({q.text for q in found}) == len(found)
+    assert all(q.answer and q.text and q.benchmark == name for q in found)
+    assert {q.split for q in found} == {"train" if name.endswith("-train") else "test"}
+    assert [q.id for q in tasks.load(name, 5)] == [q.id for q in found[:5]]
+
+
+def test_the_papers_files_keep_levels_subjects_and_signs(real):
+    assert {q.level for q in tasks.load("math500")} == set("12345")
+    assert {q.level for q in tasks.load("math-hard-train")} == {"4", "5"}
+    assert {q.level for q in tasks.load("math-medium-train")} == {"2", "3"}
+    assert len({q.subject for q in tasks.load("math500")}) == 7
+    golds = [q.answer for q in tasks.load("gsm-hard")]
+    assert sum(g.startswith("-") for g in golds) == 54 and not any(g.endswith(".0") for g in golds)
+
+
+def test_olymmath_questions_keep_their_subject(real):
+    assert "Combinatorics" in {q.subject for q in tasks.load("olymmath")}
+
+
+def test_training_questions_take_turns_and_test_questions_keep_their_order():
+    cfg = config.load("smoke", train_questions=3, questions=2)
+    train, test = benchmarks.training_questions(cfg), benchmarks.test_questions(cfg)
+    assert [q.benchmark for q in train] == list(cfg.train_sets) * 3
+    assert [q.benchmark for q in test] == [name for name in cfg.benchmarks for _ in range(2)]
+
+
+def test_a_fingerprint_names_whole_sets_and_changes_with_a_word(monkeypatch):
+    before = benchmarks.fingerprint(("mini-aime",))
+    assert before == benchmarks.fingerprint(("mini-aime",)) != benchmarks.fingerprint(("mini-olym",))
+    loaded = minisuite.load("mini-aime")
+    changed = [tasks.Question(**q.asdict() | {"text": q.text + "!"}) for q in loaded[:1]] + loaded[1:]
+    monkeypatch.setattr(minisuite, "load", lambda *_: changed)
+    assert benchmarks.fingerprint(("mini-aime",)) != before
