@@ -10,7 +10,7 @@ reproduce: .venv/ready        ## notebooks 00-05 at PRESET, then a table of minu
 	$(BIN)/python -m agentlib.run --preset $(PRESET) $(ARGS)
 
 figures: .venv/ready          ## redraw the figures from committed records
-	$(BIN)/python -m agentlib.run --preset $(or $(filter-out smoke,$(PRESET)),laptop) --only 05
+	$(BIN)/python -m agentlib.run --preset $(PRESET) --only 05
 
 test: .venv/ready-test        ## lint, then all tests, the notebooks at smoke among them
 	$(BIN)/ruff check agentlib tests notebooks/src
@@ -34,5 +34,5 @@ lab: .venv/ready              ## open the notebooks
 	$(BIN)/python -m pip install --quiet --requirement requirements-test.lock
 	touch $@
 
-clean:                        ## remove the environment, runs and smoke figures (not the download cache)
-	rm -rf .venv runs figures/smoke figures/records/smoke workshop site
+clean:                        ## remove the environment and all runs (not the download cache, nor what is committed)
+	rm -rf .venv runs build agentlib.egg-info .pytest_cache .ruff_cache .hypothesis

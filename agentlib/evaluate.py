@@ -132,8 +132,11 @@ def fewer_chains(found: Sequence[dict], counts: Iterable[int]) -> list[dict]:
 
 
 def publish(cfg: config.Config, found: Sequence[dict]) -> Path:
-    """Write the small form of all cases, without transcripts, for the figures."""
-    big = {"trace", "text", "passages", "question", "answers", "chain_tokens", "last_words", "prefix"}
+    """Write the small form of all cases, without transcripts and timings, for the figures.
+
+    The same seeds on the same machine give the same file; full cases stay in their run folders.
+    """
+    big = {"seconds", "trace", "text", "passages", "question", "answers", "chain_tokens", "last_words", "prefix"}
     file = cfg.records / "cases.jsonl"
     records.write_lines(file, ({k: v for k, v in case.items() if k not in big} for case in found))
     return file

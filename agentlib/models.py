@@ -99,7 +99,7 @@ class LocalModel:
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self._base = load_weights(folder, self.device, quantise)
-        self._model, self._merge = self._base, not quantise
+        self._model, self._quantised, self._originals = self._base, quantise, []
         ends = self._base.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
         self._ends = {e for e in [*ends, self.tokenizer.eos_token_id] if e is not None}
@@ -107,42 +107,46 @@ class LocalModel:
         self.use(adapter)
 
     def use(self, adapter: Path | None) -> None:
-        """Switch to an adapter folder (PEFT format), or with None back to the base; weights stay loaded."""
-        from peft import PeftModel
+        """Switch to a trained student's folder, or with None back to the base; the base's weights stay loaded.
 
+        The folder holds an adapter (PEFT format) or, after full fine-tuning, a whole model. Raises
+        FileNotFoundError for one that holds neither.
+        """
         adapter = None if adapter is None else Path(adapter)
         if adapter == self.adapter:
             return
-        if adapter is not None and not (adapter / "adapter_config.json").exists():
+        whole = adapter is not None and (adapter / "config.json").exists()
+        if adapter is not None and not whole and not (adapter / "adapter_config.json").exists():
             raise FileNotFoundError(
-                f"adapter folder {adapter} has no adapter_config.json; train it with notebook 03 first"
+                f"student folder {adapter} has no adapter_config.json; train it with notebook 03 first"
             )
-        if self.adapter is not None:
-            # unload restores what merging kept aside, so switching back and forth cannot drift
-            if self._merge:
-                self._restore()
-            self._base = self._model.unload()
-        self._model, self.adapter = self._base, adapter
-        if adapter is not None:
-            self._model = PeftModel.from_pretrained(self._base, adapter)
-            if self._merge:
-                self._keep_aside()
-                self._model.merge_adapter()
+        self._leave_adapter()
+        if whole:
+            self._model = load_weights(adapter, self.device, self._quantised)
+        elif adapter is not None:
+            self._enter_adapter(adapter)
+        self.adapter = adapter
         self._model.eval()
 
-    def _keep_aside(self) -> None:
+    def _enter_adapter(self, adapter: Path) -> None:
+        """Put an adapter on the base; merged into 32-bit weights, whose originals are kept aside."""
+        from peft import PeftModel
         from peft.tuners.tuners_utils import BaseTunerLayer
 
-        self._original = {
-            module: module.get_base_layer().weight.data.clone()
-            for module in self._model.modules()
-            if isinstance(module, BaseTunerLayer)
-        }
+        self._model = PeftModel.from_pretrained(self._base, adapter)
+        if not self._quantised:
+            tuned = [module for module in self._model.modules() if isinstance(module, BaseTunerLayer)]
+            self._originals = [(m.get_base_layer().weight, m.get_base_layer().weight.data.clone()) for m in tuned]
+            self._model.merge_adapter()
 
-    def _restore(self) -> None:
-        for module, weight in self._original.items():
-            module.get_base_layer().weight.data = weight
-        self._original = {}
+    def _leave_adapter(self) -> None:
+        """Back to the base, bit for bit: originals are put back, so switching to and fro cannot drift."""
+        for weight, original in self._originals:
+            weight.data = original
+        self._originals = []
+        if hasattr(self._model, "peft_config"):
+            self._base = self._model.unload()
+        self._model = self._base
 
     def count(self, text: str) -> int:
         """Tokens of a text, without special tokens."""

@@ -70,7 +70,10 @@ class Grader:
             self._stop()
         # -P keeps this folder off the import path, where `config` or `records` could hide an installed module.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).resolve())], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-P", str(Path(__file__).resolve())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # an interrupt meant for a notebook's kernel must not reach it
         )
         self._owner = os.getpid()
         try:

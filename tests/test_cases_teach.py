@@ -217,8 +217,13 @@ def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box
 def test_an_empty_chain_of_thought_does_not_stop_the_other_questions(cfg, box):
     asked = questions(cfg)
     empty = asked[0]
-    model = Scripted(lambda c, p, k: "" if empty.text in c[-1]["content"] and len(c[0]["content"]) < 400 else
-                     (r"I think." if len(c[0]["content"]) < 400 else "\n" + act("final_answer(1)")))  # fmt: skip
+
+    def reply(conversation, prefix, k):
+        if "Rules:" in conversation[0]["content"]:
+            return "\n" + act("final_answer(1)")
+        return "" if empty.text in conversation[-1]["content"] else "I think."
+
+    model = Scripted(reply)
     teach.teach(cfg, model, "cot", asked)
     try:
         teach.teach(cfg, model, "agent_ftp", asked, box=box)
@@ -229,7 +234,9 @@ def test_an_empty_chain_of_thought_does_not_stop_the_other_questions(cfg, box):
 
 def test_what_shapes_a_trajectory_names_the_folder_and_the_number_of_questions_does_not(cfg):
     def folder(**changed):
-        return teach.teacher_run(config.load("smoke", teacher="scripted", teacher_records="", **changed), "agent").folder
+        return teach.teacher_run(
+            config.load("smoke", teacher="scripted", teacher_records="", **changed), "agent"
+        ).folder
 
     assert folder() == folder(train_questions=9) == folder(lora_rank=4)
     assert len({folder(), folder(max_steps=2), folder(step_tokens=9), folder(seed=1), folder(top_k=1)}) == 5

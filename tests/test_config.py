@@ -23,7 +23,13 @@ def test_each_preset_loads_under_its_own_name_and_folders(preset):
 
 def test_the_paper_preset_holds_the_published_values():
     cfg = config.load("paper")
-    assert (cfg.teacher, cfg.lora_rank, cfg.lora_alpha, cfg.epochs, cfg.batch_size) == ("Qwen2.5-32B-Instruct", 64, 128, 2, 8)
+    assert (cfg.teacher, cfg.lora_rank, cfg.lora_alpha, cfg.epochs, cfg.batch_size) == (
+        "Qwen2.5-32B-Instruct",
+        64,
+        128,
+        2,
+        8,
+    )
     assert (cfg.learning_rate, cfg.lora_dropout, cfg.max_length, cfg.cot_max_length) == (2e-4, 0.05, 10240, 4096)
     assert (cfg.samples, cfg.temperature, cfg.top_p, cfg.max_steps, cfg.top_k) == (8, 0.4, 0.8, 5, 3)
     assert len(cfg.benchmarks) == 8 and len(cfg.students) == 4 and cfg.questions == 0
@@ -52,7 +58,9 @@ def test_an_unknown_preset_is_named_with_the_known_ones():
     assert one_sentence(error, "'papre'", "smoke", "laptop", "paper")
 
 
-@pytest.mark.parametrize(("wrong", "near"), [("questons", "questions"), ("learning_rat", "learning_rate"), ("sample", "samples")])
+@pytest.mark.parametrize(
+    ("wrong", "near"), [("questons", "questions"), ("learning_rat", "learning_rate"), ("sample", "samples")]
+)
 def test_an_unknown_setting_is_named_with_the_nearest_known_one(wrong, near):
     with pytest.raises(ValueError) as error:
         config.load("smoke", **{wrong: 3})
@@ -89,7 +97,9 @@ def test_a_choice_that_is_none_is_refused_with_the_choices(name, value):
     assert one_sentence(error, repr(name), repr(value), "expected one of")
 
 
-@pytest.mark.parametrize("name", ["top_k", "max_steps", "step_tokens", "cot_tokens", "samples", "epochs", "batch_size", "lora_rank"])
+@pytest.mark.parametrize(
+    "name", ["top_k", "max_steps", "step_tokens", "cot_tokens", "samples", "epochs", "batch_size", "lora_rank"]
+)
 def test_counts_below_one_are_refused(name):
     with pytest.raises(ValueError, match=f"{name!r} is 0, expected 1 or more"):
         config.load("smoke", **{name: 0})

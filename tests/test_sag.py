@@ -24,7 +24,10 @@ def test_the_largest_group_wins_and_its_first_candidate_is_kept():
     assert sag.choose([printed("1"), printed("2"), printed("3"), printed("2")]) == 1
 
 
-@pytest.mark.parametrize("same", [("0.5", "1/2", 0.5), (r"\frac{1}{2}", 0.5, "0.50"), ("Paris", "paris.", "The Paris"), (1000, "1,000", "1000.0")])
+@pytest.mark.parametrize(
+    "same",
+    [("0.5", "1/2", 0.5), (r"\frac{1}{2}", 0.5, "0.50"), ("Paris", "paris.", "The Paris"), (1000, "1,000", "1000.0")],
+)
 def test_final_answers_of_one_value_are_one_group(same):
     assert sag.groups([final("something else"), *map(final, same)]) == [1, 0, 0, 0]
 

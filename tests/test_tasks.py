@@ -20,7 +20,9 @@ def read(tmp_path, *entries):
 
 
 def test_an_entry_becomes_a_question(tmp_path):
-    (question,) = read(tmp_path, {"id": 7, "question": " What? ", "answer": "42", "level": "Level 4", "type": "Algebra"})
+    (question,) = read(
+        tmp_path, {"id": 7, "question": " What? ", "answer": "42", "level": "Level 4", "type": "Algebra"}
+    )
     assert question == tasks.Question("some-set-7", "some-set", "What?", "42", "math", "4", "Algebra", "train")
 
 
@@ -38,9 +40,19 @@ def test_entries_without_a_gold_answer_or_asked_twice_are_left_out_with_a_notice
 
 @pytest.mark.parametrize(
     ("answer", "expected"),
-    [(13138980.0, "13138980"), (-54.0, "-54"), (0.25, "0.25"), ("025", "025"), (["a", "b"], "a, b"), (None, None), ("", None),
-     ([], None), (3, "3"), (0.0, "0")],
-)  # fmt: skip
+    [
+        (13138980.0, "13138980"),
+        (-54.0, "-54"),
+        (0.25, "0.25"),
+        ("025", "025"),
+        (["a", "b"], "a, b"),
+        (None, None),
+        ("", None),
+        ([], None),
+        (3, "3"),
+        (0.0, "0"),
+    ],
+)
 def test_gold_answers_become_text(answer, expected):
     assert tasks.gold(answer) == expected
 

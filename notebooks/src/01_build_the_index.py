@@ -24,9 +24,11 @@
 # `laptop`; hours at `paper` (21 million passages).
 
 # %%
+import dataclasses
+
 import pandas as pd
 
-from agentlib import benchmarks, config, encyclopedia, minisuite, retrieval, search, show
+from agentlib import benchmarks, config, encyclopedia, minisuite, records, retrieval, search, show
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -44,7 +46,8 @@ pd.Series(cfg.asdict())[["corpus", "passages", "encoder", "retriever", "top_k"]]
 # and few enough to index in a minute, yet no small model knows them by heart.
 
 # %%
-passages = list(search.corpus(cfg)) if cfg.corpus == "mini-encyclopedia" else []
+mini = dataclasses.replace(cfg, corpus="mini-encyclopedia", retriever="bm25", retriever_url="")
+passages = list(search.corpus(mini))
 print(f"{len(passages):,} passages")
 for passage in passages[:3]:
     print(f"\n{passage.title}\n  {passage.text}")
@@ -57,9 +60,10 @@ for passage in passages[:3]:
 # resumable: vectors are written shard by shard, and the index is only valid once its last file is there.
 
 # %%
-folder = search.build(cfg)
+if not cfg.retriever_url:
+    search.build(cfg)
 index = search.open_searcher(cfg)
-pd.Series(retrieval._json(folder / "meta.json")).to_frame("meta")
+pd.Series(index.meta).to_frame("meta") if not cfg.retriever_url else cfg.retriever_url
 
 # %%
 query = "capital of Australia"
@@ -70,14 +74,11 @@ show.hits(found)
 assert "Canberra" in " ".join(hit.passage.text for hit in found)
 
 # %% [markdown]
-# The same query against BM25, built in the same way:
+# The same query against BM25 over the mini encyclopedia, built in the same way:
 
 # %%
-import dataclasses
-
-words = dataclasses.replace(cfg, retriever="bm25")
-search.build(words)
-sparse = search.open_searcher(words)
+sparse_folder = search.build(mini)
+sparse = search.open_searcher(mini)
 show.hits(sparse.search([query], k=cfg.top_k)[0])
 
 # %% [markdown]
@@ -123,7 +124,7 @@ print(web_search("What currency is used in the country whose capital is Canberra
 # %%
 refused = []
 try:
-    retrieval.open_index(folder, [*passages[1:], encyclopedia.Passage("x", "New", "A passage that was not there.")])
+    retrieval.open_index(sparse_folder, [*passages[1:], encyclopedia.Passage("x", "New", "A passage that was not there.")])
 except ValueError as error:
     refused.append(str(error))
 print(*refused)
@@ -144,4 +145,5 @@ assert len(refused) == 1
 # 3. Write the two queries that an agent would need for the first `mini-musique` question, and check that they suffice.
 
 # %%
-assert len(index) == len(passages) or cfg.retriever_url
+records.write_json(cfg.records / "recall.json", recall.reset_index().to_dict("records"))
+assert len(sparse) == len(passages)

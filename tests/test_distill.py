@@ -1,0 +1,330 @@
+"""Distillation: what is learnt, the loss, exact resume, and adapters that plain PEFT loads."""
+
+import json
+import math
+
+import pytest
+import torch
+from conftest import SMOL
+
+from agentlib import config, distill, models, records, weights
+from agentlib.distill import IGNORED, Example
+
+NAMES = [SMOL, "Qwen2.5-Coder-0.5B-Instruct"]
+TWO_STEPS = [
+    {"role": "system", "content": "Write Python."},
+    {"role": "user", "content": "Question: 6 times 7?"},
+    {"role": "assistant", "content": "Thought: multiply.\nCode:\n```py\nprint(6 * 7)\n```<end_code>"},
+    {"role": "user", "content": "Observation:\n42"},
+    {"role": "assistant", "content": "```py\nfinal_answer(42)\n```<end_code>"},
+]
+
+
+def brief(question, reply):
+    return [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": reply},
+    ]
+
+
+PAIRS = {f"q{i}": brief(f"{i} + 1?", f"It is {i + 1}.") for i in range(4)} | {
+    "long": brief("Which is it?", "It is the blue one, I am sure.")
+}
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def tokenizer(request):
+    return load_tokenizer(request.param)
+
+
+def load_tokenizer(name):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(weights.fetch_tokenizer(name))
+
+
+@pytest.fixture(scope="module")
+def examples():
+    built = distill.build_examples(PAIRS, load_tokenizer(SMOL), 60)
+    assert len(built) == 5 and all(len(e.input_ids) <= 60 for e in built)
+    return built
+
+
+def learnt(example, tokenizer):
+    """The stretches of text there is loss on."""
+    runs, now = [], []
+    for token, label in zip(example.input_ids, example.labels, strict=True):
+        if label == IGNORED:
+            runs, now = ([*runs, now], []) if now else (runs, [])
+        else:
+            assert label == token
+            now.append(token)
+    return [tokenizer.decode(run) for run in ([*runs, now] if now else runs)]
+
+
+# --- masks ------------------------------------------------------------------------------------------------------
+
+
+def test_each_assistant_turn_is_learnt_with_its_end_and_nothing_else(tokenizer):
+    (example,) = distill.build_examples({"q": TWO_STEPS}, tokenizer, 1000)
+    assert learnt(example, tokenizer) == [m["content"] + "<|im_end|>" for m in TWO_STEPS if m["role"] == "assistant"]
+
+
+def test_the_tokens_are_those_that_generation_reads(tokenizer):
+    (example,) = distill.build_examples({"q": TWO_STEPS}, tokenizer, 1000)
+    first = example.labels.index(next(label for label in example.labels if label != IGNORED))
+    prompt = models.render(tokenizer, TWO_STEPS[:2])
+    assert example.input_ids[:first] == tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    whole = tokenizer.apply_chat_template(TWO_STEPS, tokenize=False)
+    assert (
+        whole.startswith(tokenizer.decode(example.input_ids))
+        and whole.removeprefix(tokenizer.decode(example.input_ids)).strip() == ""
+    )
+
+
+def test_a_single_turn_has_one_learnt_stretch(tokenizer):
+    (example,) = distill.build_examples({"q": brief("Hi?", "Hello.")}, tokenizer, 1000)
+    assert learnt(example, tokenizer) == ["Hello.<|im_end|>"]
+
+
+def test_longer_conversations_are_left_out_with_a_notice(caplog):
+    tokenizer = load_tokenizer(SMOL)
+    built = distill.build_examples({"short": PAIRS["q0"], "long": TWO_STEPS}, tokenizer, 50)
+    assert [e.id for e in built] == ["short"]
+    assert "1 of 2 conversations are longer than 50 tokens" in caplog.text
+
+
+def test_a_limit_no_conversation_fits_in_is_refused():
+    tokenizer = load_tokenizer(SMOL)
+    shortest = min(len(e.input_ids) for e in distill.build_examples(PAIRS, tokenizer, 1000))
+    with pytest.raises(ValueError, match=rf"none of 5 conversations fits in 10 tokens \(the shortest has {shortest}\)"):
+        distill.build_examples(PAIRS, tokenizer, 10)
+    with pytest.raises(ValueError, match="none of 0"):
+        distill.build_examples({}, tokenizer, 10)
+
+
+class Rewriting:
+    """A tokenizer whose template changes earlier turns, as those do that drop old thoughts."""
+
+    name_or_path, eos_token = "rewriting", "</s>"
+
+    def apply_chat_template(self, messages, tokenize, add_generation_prompt=False):
+        kept = [m["content"] for m in messages[:-1] if m["role"] != "assistant"] + [messages[-1]["content"]]
+        return "|".join(kept) + ("|" if add_generation_prompt else "</s>")
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused():
+    with pytest.raises(ValueError, match="'rewriting' rewrites earlier turns"):
+        distill.segments(TWO_STEPS, Rewriting())
+
+
+# --- loss -------------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_is_the_plain_one_over_all_logits(smol, examples):
+    batch = [examples[0], examples[-1]]
+    expected = 0.0
+    with torch.no_grad():
+        for example in batch:
+            logits = smol._base(torch.tensor([example.input_ids])).logits[0].float().log_softmax(-1)
+            expected -= sum(float(logits[i - 1, label]) for i, label in enumerate(example.labels) if label != IGNORED)
+        assert float(distill.token_loss(smol._base, batch, "cpu")) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_batch_in_parts_has_the_mean_loss_a_token_and_the_same_gradients(monkeypatch):
+    model = torch.nn.Linear(1, 1)
+
+    def by_position(model, part, device):
+        return sum(model(torch.tensor([float(label)]))[0] for e in part for label in e.labels[1:] if label != IGNORED)
+
+    monkeypatch.setattr(distill, "token_loss", by_position)
+    batch = [Example("a", [1, 2, 3], [IGNORED, 2, 3]), Example("b", [1, 2, 3, 4], [IGNORED, IGNORED, IGNORED, 4])]
+    found = {}
+    for budget in (1, 10_000):
+        monkeypatch.setattr(distill, "MICRO_TOKENS", budget)
+        model.zero_grad()
+        loss, tokens = distill._accumulate(model, batch, "cpu")
+        found[budget] = (loss, float(model.weight.grad))
+        assert tokens == 7
+    assert found[1] == pytest.approx(found[10_000]) and found[1][1] == pytest.approx((2 + 3 + 4) / 3)
+
+
+def test_each_epoch_sees_every_example_once_in_its_own_order():
+    one, two = distill.order(7, 3, 1), distill.order(7, 3, 2)
+    assert sorted(i for b in one for i in b) == list(range(7)) and [len(b) for b in one] == [3, 3, 1]
+    assert one == distill.order(7, 3, 1) != two
+
+
+# --- training ---------------------------------------------------------------------------------------------------
+
+
+def settings(**changed):
+    return config.load("smoke", **({"lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.1, "batch_size": 2, "epochs": 1,
+                                    "learning_rate": 5e-3} | changed))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, examples):
+    """Three undisturbed steps of LoRA."""
+    run = records.Run(tmp_path_factory.mktemp("lora"), "adapter", {})
+    return run, distill.distill(SMOL, examples, settings(), run)
+
+
+def curve(adapter):
+    return [line["loss"] for line in adapter.losses]
+
+
+def test_training_makes_a_curve_with_a_falling_rate_and_learns(trained, examples, smol):
+    _, adapter = trained
+    assert [line["step"] for line in adapter.losses] == [0, 1, 2] and all(map(math.isfinite, curve(adapter)))
+    rates = [line["learning_rate"] for line in adapter.losses]
+    assert rates == pytest.approx([5e-3, 5e-3 * 2 / 3, 5e-3 / 3])
+
+    def loss():
+        with torch.no_grad():
+            return float(distill.token_loss(smol._model, examples, "cpu"))
+
+    before = loss()
+    try:
+        smol.use(adapter.path)
+        assert loss() < before
+    finally:
+        smol.use(None)
+
+
+def test_a_finished_run_is_returned_as_it_is(trained, examples, monkeypatch):
+    run, adapter = trained
+    monkeypatch.setattr(distill, "_student", lambda *_: pytest.fail("it was trained again"))
+    assert distill.distill(SMOL, examples, settings(), run) == adapter == distill.finished(run)
+    assert not (run.folder / "checkpoint.pt").exists()
+
+
+def test_an_unfinished_run_names_the_remedy(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train it with notebook 03"):
+        distill.finished(records.Run(tmp_path, "adapter", {}))
+
+
+def test_the_adapter_is_plain_peft(trained):
+    saved = json.loads((trained[1].path / "adapter_config.json").read_text())
+    assert (saved["r"], saved["lora_alpha"], saved["base_model_name_or_path"]) == (4, 8, SMOL)
+    assert {p.name for p in trained[1].path.iterdir()} >= {"adapter_model.safetensors", "tokenizer.json"}
+
+
+def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(trained, examples, tmp_path, monkeypatch):
+    run, real, calls = records.Run(tmp_path, "adapter", {}), distill._accumulate, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(distill, "_accumulate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            distill.distill(SMOL, examples, settings(), run, save_seconds=0)
+    assert (run.folder / "checkpoint.pt").exists() and not (run.folder / "finished.json").exists()
+    torch.rand(7)
+    with monkeypatch.context() as patch:
+        patch.setattr(distill, "_accumulate", lambda *a: (calls.append(1), real(*a))[1])
+        resumed = distill.distill(SMOL, examples, settings(), run, save_seconds=0)
+    assert len(calls) == 4, "two steps before, one after"
+    assert curve(resumed) == pytest.approx(curve(trained[1]), rel=1e-5)
+    assert weights._sha256(resumed.path / "adapter_config.json") == weights._sha256(
+        trained[1].path / "adapter_config.json"
+    )
+    ours, theirs = (load_adapter(a.path) for a in (resumed, trained[1]))
+    assert all(torch.allclose(ours[k], theirs[k], atol=1e-5) for k in theirs)
+
+
+def load_adapter(folder):
+    from safetensors.torch import load_file
+
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def test_a_loss_that_is_no_number_stops_with_step_and_ids(examples, tmp_path, monkeypatch):
+    real = models.load_weights
+
+    def poisoned(*arguments, **settings):
+        model = real(*arguments, **settings)
+        model.get_input_embeddings().weight.data[examples[0].input_ids[0]] = float("nan")
+        return model
+
+    monkeypatch.setattr(models, "load_weights", poisoned)
+    run = records.Run(tmp_path, "adapter", {})
+    with pytest.raises(FloatingPointError) as error:
+        distill.distill(SMOL, examples[:1], settings(), run)
+    assert "at step 0" in str(error.value) and "'q0'" in str(error.value) and "learning_rate" in str(error.value)
+    assert not (run.folder / "finished.json").exists()
+
+
+def test_qlora_trains_on_a_cpu_and_saves_an_adapter_that_plain_peft_loads(examples, tmp_path):
+    from peft import PeftModel
+
+    run = records.Run(tmp_path, "adapter", {})
+    adapter = distill.distill(SMOL, examples[:3], settings(tuning="qlora"), run)
+    assert len(adapter.losses) == 2 and all(map(math.isfinite, curve(adapter)))
+    plain = models.load_weights(weights.fetch(SMOL), "cpu", quantise=False)
+    loaded = PeftModel.from_pretrained(plain, adapter.path)
+    found = {k: v for k, v in loaded.named_parameters() if "lora_B" in k}
+    saved = load_adapter(adapter.path)
+    assert found and all(torch.equal(v, saved[k.replace(".default", "")]) for k, v in found.items())
+    assert any(v.abs().sum() > 0 for v in found.values())
+
+
+def test_full_tuning_saves_a_whole_model_that_differs_from_its_base(examples, tmp_path, smol):
+    from transformers import AutoModelForCausalLM
+
+    run = records.Run(tmp_path, "adapter", {})
+    adapter = distill.distill(SMOL, examples[:1], settings(tuning="full", full_learning_rate=1e-3), run)
+    assert len(adapter.losses) == 1 and adapter.losses[0]["learning_rate"] == 1e-3
+    assert not (adapter.path / "adapter_config.json").exists()
+    model = AutoModelForCausalLM.from_pretrained(adapter.path)
+    layer = "model.layers.0.mlp.down_proj.weight"
+    assert not torch.equal(model.state_dict()[layer], smol._base.state_dict()[layer])
+
+
+# --- what a student is trained on -------------------------------------------------------------------------------
+
+
+def teacher_case(number, **changed):
+    return {
+        "id": f"q{number}",
+        "question": f"{number}?",
+        "domain": "math",
+        "correct": True,
+        "stopped": "final_answer",
+        "parse_errors": 0,
+        "trace": [{"text": "```py\nfinal_answer(1)\n```<end_code>", "observation": ""}],
+    } | changed
+
+
+def test_training_cases_are_those_the_filter_keeps(project):
+    cfg = config.load("smoke", train_examples=2)
+    file = distill.teach.recorded(cfg, "agent")
+    records.write_lines(
+        file, [teacher_case(0, correct=False), *map(teacher_case, range(1, 5)), {"id": "q9", "error": "x"}]
+    )
+    assert [c["id"] for c in distill.training_cases(cfg, "agent_distill")] == ["q1", "q2"]
+    assert len(distill.training_cases(config.load("smoke", train_examples=0), "agent_distill")) == 4
+    records.write_lines(file, [teacher_case(0, correct=False)])
+    with pytest.raises(ValueError, match=r"teacher_agent\.jsonl has no case that passes the filter"):
+        distill.training_cases(cfg, "agent_distill")
+    with pytest.raises(ValueError, match="'agent' is not trained, expected one of cot_distill"):
+        distill.training_cases(cfg, "agent")
+
+
+def test_the_folder_of_a_training_names_its_data_and_all_that_shapes_the_weights(project):
+    file = distill.teach.recorded(config.load("smoke"), "agent")
+    records.write_lines(file, [teacher_case(1), teacher_case(2)])
+
+    def folder(**changed):
+        return distill.adapter_run(config.load("smoke", **changed), SMOL, "agent_distill").folder
+
+    first = folder()
+    assert first == folder(questions=9) == folder(temperature=0.9)
+    assert len({first, folder(lora_rank=8), folder(epochs=3), folder(tuning="qlora"), folder(train_examples=1)}) == 5
+    records.write_lines(file, [teacher_case(1), teacher_case(2, question="Changed?")])
+    assert folder() != first

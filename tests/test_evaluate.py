@@ -1,0 +1,228 @@
+"""Evaluation: the plan covers the paper's tables and figures, folders name what shapes a case, runs resume."""
+
+import pytest
+from conftest import Scripted, act
+
+from agentlib import benchmarks, cases, config, cot, distill, evaluate, prompts, records
+from agentlib.evaluate import Arm
+
+SMOL = "SmolLM2-135M-Instruct"
+
+
+@pytest.fixture
+def cfg(project):
+    return config.load("smoke", questions=2)
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["smoke", "laptop", "paper"])
+def test_the_plan_covers_table_2_on_every_benchmark(preset):
+    cfg = config.load(preset)
+    arms = evaluate.plan(cfg, "s")
+    everywhere = {(a.method, a.n) for a in arms if a.benchmarks == cfg.benchmarks}
+    assert everywhere == {(m, 1) for m in config.METHODS} | {
+        (m, cfg.samples) for m in ("agent_distill", "agent_distill_ftp")
+    }
+    assert all(a.student == "s" for a in arms)
+
+
+@pytest.mark.parametrize("preset", ["smoke", "laptop", "paper"])
+def test_the_plan_covers_every_sample_count_of_figure_5_on_its_panels(preset):
+    cfg = config.load(preset)
+    arms = evaluate.plan(cfg, "s")
+
+    def counts(method):
+        return {a.n for a in arms if a.method == method and set(cfg.panel_benchmarks) <= set(a.benchmarks)}
+
+    assert counts("agent_distill_ftp") >= set(cfg.sample_counts)
+    assert counts("cot_distill") >= {1, max(cfg.sample_counts)}, "the counts between are derived from its chains"
+    keys = [(a.method, a.n, b) for a in arms for b in a.benchmarks]
+    assert len(keys) == len(set(keys)), "nothing is run twice"
+
+
+def test_arms_of_one_adapter_follow_each_other():
+    methods = [a.method for a in evaluate.plan(config.load("laptop"), "s")]
+    assert methods == sorted(methods, key=list(config.METHODS).index)
+
+
+def test_a_plan_without_sample_counts_has_table_2_alone():
+    cfg = config.load("smoke", sample_counts=[])
+    assert {a.benchmarks for a in evaluate.plan(cfg, "s")} == {cfg.benchmarks}
+
+
+def test_labels_say_how_an_arm_was_sampled():
+    assert Arm("s", "agent_distill", 1, ()).label == "Agent distillation"
+    assert Arm("s", "agent_distill", 8, ()).label == "Agent distillation + SAG 8"
+    assert Arm("s", "cot_distill", 8, ()).label == "CoT distillation + self-consistency 8"
+
+
+# --- folders ----------------------------------------------------------------------------------------------------
+
+
+def folder(n=1, method="agent", benchmarks=("mini-aime",), **changed):
+    return evaluate.arm_run(config.load("smoke", **changed), Arm("s", method, n, benchmarks)).folder
+
+
+@pytest.mark.parametrize("changed", [{"temperature": 0.9}, {"top_p": 0.5}, {"vote": "as_published"}])
+def test_sampling_settings_name_the_folder_only_where_there_is_sampling(project, changed):
+    assert folder(1) == folder(1, **changed)
+    assert folder(4) != folder(4, **changed)
+
+
+def test_the_number_of_questions_does_not_name_the_folder_and_what_shapes_a_case_does(project, monkeypatch):
+    assert folder() == folder(questions=40) == folder(batch_questions=3)
+    others = [folder(**c) for c in ({"max_steps": 2}, {"step_tokens": 9}, {"seed": 1}, {"top_k": 1}, {"passages": 5})]
+    others += [folder(4), folder(method="cot"), folder(benchmarks=("mini-olym",))]
+    before = folder()
+    monkeypatch.setattr(prompts, "RETRY", "Try again.")
+    assert len({before, folder(), *others}) == 10
+
+
+def test_another_adapter_is_another_folder(project):
+    file = distill.teach.recorded(config.load("smoke"), "agent")
+    case = {"id": "q", "question": "?", "domain": "math", "correct": True, "stopped": "final_answer", "parse_errors": 0,
+            "trace": [{"text": "x", "observation": ""}]}  # fmt: skip
+    records.write_lines(file, [case])
+    assert folder(method="agent_distill") != folder(method="agent_distill", lora_rank=2)
+    assert folder(method="agent") == folder(method="agent", lora_rank=2), "an untuned model has no adapter"
+
+
+# --- running ----------------------------------------------------------------------------------------------------
+
+
+class Answering(Scripted):
+    """Answers every question right, as an agent or in a chain; raises the errors it is given, one a call."""
+
+    def __init__(self, questions, *errors):
+        golds = {q.text: q.answer for q in questions}
+        super().__init__(lambda c, p, k: self.answer(golds, c))
+        self.errors = list(errors)
+
+    def answer(self, golds, conversation):
+        gold = golds[conversation[1]["content"].rpartition("Question: ")[2]]
+        return (
+            f"\\boxed{{{gold}}}"
+            if conversation[0]["content"] in prompts.COT.values()
+            else act(f"final_answer({gold!r})")
+        )
+
+    def generate(self, conversations, **settings):
+        if self.errors and (error := self.errors.pop(0)):
+            raise error
+        return super().generate(conversations, **settings)
+
+
+def test_an_arm_gives_one_graded_case_a_question_in_order_and_resumes(cfg, box):
+    arm = Arm("s", "agent", 1, ("mini-aime", "mini-hotpot"))
+    asked = [q for name in arm.benchmarks for q in benchmarks.load(name, 2)]
+    model = Answering(asked)
+    found = evaluate.evaluate(cfg, arm, model, asked, box=box, search=None)
+    assert [c["id"] for c in found] == [q.id for q in asked] and all(c["correct"] for c in found)
+    assert {(c["model"], c["method"], c["n"], c["temperature"], c["preset"]) for c in found} == {
+        ("s", "agent", 1, 0.0, "smoke")
+    }
+    calls = len(model.calls)
+    assert evaluate.evaluate(cfg, arm, model, asked, box=box, search=None) == found and len(model.calls) == calls
+    assert "Rules:" in model.calls[0]["conversations"][0][0]["content"], "an untuned model gets the full prompt"
+
+
+def test_a_distilled_student_gets_the_short_prompt_and_sampling_settings(cfg, box, monkeypatch):
+    arm = Arm("s", "agent_distill", 4, ("mini-aime",))
+    monkeypatch.setattr(evaluate, "arm_run", lambda cfg, arm: records.Run(cfg.runs, "arm", {}))
+    asked = benchmarks.load("mini-aime", 2)
+    model = Answering(asked)
+    found = evaluate.evaluate(cfg, arm, model, asked, box=box, search=None)
+    assert "Rules:" not in model.calls[0]["conversations"][0][0]["content"]
+    assert (model.calls[0]["n"], model.calls[0]["temperature"]) == (4, cfg.temperature) and found[0][
+        "temperature"
+    ] == cfg.temperature
+    assert len(found[0]["trace"][0]["candidates"]) == 4
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), ConnectionError("lost retriever")])
+def test_an_error_is_counted_and_a_resume_asks_only_the_rest(project, box, error):
+    cfg = config.load("smoke", batch_questions=1)
+    arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 3)
+    model = Answering(asked, None, error)
+    with pytest.raises(RuntimeError, match=rf"2 of 3 questions are unanswered \({error}\); resume"):
+        evaluate.evaluate(cfg, arm, model, asked, box=None, search=None)
+    run = evaluate.arm_run(cfg, arm)
+    assert len(run.finished()) == 1 and sum("error" in r for r in records.read(run.file)) == 2
+    calls = len(model.calls)
+    found = evaluate.evaluate(cfg, arm, model, asked, box=None, search=None)
+    assert [c["id"] for c in found] == [q.id for q in asked] and len(model.calls) == calls + 2
+
+
+def test_more_questions_go_on_in_the_same_folder(cfg):
+    arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 3)
+    model = Answering(asked)
+    evaluate.evaluate(cfg, arm, model, asked[:1], box=None, search=None)
+    assert len(evaluate.evaluate(cfg, arm, model, asked, box=None, search=None)) == 3
+    assert sum(len(call["conversations"]) for call in model.calls) == 3
+
+
+def test_only_cot_with_rag_searches(cfg, monkeypatch):
+    monkeypatch.setattr(evaluate, "arm_run", lambda cfg, arm: records.Run(cfg.runs, arm.method, {}))
+    asked, queries = benchmarks.load("mini-hotpot", 2), []
+
+    def search(query):
+        queries.append(query)
+        return "[1] passage"
+
+    for method in ("cot", "cot_distill", "cot_distill_rag"):
+        found = evaluate.evaluate(
+            cfg, Arm("s", method, 1, ("mini-hotpot",)), Answering(asked), asked, box=None, search=search
+        )
+        assert all(c["correct"] for c in found)
+    assert queries == [q.text for q in asked] and {c["passages"] for c in found} == {"[1] passage"}
+
+
+# --- derived and published --------------------------------------------------------------------------------------
+
+
+def sampled_case(*answers, gold="4"):
+    question = benchmarks.load("mini-aime", 1)[0]
+    question = type(question)(**question.asdict() | {"answer": gold})
+    completions = tuple(cot.Completion(f"\\boxed{{{a}}}", 5, 10 + i, "stop") for i, a in enumerate(answers))
+    chain = cot.Chain(question.id, completions, answers, cot.majority(answers))
+    return cases.cot_case(question, chain, 1.0, model="s", method="cot_distill", n=len(answers))
+
+
+def test_fewer_chains_are_the_votes_of_the_first_ones():
+    case = sampled_case("4", "5", "5", "5", "4", "4", "4", "4")
+    derived = {c["n"]: c for c in evaluate.fewer_chains([case], (1, 2, 4, 8))}
+    assert case["correct"] and sorted(derived) == [2, 4]
+    assert (derived[2]["prediction"], derived[2]["correct"]) == ("4", True)
+    assert (derived[4]["prediction"], derived[4]["correct"]) == ("5", False)
+    assert derived[2]["completion_tokens"] == 10 + 11 and derived[4]["completion_tokens"] == 10 + 11 + 12 + 13
+    assert all(c["derived"] and c["id"] == case["id"] for c in derived.values())
+
+
+def test_nothing_is_derived_from_greedy_or_agent_cases():
+    agent = {"id": "q", "n": 8, "trace": []}
+    assert evaluate.fewer_chains([sampled_case("4"), agent], (1, 2, 4, 8)) == []
+
+
+def test_published_cases_are_small_and_keep_what_figures_need(cfg):
+    case = sampled_case("4", "5") | {"trace": [1], "prefix": "x", "last_words": "y"}
+    (found,) = records.read(evaluate.publish(cfg, [case]))
+    assert not found.keys() & {"trace", "text", "question", "passages", "answers", "prefix", "last_words"}
+    assert found.keys() >= {
+        "id",
+        "benchmark",
+        "level",
+        "subject",
+        "prediction",
+        "gold",
+        "correct",
+        "stopped",
+        "steps",
+        "parse_errors",
+        "execution_errors",
+        "tool_calls",
+        "prompt_tokens",
+        "completion_tokens",
+        "seconds",
+    }

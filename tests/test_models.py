@@ -1,0 +1,301 @@
+"""Decoding with a real model: like transformers' own, each prompt read once, exact seeds, adapters that come off."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMOL
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from agentlib import models
+from agentlib.models import pick
+
+ASKED = ["Say hi.", "Count from one to five, in words, one after the other.", "Name a colour."]
+NEW = 12
+
+
+def talk(text):
+    return [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
+
+
+@pytest.fixture(scope="module")
+def greedy(smol):
+    """Each question alone, greedily."""
+    return [smol.generate([talk(text)], max_new_tokens=NEW)[0][0] for text in ASKED]
+
+
+def test_a_batch_of_unlike_lengths_decodes_as_each_alone(smol, greedy):
+    together = smol.generate([talk(text) for text in ASKED], max_new_tokens=NEW)
+    assert [found[0] for found in together] == greedy
+
+
+def test_greedy_decoding_is_transformers_own(smol, greedy):
+    for text, ours in zip(ASKED, greedy, strict=True):
+        ids = smol.tokenizer(models.render(smol.tokenizer, talk(text)), return_tensors="pt", add_special_tokens=False)
+        out = smol._base.generate(**ids, max_new_tokens=NEW, do_sample=False)[0, ids["input_ids"].shape[1] :]
+        assert ours.text == smol.tokenizer.decode(out, skip_special_tokens=True)
+        assert (ours.prompt_tokens, ours.completion_tokens) == (ids["input_ids"].shape[1], len(out))
+        assert ours.finish_reason == ("stop" if int(out[-1]) == smol.tokenizer.eos_token_id else "length")
+
+
+def test_a_prefix_is_continued_and_belongs_to_the_text(smol, greedy):
+    whole = greedy[1].text
+    prefix = whole[: len(whole) // 2].rsplit(" ", 1)[0]
+    (found,), (other,) = smol.generate([talk(ASKED[1]), talk(ASKED[0])], max_new_tokens=NEW, prefixes=[prefix, None])
+    assert found.text.startswith(prefix) and found.text.startswith(whole)
+    assert found.prompt_tokens == greedy[1].prompt_tokens + smol.count(prefix)
+    assert other == greedy[0]
+
+
+def test_a_stop_string_is_cut_off_and_said(smol, greedy):
+    whole = greedy[1].text
+    stop = whole.split()[-2]
+    (found,) = smol.generate([talk(ASKED[1])], max_new_tokens=NEW, stop=["never seen", stop])[0]
+    assert found.text == whole[: whole.index(stop)] and found.finish_reason == "stop"
+    assert found.completion_tokens < greedy[1].completion_tokens or whole.endswith(stop)
+
+
+def test_a_stop_string_in_the_prefix_does_not_stop(smol):
+    (found,) = smol.generate([talk(ASKED[0])], max_new_tokens=3, prefixes=["Hi <end_code>"], stop=["<end_code>"])[0]
+    assert found.text.startswith("Hi <end_code>") and found.completion_tokens >= 1
+
+
+def test_a_text_that_is_cut_by_its_length_says_so(smol):
+    (found,) = smol.generate([talk(ASKED[1])], max_new_tokens=2)[0]
+    assert (found.completion_tokens, found.finish_reason) == (2, "length")
+
+
+class Sizes:
+    """The shape (rows, tokens) of every forward call."""
+
+    def __init__(self, model):
+        self.hook = model.register_forward_pre_hook(self.note, with_kwargs=True)
+        self.seen = []
+
+    def note(self, module, args, kwargs):
+        self.seen.append(tuple(kwargs["input_ids"].shape))
+
+    def __enter__(self):
+        return self.seen
+
+    def __exit__(self, *_):
+        self.hook.remove()
+
+
+def test_each_prompt_is_read_once_for_all_its_samples(smol):
+    with Sizes(smol._model) as seen:
+        found = smol.generate([talk(t) for t in ASKED[:2]], n=3, temperature=1.0, max_new_tokens=4, seed=1)
+    longest = max(c[0].prompt_tokens for c in found)
+    assert seen[0] == (2, longest) and seen[1][0] <= 6
+    assert all(tokens == 1 for _, tokens in seen[1:]) and len(seen) <= 4
+
+
+def test_greedy_samples_are_decoded_once(smol):
+    with Sizes(smol._model) as seen:
+        (found,) = smol.generate([talk(ASKED[0])], n=4, max_new_tokens=3)
+    assert len(found) == 4 and len(set(found)) == 1 and all(rows == 1 for rows, _ in seen)
+
+
+def test_ended_rows_leave_the_batch(smol):
+    with Sizes(smol._model) as seen:
+        found = smol.generate([talk(ASKED[1]), talk(ASKED[0])], max_new_tokens=6, stop=["e"])
+    last = max(c[0].completion_tokens for c in found)
+    assert len(seen) == last and seen[-1][0] == sum(c[0].completion_tokens == last for c in found)
+
+
+def test_samples_are_set_by_their_seed_and_not_by_their_company(smol):
+    def sample(texts, seed, n=3):
+        return smol.generate([talk(t) for t in texts], n=n, temperature=1.0, top_p=0.9, max_new_tokens=5, seed=seed)
+
+    (alone,) = sample(ASKED[:1], 7)
+    assert sample(ASKED[:1], 7) == [alone], "the same again"
+    assert sample([ASKED[1], ASKED[0]], 7)[1] == alone, "in other company"
+    assert sample(ASKED[:1], 7, n=2)[0] == alone[:2], "fewer samples are the first ones"
+    assert len({c.text for c in alone}) > 1, "samples differ from each other"
+    assert sample(ASKED[:1], 8) != [alone], "another seed is another draw"
+
+
+def test_without_a_seed_samples_are_fresh(smol):
+    draws = {smol.generate([talk(ASKED[1])], temperature=2.0, max_new_tokens=4)[0][0].text for _ in range(3)}
+    assert len(draws) > 1
+
+
+def test_text_is_neither_lost_nor_tidied_by_tokens(smol):
+    text = "a , b . don 't\n```py\nprint( 1 )\n\n  x\t= 'é…'"
+    assert smol.tokenizer.decode(smol.tokenizer(text, add_special_tokens=False)["input_ids"]) == text
+    assert smol.count("Hello world") == 2
+
+
+def test_a_small_cache_budget_splits_the_batch_and_changes_no_text(smol, greedy, monkeypatch):
+    monkeypatch.setattr(models, "CACHE_BYTES", 1)
+    with Sizes(smol._model) as seen:
+        found = smol.generate([talk(text) for text in ASKED[:2]], max_new_tokens=NEW)
+    assert [c[0] for c in found] == greedy[:2] and all(rows == 1 for rows, _ in seen)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 0}, "n=0"),
+        ({"max_new_tokens": 0}, "max_new_tokens=0"),
+        ({"temperature": -0.1}, "temperature=-0.1"),
+        ({"top_p": 0.0}, "top_p=0.0"),
+        ({"top_p": 1.1}, r"top_p=1\.1"),
+        ({"prefixes": []}, "0 prefixes for 1 conversations"),
+    ],
+)
+def test_arguments_no_model_could_follow_are_refused(smol, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        smol.generate([talk("Hi")], **({"max_new_tokens": 2} | arguments))
+
+
+def test_a_conversation_that_ends_with_the_assistant_is_refused(smol):
+    with pytest.raises(ValueError, match="must end before the assistant's turn"):
+        smol.generate([[*talk("Hi"), {"role": "assistant", "content": "Hel"}]], max_new_tokens=2)
+
+
+def test_no_conversations_have_no_completions(smol):
+    assert smol.generate([], max_new_tokens=2) == []
+
+
+# --- adapters ---------------------------------------------------------------------------------------------------
+
+
+def make_adapter(folder, seed):
+    """A random LoRA adapter, saved as PEFT saves it, on the small model's shapes (its weights are not needed)."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from agentlib import weights
+
+    torch.manual_seed(seed)
+    base = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(weights.fetch(SMOL)))
+    modules = ["q_proj", "down_proj"]
+    lora = LoraConfig(r=4, lora_alpha=64, target_modules=modules, task_type="CAUSAL_LM", init_lora_weights=False)
+    get_peft_model(base, lora).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapters(tmp_path_factory):
+    root = tmp_path_factory.mktemp("adapters")
+    return [make_adapter(root / f"a{seed}", seed) for seed in (0, 1)]
+
+
+def fingerprint(model):
+    return {name: weight.clone() for name, weight in model.state_dict().items()}
+
+
+def test_switching_adapters_changes_the_text_and_taking_them_off_restores_every_bit(smol, greedy, adapters):
+    def say():
+        return smol.generate([talk(ASKED[1])], max_new_tokens=NEW)[0][0]
+
+    before = fingerprint(smol._base)
+    try:
+        smol.use(adapters[0])
+        first = say()
+        smol.use(adapters[1])
+        second = say()
+        smol.use(adapters[0])
+        assert say() == first
+    finally:
+        smol.use(None)
+    assert len({greedy[1].text, first.text, second.text}) == 3
+    after = fingerprint(smol._base)
+    assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+    assert say() == greedy[1]
+
+
+def test_a_merged_adapter_speaks_as_peft_itself(smol, adapters):
+    from peft import PeftModel
+
+    ids = smol.tokenizer("The capital of France", return_tensors="pt")["input_ids"]
+    plain = models.load_weights(models.weights.fetch(SMOL), "cpu", False)
+    with torch.inference_mode():
+        expected = PeftModel.from_pretrained(plain, adapters[0]).eval()(ids).logits
+        try:
+            smol.use(adapters[0])
+            found = smol._model(ids).logits
+        finally:
+            smol.use(None)
+    assert torch.allclose(found, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_a_folder_without_an_adapter_is_refused_and_changes_nothing(smol, greedy, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no adapter_config\.json; train it"):
+        smol.use(tmp_path)
+    assert smol.adapter is None and smol.generate([talk(ASKED[0])], max_new_tokens=NEW)[0][0] == greedy[0]
+
+
+def test_a_damaged_adapter_is_refused_each_time_and_the_base_stays_usable(adapters, tmp_path):
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "adapter_config.json").write_text((adapters[0] / "adapter_config.json").read_text())
+    (bad / "adapter_model.safetensors").write_bytes(b"not safetensors")
+    model = models.LocalModel(SMOL)
+    expected = model.generate([talk(ASKED[0])], max_new_tokens=3)
+    for _ in range(2):
+        with pytest.raises(Exception):  # noqa: B017  whatever safetensors says
+            model.use(bad)
+    model.use(None)
+    assert model.generate([talk(ASKED[0])], max_new_tokens=3) == expected
+
+
+# --- sampling ---------------------------------------------------------------------------------------------------
+
+
+def nucleus(logits, temperature, top_p):
+    """The distribution that nucleus sampling draws from, token by token (numpy, float64)."""
+    scaled = logits.astype(np.float64) / temperature
+    p = np.exp(scaled - scaled.max())
+    p /= p.sum()
+    order = np.argsort(-p, kind="stable")
+    size = min(int((np.cumsum(p[order]) < top_p).sum()) + 1, len(p))
+    kept = np.zeros_like(p)
+    kept[order[:size]] = p[order[:size]]
+    return kept / kept.sum()
+
+
+def frequencies(logits, temperature, top_p, grid=4000):
+    """How often each token is picked over an even grid of draws: the distribution to within 1/grid."""
+    rows = torch.tensor(logits).expand(grid, -1)
+    found = pick(rows, temperature, top_p, (np.arange(grid) + 0.5) / grid)
+    return np.bincount(found.numpy(), minlength=len(logits)) / grid
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    logits=arrays.arrays(np.float32, st.integers(1, 40), elements=st.floats(-8, 8, width=16), unique=True),
+    temperature=st.sampled_from([0.4, 1.0, 1.7]),
+    top_p=st.sampled_from([0.11, 0.5, 0.83, 0.97, 1.0]),
+)
+def test_tokens_are_drawn_from_the_nucleus(logits, temperature, top_p):
+    expected = nucleus(logits, temperature, top_p)
+    edge = np.cumsum(np.sort(nucleus(logits, temperature, 1.0))[::-1])
+    if np.abs(edge[:-1] - top_p).min(initial=1) < 1e-5:
+        return  # rounding decides on which side of the edge a token falls
+    assert np.abs(frequencies(logits, temperature, top_p) - expected).max() <= 2 / 4000
+
+
+@pytest.mark.parametrize("top_p", [0.5, 0.99, 1.0])
+def test_a_large_flat_vocabulary_is_drawn_from_beyond_the_first_candidates(top_p):
+    logits = np.linspace(0, 0.01, 1000, dtype=np.float32)
+    found = frequencies(logits, 1.0, top_p, grid=8000)
+    assert np.abs(found - nucleus(logits, 1.0, top_p)).max() <= 3 / 8000
+    assert (found > 0).sum() == pytest.approx(1000 * top_p, abs=3)
+
+
+def test_temperature_zero_takes_the_largest():
+    logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 3.0, 1.0]])
+    assert pick(logits, 0.0, 1.0, np.array([0.99, 0.99])).tolist() == [1, 0]
+
+
+def test_a_tiny_nucleus_is_greedy():
+    assert pick(torch.tensor([[0.0, 3.0, 1.0]] * 3), 1.0, 0.01, np.array([0.0, 0.5, 0.999999])).tolist() == [1, 1, 1]
+
+
+def test_sample_seeds_differ_by_prompt_index_and_seed():
+    seeds = {models.sample_seed(s, p, i) for s in (1, 2) for p in ("a", "b") for i in (0, 1)}
+    assert len(seeds) == 8 and all(0 <= s < 2**64 for s in seeds)
+    assert models.sample_seed(1, "a", 0) == models.sample_seed(1, "a", 0)

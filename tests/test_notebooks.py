@@ -1,0 +1,104 @@
+"""The notebooks: house rules, in step with their scripts, and the whole smoke preset run headless."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import jupytext
+import nbformat
+import pytest
+
+from agentlib import config, run
+
+NOTEBOOKS = sorted(run.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+
+
+def code(path):
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+def violations(notebook) -> list[str]:
+    """The house rules that a notebook breaks."""
+    found = []
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    if "By the end you will have shown that" not in text:
+        found.append("does not say what it shows")
+    if "## What we saw" not in text or "## Exercises" not in text:
+        found.append("lacks 'What we saw' or 'Exercises'")
+    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        found.append(f"{len(tagged)} parameters cells")
+    elif not 1 <= len(ast.parse(tagged[0].source).body) <= 6:
+        found.append("more than six parameters")
+    lengths = sorted(len(cell.source.splitlines()) for cell in cells)
+    if lengths[-1] > 25 or lengths[len(lengths) // 2] > 8:
+        found.append(f"cells too long: median {lengths[len(lengths) // 2]}, longest {lengths[-1]} lines")
+    if not any("assert" in cell.source for cell in cells):
+        found.append("asserts nothing")
+    return found
+
+
+@each
+def test_house_rules(path):
+    assert violations(nbformat.read(path, 4)) == []
+
+
+def test_house_rules_can_fail():
+    broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("\n".join(["x = 1"] * 30))])
+    assert len(violations(broken)) == 5
+
+
+@each
+def test_notebook_and_script_are_in_step(path):
+    script = jupytext.read(run.NOTEBOOKS / "src" / f"{path.stem}.py")
+    ours = [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in nbformat.read(path, 4).cells]
+    theirs = [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in script.cells]
+    assert ours == theirs, f"run `jupytext --sync notebooks/src/{path.stem}.py`"
+
+
+@each
+def test_committed_outputs_are_of_a_real_run(path):
+    cells = code(path)
+    assert all(cell.execution_count for cell in cells if cell.source.strip()), "a cell was never run: make publish"
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert path.stat().st_size < 500_000
+
+
+@each
+def test_no_machine_path_in_a_notebook(path):
+    found = re.findall(r"(?:/root|/home|/work|/tmp|/Users)/[\w./-]*", path.read_text(encoding="utf-8"))
+    assert not found, f"paths of the machine it ran on: {sorted(set(found))}"
+
+
+def test_every_notebook_names_its_figures_in_the_readme():
+    text = (config.ROOT / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in NOTEBOOKS if path.name not in text] == []
+
+
+@pytest.mark.slow
+def test_smoke_runs_headless_makes_eight_figures_and_resumes_faster():
+    command = [sys.executable, "-m", "agentlib.run", "--preset", "smoke"]
+    shutil.rmtree(config.load("smoke").figures, ignore_errors=True)
+    cfg = config.load("smoke")
+    resumed = cfg.runs.exists()
+    started = time.monotonic()
+    first = subprocess.run(command, capture_output=True, text=True)
+    first_seconds = time.monotonic() - started
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert [line for line in first.stdout.splitlines() if line.startswith("total")][0].split()[-1] == "8"
+    drawn = {path.name for path in cfg.figures.iterdir()}
+    assert {f"{name}{end}" for name in run.FIGURES for end in (".svg", ".png")} <= drawn
+    cases = [json.loads(line) for line in (cfg.records / "cases.jsonl").open()]
+    started = time.monotonic()
+    second = subprocess.run(command, capture_output=True, text=True)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert [json.loads(line) for line in (cfg.records / "cases.jsonl").open()] == cases
+    if not resumed:
+        assert time.monotonic() - started < first_seconds

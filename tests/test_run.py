@@ -1,0 +1,308 @@
+"""The runner: settings from the command line, notebooks inspected first, pre-flight checks, the closing table."""
+
+import json
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from agentlib import config, run
+
+
+def notebook(
+    folder,
+    source='preset = "smoke"\noverrides = {}',
+    tags=("parameters",),
+    name="03_train_students.ipynb",
+    body="1 + 1",
+):
+    book = nbformat.v4.new_notebook(
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    )
+    book.cells = [nbformat.v4.new_code_cell(source, metadata={"tags": list(tags)}), nbformat.v4.new_code_cell(body)]
+    nbformat.write(book, folder / name)
+    return folder / name
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "agentlib.run", *arguments], capture_output=True, text=True, cwd=config.ROOT, timeout=120
+    )
+
+
+# --- settings ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("questions=5", 5),
+        ("learning_rate=2e-4", 2e-4),
+        ("temperature=1", 1),
+        ("teacher=Qwen2.5-32B-Instruct", "Qwen2.5-32B-Instruct"),
+        ("teacher_server=http://host:8000/v1?x=1", "http://host:8000/v1?x=1"),
+        ("teacher_records=", ""),
+        (
+            "students=SmolLM2-135M-Instruct, Qwen2.5-Coder-0.5B-Instruct",
+            ["SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"],
+        ),
+        ("benchmarks=mini-aime", ["mini-aime"]),
+        ("sample_counts=1,2,8", [1, 2, 8]),
+        ("sample_counts=", []),
+    ],
+)
+def test_a_setting_is_read_as_its_kind_and_accepted_by_the_configuration(text, expected):
+    name, found = run.setting(text)
+    assert (name, found) == (text.partition("=")[0], expected) and type(found) is type(expected)
+    assert getattr(config.load("smoke", **{name: found}), name) == (
+        tuple(expected) if isinstance(expected, list) else expected
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "questions=many",
+        "questions=1e3",
+        "questions=",
+        "learning_rate=fast",
+        "questions=[3]",
+        "learning_rate=__import__('os')",
+        "questions=True",
+    ],
+)
+def test_a_value_of_another_kind_is_refused_by_name(text):
+    name, value = run.setting(text)
+    with pytest.raises(ValueError, match=repr(name)):
+        config.load("smoke", **{name: value})
+
+
+def test_a_setting_without_an_equals_sign_is_refused():
+    with pytest.raises(ValueError, match="'questions 5' has no '=', expected name=value"):
+        run.setting("questions 5")
+
+
+# --- notebooks --------------------------------------------------------------------------------------------------
+
+
+def test_the_six_numbered_notebooks_run_unless_some_are_named(tmp_path):
+    for number in ("00", "01", "05", "06"):
+        (tmp_path / f"{number}_do_it.ipynb").touch()
+    (tmp_path / "notes.ipynb").touch()
+    assert [p.name[:2] for p in run.select([], tmp_path)] == ["00", "01", "05"]
+    assert [p.name[:2] for p in run.select(["06", "01", "06"], tmp_path)] == ["01", "06"]
+    with pytest.raises(ValueError, match="'3' is unknown, expected one of 00, 01, 05, 06"):
+        run.select(["3"], tmp_path)
+
+
+def test_inspecting_gives_the_parameters_and_their_defaults(tmp_path):
+    assert run.inspect(notebook(tmp_path, 'preset = "smoke"  # size\noverrides = {"a": 1}\nn = -1')) == {
+        "preset": "smoke",
+        "overrides": {"a": 1},
+        "n": -1,
+    }
+
+
+@pytest.mark.parametrize("tags", [(), ("setup",)])
+def test_a_notebook_without_a_parameters_cell_is_refused(tmp_path, tags):
+    with pytest.raises(ValueError, match=r"03_train_students\.ipynb has 0 cells tagged 'parameters'"):
+        run.inspect(notebook(tmp_path, tags=tags))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "preset = open('x')",
+        "preset = 'a' + name",
+        "import os",
+        "preset: str = 'smoke'",
+        "print(1)",
+        "%matplotlib inline",
+        "preset = ",
+    ],
+)
+def test_a_parameters_cell_of_more_than_literals_is_refused_by_the_notebooks_name(tmp_path, source):
+    with pytest.raises(ValueError, match=r"03_train_students\.ipynb"):
+        run.inspect(notebook(tmp_path, source))
+
+
+def test_a_notebook_that_takes_no_overrides_is_refused_before_it_runs(project):
+    with pytest.raises(ValueError, match=r"takes no parameter overrides, only preset"):
+        run.execute(notebook(project, 'preset = "smoke"'), config.load("smoke"), {}, project / "out")
+    assert not (project / "out").exists()
+
+
+def test_the_command_refuses_such_a_notebook_before_any_other_runs(project, monkeypatch, capsys):
+    good, bad = notebook(project, name="00_see.ipynb"), notebook(project, 'preset = "smoke"', name="01_ask.ipynb")
+    monkeypatch.setattr(run, "select", lambda only: [good, bad])
+    monkeypatch.setattr(run, "preflight", lambda cfg, numbers: [])
+    monkeypatch.setattr(run, "execute", lambda *_: pytest.fail("a notebook was started"))
+    assert run.main([]) == 2 and "01_ask.ipynb" in capsys.readouterr().err
+
+
+def test_a_notebook_runs_with_typed_parameters_and_its_failure_is_told(project, monkeypatch):
+    monkeypatch.setattr(run, "NOTEBOOKS", project)
+    cfg, body = (
+        config.load("smoke"),
+        "assert preset == 'smoke' and overrides == {'learning_rate': 2e-4, 'students': ['a']}",
+    )
+    line = run.execute(notebook(project, body=body), cfg, {"learning_rate": 2e-4, "students": ["a"]}, project / "out")
+    assert line.failure == "" and line.minutes > 0
+    line = run.execute(notebook(project, body="1 / 0"), cfg, {}, project / "out")
+    assert "ZeroDivisionError: division by zero" in line.failure
+    assert (project / "out" / "03_train_students.ipynb").exists()
+
+
+# --- checks -----------------------------------------------------------------------------------------------------
+
+
+def test_the_paper_preset_without_gpu_or_servers_is_told_every_remedy(project, monkeypatch):
+    monkeypatch.setattr(run, "_gpus", lambda: 0)
+    monkeypatch.setenv("AGENTLIB_HOME", str(project))
+    problems = run.preflight(config.load("paper"), ["00"])
+    text = "\n".join(problems)
+    assert "no GPU" in text and "--preset laptop" in text
+    assert "teacher_server=http://" in text and "'Qwen2.5-32B-Instruct'" in text
+    assert "wiki-18.jsonl" in text and "retriever_url=http://" in text
+    assert all("\n" not in p for p in problems)
+
+
+def test_a_teacher_server_that_does_not_answer_is_named(project):
+    for url in ("http://127.0.0.1:9", "http://HOST:PORT"):
+        problems = run.preflight(config.load("laptop", teacher="Qwen2.5-32B-Instruct", teacher_server=url), ["00"])
+        assert any(url in p and "does not answer" in p for p in problems)
+
+
+def test_a_server_asked_for_is_checked_even_if_the_teacher_could_run_here(project):
+    problems = run.preflight(config.load("laptop", teacher_server="http://127.0.0.1:9"), ["02"])
+    assert any("http://127.0.0.1:9" in p for p in problems)
+
+
+def test_recorded_teachers_that_are_missing_are_named_until_they_are_there(project):
+    cfg = config.load("smoke")
+    problems = run.preflight(cfg, ["03"])
+    assert len(problems) == 3 and all("notebook 02" in p and "--preset laptop" in p for p in problems)
+    folder = project / "figures" / "records" / "laptop"
+    folder.mkdir(parents=True)
+    for method in ("cot", "agent", "agent_ftp"):
+        (folder / f"teacher_{method}.jsonl").touch()
+    assert run.preflight(cfg, ["03"]) == []
+
+
+def test_figures_alone_need_their_records(project):
+    (problem,) = run.preflight(config.load("laptop"), ["05"])
+    assert "cases.jsonl is missing" in problem and "notebook 04" in problem
+
+
+def test_too_small_a_disk_is_said(project, monkeypatch):
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1e9}))
+    assert any("1.0 GB of disk are free" in p for p in run.preflight(config.load("laptop"), ["00"]))
+
+
+# --- the command ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(["--set", "questons=3"], "'questions'"), (["--preset", "papre"], "'papre'"), (["--set", "questions"], "no '='"),
+     (["--set", "questions=x"], "'questions'"), (["--only", "99"], "'99'")],
+)  # fmt: skip
+def test_a_mistake_ends_with_one_sentence_and_status_2(arguments, named):
+    done = command(*arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ") and named in line
+
+
+def test_help_names_the_options():
+    done = command("--help")
+    assert done.returncode == 0 and all(
+        option in done.stdout for option in ("--preset", "--only", "--set", "--resume", "--publish")
+    )
+
+
+@pytest.mark.parametrize(
+    "code", ["import agentlib.run", "import agentlib.run as r\ntry: r.main(['--help'])\nexcept SystemExit: pass"]
+)
+def test_the_runner_starts_without_torch(code):
+    heavy = "torch", "transformers", "papermill"
+    check = f"{code}\nimport sys; sys.exit(' '.join(m for m in {heavy} if m in sys.modules) or 0)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=config.ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_without_notebooks_is_an_error_not_a_crash(project, monkeypatch, capsys):
+    monkeypatch.setattr(run, "select", lambda only: [])
+    monkeypatch.setattr(run, "preflight", lambda cfg, numbers: [])
+    assert run.main([]) != 0 and "error" in capsys.readouterr().err
+
+
+def test_the_command_ends_badly_when_a_notebook_fails_or_figures_are_lacking(project, monkeypatch, capsys):
+    draw = notebook(project, name="05_draw_figures.ipynb")
+    monkeypatch.setattr(run, "select", lambda only: [draw])
+    monkeypatch.setattr(run, "preflight", lambda cfg, numbers: [])
+    for line, told in ((run.Line(draw.stem, 1.0, (), "cell 3: ValueError: x"), "cell 3: ValueError: x"),
+                       (run.Line(draw.stem, 1.0, run.FIGURES[1:]), f"figures not made: {run.FIGURES[0]}")):  # fmt: skip
+        monkeypatch.setattr(run, "execute", lambda *_, line=line: line)
+        assert run.main([]) == 1 and told in capsys.readouterr().err
+    monkeypatch.setattr(run, "execute", lambda *_: run.Line(draw.stem, 1.0, run.FIGURES))
+    assert run.main([]) == 0 and "fig1, fig2" in capsys.readouterr().out
+
+
+# --- tables and files -------------------------------------------------------------------------------------------
+
+
+def test_only_figures_drawn_since_the_start_count_and_only_in_both_forms(tmp_path):
+    started = time.time() - 5
+    for name, ends in (("fig1_mean_accuracy", (".svg", ".png")), ("fig5_samples", (".svg",))):
+        for end in ends:
+            (tmp_path / f"{name}{end}").touch()
+    assert run.drawn(tmp_path, started) == ["fig1_mean_accuracy"]
+    assert run.drawn(tmp_path, time.time() + 5) == []
+
+
+def test_the_table_adds_up_minutes_and_figures():
+    text = run.table([run.Line("03_train", 1.25, ()), run.Line("05_draw", 2.5, ("fig1_x", "fig2_y"))])
+    rows = [line.split() for line in text.splitlines()]
+    assert (
+        rows[2] == ["03_train", "1.2", "-"]
+        and rows[3] == ["05_draw", "2.5", "fig1,", "fig2"]
+        and rows[-1] == ["total", "3.8", "2"]
+    )
+
+
+def test_starting_afresh_sets_earlier_runs_aside_and_deletes_nothing(tmp_path):
+    assert run.set_aside(tmp_path / "runs") is None
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "x").write_text("kept")
+    kept = run.set_aside(tmp_path / "runs")
+    assert (kept / "x").read_text() == "kept" and not (tmp_path / "runs").exists()
+
+
+def test_publishing_copies_outputs_and_nothing_papermill_added(tmp_path):
+    mine = notebook(tmp_path)
+    done = json.loads(mine.read_text())
+    done["cells"].insert(
+        1,
+        {
+            "cell_type": "code",
+            "metadata": {"tags": ["injected-parameters"]},
+            "source": "preset = 'x'",
+            "outputs": [],
+            "execution_count": 9,
+            "id": "i",
+        },
+    )
+    done["cells"][2] |= {"outputs": [{"output_type": "stream", "name": "stdout", "text": "2"}], "execution_count": 3}
+    done["cells"][2]["metadata"]["papermill"] = {"duration": 1}
+    executed = tmp_path / "done.ipynb"
+    executed.write_text(json.dumps(done))
+    run.publish(executed, mine)
+    cells = json.loads(mine.read_text())["cells"]
+    assert len(cells) == 2 and cells[1]["outputs"][0]["text"] == "2" and cells[1]["execution_count"] == 3
+    assert "papermill" not in mine.read_text() and "injected" not in mine.read_text()
+    notebook(tmp_path, body="2 + 2")
+    with pytest.raises(ValueError, match=r"is not a run of 03_train_students\.ipynb as it stands"):
+        run.publish(executed, mine)

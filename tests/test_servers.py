@@ -1,0 +1,269 @@
+"""Models behind servers: a real llama.cpp server, and a small one that misbehaves before it answers."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import psutil
+import pytest
+import tenacity
+from conftest import SMOL
+
+from agentlib import servers, weights
+from agentlib.servers import ServerError, ServerModel
+
+
+def talk(text):
+    return [{"role": "user", "content": text}]
+
+
+# --- a server that misbehaves -----------------------------------------------------------------------------------
+
+
+def answer(*texts, tokens=3):
+    return {
+        "choices": [{"text": t, "finish_reason": "stop"} for t in texts],
+        "usage": {"prompt_tokens": 5, "completion_tokens": tokens},
+    }
+
+
+class Moody(BaseHTTPRequestHandler):
+    """Plays the server's list of replies one a request, the last one for ever; keeps what it was asked."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.asked.append(body)
+            replies = self.server.replies
+            reply = replies.pop(0) if len(replies) > 1 else replies[0]
+        reply = reply(body) if callable(reply) else reply
+        if reply == "hang up":
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        status, content = reply if isinstance(reply, tuple) else (200, reply)
+        content = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+        cut = status == "cut"
+        self.send_response(200 if cut else status)
+        self.send_header("Content-Length", str(len(content) * (2 if cut else 1)))
+        self.end_headers()
+        self.wfile.write(content)
+        self.close_connection = cut
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def moody():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
+    server.asked, server.replies, server.lock = [], [], threading.Lock()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    server.url = f"http://127.0.0.1:{server.server_address[1]}"
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@contextlib.contextmanager
+def client(url, attempts=4, **settings):
+    model = ServerModel(url, SMOL, attempts=attempts, timeout=10.0, **settings)
+    model._again = model._again.copy(wait=tenacity.wait_none())
+    try:
+        yield model
+    finally:
+        model.close()
+
+
+TROUBLES = {
+    "500": (500, "oops"),
+    "503": (503, "loading"),
+    "429": (429, "slow down"),
+    "garbage": (200, "<html>hello</html>"),
+    "half JSON": (200, '{"choices": [{"text": "a'),
+    "a cut body": ("cut", '{"choices": [{"te'),
+    "no usage": (200, {"choices": [{"text": "a"}]}),
+    "no text": (
+        200,
+        {"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+    ),
+    "null": (200, "null"),
+    "a list": (200, "[]"),
+    "a lost connection": "hang up",
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_passing_trouble_is_asked_again(moody, trouble):
+    moody.replies = [TROUBLES[trouble], TROUBLES[trouble], answer("fine")]
+    with client(moody.url) as model:
+        ((found,),) = model.generate([talk("Hi")], max_new_tokens=5)
+    assert found.text == "fine" and len(moody.asked) == 3
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_lasting_trouble_is_a_server_error_that_names_server_and_remedy(moody, trouble):
+    moody.replies = [TROUBLES[trouble]]
+    with client(moody.url, attempts=3) as model, pytest.raises(ServerError) as error:
+        model.generate([talk("Hi")], max_new_tokens=5)
+    assert moody.url in str(error.value) and "resume" in str(error.value) and len(moody.asked) == 3
+
+
+def test_a_refusal_is_not_asked_again(moody):
+    moody.replies = [(400, "prompt too long")]
+    with client(moody.url) as model, pytest.raises(ServerError, match="status 400: prompt too long"):
+        model.generate([talk("Hi")], max_new_tokens=5)
+    assert len(moody.asked) == 1
+
+
+def test_too_many_or_no_choices_are_refused(moody):
+    for texts in (["a", "b"], []):
+        moody.replies = [answer(*texts)]
+        with (
+            client(moody.url) as model,
+            pytest.raises(ServerError, match=f"sent {len(texts)} choices, expected 1 to 1"),
+        ):
+            model.generate([talk("Hi")], max_new_tokens=5)
+
+
+def test_an_unreachable_server_is_a_server_error():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    assert not servers.alive(url)
+    with client(url, attempts=2) as model, pytest.raises(ServerError, match="check that it runs, then resume"):
+        model.generate([talk("Hi")], max_new_tokens=5)
+
+
+@pytest.mark.parametrize("url", ["http://HOST:PORT", "not a url", ""])
+def test_an_address_that_is_none_is_not_alive(url):
+    assert servers.alive(url) is False
+
+
+def test_requests_carry_the_rendered_prompt_and_every_setting(moody):
+    moody.replies = [answer("fine")]
+    with client(moody.url, served="my-adapter", api_key="secret") as model:
+        model.generate(
+            [talk("Hi")],
+            temperature=0.4,
+            top_p=0.8,
+            max_new_tokens=5,
+            stop=["Observation:"],
+            prefixes=["Thought:"],
+            seed=3,
+        )
+    (body,) = moody.asked
+    assert body["model"] == "my-adapter" and body["prompt"].endswith("<|im_start|>assistant\nThought:")
+    assert (body["temperature"], body["top_p"], body["max_tokens"], body["stop"]) == (0.4, 0.8, 5, ["Observation:"])
+    assert isinstance(body["seed"], int)
+
+
+def test_conversations_come_back_in_order_with_their_prefixes(moody):
+    moody.replies = [lambda body: answer(body["prompt"].split("<|im_end|>")[-2][-1])]
+    with client(moody.url) as model:
+        found = model.generate(
+            [talk(f"number {i}") for i in range(6)], max_new_tokens=5, prefixes=[f"p{i} " for i in range(6)]
+        )
+    assert [c[0].text for c in found] == [f"p{i} {i}" for i in range(6)]
+
+
+def test_a_server_that_gives_fewer_choices_is_asked_for_the_rest_with_other_seeds(moody):
+    moody.replies = [answer("a", "b", tokens=9), answer("c", tokens=7)]
+    with client(moody.url, choices=2) as model:
+        (found,) = model.generate([talk("Hi")], n=3, temperature=1.0, max_new_tokens=5, seed=1)
+    assert [c.text for c in found] == ["a", "b", "c"]
+    assert [body["n"] for body in moody.asked] == [2, 1]
+    assert len({body["seed"] for body in moody.asked}) == 2
+    assert found[2].completion_tokens == 7 and found[0].prompt_tokens == 5
+
+
+def test_arguments_no_model_could_follow_are_refused_before_any_request(moody):
+    with client(moody.url) as model, pytest.raises(ValueError, match="top_p=0"):
+        model.generate([talk("Hi")], max_new_tokens=5, top_p=0)
+    assert moody.asked == []
+
+
+# --- a real llama.cpp server ------------------------------------------------------------------------------------
+
+
+def children():
+    return {p.pid for p in psutil.Process().children(recursive=True) if "agentlib.servers" in " ".join(p.cmdline())}
+
+
+@pytest.fixture(scope="module")
+def llama():
+    pytest.importorskip("xllamacpp", reason="the extra `server` is not installed")
+    before = children()
+    with servers.llama_server(SMOL, slots=2, context=1024) as url:
+        started = children() - before
+        model = ServerModel(url, SMOL, concurrency=2, choices=2, max_context=1024)
+        yield model
+        model.close()
+    assert started and not started & {p for p in children() if psutil.Process(p).status() != psutil.STATUS_ZOMBIE}
+    assert not servers.alive(url)
+
+
+ASKED = "Count from one to five, in words."
+
+
+@pytest.fixture(scope="module")
+def counted(llama):
+    return llama.generate([talk(ASKED)], max_new_tokens=10)[0][0]
+
+
+def test_the_server_is_alive_and_counts_tokens(llama, counted):
+    assert servers.alive(llama.url)
+    rendered = servers.render(llama.tokenizer, talk(ASKED))
+    assert counted.prompt_tokens == llama.count(rendered)
+    assert (counted.completion_tokens, counted.finish_reason) == (10, "length")
+    assert llama.count(counted.text) == pytest.approx(10, abs=1)
+
+
+def test_a_greedy_answer_is_the_same_again_and_goes_on_from_its_own_start(llama, counted):
+    prefix = counted.text[: len(counted.text) // 2].rsplit(" ", 1)[0]
+    (again,), (continued,) = llama.generate([talk(ASKED)] * 2, max_new_tokens=10, prefixes=[None, prefix])
+    assert again == counted
+    assert continued.text.startswith(prefix) and continued.text.startswith(counted.text[: len(prefix) + 8])
+    assert continued.prompt_tokens == counted.prompt_tokens + llama.count(prefix)
+
+
+def test_the_server_stops_at_a_stop_string(llama, counted):
+    stop = counted.text.split()[-1]
+    (found,) = llama.generate([talk(ASKED)], max_new_tokens=10, stop=[stop])[0]
+    assert found.text == counted.text[: counted.text.index(stop)] and found.finish_reason == "stop"
+
+
+def test_three_samples_of_a_server_with_two_slots(llama):
+    def sample(seed):
+        return llama.generate([talk(ASKED)], n=3, temperature=1.5, max_new_tokens=8, seed=seed)[0]
+
+    found = sample(1)
+    assert len(found) == 3 and len({c.text for c in found}) > 1
+    assert all(c.prompt_tokens == found[0].prompt_tokens and 1 <= c.completion_tokens <= 8 for c in found)
+    assert all(abs(c.completion_tokens - llama.count(c.text)) <= 2 for c in found)
+
+
+def test_the_in_process_model_and_the_server_render_and_count_alike(llama, smol):
+    assert servers.render(llama.tokenizer, talk(ASKED)) == servers.render(smol.tokenizer, talk(ASKED))
+    assert llama.count("print(1)\n") == smol.count("print(1)\n")
+
+
+def test_a_prompt_beyond_the_slot_is_refused_not_answered(llama):
+    with pytest.raises(ServerError, match="status 400"):
+        llama.generate([talk("word " * 1500)], max_new_tokens=4)
+
+
+def test_a_server_that_does_not_come_up_leaves_no_process(tmp_path, monkeypatch):
+    pytest.importorskip("xllamacpp", reason="the extra `server` is not installed")
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF, but no more of it")
+    monkeypatch.setattr(weights, "gguf", lambda name: broken)
+    before, started = children(), time.monotonic()
+    with pytest.raises(RuntimeError, match=r"llama\.cpp server for 'broken' did not start"):  # noqa: SIM117
+        with servers.llama_server("broken", start_seconds=20):
+            pass
+    assert children() <= before and time.monotonic() - started < 20
