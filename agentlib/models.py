@@ -6,6 +6,7 @@ nothing of agents: a conversation is a list of {"role", "content"}.
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,18 +200,8 @@ class LocalModel:
         import torch
 
         with torch.inference_mode():
-            width, rows = max(map(len, prompts)), len(prompts) * copies
-            ids = torch.full((len(prompts), width), self.tokenizer.pad_token_id)
-            mask = torch.zeros((len(prompts), width), dtype=torch.long)
-            for row, prompt in enumerate(prompts):
-                ids[row, width - len(prompt) :] = torch.tensor(prompt)
-                mask[row, width - len(prompt) :] = 1
-            ids, mask = ids.to(self.device), mask.to(self.device)
-            positions = (mask.cumsum(1) - 1).clamp(min=0)
-            out = self._model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
-            )
-            cache, logits, last = out.past_key_values, out.logits[:, -1].float(), positions[:, -1]
+            rows = len(prompts) * copies
+            cache, logits, mask, last = self._read(prompts)
             if copies > 1:
                 cache.batch_repeat_interleave(copies)
                 logits, mask, last = (t.repeat_interleave(copies, 0) for t in (logits, mask, last))
@@ -242,6 +233,35 @@ class LocalModel:
             ended.get(row) or (tokens[row], self.tokenizer.decode(tokens[row], skip_special_tokens=True), "length")
             for row in range(rows)
         ]
+
+    def _read(self, prompts: list[list[int]]):
+        """Read all prompts, the tokens they share at the start only once.
+
+        Returns the cache, the logits after each prompt (rows, vocabulary), the attention mask and the last
+        position of each. What follows the shared start is padded on its left.
+        """
+        import torch
+
+        shared = min(len(os.path.commonprefix(prompts)), min(map(len, prompts)) - 1) if len(prompts) > 1 else 0
+        cache = None
+        if shared:
+            start = torch.tensor([prompts[0][:shared]], device=self.device)
+            cache = self._model(input_ids=start, use_cache=True, logits_to_keep=1).past_key_values
+            cache.batch_repeat_interleave(len(prompts))
+        width = max(map(len, prompts)) - shared
+        ids = torch.full((len(prompts), width), self.tokenizer.pad_token_id)
+        mask = torch.ones((len(prompts), shared + width), dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            rest = prompt[shared:]
+            ids[row, width - len(rest) :] = torch.tensor(rest)
+            mask[row, shared : shared + width - len(rest)] = 0
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
+        out = self._model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
+            logits_to_keep=1,
+        )  # fmt: skip
+        return out.past_key_values, out.logits[:, -1].float(), mask, positions[:, -1]
 
     def _ending(self, tokens: list[int], stop: list[str]) -> str | None:
         """The finished text if these tokens end the turn or hold a stop string (cut off), else None."""

@@ -4,12 +4,16 @@ import os
 from collections.abc import Callable, Sequence
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from agentlib import config
 from agentlib.models import Completion
 from agentlib.tasks import Question
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# A busy machine is no failure of a property.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 SMOL = "SmolLM2-135M-Instruct"
 
 

@@ -282,6 +282,13 @@ def test_full_tuning_saves_a_whole_model_that_differs_from_its_base(examples, tm
     assert len(adapter.losses) == 1 and adapter.losses[0]["learning_rate"] == 1e-3
     assert not (adapter.path / "adapter_config.json").exists()
     model = AutoModelForCausalLM.from_pretrained(adapter.path)
+    try:
+        smol.use(adapter.path)
+        with torch.no_grad():
+            ids = torch.tensor([examples[0].input_ids])
+            assert torch.allclose(smol._model(ids).logits, model(ids).logits, atol=1e-4)
+    finally:
+        smol.use(None)
     layer = "model.layers.0.mlp.down_proj.weight"
     assert not torch.equal(model.state_dict()[layer], smol._base.state_dict()[layer])
 

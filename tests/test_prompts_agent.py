@@ -120,6 +120,14 @@ def test_the_turn_in_the_conversation_ends_as_it_is_trained(box):
     assert found.steps[0].text == turn["content"]
 
 
+def test_a_block_that_was_cut_off_is_closed_in_the_conversation(box):
+    replies = ["Thought: x\nCode:\n```py\nprint(1)", act("final_answer(1)")]
+    model = Scripted(lambda conversation, prefix, k: replies[len(conversation) // 2 - 1])
+    found = run_one(model, box)
+    assert found.steps[0].text == replies[0] + "\n```<end_code>" and found.steps[0].outcome.stdout.strip() == "1"
+    assert model.calls[1]["conversations"][0][-2]["content"] == found.steps[0].text
+
+
 def test_an_error_is_shown_and_can_be_mended(box):
     model = Scripted(steps("print('before')\n1 / 0", "final_answer(1)"))
     found = run_one(model, box)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -152,6 +152,7 @@ def test_a_second_process_on_one_run_is_refused_and_may_go_on_later(tmp_path):
         other.communicate()
 
 
+@settings(max_examples=60)
 @given(body=st.dictionaries(st.text(), JSON, max_size=5))
 def test_any_record_comes_back_as_it_was_written(tmp_path_factory, body):
     record = body | {"id": "q1", "error": None}
@@ -167,6 +168,7 @@ def test_half_of_a_surrogate_pair_does_not_end_a_run(tmp_path):
     assert "q1" in run.finished()
 
 
+@settings(max_examples=60)
 @given(st.lists(st.dictionaries(st.text(), JSON, max_size=3), max_size=4))
 def test_whole_files_of_lines_come_back_too(tmp_path_factory, rows):
     file = tmp_path_factory.mktemp("w") / "rows.jsonl"
