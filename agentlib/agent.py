@@ -17,7 +17,7 @@ from agentlib.sandbox import Failure, Outcome, Sandbox
 from agentlib.tasks import Question
 
 Style = Literal["teacher", "student"]
-_BLOCK = re.compile(r"```(?:python|py)[ \t]*\n(.*?)(?:\n[ \t]*```|$)", re.DOTALL)
+_BLOCK = re.compile(r"```(?:python|py)[ \t]*\n(.*?)(?:(?<=\n)[ \t]*```|$)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,10 @@ class Agent:
             run.trajectory.stopped = stopped
             yield run.trajectory
 
-    def _full(self, run: "_Open") -> bool:
+    def _full(self, run: "_Open", room: int | None = None) -> bool:
+        """Whether the conversation leaves no room for another turn; the chat template adds a few tokens a turn."""
         written = self.model.count("".join(turn["content"] for turn in run.conversation))
-        return written + self.step_tokens > self.model.max_context
+        return written + 8 * len(run.conversation) + (room or self.step_tokens) > self.model.max_context
 
     def _step(self, open_runs: list["_Open"]) -> None:
         """Sample, run and vote one step for every open question."""
@@ -189,11 +190,18 @@ class Agent:
 
     def _ask_for_answer(self, spent: list["_Open"]) -> None:
         """One last call without code (reference code); what it says is the answer, recorded as such."""
+        room = min(64, self.step_tokens)
         for run in spent:
             run.conversation[-1]["content"] += f"\n\n{prompts.LAST_TURN}"
+            if self._full(run, room):
+                # The last observation is what made it too long; the question and the steps before it remain.
+                run.conversation[-1]["content"] = f"{prompts.OBSERVATION}\n(too long to show)\n\n{prompts.LAST_TURN}"
+        spent = [run for run in spent if not self._full(run, room)]
         asked = [r.conversation for r in spent]
+        if not asked:
+            return
         for run, (completion,) in zip(
-            spent, self.model.generate(asked, max_new_tokens=min(64, self.step_tokens), seed=self.seed), strict=True
+            spent, self.model.generate(asked, max_new_tokens=room, seed=self.seed), strict=True
         ):
             run.trajectory.last_words = completion
             run.trajectory.answer = completion.text.strip() or None

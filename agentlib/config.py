@@ -32,6 +32,13 @@ METHODS = {
 }
 
 
+AT_LEAST_ONE = {
+    "top_k", "max_steps", "step_tokens", "cot_tokens", "context_tokens", "samples", "batch_questions", "epochs",
+    "batch_size", "lora_rank", "lora_alpha", "max_length", "cot_max_length", "sandbox_memory_mb",
+}  # fmt: skip
+ABOVE_ZERO = {"top_p", "learning_rate", "full_learning_rate", "sandbox_seconds"}
+
+
 @dataclass(frozen=True)
 class Config:
     """One preset with its overrides. Lengths are tokens, times seconds, rates as in the optimiser."""
@@ -115,9 +122,19 @@ class Config:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"setting {name!r} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}")
-        for name in ("top_k", "max_steps", "step_tokens", "cot_tokens", "samples", "epochs", "batch_size", "lora_rank"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"setting {name!r} is {getattr(self, name)}, expected 1 or more")
+        for field in dataclasses.fields(self):
+            found = getattr(self, field.name)
+            if isinstance(field.default, tuple):
+                kind = type(field.default[0])
+                if wrong := [item for item in found if not isinstance(item, kind)]:
+                    raise ValueError(f"setting {field.name!r} holds {wrong[0]!r}, expected only {kind.__name__} values")
+            elif isinstance(found, int | float) and field.name != "seed":
+                low = 1 if field.name in AT_LEAST_ONE else 0
+                if found < low or (field.name in ABOVE_ZERO and found == 0):
+                    more = "a number above 0" if field.name in ABOVE_ZERO else f"{low} or more"
+                    raise ValueError(f"setting {field.name!r} is {found}, expected {more}")
+        if self.top_p > 1:
+            raise ValueError(f"setting 'top_p' is {self.top_p}, expected a probability, above 0 and at most 1")
 
     def asdict(self) -> dict[str, Any]:
         """All settings as plain values, in the order they are declared."""

@@ -6,7 +6,6 @@ nothing of agents: a conversation is a list of {"role", "content"}.
 
 import hashlib
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +121,7 @@ class LocalModel:
                 f"student folder {adapter} has no adapter_config.json; train it with notebook 03 first"
             )
         self._leave_adapter()
+        self.adapter = None
         if whole:
             self._model = load_weights(adapter, self.device, self._quantised)
         elif adapter is not None:
@@ -134,7 +134,12 @@ class LocalModel:
         from peft import PeftModel
         from peft.tuners.tuners_utils import BaseTunerLayer
 
-        self._model = PeftModel.from_pretrained(self._base, adapter)
+        try:
+            self._model = PeftModel.from_pretrained(self._base, adapter)
+        except Exception:
+            # What a damaged adapter left in the base must not speak for it.
+            self._model = self._base = load_weights(weights.fetch(self.name), self.device, self._quantised)
+            raise
         if not self._quantised:
             tuned = [module for module in self._model.modules() if isinstance(module, BaseTunerLayer)]
             self._originals = [(m.get_base_layer().weight, m.get_base_layer().weight.data.clone()) for m in tuned]
@@ -242,7 +247,7 @@ class LocalModel:
         """
         import torch
 
-        shared = min(len(os.path.commonprefix(prompts)), min(map(len, prompts)) - 1) if len(prompts) > 1 else 0
+        shared = _shared_start(prompts) if len(prompts) > 1 else 0
         cache = None
         if shared:
             start = torch.tensor([prompts[0][:shared]], device=self.device)
@@ -274,6 +279,14 @@ class LocalModel:
                 text = self.tokenizer.decode(tokens, skip_special_tokens=True)
                 return text[: min(text.find(s) for s in stop if s in text)]
         return None
+
+
+def _shared_start(prompts: list[list[int]]) -> int:
+    """How many tokens all prompts begin with alike, leaving each at least one of its own."""
+    for place, column in enumerate(zip(*prompts, strict=False)):
+        if len(set(column)) > 1 or place + 1 == min(map(len, prompts)):
+            return place
+    return 0
 
 
 def load_weights(folder: Path, device: str, quantise: bool):

@@ -53,7 +53,7 @@ class Run:
             ) from None
         write_json(self.folder / "config.json", self.configuration)
         _drop_torn_line(self.file)
-        self._stream = open(self.file, "a", encoding="utf-8")
+        self._stream = open(self.file, "a", encoding="utf-8", errors="surrogatepass")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -98,15 +98,17 @@ def read(file: Path) -> Iterator[dict]:
     """
     if not Path(file).exists():
         raise FileNotFoundError(f"records file {file} is missing; run the notebook that makes it first")
-    with open(file, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.endswith("\n"):
+    with open(file, "rb") as stream:
+        for number, content in enumerate(stream, 1):
+            if not content.endswith(b"\n"):
                 log.warning("%s: left out a torn last line", file)
                 return
-            if not line.strip():
+            if not content.strip():
                 continue
             try:
-                record = json.loads(line)
+                record = json.loads(content.decode("utf-8", errors="surrogatepass"))
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{file} line {number} is not UTF-8 ({error.reason}); delete or mend that line") from None
             except json.JSONDecodeError as error:
                 raise ValueError(
                     f"{file} line {number} is not JSON ({error.msg} at column {error.colno}); delete or mend that line"
@@ -136,7 +138,7 @@ def write_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a whole JSON-lines file at once, so that a reader never sees half of it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
-    with open(part, "w", encoding="utf-8") as stream:
+    with open(part, "w", encoding="utf-8", errors="surrogatepass") as stream:
         for row in rows:
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
     part.replace(file)
@@ -165,7 +167,7 @@ def summarise(cases: pd.DataFrame, by: Sequence[str], asked: int | Mapping | Non
     rows = []
     for key, group in cases.groupby(list(by), sort=False, dropna=False):
         last = group.drop_duplicates("id", keep="last")
-        finished = last[last["correct"].notna()]
+        finished = last[last["correct"].notna()] if "correct" in last else last.iloc[:0].assign(correct=False)
         n = len(last) if asked is None else asked if isinstance(asked, int) else asked[key if len(by) > 1 else key[0]]
         right = int(finished["correct"].astype(bool).sum())
         low, high = interval(right, n)

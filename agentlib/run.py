@@ -58,6 +58,8 @@ def setting(text: str) -> tuple[str, Any]:
 def select(only: Sequence[str], folder: Path = NOTEBOOKS) -> list[Path]:
     """The numbered notebooks to run, 00 to 05 or those whose number is in `only`."""
     found = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    if not found:
+        raise ValueError(f"no numbered notebook in {folder}, expected NN_verb_object.ipynb; run from a clone")
     if not only:
         return [path for number, path in found.items() if number <= FIGURE_NOTEBOOK]
     for number in only:
@@ -77,12 +79,15 @@ def inspect(notebook: Path) -> dict[str, Any]:
     if len(tagged) != 1:
         raise ValueError(f"{notebook.name} has {len(tagged)} cells tagged 'parameters', expected exactly one; tag it")
     found = {}
-    for node in ast.parse("".join(tagged[0]["source"])).body:
-        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
-            raise ValueError(
-                f"{notebook.name}: the parameters cell holds more than assignments; move the rest below it"
-            )
-        found[node.targets[0].id] = ast.literal_eval(node.value)
+    try:
+        for node in ast.parse("".join(tagged[0]["source"])).body:
+            if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+                raise ValueError("it holds more than assignments")
+            found[node.targets[0].id] = ast.literal_eval(node.value)
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(
+            f"{notebook.name}: the parameters cell is not plain name = literal lines ({error}); move the rest below it"
+        ) from None
     return found
 
 
@@ -91,7 +96,7 @@ def preflight(cfg: config.Config, numbers: Sequence[str]) -> list[str]:
     found = []
     if cfg.preset == "paper" and not _gpus() and not cfg.student_server:
         found.append("preset 'paper' found no GPU here; run it on a machine with one, or use --preset laptop")
-    if not cfg.teacher_records and not _carried(cfg.teacher):
+    if not cfg.teacher_records and (cfg.teacher_server or not _carried(cfg.teacher)):
         from agentlib.servers import alive
 
         if not cfg.teacher_server:
@@ -201,7 +206,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cfg = config.load(asked.preset, **overrides)
         notebooks = select(asked.only)
         for notebook in notebooks:
-            inspect(notebook)
+            known = inspect(notebook)
+            if lacking := [name for name in ("preset", "overrides") if name not in known]:
+                raise ValueError(
+                    f"{notebook.name} takes no parameter {', '.join(lacking)}, only {', '.join(known)}; add it to its cell"
+                )
         problems = preflight(cfg, [n.name[:2] for n in notebooks])
     except ValueError as error:
         problems = [str(error)]

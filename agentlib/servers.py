@@ -131,7 +131,7 @@ class _Unusable(_Busy, ServerError):
 
 def alive(url: str, timeout: float = 5.0) -> bool:
     """Whether an OpenAI-compatible server answers at this URL."""
-    with contextlib.suppress(httpx.HTTPError):
+    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
         return httpx.get(f"{url.rstrip('/')}/v1/models", timeout=timeout).status_code < 500
     return False
 

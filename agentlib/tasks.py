@@ -96,7 +96,7 @@ def read(file: Path, name: str, domain: str, split: str) -> list[Question]:
             continue
         level = str(entry.get("level") or "").removeprefix("Level ")
         found[text] = Question(
-            f"{name}-{entry['id']}", name, text, answer, domain, level, str(entry.get("type") or ""), split
+            f"{name}-{entry['id']}", name, text, answer, domain, level, str(entry.get("type") or entry.get("subject") or ""), split
         )
     if left_out:
         log.warning(

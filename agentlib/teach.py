@@ -60,7 +60,8 @@ def teach(cfg: config.Config, model: LanguageModel, method: str, questions: Sequ
             (chain,) = cot.think(model, [question], max_new_tokens=cfg.cot_tokens, seed=cfg.seed)
             return cases.cot_case(question, chain, time.perf_counter() - started, **labels)
         agent = Agent(model, box, style="teacher", max_steps=cfg.max_steps, step_tokens=cfg.step_tokens, seed=cfg.seed)
-        prefix = first_thought_prefix(thoughts[question.id]) if thoughts else None
+        thought = thoughts.get(question.id, "").strip()
+        prefix = first_thought_prefix(thought) if thought else None  # a CoT without words has no first thought
         (trajectory,) = agent.run([question], [prefix])
         return cases.agent_case(question, trajectory, **labels)
 

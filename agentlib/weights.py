@@ -267,13 +267,16 @@ def _from_hub(model: Model) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    _room_for(int(model.parameters * 2.2e6), model.hub)
+    wanted = {
+        "cache_dir": config.home() / "hub",
+        "allow_patterns": ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"],
+    }
     try:
-        found = snapshot_download(
-            model.hub,
-            cache_dir=config.home() / "hub",
-            allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"],
-        )
+        return Path(snapshot_download(model.hub, local_files_only=True, **wanted))
+    except (LocalEntryNotFoundError, OSError):
+        _room_for(int(model.parameters * 2.2e6), model.hub)
+    try:
+        found = snapshot_download(model.hub, **wanted)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise RuntimeError(
             f"model {model.hub!r} is neither cached nor to be had from the hub ({type(error).__name__}); check the "

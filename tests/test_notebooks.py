@@ -92,7 +92,7 @@ def test_smoke_runs_headless_makes_eight_figures_and_resumes_faster():
     first = subprocess.run(command, capture_output=True, text=True)
     first_seconds = time.monotonic() - started
     assert first.returncode == 0, first.stdout + first.stderr
-    assert [line for line in first.stdout.splitlines() if line.startswith("total")][0].split()[-1] == "8"
+    assert next(line for line in first.stdout.splitlines() if line.startswith("total")).split()[-1] == "8"
     drawn = {path.name for path in cfg.figures.iterdir()}
     assert {f"{name}{end}" for name in run.FIGURES for end in (".svg", ".png")} <= drawn
     cases = [json.loads(line) for line in (cfg.records / "cases.jsonl").open()]

@@ -233,10 +233,9 @@ def test_the_runner_starts_without_torch(code):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_folder_without_notebooks_is_an_error_not_a_crash(project, monkeypatch, capsys):
-    monkeypatch.setattr(run, "select", lambda only: [])
-    monkeypatch.setattr(run, "preflight", lambda cfg, numbers: [])
-    assert run.main([]) != 0 and "error" in capsys.readouterr().err
+def test_a_folder_without_notebooks_is_an_error_not_a_crash(tmp_path):
+    with pytest.raises(ValueError, match="no numbered notebook"):
+        run.select([], tmp_path)
 
 
 def test_the_command_ends_badly_when_a_notebook_fails_or_figures_are_lacking(project, monkeypatch, capsys):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agentlib import config, score, score_maths, score_worker
 
-PAIRS = list(csv.DictReader(open(Path(__file__).with_name("grading_pairs.csv"), encoding="utf-8")))
+PAIRS = list(csv.DictReader(Path(__file__).with_name("grading_pairs.csv").read_text(encoding="utf-8").splitlines()))
 FILES = {
     "math_500_20250414": "math", "olymath_200_20250511": "math", "aime_90_20250504": "math",
     "gsm_hard_500_20250507": "math", "hotpotqa_500_20250422": "factual", "bamboogle_125_20250507": "factual",
