@@ -294,7 +294,8 @@ def _save(model, base: str, folder: Path) -> None:
     if hasattr(model, "peft_config"):
         for settings in model.peft_config.values():
             settings.base_model_name_or_path = base
-    model.save_pretrained(fresh)
+    # The vocabulary is never changed, so no embeddings need saving (and no base model need be looked up).
+    model.save_pretrained(fresh, **({"save_embedding_layers": False} if hasattr(model, "peft_config") else {}))
     AutoTokenizer.from_pretrained(weights.fetch_tokenizer(base)).save_pretrained(fresh)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.replace(folder)

@@ -243,15 +243,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def publish(executed: Path, notebook: Path) -> None:
-    """Copy the outputs of an executed copy into the committed notebook, without what papermill added."""
+    """Copy the outputs of an executed copy into the committed notebook, without what papermill added.
+
+    Progress bars and warnings (standard error) stay in the executed copy; paths are made relative.
+    """
     done, kept = (json.loads(p.read_text(encoding="utf-8")) for p in (executed, notebook))
     ran = [c for c in done["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
     if ["".join(c["source"]) for c in ran] != ["".join(c["source"]) for c in kept["cells"]]:
         raise ValueError(f"{executed} is not a run of {notebook.name} as it stands; run it again")
     for cell, source in zip(kept["cells"], ran, strict=True):
         if cell["cell_type"] == "code":
-            cell["outputs"], cell["execution_count"] = source["outputs"], source["execution_count"]
+            outputs = [o for o in source["outputs"] if o.get("name") != "stderr"]
+            cell["outputs"] = json.loads(relative(json.dumps(outputs, ensure_ascii=False)))
+            cell["execution_count"] = source["execution_count"]
     notebook.write_text(json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def relative(text: str) -> str:
+    """Text without the places that this machine keeps the project, the cache and the user's files."""
+    for place, name in ((f"{config.ROOT}/", ""), (str(config.home()), "~/.cache/agentlib"), (str(Path.home()), "~")):
+        text = text.replace(place, name)
+    return text
 
 
 if __name__ == "__main__":
