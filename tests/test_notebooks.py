@@ -65,8 +65,7 @@ def test_notebook_and_script_are_in_step(path):
 @each
 def test_committed_outputs_are_of_a_real_run(path):
     cells = code(path)
-    ran = [bool(cell.execution_count) for cell in cells if cell.source.strip()]
-    assert all(ran) or not any(ran), "some cells were run and some not: make publish"
+    assert all(cell.execution_count for cell in cells if cell.source.strip()), "a cell was never run: make publish"
     outputs = [output for cell in cells for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     assert path.stat().st_size < 500_000
