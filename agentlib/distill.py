@@ -113,7 +113,7 @@ def training_cases(cfg: config.Config, method: str) -> list[dict]:
 def adapter_run(cfg: config.Config, student: str, method: str) -> records.Run:
     """The run folder of one student's training; its name holds the data and everything that shapes the weights."""
     names = ["seed", "tuning", "lora_rank", "lora_alpha", "lora_dropout", "learning_rate", "full_learning_rate",
-             "epochs", "batch_size", "max_length", "cot_max_length"]  # fmt: skip
+             "epochs", "batch_size", "max_length", "cot_max_length", "precision"]  # fmt: skip
     if method == "cot_distill_rag":
         names += ["corpus", "passages", "encoder", "retriever", "top_k"]
     data = [cases.conversation(c) for c in training_cases(cfg, method)]
@@ -136,7 +136,8 @@ def distill(base: str, examples: Sequence[Example], cfg: config.Config, run: rec
             device: str | None = None) -> Adapter:  # fmt: skip
     """Fine-tune `base` on the examples into `run.folder / "student"`; a finished run is returned as it is.
 
-    An interrupted run goes on from its last checkpoint with the same losses as an undisturbed one.
+    An interrupted run goes on from its last checkpoint with the same losses as an undisturbed one. Where the
+    precision is bf16, matrix products are done in it; what is trained, its optimiser and the loss stay in 32 bits.
     Raises FloatingPointError with the step and the batch's ids when the loss is not finite.
     """
     import torch
@@ -146,7 +147,8 @@ def distill(base: str, examples: Sequence[Example], cfg: config.Config, run: rec
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with run:
         torch.manual_seed(cfg.seed)
-        model = _student(base, cfg, device)
+        precision = models.resolve_precision(cfg.precision, device)
+        model = _student(base, cfg, device, precision)
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         optimizer = torch.optim.AdamW(trained.values(), lr=_peak_rate(cfg), weight_decay=0.0)
         batches = [b for epoch in range(cfg.epochs) for b in order(len(examples), cfg.batch_size, cfg.seed + epoch)]
@@ -160,7 +162,7 @@ def distill(base: str, examples: Sequence[Example], cfg: config.Config, run: rec
             for group in optimizer.param_groups:
                 group["lr"] = rate
             started = time.perf_counter()
-            loss, tokens = _accumulate(model, batch, device)
+            loss, tokens = _accumulate(model, batch, device, precision)
             if not math.isfinite(loss):
                 raise FloatingPointError(
                     f"loss is {loss} at step {step} on examples {[e.id for e in batch]}; lower learning_rate"
@@ -208,21 +210,26 @@ def token_loss(model, batch: Sequence[Example], device: str):
     return torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][learnt], reduction="sum")
 
 
-MICRO_TOKENS = 2048  # padded tokens run through the model at once; a batch larger than this is split
+# Padded tokens run through the model at once; a batch larger than this is split. A CPU is busy with one
+# sequence, so padding would only be work thrown away.
+MICRO_TOKENS = {"cpu": 512, "cuda": 8192}
 
 
-def _accumulate(model, batch: Sequence[Example], device: str) -> tuple[float, int]:
+def _accumulate(model, batch: Sequence[Example], device: str, precision: str) -> tuple[float, int]:
     """Gradients of the batch's mean loss a token, in parts of like length; returns that loss and the tokens read."""
+    import torch
+
     learnt = sum(label != IGNORED for e in batch for label in e.labels[1:])
     total = 0.0
     parts: list[list[Example]] = []
     for example in sorted(batch, key=lambda e: -len(e.input_ids)):
-        if parts and len(parts[-1][0].input_ids) * (len(parts[-1]) + 1) <= MICRO_TOKENS:
+        if parts and len(parts[-1][0].input_ids) * (len(parts[-1]) + 1) <= MICRO_TOKENS[device.partition(":")[0]]:
             parts[-1].append(example)
         else:
             parts.append([example])
     for part in parts:
-        loss = token_loss(model, part, device) / learnt
+        with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=precision == "bf16"):
+            loss = token_loss(model, part, device) / learnt
         loss.backward()
         total += float(loss.detach())
     return total, sum(len(e.input_ids) for e in batch)
@@ -232,11 +239,13 @@ def _peak_rate(cfg: config.Config) -> float:
     return cfg.full_learning_rate if cfg.tuning == "full" else cfg.learning_rate
 
 
-def _student(base: str, cfg: config.Config, device: str):
-    """The base model with what is to be trained: LoRA on all linear layers (of 32-bit or NF4 weights), or all of it."""
+def _student(base: str, cfg: config.Config, device: str, precision: str):
+    """The base model with what is to be trained: LoRA on all linear layers (frozen or NF4 weights), or all of it."""
     from peft import LoraConfig, get_peft_model
 
-    model = models.load_weights(weights.fetch(base), device, quantise=cfg.tuning == "qlora")
+    # Weights that are trained are held in 32 bits; on a CPU, where memory is not what is short, frozen ones too.
+    held = "fp32" if cfg.tuning == "full" or (device == "cpu" and cfg.tuning == "lora") else precision
+    model = models.load_weights(weights.fetch(base), device, held, quantise=cfg.tuning == "qlora")
     if device != "cpu":
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
@@ -293,7 +302,7 @@ def _save(model, base: str, folder: Path) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     if hasattr(model, "peft_config"):
         for settings in model.peft_config.values():
-            settings.base_model_name_or_path = base
+            settings.base_model_name_or_path = weights.known(base).hub or base
     # The vocabulary is never changed, so no embeddings need saving (and no base model need be looked up).
     model.save_pretrained(fresh, **({"save_embedding_layers": False} if hasattr(model, "peft_config") else {}))
     AutoTokenizer.from_pretrained(weights.fetch_tokenizer(base)).save_pretrained(fresh)

@@ -15,6 +15,7 @@ from agentlib.agent import Agent
 from agentlib.models import LanguageModel, LocalModel
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
+from agentlib.servers import ServerModel
 from agentlib.tasks import Question
 
 
@@ -47,7 +48,7 @@ def plan(cfg: config.Config, student: str) -> list[Arm]:
 def arm_run(cfg: config.Config, arm: Arm) -> records.Run:
     """The run folder of one arm; how many questions are asked does not change it."""
     names = ["seed", "corpus", "passages", "encoder", "retriever", "top_k", "max_steps", "step_tokens", "cot_tokens",
-             "context_tokens", "sandbox_seconds", "sandbox_memory_mb"]  # fmt: skip
+             "context_tokens", "sandbox_seconds", "sandbox_memory_mb", "precision"]  # fmt: skip
     if arm.n > 1:
         names += ["temperature", "top_p", "vote"]
     shape = {name: getattr(cfg, name) for name in names} | {"student": arm.student, "method": arm.method, "n": arm.n}
@@ -64,7 +65,8 @@ def evaluate(cfg: config.Config, arm: Arm, model: LanguageModel, questions: Sequ
     Raises RuntimeError with the count when questions are left unanswered; what was finished is kept.
     """
     labels = {"model": arm.student, "role": "student", "method": arm.method, "n": arm.n, "seed": cfg.seed,
-              "temperature": cfg.temperature if arm.n > 1 else 0.0, "preset": cfg.preset}  # fmt: skip
+              "temperature": cfg.temperature if arm.n > 1 else 0.0, "preset": cfg.preset,
+              "precision": getattr(model, "precision", "server")}  # fmt: skip
     by_id = {q.id: q for q in questions}
     with arm_run(cfg, arm) as run:
         todo = run.todo(questions)
@@ -106,14 +108,26 @@ def _cases(cfg, arm, model, todo, by_id, box, search, labels) -> Iterable[dict]:
 
 
 def evaluate_student(cfg: config.Config, student: str, *, box: Sandbox, search: Callable[[str], str]) -> list[dict]:
-    """All arms of one student with its weights loaded once; adapters are switched between methods."""
+    """All arms of one student with its weights loaded once; adapters are switched between methods.
+
+    In this process, or on the server at `cfg.student_server`, which holds the adapters under their run folders'
+    names. Raises FileNotFoundError or ServerError, before anything is asked, for an adapter that is not there.
+    """
     adapters = {m: distill.finished(distill.adapter_run(cfg, student, m)).path for m in distill.TEACHER_OF}
-    model = LocalModel(student, max_context=cfg.context_tokens, quantise=cfg.tuning == "qlora")
+    if cfg.student_server:
+        model = ServerModel(cfg.student_server, student, max_context=cfg.context_tokens,
+                            concurrency=cfg.batch_questions)  # fmt: skip
+        for adapter in adapters.values():
+            model.use(adapter)
+    else:
+        model = LocalModel(student, max_context=cfg.context_tokens, quantise=cfg.tuning == "qlora",
+                           precision=cfg.precision)  # fmt: skip
     found = []
     for arm in plan(cfg, student):
         model.use(adapters.get(arm.method))
         questions = [q for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)]
         found += evaluate(cfg, arm, model, questions, box=box, search=search)
+    model.close()
     return found + fewer_chains(found, cfg.sample_counts)
 
 

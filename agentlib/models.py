@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from agentlib import weights
+from agentlib.kv_cache import KeyValueTree
 
 if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
-CACHE_BYTES = 2_000_000_000  # keys and values held at once; sets how many conversations share a batch
+CACHE_BYTES = 2_000_000_000  # keys and values of one batch; sets how many conversations share it
+KEPT_BYTES = 2_000_000_000  # keys and values kept from call to call
+SHARED_TOKENS = 16  # a common start shorter than this is not worth a forward call of its own
 
 
 @dataclass(frozen=True)
@@ -83,22 +86,26 @@ def checked(conversations, n, temperature, top_p, max_new_tokens, prefixes) -> l
 class LocalModel:
     """`LanguageModel` in this process: transformers weights, PEFT adapters, our own decoding loop.
 
-    The prompt is read once for all n samples of a conversation; rows leave the batch as they end.
-    32-bit floats on a CPU, bf16 on a GPU; `quantise=True` loads the weights as NF4 (bitsandbytes).
+    The prompt is read once for all n samples of a conversation; rows leave the batch as they end. Keys and
+    values are kept, so that a conversation's next step reads only what is new (`tokens_read` counts it).
+    `precision` is that of `resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes).
     """
 
     def __init__(self, name: str, *, adapter: Path | None = None, device: str | None = None, quantise: bool = False,
-                 max_context: int = 4096):  # fmt: skip
+                 precision: str = "auto", max_context: int = 4096):  # fmt: skip
         import torch
         from transformers import AutoTokenizer
 
         folder = weights.fetch(name)
         self.name, self.max_context = name, max_context
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.precision = resolve_precision(precision, self.device)
+        self.tokens_read = 0  # prompt tokens computed so far, without padding
+        self._kept = KeyValueTree(KEPT_BYTES)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self._base = load_weights(folder, self.device, quantise)
+        self._base = load_weights(folder, self.device, self.precision, quantise)
         self._model, self._quantised, self._originals = self._base, quantise, []
         ends = self._base.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
@@ -122,15 +129,16 @@ class LocalModel:
             )
         self._leave_adapter()
         self.adapter = None
+        self.forget()
         if whole:
-            self._model = load_weights(adapter, self.device, self._quantised)
+            self._model = load_weights(adapter, self.device, self.precision, self._quantised)
         elif adapter is not None:
             self._enter_adapter(adapter)
         self.adapter = adapter
         self._model.eval()
 
     def _enter_adapter(self, adapter: Path) -> None:
-        """Put an adapter on the base; merged into 32-bit weights, whose originals are kept aside."""
+        """Put an adapter on the base; merged into unpacked weights, whose originals are kept aside."""
         from peft import PeftModel
         from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -138,7 +146,9 @@ class LocalModel:
             self._model = PeftModel.from_pretrained(self._base, adapter)
         except Exception:
             # What a damaged adapter left in the base must not speak for it.
-            self._model = self._base = load_weights(weights.fetch(self.name), self.device, self._quantised)
+            self._model = self._base = load_weights(
+                weights.fetch(self.name), self.device, self.precision, self._quantised
+            )
             raise
         if not self._quantised:
             tuned = [module for module in self._model.modules() if isinstance(module, BaseTunerLayer)]
@@ -153,6 +163,14 @@ class LocalModel:
         if hasattr(self._model, "peft_config"):
             self._base = self._model.unload()
         self._model = self._base
+
+    def close(self) -> None:
+        """Free what is kept between calls; the weights go with the object."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the keys and values kept from earlier calls."""
+        self._kept.clear()
 
     def count(self, text: str) -> int:
         """Tokens of a text, without special tokens."""
@@ -207,6 +225,7 @@ class LocalModel:
         with torch.inference_mode():
             rows = len(prompts) * copies
             cache, logits, mask, last = self._read(prompts)
+            width = mask.shape[1]
             if copies > 1:
                 cache.batch_repeat_interleave(copies)
                 logits, mask, last = (t.repeat_interleave(copies, 0) for t in (logits, mask, last))
@@ -220,7 +239,11 @@ class LocalModel:
                     if (end := self._ending(tokens[row], stop)) is not None:
                         ended[row] = (tokens[row], end, "stop")
                 keep = [k for k, row in enumerate(live) if row not in ended]
-                if not keep or step + 1 == draws.shape[1]:
+                done = not keep or step + 1 == draws.shape[1]
+                for k, row in enumerate(live):
+                    if done or row in ended:
+                        self._keep(prompts[row // copies], tokens[row][:-1], cache, k, width)
+                if done:
                     break
                 if len(keep) < len(live):
                     index = torch.tensor(keep, device=self.device)
@@ -240,33 +263,51 @@ class LocalModel:
         ]
 
     def _read(self, prompts: list[list[int]]):
-        """Read all prompts, the tokens they share at the start only once.
+        """Read all prompts from where what is kept of them ends; a start they share is read only once.
 
         Returns the cache, the logits after each prompt (rows, vocabulary), the attention mask and the last
-        position of each. What follows the shared start is padded on its left.
+        position of each. What is kept and what follows it are each padded on the left.
         """
         import torch
 
+        from agentlib.batch_cache import joined
+
         shared = _shared_start(prompts) if len(prompts) > 1 else 0
-        cache = None
-        if shared:
-            start = torch.tensor([prompts[0][:shared]], device=self.device)
-            cache = self._model(input_ids=start, use_cache=True, logits_to_keep=1).past_key_values
-            cache.batch_repeat_interleave(len(prompts))
-        width = max(map(len, prompts)) - shared
+        if shared >= SHARED_TOKENS and self._known(prompts[0][:shared]) < shared:
+            self._read([prompts[0][:shared]])
+        # At least the last token is read, for the logits after it.
+        paths = [self._kept.longest(prompt[:-1]) for prompt in prompts]
+        starts = [sum(count for _, count in path) for path in paths]
+        past, width = max(starts), max(len(p) - s for p, s in zip(prompts, starts, strict=True))
         ids = torch.full((len(prompts), width), self.tokenizer.pad_token_id)
-        mask = torch.ones((len(prompts), shared + width), dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            rest = prompt[shared:]
+        mask = torch.zeros((len(prompts), past + width), dtype=torch.long)
+        for row, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
+            rest = prompt[start:]
             ids[row, width - len(rest) :] = torch.tensor(rest)
-            mask[row, shared : shared + width - len(rest)] = 0
+            mask[row, past - start : past] = 1
+            mask[row, past + width - len(rest) :] = 1
+            self.tokens_read += len(rest)
         ids, mask = ids.to(self.device), mask.to(self.device)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, past:]
         out = self._model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
-            logits_to_keep=1,
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=joined(paths, past),
+            use_cache=True, logits_to_keep=1,
         )  # fmt: skip
+        for row, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
+            self._keep(prompt[:start], prompt[start:], out.past_key_values, row, past + width - len(prompt) + start)
         return out.past_key_values, out.logits[:, -1].float(), mask, positions[:, -1]
+
+    def _keep(self, before: list[int], tokens: list[int], cache, row: int, place: int) -> None:
+        """Keep the keys and values of tokens that stand at this row and place of a cache, after `before`."""
+        if tokens and self._known(before) == len(before):
+            stretch = slice(place, place + len(tokens))
+            self._kept.add(
+                before + tokens, [(x.keys[row, :, stretch], x.values[row, :, stretch]) for x in cache.layers],
+                len(before),
+            )  # fmt: skip
+
+    def _known(self, tokens: list[int]) -> int:
+        return sum(count for _, count in self._kept.longest(tokens))
 
     def _ending(self, tokens: list[int], stop: list[str]) -> str | None:
         """The finished text if these tokens end the turn or hold a stop string (cut off), else None."""
@@ -289,14 +330,32 @@ def _shared_start(prompts: list[list[int]]) -> int:
     return 0
 
 
-def load_weights(folder: Path, device: str, quantise: bool):
-    """A transformers model on a device: NF4 with double quantisation if asked, else fp32 (CPU) or bf16 (GPU)."""
+def resolve_precision(wanted: str, device: str) -> str:
+    """"fp32" or "bf16": what `auto` means on this device.
+
+    bf16 on a GPU and on CPUs that multiply it natively (AVX-512 BF16 or AMX: twice as fast here); fp32 on other
+    CPUs, where bf16 is many times slower. Raises ValueError for an unknown name.
+    """
+    import torch
+
+    if wanted not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision {wanted!r} is unknown, expected auto, fp32 or bf16")
+    if wanted != "auto":
+        return wanted
+    if device != "cpu":
+        return "bf16"
+    native = torch.cpu.get_capabilities()
+    return "bf16" if native.get("avx512_bf16") or native.get("amx_bf16") else "fp32"
+
+
+def load_weights(folder: Path, device: str, precision: str, quantise: bool):
+    """A transformers model on a device, in "fp32" or "bf16", or as NF4 with double quantisation that computes in it."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     settings = None
     if quantise:
         settings = BitsAndBytesConfig(

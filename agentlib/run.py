@@ -114,6 +114,11 @@ def preflight(cfg: config.Config, numbers: Sequence[str]) -> list[str]:
                 found.append(
                     f"recorded teacher {file} is missing; run notebook 02 with --preset {cfg.teacher_records} first"
                 )
+    if cfg.student_server:
+        from agentlib.servers import alive
+
+        if not alive(cfg.student_server):
+            found.append(f"student server {cfg.student_server} does not answer; start it, or mend student_server")
     if cfg.corpus == "wiki-18" and not cfg.retriever_url:
         file = config.home() / "corpora" / "wiki-18.jsonl"
         if not file.exists():
@@ -157,7 +162,7 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
         papermill.execute_notebook(
             notebook, out / notebook.name, parameters, kernel_name="python3", cwd=NOTEBOOKS,
             progress_bar=sys.stderr.isatty(), request_save_on_cell_execute=True,
-            extra_arguments=["--log-level=ERROR"],
+            extra_arguments=["--log-level=ERROR"], stderr_file=sys.stderr if sys.stderr.isatty() else None,
         )  # fmt: skip
     except PapermillExecutionError as error:
         failure = f"cell {error.exec_count}: {error.ename}: {error.evalue}"

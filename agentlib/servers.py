@@ -10,6 +10,7 @@ import logging
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,9 +52,10 @@ class ServerModel:
         self._pool = ThreadPoolExecutor(concurrency)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0))
+        self._base = self.served
         self._again = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_Busy),
-            wait=tenacity.wait_exponential_jitter(initial=0.5, max=20.0),
+            wait=tenacity.wait_random_exponential(multiplier=1.0, max=20.0),
             stop=tenacity.stop_after_attempt(attempts),
             reraise=True,
         )
@@ -69,6 +71,31 @@ class ServerModel:
             for c, p in zip(conversations, prefixes, strict=True)
         ]  # fmt: skip
         return [job.result() for job in jobs]
+
+    def use(self, adapter: Path | None) -> None:
+        """Switch to a trained student that the server holds, or with None back to the base.
+
+        The server knows an adapter by the name of its run folder (the parent of `adapter`). Raises ServerError
+        when it does not list that name.
+        """
+        if adapter is None:
+            self.served = self._base
+            return
+        name, listed = Path(adapter).parent.name, self.listed()
+        if name not in listed:
+            raise ServerError(
+                f"server {self.url} lists {', '.join(listed) or 'no model'}, expected the adapter {name!r} among them; "
+                f"start it with that adapter (vLLM: --enable-lora --lora-modules {name}={adapter})"
+            )
+        self.served = name
+
+    def listed(self) -> list[str]:
+        """The names of the models and adapters that the server offers."""
+        try:
+            reply = self._client.get(f"{self.url}/v1/models").raise_for_status()
+            return [model["id"] for model in reply.json()["data"]]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise ServerError(f"server {self.url} does not list its models ({error}); check that it runs") from error
 
     def count(self, text: str) -> int:
         """Tokens of a text, without special tokens."""
@@ -93,11 +120,10 @@ class ServerModel:
             choices = answer["choices"]
             if not 1 <= len(choices) <= wanted:
                 raise ServerError(f"server {self.url} sent {len(choices)} choices, expected 1 to {wanted}")
-            for choice in choices:
-                text = choice["text"]
-                tokens = answer["usage"]["completion_tokens"] if len(choices) == 1 else self.count(text)
-                reason = "length" if choice.get("finish_reason") == "length" else "stop"
-                found.append(Completion(prefix + text, answer["usage"]["prompt_tokens"], tokens, reason))
+            reasons = ["length" if c.get("finish_reason") == "length" else "stop" for c in choices]
+            tokens = shares([self.count(c["text"]) for c in choices], reasons, answer["usage"]["completion_tokens"])
+            for choice, reason, count in zip(choices, reasons, tokens, strict=True):
+                found.append(Completion(prefix + choice["text"], answer["usage"]["prompt_tokens"], count, reason))
         return found
 
     def _post(self, body: dict) -> dict:
@@ -113,16 +139,35 @@ class ServerModel:
             )
         try:
             answer = reply.json()
-            assert isinstance(answer["choices"], list) and all(isinstance(c["text"], str) for c in answer["choices"])
-            assert isinstance(answer["usage"]["prompt_tokens"], int)
-            assert isinstance(answer["usage"]["completion_tokens"], int)
-        except (ValueError, KeyError, TypeError, AssertionError) as error:
+            usage = answer["usage"]
+            texts = [choice["text"] for choice in answer["choices"]]
+            counts = [usage["prompt_tokens"], usage["completion_tokens"]]
+        except (ValueError, KeyError, TypeError) as error:
             raise self._busy(f"unreadable answer {reply.text[:200]!r}") from error
+        if not all(isinstance(text, str) for text in texts) or not all(isinstance(count, int) for count in counts):
+            raise self._busy(f"unreadable answer {reply.text[:200]!r}")
         return answer
 
     def _busy(self, what: str) -> Exception:
         log.info("server %s: %s", self.url, what)
         return _Unusable(f"server {self.url} gave no usable answer ({what}); check that it runs, then resume")
+
+
+def shares(counted: Sequence[int], reasons: Sequence[str], total: int) -> list[int]:
+    """Tokens of each choice of one answer, whose sum is the total that the server reports for all of them.
+
+    Text recounted lacks what was cut off (end of turn, stop string): the difference goes to the choices that
+    ended in one, evenly, and to all where none did. Some servers (llama.cpp) report one choice's count only:
+    then each that ended is given one token more.
+    """
+    found, over = list(counted), total - sum(counted)
+    takers = [k for k, reason in enumerate(reasons) if reason == "stop"]
+    if over < 0:
+        over = len(takers)
+    takers = takers or list(range(len(found)))
+    for k, taker in enumerate(takers):
+        found[taker] += over // len(takers) + (k < over % len(takers))
+    return found
 
 
 class _Unusable(_Busy, ServerError):
@@ -152,20 +197,25 @@ def llama_server(model: str, *, slots: int = 2, context: int = 4096, start_secon
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "agentlib.servers", str(file), str(port), str(slots), str(context)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     url = f"http://127.0.0.1:{port}"
+    # A file, not a pipe: nobody reads while the server runs, and a full pipe would stop it.
+    said = tempfile.TemporaryFile()
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
     try:
         deadline = time.monotonic() + start_seconds
         while not _healthy(url):
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
-                words = process.communicate()[1].decode(errors="replace").strip().splitlines()[-3:]
+                process.wait()
+                said.seek(0)
+                words = said.read().decode(errors="replace").strip().splitlines()[-3:]
                 raise RuntimeError(f"llama.cpp server for {model!r} did not start: {' | '.join(words) or 'no message'}")
             time.sleep(0.2)
         yield url
     finally:
         process.kill()
         process.communicate()
+        said.close()
 
 
 def _healthy(url: str) -> bool:

@@ -57,10 +57,10 @@ def ask(number: int = 0, text: str = "What is 6 times 7?", answer: str = "42", d
 
 @pytest.fixture(scope="session")
 def smol():
-    """SmolLM2-135M in this process; tests that switch its adapter switch it back."""
+    """SmolLM2-135M in this process, in 32 bits; tests that switch its adapter switch it back."""
     from agentlib.models import LocalModel
 
-    return LocalModel(SMOL)
+    return LocalModel(SMOL, precision="fp32")
 
 
 @pytest.fixture(scope="session")

@@ -142,9 +142,9 @@ def test_a_batch_in_parts_has_the_mean_loss_a_token_and_the_same_gradients(monke
     batch = [Example("a", [1, 2, 3], [IGNORED, 2, 3]), Example("b", [1, 2, 3, 4], [IGNORED, IGNORED, IGNORED, 4])]
     found = {}
     for budget in (1, 10_000):
-        monkeypatch.setattr(distill, "MICRO_TOKENS", budget)
+        monkeypatch.setitem(distill.MICRO_TOKENS, "cpu", budget)
         model.zero_grad()
-        loss, tokens = distill._accumulate(model, batch, "cpu")
+        loss, tokens = distill._accumulate(model, batch, "cpu", "fp32")
         found[budget] = (loss, float(model.weight.grad))
         assert tokens == 7
     assert found[1] == pytest.approx(found[10_000]) and found[1][1] == pytest.approx((2 + 3 + 4) / 3)

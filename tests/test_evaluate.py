@@ -211,3 +211,18 @@ def test_published_cases_are_small_and_keep_what_figures_need(cfg):
     assert not found.keys() & {"trace", "text", "question", "passages", "answers", "prefix", "last_words", "seconds"}
     needed = "id benchmark level subject prediction gold correct stopped steps parse_errors execution_errors tool_calls"
     assert found.keys() >= {*needed.split(), "prompt_tokens", "completion_tokens"}
+
+
+# --- students on a server ---------------------------------------------------------------------------------------
+
+
+def test_an_adapter_that_the_student_server_lacks_stops_before_anything_is_asked(project, monkeypatch):
+    cfg = config.load("smoke", student_server="http://127.0.0.1:9")
+    for method in distill.TEACHER_OF:
+        with distill.adapter_run(cfg, SMOL, method) as run:
+            records.write_lines(run.folder / "loss.jsonl", [{"step": 0, "loss": 1.0}])
+            records.write_json(run.folder / "finished.json", {"steps": 1})
+    monkeypatch.setattr(evaluate.ServerModel, "listed", lambda self: [SMOL])
+    monkeypatch.setattr(evaluate.ServerModel, "generate", lambda *a, **k: pytest.fail("the server was asked"))
+    with pytest.raises(RuntimeError, match=r"lists SmolLM2-135M-Instruct, expected the adapter 'adapter-smollm2"):
+        evaluate.evaluate_student(cfg, SMOL, box=None, search=None)

@@ -19,10 +19,21 @@ def talk(text):
     return [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
 
 
+def fresh(model, *asked, **kwargs):
+    """`generate` without anything kept from earlier calls."""
+    model.forget()
+    return model.generate(*asked, **kwargs)
+
+
 @pytest.fixture(scope="module")
 def greedy(smol):
     """Each question alone, greedily."""
-    return [smol.generate([talk(text)], max_new_tokens=NEW)[0][0] for text in ASKED]
+    return [fresh(smol, [talk(text)], max_new_tokens=NEW)[0][0] for text in ASKED]
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(smol, greedy):
+    smol.forget()
 
 
 def test_a_batch_of_unlike_lengths_decodes_as_each_alone(smol, greedy):
@@ -92,7 +103,7 @@ def test_each_prompt_is_read_once_for_all_its_samples(smol):
     asked, read = [talk(t) for t in ASKED[:2]], {}
     for n in (1, 3):
         with Sizes(smol._model) as seen:
-            found = smol.generate(asked, n=n, temperature=1.0, max_new_tokens=4, seed=1)
+            found = fresh(smol, asked, n=n, temperature=1.0, max_new_tokens=4, seed=1)
         read[n] = reads(seen)
         rest = seen[len(read[n]) :]
         assert 1 <= len(rest) <= 3 and rest[0][0] <= 2 * n and all(tokens == 1 for _, tokens in rest)
@@ -103,7 +114,7 @@ def test_each_prompt_is_read_once_for_all_its_samples(smol):
 def test_prompts_that_begin_alike_or_are_the_same_decode_as_each_alone(smol, greedy):
     asked, prefixes = [talk(ASKED[0])] * 3 + [talk(ASKED[1])], [None, "Hi", None, None]
     together = smol.generate(asked, max_new_tokens=6, prefixes=prefixes)
-    alone = [smol.generate([c], max_new_tokens=6, prefixes=[p])[0] for c, p in zip(asked[:2], prefixes, strict=False)]
+    alone = [fresh(smol, [c], max_new_tokens=6, prefixes=[p])[0] for c, p in zip(asked[:2], prefixes, strict=False)]
     assert together[:2] == alone and together[2] == alone[0]
     assert greedy[1].text.startswith(together[3][0].text)
 
@@ -125,7 +136,7 @@ def test_ended_rows_leave_the_batch(smol):
 
 def test_samples_are_set_by_their_seed_and_not_by_their_company(smol):
     def sample(texts, seed, n=3):
-        return smol.generate([talk(t) for t in texts], n=n, temperature=1.0, top_p=0.9, max_new_tokens=5, seed=seed)
+        return fresh(smol, [talk(t) for t in texts], n=n, temperature=1.0, top_p=0.9, max_new_tokens=5, seed=seed)
 
     (alone,) = sample(ASKED[:1], 7)
     assert sample(ASKED[:1], 7) == [alone], "the same again"
@@ -231,7 +242,7 @@ def test_a_merged_adapter_speaks_as_peft_itself(smol, adapters):
     from peft import PeftModel
 
     ids = smol.tokenizer("The capital of France", return_tensors="pt")["input_ids"]
-    plain = models.load_weights(models.weights.fetch(SMOL), "cpu", False)
+    plain = models.load_weights(models.weights.fetch(SMOL), "cpu", "fp32", False)
     with torch.inference_mode():
         expected = PeftModel.from_pretrained(plain, adapters[0]).eval()(ids).logits
         try:
@@ -253,7 +264,7 @@ def test_a_damaged_adapter_is_refused_each_time_and_the_model_stays_usable(adapt
     bad.mkdir()
     (bad / "adapter_config.json").write_text((adapters[0] / "adapter_config.json").read_text())
     (bad / "adapter_model.safetensors").write_bytes(b"not safetensors")
-    model = models.LocalModel(SMOL)
+    model = models.LocalModel(SMOL, precision="fp32")
     plain, before = say(model, 3), fingerprint(model._base)
     model.use(adapters[0])
     tuned = say(model, 3)
@@ -266,6 +277,87 @@ def test_a_damaged_adapter_is_refused_each_time_and_the_model_stays_usable(adapt
     after = fingerprint(model._base)
     assert say(model, 3) == plain and before.keys() == after.keys()
     assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+# --- what is kept from call to call -------------------------------------------------------------------------------
+
+
+def three_steps(model, forget):
+    """Two conversations of three turns, answered greedily; every turn, and the prompt tokens asked and read."""
+    talks = [talk(ASKED[0] + " Then stop."), talk(ASKED[1])]
+    model.forget()
+    said, asked, before = [], 0, model.tokens_read
+    for step in range(3):
+        found = [completion for (completion,) in model.generate(talks, max_new_tokens=10)]
+        said.append([c.text for c in found])
+        asked += sum(c.prompt_tokens for c in found)
+        for conversation, completion in zip(talks, found, strict=True):
+            conversation += [{"role": "assistant", "content": completion.text},
+                             {"role": "user", "content": f"Observation: {step}"}]  # fmt: skip
+        if forget:
+            model.forget()
+    return said, asked, model.tokens_read - before, sum(model.count(models.render(model.tokenizer, t)) for t in talks)
+
+
+def test_a_conversation_reads_only_what_is_new_and_says_the_same(smol):
+    plain, asked, read_all, _ = three_steps(smol, forget=True)
+    kept, _, read, whole = three_steps(smol, forget=False)
+    assert kept == plain and read < 0.6 * read_all <= 0.6 * asked
+    assert read <= whole, "no token of the conversations is read twice"
+
+
+def test_samples_of_a_step_are_gone_on_from(smol):
+    (found,) = smol.generate([talk(ASKED[1])], n=3, temperature=1.0, max_new_tokens=10, seed=3)
+    for completion in found:
+        going_on = [*talk(ASKED[1]), {"role": "assistant", "content": completion.text}, {"role": "user", "content": "On."}]
+        before = smol.tokens_read
+        (kept,) = smol.generate([going_on], max_new_tokens=6)[0]
+        read = smol.tokens_read - before
+        assert read <= kept.prompt_tokens - found[0].prompt_tokens - completion.completion_tokens + 4
+        assert fresh(smol, [going_on], max_new_tokens=6)[0][0] == kept
+        fresh(smol, [talk(ASKED[1])], n=3, temperature=1.0, max_new_tokens=10, seed=3)
+
+
+def test_an_adapter_never_goes_on_from_what_the_base_read(smol, adapters):
+    base = smol.generate([talk(ASKED[1])], max_new_tokens=NEW)[0][0]
+    try:
+        smol.use(adapters[0])
+        tuned = smol.generate([talk(ASKED[1])], max_new_tokens=NEW)[0][0]
+        assert tuned == fresh(smol, [talk(ASKED[1])], max_new_tokens=NEW)[0][0] != base
+    finally:
+        smol.use(None)
+
+
+def test_what_is_kept_stays_within_its_budget_and_changes_no_text(smol, monkeypatch):
+    plain = three_steps(smol, forget=True)[0]
+    monkeypatch.setattr(smol._kept, "budget", 3_000_000)
+    assert three_steps(smol, forget=False)[0] == plain and 0 < smol._kept.held <= 3_000_000
+
+
+# --- precision ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("found", "expected"), [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"),
+                                                 ({"avx2": True, "avx512_bf16": False}, "fp32"), ({}, "fp32")])  # fmt: skip
+def test_bf16_is_chosen_only_where_the_hardware_multiplies_it(monkeypatch, found, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    assert models.resolve_precision("auto", "cpu") == expected
+    assert models.resolve_precision("fp32", "cpu") == "fp32" and models.resolve_precision("bf16", "cpu") == "bf16"
+    assert models.resolve_precision("auto", "cuda") == "bf16"
+
+
+def test_an_unknown_precision_is_refused_with_those_that_are_known():
+    with pytest.raises(ValueError, match="precision 'fp16' is unknown, expected auto, fp32 or bf16"):
+        models.resolve_precision("fp16", "cpu")
+
+
+def test_a_bf16_model_speaks_nearly_as_the_32_bit_one(smol):
+    half = models.LocalModel(SMOL, precision="bf16")
+    ids = smol.tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        one, other = (m._model(ids).logits[0, -1].float().softmax(-1) for m in (smol, half))
+    assert half._base.dtype == torch.bfloat16 and float((one - other).abs().sum()) < 0.1
+    assert int(one.argmax()) == int(other.argmax())
 
 
 # --- sampling ---------------------------------------------------------------------------------------------------

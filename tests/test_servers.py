@@ -53,6 +53,13 @@ class Moody(BaseHTTPRequestHandler):
         self.wfile.write(content)
         self.close_connection = cut
 
+    def do_GET(self):
+        listed = json.dumps({"data": [{"id": name} for name in self.server.listed]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(listed)))
+        self.end_headers()
+        self.wfile.write(listed)
+
     def log_message(self, *_):
         pass
 
@@ -60,7 +67,7 @@ class Moody(BaseHTTPRequestHandler):
 @pytest.fixture
 def moody():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
-    server.asked, server.replies, server.lock = [], [], threading.Lock()
+    server.asked, server.replies, server.listed, server.lock = [], [], [], threading.Lock()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     server.url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -187,6 +194,42 @@ def test_arguments_no_model_could_follow_are_refused_before_any_request(moody):
     assert moody.asked == []
 
 
+def test_tokens_of_several_choices_sum_to_what_the_server_counted(moody):
+    moody.replies = [answer("one two", "one", tokens=5)]
+    with client(moody.url) as model:
+        (found,) = model.generate([talk("Hi")], n=2, temperature=1.0, max_new_tokens=5, seed=1)
+    assert [c.completion_tokens for c in found] == [3, 2], "two words and one, and an end of turn each"
+
+
+@pytest.mark.parametrize(
+    ("counted", "reasons", "total", "expected"),
+    [([4, 8], ["stop", "length"], 13, [5, 8]), ([4, 8], ["stop", "stop"], 15, [6, 9]), ([8, 8], ["length"] * 2, 16, [8, 8]),
+     ([8, 8], ["length"] * 2, 18, [9, 9]), ([8, 8], ["length"] * 2, 8, [8, 8]), ([4, 8], ["stop", "length"], 5, [5, 8])],
+)  # fmt: skip
+def test_what_was_cut_off_is_counted_where_it_was_cut(counted, reasons, total, expected):
+    assert servers.shares(counted, reasons, total) == expected
+
+
+def test_an_adapter_is_the_name_of_its_run_folder(moody, tmp_path):
+    adapter = tmp_path / "adapter-smol-1234" / "student"
+    moody.listed, moody.replies = ["base", "adapter-smol-1234"], [answer("a")]
+    with client(moody.url, served="base") as model:
+        for chosen in (adapter, None):
+            model.use(chosen)
+            model.generate([talk("Hi")], max_new_tokens=5)
+    assert [body["model"] for body in moody.asked] == ["adapter-smol-1234", "base"]
+
+
+def test_an_adapter_that_the_server_does_not_hold_is_refused_with_the_remedy(moody, tmp_path):
+    moody.listed = ["base"]
+    with client(moody.url) as model:
+        with pytest.raises(ServerError, match=r"lists base, expected the adapter 'adapter-x' .*--lora-modules adapter-x="):
+            model.use(tmp_path / "adapter-x" / "student")
+        assert model.served == SMOL
+    with client("http://127.0.0.1:9") as model, pytest.raises(ServerError, match="does not list its models"):
+        model.use(tmp_path / "adapter-x" / "student")
+
+
 # --- a real llama.cpp server ------------------------------------------------------------------------------------
 
 
@@ -250,6 +293,14 @@ def test_three_samples_of_a_server_with_two_slots(llama):
 def test_the_in_process_model_and_the_server_render_and_count_alike(llama, smol):
     assert servers.render(llama.tokenizer, talk(ASKED)) == servers.render(smol.tokenizer, talk(ASKED))
     assert llama.count("print(1)\n") == smol.count("print(1)\n")
+
+
+def test_a_real_server_lists_what_it_holds_and_has_no_adapter(llama, tmp_path):
+    assert len(llama.listed()) == 1
+    with pytest.raises(ServerError, match="expected the adapter 'adapter-x'"):
+        llama.use(tmp_path / "adapter-x" / "student")
+    llama.use(None)
+    assert llama.generate([talk(ASKED)], max_new_tokens=2)[0][0].completion_tokens == 2
 
 
 def test_a_prompt_beyond_the_slot_is_refused_not_answered(llama):
