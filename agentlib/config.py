@@ -193,12 +193,13 @@ SMOKE = dataclasses.replace(
     questions=1,
     train_questions=30,
     passages=1200,
-    step_tokens=128,
-    cot_tokens=192,
+    step_tokens=96,
+    cot_tokens=160,
     max_steps=3,
     epochs=1,
     learning_rate=1e-3,
     batch_size=2,
+    train_examples=20,
 )
 
 PRESETS = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}

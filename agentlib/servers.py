@@ -199,23 +199,22 @@ def llama_server(model: str, *, slots: int = 2, context: int = 4096, start_secon
     command = [sys.executable, "-m", "agentlib.servers", str(file), str(port), str(slots), str(context)]
     url = f"http://127.0.0.1:{port}"
     # A file, not a pipe: nobody reads while the server runs, and a full pipe would stop it.
-    said = tempfile.TemporaryFile()
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
-    try:
-        deadline = time.monotonic() + start_seconds
-        while not _healthy(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                process.wait()
-                said.seek(0)
-                words = said.read().decode(errors="replace").strip().splitlines()[-3:]
-                raise RuntimeError(f"llama.cpp server for {model!r} did not start: {' | '.join(words) or 'no message'}")
-            time.sleep(0.2)
-        yield url
-    finally:
-        process.kill()
-        process.communicate()
-        said.close()
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
+        try:
+            deadline = time.monotonic() + start_seconds
+            while not _healthy(url):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    said.seek(0)
+                    words = said.read().decode(errors="replace").strip().splitlines()[-3:]
+                    raise RuntimeError(
+                        f"llama.cpp server for {model!r} did not start: {' | '.join(words) or 'no message'}"
+                    )
+                time.sleep(0.2)
+            yield url
+        finally:
+            process.kill()
+            process.communicate()
 
 
 def _healthy(url: str) -> bool:

@@ -207,7 +207,7 @@ def test_an_unfinished_run_names_the_remedy(tmp_path):
 
 def test_the_adapter_is_plain_peft(trained):
     saved = json.loads((trained[1].path / "adapter_config.json").read_text())
-    assert (saved["r"], saved["lora_alpha"], saved["base_model_name_or_path"]) == (4, 8, SMOL)
+    assert (saved["r"], saved["lora_alpha"], saved["base_model_name_or_path"]) == (4, 8, f"HuggingFaceTB/{SMOL}")
     assert {p.name for p in trained[1].path.iterdir()} >= {"adapter_model.safetensors", "tokenizer.json"}
 
 
@@ -266,7 +266,7 @@ def test_qlora_trains_on_a_cpu_and_saves_an_adapter_that_plain_peft_loads(exampl
     run = records.Run(tmp_path, "adapter", {})
     adapter = distill.distill(SMOL, examples[:3], settings(tuning="qlora"), run)
     assert len(adapter.losses) == 2 and all(map(math.isfinite, curve(adapter)))
-    plain = models.load_weights(weights.fetch(SMOL), "cpu", quantise=False)
+    plain = models.load_weights(weights.fetch(SMOL), "cpu", "fp32", quantise=False)
     loaded = PeftModel.from_pretrained(plain, adapter.path)
     found = {k: v for k, v in loaded.named_parameters() if "lora_B" in k}
     saved = load_adapter(adapter.path)

@@ -218,6 +218,7 @@ def test_published_cases_are_small_and_keep_what_figures_need(cfg):
 
 def test_an_adapter_that_the_student_server_lacks_stops_before_anything_is_asked(project, monkeypatch):
     cfg = config.load("smoke", student_server="http://127.0.0.1:9")
+    monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [])
     for method in distill.TEACHER_OF:
         with distill.adapter_run(cfg, SMOL, method) as run:
             records.write_lines(run.folder / "loss.jsonl", [{"step": 0, "loss": 1.0}])

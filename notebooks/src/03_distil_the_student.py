@@ -113,7 +113,8 @@ pd.DataFrame(
 #
 # LoRA adds a low-rank update to every linear layer and trains only that (rank and scale above); QLoRA does the same
 # on weights held in 4 bits (`overrides = {"tuning": "qlora"}`), and `"full"` trains everything. The loop computes
-# logits only at the learnt positions. It checkpoints about once a minute and goes on exactly where it stopped.
+# logits only at the learnt positions. Where the hardware multiplies bf16 natively, matrix products are done in it (the
+# weights that are trained stay in 32 bits). It checkpoints about once a minute and goes on exactly where it stopped.
 
 # %%
 adapters = {}
@@ -165,7 +166,7 @@ small = dataclasses.replace(cfg, tuning="qlora", epochs=1, batch_size=1)
 few = examples["agent_distill_ftp"][:2]
 packed_run = distill.adapter_run(dataclasses.replace(small, train_examples=2), student, "agent_distill_ftp")
 packed = distill.distill(student, few, small, packed_run)
-four_bit, full = LocalModel(student, quantise=True), LocalModel(student)
+four_bit, full = (LocalModel(student, quantise=q, precision="fp32") for q in (True, False))
 sizes = {"32-bit": full._base.get_memory_footprint() / 1e6, "NF4": four_bit._base.get_memory_footprint() / 1e6}
 pd.Series(sizes, name="MB of weights").round().to_frame()
 

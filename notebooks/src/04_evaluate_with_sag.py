@@ -20,7 +20,7 @@
 # **By the end you will have shown that** methods can be compared question by question on eight benchmarks, and that
 # sampling several actions, running them all and keeping the one most agree on mends many broken steps.
 #
-# *Needs* notebooks 01 to 03 · *Makes* one record a question and method · *Minutes* about 5 at `smoke` and hours at
+# *Needs* notebooks 01 to 03 · *Makes* one record a question and method · *Minutes* about 6 at `smoke` and hours at
 # `laptop` on two CPU cores (resumable); hours of GPUs at `paper`.
 
 # %%
@@ -53,7 +53,7 @@ web_search = search.web_search(cfg)
 box = Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
 student = cfg.students[-1]
 adapter = distill.finished(distill.adapter_run(cfg, student, "agent_distill_ftp"))
-model = LocalModel(student, adapter=adapter.path, max_context=cfg.context_tokens)
+model = LocalModel(student, adapter=adapter.path, max_context=cfg.context_tokens, precision=cfg.precision)
 
 # %%
 setting = SAG(n=8, temperature=0.8, top_p=cfg.top_p)

@@ -36,8 +36,9 @@ cfg = config.load(preset, **overrides)
 frame = records.frame(records.read(cfg.records / "cases.jsonl"))
 taught = {method: cases.read(teach.recorded(cfg, method)) for method in teach.METHODS}
 examples = records.read_json(cfg.records / "examples.json")
-each = frame.groupby("benchmark")["id"].nunique()
-note = f"preset {cfg.preset} · {', '.join(frame['model'].unique())} · {each.min()} to {each.max()} questions a benchmark"
+each = sorted(set(frame.groupby("benchmark")["id"].nunique()))
+asked = "1 question" if each == [1] else f"{'-'.join(str(n) for n in (each[0], each[-1])[: len(each)])} questions"
+note = f"preset {cfg.preset} · {', '.join(frame['model'].unique())} · {asked} a benchmark"
 print(note)
 
 # %% [markdown]
@@ -49,7 +50,7 @@ print(note)
 
 # %%
 made = {}
-fig = figures.fig1_mean_accuracy(frame, note, models=[*cfg.students, cfg.teacher], benchmarks=cfg.benchmarks)
+fig = figures.fig1_mean_accuracy(frame, note, models=cfg.students, benchmarks=cfg.benchmarks)
 made["fig1_mean_accuracy"] = figures.save(fig, cfg.figures, "fig1_mean_accuracy")
 fig
 
