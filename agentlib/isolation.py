@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 60.0  # loading numpy and sympy on a busy machine
 END_SECONDS = 10.0
+SWEEP_SECONDS = 1.0  # between two looks for processes that actions have left running
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -38,30 +40,32 @@ class Protection:
     backend: str
     covers: tuple[str, ...]
     lacks: tuple[str, ...]
+    full: bool = False  # files, network, processes, and candidates from each other
 
 
-def describe(backend: str, scoped: bool) -> Protection:
-    """In words, what `backend` covers; `scoped` if the kernel confines signals to each candidate (Landlock ABI 6)."""
-    covers = ["limits of each action: wall and CPU seconds, memory, open files, size of a file", "no environment"]
-    lacks = ["a process that leaves its action's process group lives until the sandbox is closed"]
-    if scoped:
-        covers.append(f"candidates cannot signal or trace each other (first {child.SCOPED_STEPS} steps of a session)")
-    else:
-        lacks.append("a candidate could end another one, though not speak for it")
-    if backend == "limits":
-        lacks += ["files: all that this user can reach", "network", "processes: all that this user can signal"]
-        if scoped:
-            lacks.remove("processes: all that this user can signal")
-    else:
-        covers.append("files: only the interpreter and its packages can be read, nothing can be written")
-        covers.append("network: nothing can be reached")
-        covers.append("processes: those outside cannot be signalled")
-    if backend == "sandlock":
-        covers += ["system calls are filtered", "the number of processes is limited"]
-        lacks.append("that a file outside exists, and its size, can be found out")
-    else:
-        lacks += ["system calls are not filtered", "the number of processes is not limited"]
-    return Protection(backend, tuple(covers), tuple(lacks))
+def describe(backend: str, confined: bool, filtered: bool) -> Protection:
+    """In words, what `backend` covers; `confined` if Landlock (ABI 6) gives each candidate walls of its own, `filtered`
+    if system calls are."""
+    steps = f"(first {child.walls.CONFINED_STEPS} steps of a session)"
+    folder = (f"a folder of its own for each candidate: {child.scratch.SCRATCH_BYTES >> 20} MB, "
+              f"{child.scratch.SCRATCH_FILES} files")  # fmt: skip
+    outer = backend != "limits"
+    parts = [
+        (True, "limits of each action: wall and CPU seconds, memory, open files, output"),
+        (True, "no environment"),
+        (confined or outer, "files: only the interpreter and its packages can be read, nothing of them written"),
+        (filtered or outer, "network: nothing can be reached"),
+        (confined or outer, "processes: those outside cannot be signalled"),
+        (confined, f"candidates cannot signal, trace or read each other {steps}"),
+        (filtered, "candidates share no memory, pipe, open file or queue"),
+        (confined, folder),
+        (filtered or backend == "sandlock", "system calls are filtered"),
+        (outer, "a second wall around the first"),
+        (backend == "sandlock", "the number of processes is limited"),
+        (backend == "bwrap", "that a file outside exists cannot be found out"),
+    ]
+    covers, lacks = (tuple(text for holds, text in parts if holds is wanted) for wanted in (True, False))
+    return Protection(backend, covers, lacks, full=outer and confined and filtered)
 
 
 def _readable() -> list[str]:
@@ -69,32 +73,34 @@ def _readable() -> list[str]:
     paths = [sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))]
     paths += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     paths += ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom"]
-    return list(dict.fromkeys(path for path in [*paths, child.__file__] if os.path.exists(path)))
+    paths += [child.__file__, *(str(Path(child.__file__).with_name(f"{name}.py")) for name in child.FILES)]
+    return list(dict.fromkeys(path for path in paths if os.path.exists(path)))
 
 
-def _start_sandlock(command: list[str]) -> Any:
+def _start_sandlock(command: list[str], scratch: str) -> Any:
     import sandlock
 
     policy = sandlock.Sandbox(
-        fs_readable=_readable(), fs_writable=["/dev/null"], clean_env=True, env=ENVIRONMENT, cwd="/",
+        fs_readable=_readable(), fs_writable=["/dev/null", scratch], clean_env=True, env=ENVIRONMENT, cwd="/",
         max_processes=1024, no_coredump=True,
     )  # fmt: skip
     piped, inherit = sandlock.StdioMode.PIPED, sandlock.StdioMode.INHERIT
     return policy.popen(command, stdin=piped, stdout=piped, stderr=inherit)
 
 
-def _start_bwrap(command: list[str]) -> Any:
+def _start_bwrap(command: list[str], scratch: str) -> Any:
     if not (bwrap := shutil.which("bwrap")):
         raise FileNotFoundError("the program bwrap is not installed")
     binds = [word for path in _readable() if not path.startswith("/dev/") for word in ("--ro-bind", path, path)]
     binds += [word for path in ("/dev/null", "/dev/urandom") for word in ("--dev-bind", path, path)]
+    binds += ["--bind", scratch, scratch]
     walls = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
     walls += [word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)]
     return _popen([bwrap, *walls, *binds, "--remount-ro", "/", "--chdir", "/", *command], "/")
 
 
-def _start_limits(command: list[str]) -> Any:
-    # A folder that is gone before any action runs: relative paths lead nowhere.
+def _start_limits(command: list[str], scratch: str) -> Any:
+    # A folder that is gone before any action runs: relative paths lead nowhere where there are no folders of forks.
     with tempfile.TemporaryDirectory(prefix="agentlib-") as nowhere:
         return _popen(command, nowhere)
 
@@ -119,6 +125,16 @@ def _descendants(pid: int) -> list[int]:
     return found + [below for one in found for below in _descendants(one)]
 
 
+def _inside(pid: int) -> tuple[int, int]:
+    """A process's id and its group's, as they are known inside; (0, 0) if it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0, 0
+    found = dict(line.split(":", 1) for line in status.splitlines() if line.startswith(("NSpid", "NSpgid")))
+    return tuple(int(found[name].split()[-1]) for name in ("NSpid", "NSpgid"))
+
+
 class Zygote:
     """The isolated process: sends it messages, hands each message of an interpreter to the queue that waits for it."""
 
@@ -127,10 +143,18 @@ class Zygote:
         self.listeners: dict[int, SimpleQueue] = {}
         self.doomed: deque[int] = deque()  # of sessions that were dropped; a finaliser must not write itself
         self.lock = threading.Lock()
+        self.pids: dict[int, int] = {}  # of the supervisor and the interpreters, as they are known inside
+        self.strays: dict[int, float] = {}  # processes that belong to none of them, and when they were first seen
         ready: SimpleQueue = SimpleQueue()
         self.listeners[0] = ready
-        command = [sys.executable, "-s", "-P", "-B", child.__file__, json.dumps(settings)]
-        self.process = STARTERS[backend](command)
+        self.scratch = os.path.realpath(tempfile.mkdtemp(prefix="agentlib-"))
+        inside = settings | {"scratch": self.scratch, "readable": _readable()}
+        command = [sys.executable, "-s", "-P", "-B", child.__file__, json.dumps(inside)]
+        try:
+            self.process = STARTERS[backend](command, self.scratch)
+        except BaseException:
+            os.rmdir(self.scratch)
+            raise
         self.pid = self.process.pid
         self.reader = threading.Thread(target=self._listen, name="sandbox", daemon=True)
         self.reader.start()
@@ -145,16 +169,30 @@ class Zygote:
                 + ("ended before it was ready" if kind else f"was not ready within {START_SECONDS:.0f} s")
             )
         del self.listeners[0]
-        self.protection = describe(backend, scoped=payload == b"scoped")
+        self.protection = describe(backend, **json.loads(payload))
 
     def _listen(self) -> None:
         received = bytearray()
         source = self.process.stdout.fileno()
         try:
-            while content := os.read(source, 1 << 16):
+            swept = time.monotonic()
+            while True:
+                readable, _, _ = select.select([source], [], [], SWEEP_SECONDS)
+                if time.monotonic() > swept + SWEEP_SECONDS:
+                    self._sweep()
+                    swept = time.monotonic()
+                if not readable:
+                    continue
+                if not (content := os.read(source, 1 << 16)):
+                    break
                 received += content
                 now = time.monotonic()
                 for number, kind, payload in child.frames(received):
+                    if kind == b"P":
+                        self.pids[number] = int(payload)
+                        continue
+                    if kind == b"X":
+                        self.pids.pop(number, None)
                     if queue := self.listeners.get(number):
                         queue.put((number, kind, payload, now))
         except (OSError, ValueError) as error:
@@ -162,7 +200,21 @@ class Zygote:
         with self.lock:
             self.alive = False
         for number, queue in self.listeners.copy().items():
-            queue.put((number, b"X", b"", time.monotonic()))
+            queue.put((number, b"Z", b"", time.monotonic()))
+
+    def _sweep(self) -> None:
+        """Kill what actions have started and no longer belongs to a living interpreter's process group."""
+        tree = {pid: _inside(pid) for pid in _descendants(self.pid)}
+        supervisor = [pid for pid, (inner, _) in tree.items() if inner == self.pids.get(child.SUPERVISOR)]
+        known = set(self.pids.values())
+        found = {pid for top in supervisor or [self.pid] for pid in _descendants(top)}
+        found = {pid for pid in found if not known & set(tree.get(pid, known))}
+        now = time.monotonic()
+        self.strays = {pid: self.strays.get(pid, now) for pid in found}
+        for pid, since in self.strays.items():
+            if now > since + SWEEP_SECONDS / 2:  # a fork that has just begun is not known yet
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
 
     def listen(self, number: int, queue: SimpleQueue) -> bool:
         """Send what interpreter `number` says to `queue`; False if the process has ended."""
@@ -197,3 +249,8 @@ class Zygote:
             log.warning("sandbox: ending the isolated process failed (%s)", error)
         self.reader.join(timeout=END_SECONDS)
         self.process.stdout.close()
+        try:
+            os.rmdir(self.scratch)
+        except OSError:  # coreutils, since there may be folders without permissions, or deeper than Python recurses
+            for command in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
+                subprocess.run([*command, "--", self.scratch], check=False, stderr=subprocess.DEVNULL)

@@ -6,8 +6,9 @@ runs inside it is `sandbox_child`.
 
 A session's state is a process. `try_each` forks it once a candidate, so every candidate starts from the same
 state and none sees another; `commit` keeps the chosen fork as the new state, so nothing is run a second time.
-The process is the boundary: code runs unchanged, at native speed, with any import. There is no writable folder
-inside, since a fork does not snapshot files and candidates would meet in them.
+The process is the boundary: code runs unchanged, at native speed, with any import. The working folder is each
+fork's own, with a copy of what its origin wrote. Variables, imports and named files live on from one action to the
+next; threads, processes, pipes, sockets and shared memory do not.
 """
 
 import itertools
@@ -15,6 +16,7 @@ import json
 import logging
 import os
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -27,11 +29,12 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from agentlib import sandbox_child as child
-from agentlib.isolation import STARTERS, Protection, Zygote, describe
+from agentlib.isolation import STARTERS, Protection, Zygote
 
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10.0  # for a fork to begin, or a killed one to be gone
+BIRTHS = 3  # how often the fork of one candidate is asked for
 
 
 @dataclass(frozen=True)
@@ -79,15 +82,17 @@ class _Trial:
         self.stdout, self.calls = b"", []
         self.began, self.in_tools, self.deadline = 0.0, 0.0, 0.0
         self.ending: Failure | None = None  # why it is being killed
+        self.tries, self.lost = 0, False  # how often its fork was asked for; whether the isolated process ended
         self.outcome: Outcome | None = None
 
     def start(self, queue: SimpleQueue) -> None:
         """Ask for the fork. The clock of the action starts when the fork says so, a coarser one now."""
+        self.tries += 1
         request = json.dumps({"code": self.code}).encode()
         if len(request) > child.FRAME_BYTES // 2:
             self.finish(Failure("parse", f"the code has {len(self.code)} characters, which is too long to run"))
-        elif self.session._node is None or not self.zygote.listen(self.number, queue):
-            self.finish(Failure("killed", "the session's interpreter has ended; open a new session"))
+        elif not self.zygote.listen(self.number, queue):
+            self.hear(b"Z", b"", time.monotonic(), None)
         else:
             self.deadline = time.monotonic() + GRACE_SECONDS
             self.zygote.send(self.number, b"F", self.session._node.to_bytes(4, "big") + request)
@@ -96,9 +101,18 @@ class _Trial:
         """One message, which arrived `at` (monotonic seconds)."""
         if kind == b"H":
             self.began, self.deadline = at, at + self.seconds
+        elif kind == b"E":
+            log.info("sandbox: an interpreter could not begin: %s", payload.decode("utf-8", "replace"))
+        elif kind == b"Z":
+            self.lost = True
+            self.finish(Failure("killed", "the isolated process has ended"), at)
         elif kind == b"O":
             self.stdout = payload
         elif kind == b"X":
+            if payload == b"scratch":
+                self.ending = Failure("memory", f"the code wrote more than the {child.scratch.SCRATCH_BYTES >> 20} MB or "
+                                      f"{child.scratch.SCRATCH_FILES} files (in folders {child.scratch.SCRATCH_DEPTH} deep) that it may "
+                                      "and was stopped")  # fmt: skip
             self.finish(self.ending or Failure("killed", "the interpreter ended before the code did"), at)
         elif self.ending:
             pass
@@ -131,6 +145,11 @@ class _Trial:
             self.finish(Failure("killed", "the interpreter sent a malformed result"), at)
         else:
             self.finish(failure, at, value, answer, result.get("is_final") is True)
+
+    @property
+    def unborn(self) -> bool:
+        """Whether it ended before the code could begin, which may be another candidate's doing, or the machine's."""
+        return self.outcome is not None and not self.began and self.outcome.failure.kind == "killed" and not self.ending
 
     def overdue(self) -> None:
         """The deadline has passed: first kill, then, if even that is not confirmed, give up on it."""
@@ -196,7 +215,7 @@ class Session:
         self._candidates: set[int] = set()
 
     def try_each(self, codes: Sequence[str]) -> list[Outcome]:
-        """Run every code from the present state, apart from each other; keep none. Raises RuntimeError if closed."""
+        """Run every code from the present state, apart from each other; keep none. Raises as `Sandbox.try_many`."""
         return self._box.try_many([(self, codes)])[0]
 
     def commit(self, outcome: Outcome) -> None:
@@ -263,6 +282,11 @@ class Sandbox:
         workers: int | None = None,
         tool_seconds: float = 120.0,
     ):
+        if sys.platform != "linux":
+            raise RuntimeError(
+                f"the sandbox is built on Linux processes, this is {sys.platform}; run in a Linux container or virtual "
+                "machine (on Windows: WSL 2)"
+            )
         if backend not in ("auto", *STARTERS):
             raise ValueError(f"sandbox backend {backend!r} is unknown, expected auto, {', '.join(STARTERS)}")
         for name in tools or {}:
@@ -277,27 +301,30 @@ class Sandbox:
         self._closed = False
         reasons = []
         for name in STARTERS if backend == "auto" else (backend,):
-            if name == "limits":
-                self._accept_limits(strict, reasons)
             try:
                 self._start(name)
-                break
             except Exception as error:  # whatever a backend raises where it cannot work
                 reasons.append(f"{name}: {error}")
                 log.info("sandbox: backend %s does not work here (%s)", name, error)
+                continue
+            if name == "limits" or (strict and not self.protection.full):
+                self._accept(strict, reasons)
+            break
         else:
             raise RuntimeError(f"no sandbox could be started ({'; '.join(reasons)}); install bubblewrap or sandlock")
 
-    def _accept_limits(self, strict: bool, reasons: list[str]) -> None:
+    def _accept(self, strict: bool, reasons: list[str]) -> None:
+        """Less than full containment: say what is not protected, or refuse if `strict`."""
         why = f" ({'; '.join(reasons)})" if reasons else ""
+        lacks = "; ".join(self.protection.lacks)
         if strict:
+            self._finalizer()
             raise RuntimeError(
-                f"strict=True but there is only the backend 'limits', which does not isolate{why}; "
-                "use Linux with Landlock (pip install sandlock) or install bubblewrap"
+                f"strict=True but the backend is {self.protection.backend!r}{why}, which lacks: {lacks}; "
+                "use Linux 6.12 or later with Landlock (pip install sandlock), or install bubblewrap"
             )
-        lacks = "; ".join(describe("limits", scoped=False).lacks)
         warnings.warn(
-            f"MODEL-WRITTEN CODE IS NOT ISOLATED{why}; not protected: {lacks}. Install sandlock or bubblewrap.",
+            f"MODEL-WRITTEN CODE IS NOT FULLY ISOLATED{why}; missing: {lacks}. Install sandlock or bubblewrap.",
             stacklevel=3,
         )
 
@@ -345,8 +372,9 @@ class Sandbox:
         """`try_each` of several sessions at once, at most `workers` candidates at a time.
 
         Within one call, a tool is asked once for equal arguments of one session's candidates. Tools are called
-        from this thread, one after another. Raises ValueError if a session is there twice, RuntimeError if one
-        is closed.
+        from this thread, one after another; what a tool raises is an error for the code that called it, except
+        ConnectionError and TimeoutError, which are raised here: an outage must stop a run, not lower its score.
+        Raises ValueError if a session is there twice, RuntimeError if one is closed or the isolated process ended.
         """
         if len({id(session) for session, _ in batch}) < len(batch):
             raise ValueError("a session is in the batch twice; give all its codes in one list")
@@ -362,7 +390,11 @@ class Sandbox:
         return [[trial.outcome for trial in group] for group in trials]
 
     def _race(self, trials: list[_Trial]) -> None:
-        """Run the trials to their outcomes, `workers` at a time."""
+        """Run the trials to their outcomes, `workers` at a time.
+
+        One that cannot begin is tried again after the others: an action may have used up all processes for a while.
+        Raises RuntimeError if that is not the session's own doing.
+        """
         queue: SimpleQueue = SimpleQueue()
         cache: dict[tuple, dict] = {}
         waiting, running = deque(trials), {}
@@ -385,10 +417,34 @@ class Sandbox:
                 else:
                     if number in running:
                         running[number].hear(kind, payload, at, lambda trial, call: self._answer(trial, call, cache))
-                running = {number: trial for number, trial in running.items() if not trial.outcome}
+                for trial in running.values():
+                    if trial.unborn and not trial.lost and trial.tries < BIRTHS:
+                        time.sleep(0.0 if waiting or len(running) > 1 else 0.1 * trial.tries)
+                        trial.outcome, trial.ending, trial.number = None, None, next(self._numbers)
+                        trial.session._candidates.add(trial.number)
+                        waiting.append(trial)
+                running = {n: trial for n, trial in running.items() if not trial.outcome and trial.number == n}
         finally:
-            for trial in running.values():  # only if a KeyboardInterrupt came in between
+            for trial in running.values():  # only if an interrupt, or a tool's outage, came in between
                 trial.finish(Failure("killed", "interrupted"))
+        if any(trial.lost for trial in trials):
+            raise RuntimeError(
+                "the sandbox's isolated process has ended (was the machine out of memory?) and its sessions are lost; "
+                "open new sessions"
+            )
+        if any(trial.unborn and trial.tries == BIRTHS for trial in trials):
+            self._prove_alive()
+
+    def _prove_alive(self) -> None:
+        """Raise RuntimeError unless the pristine interpreter can be forked: then a session has broken itself."""
+        with Session(self, self._zygote) as fresh:
+            trial = _Trial(fresh, "1", next(self._numbers), self.seconds, self.tool_seconds)
+            trial.tries = BIRTHS  # once only
+            self._race([trial])
+        if trial.unborn:
+            raise RuntimeError(
+                "the sandbox cannot start interpreters any more; look for missing memory, processes or disk space"
+            )
 
     def _answer(self, trial: _Trial, call: bytes, cache: dict[tuple, dict]) -> bytes:
         """Call the tool, or take the answer from this step's `cache`; the reply as JSON."""
@@ -403,6 +459,8 @@ class Sandbox:
                 reply = json.dumps({"value": self.tools[name](*args, **kwargs)}).encode()
                 if len(reply) > child.FRAME_BYTES:
                     raise ValueError(f"the answer has {len(reply)} bytes, at most {child.FRAME_BYTES} can be sent")
+            except (ConnectionError, TimeoutError):  # an outage: no answer that a model should go on from
+                raise
             except Exception as error:  # the code that called the tool is to see it, and may go on
                 log.info("sandbox: tool %s failed", name, exc_info=True)
                 reply = json.dumps({"error": f"{name} failed: {type(error).__name__}: {str(error)[:2000]}"}).encode()

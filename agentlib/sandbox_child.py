@@ -1,8 +1,8 @@
 """What runs inside the sandbox: a supervisor that never runs model-written code, and the interpreters that do.
 
 Owns the wire format, the tree of forks, and the running of one action. Knows nothing of models, of tools
-(a call is a message to the parent) or of how the process was isolated. It imports nothing of this package,
-because nothing but the interpreter, the installed packages and this one file can be read in there.
+(a call is a message to the parent) or of how the process was isolated. Its walls are `sandbox_walls`', its folders
+`sandbox_scratch`'s; it imports nothing else of this package, because only these files can be read in there.
 
 The parent starts this file as a script. The supervisor forks the root interpreter, which loads numpy and sympy
 and is never run upon. Everything else is a fork of a fork: a fork is a snapshot, so the state after an action is
@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import fcntl
 import gc
+import importlib.util
 import io
 import json
 import linecache
@@ -28,24 +29,40 @@ import socket
 import struct
 import sys
 import threading
+import time
 import traceback
 import types
 from collections.abc import Iterator
-from errno import EACCES, ENETUNREACH, ENOMEM, EPERM, EROFS
+from errno import EACCES, EDQUOT, EFBIG, ENETUNREACH, ENOMEM, ENOSPC, EPERM, EROFS
 from typing import Any
+
+
+def beside(name: str) -> types.ModuleType:
+    """The module in the file beside this one, without listing the folder or importing the package."""
+    spec = importlib.util.spec_from_file_location(name, os.path.join(os.path.dirname(__file__), f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+PYTHON = ctypes.PyDLL(None)  # the C library, called without letting go of the interpreter
+FILES = ("sandbox_scratch", "sandbox_walls")  # what this script needs beside it
+scratch, walls = map(beside, FILES)
 
 # A frame is size of payload, number of interpreter, kind, payload. Kinds, parent to supervisor: F fork and run,
 # A answer of a tool, K kill. Supervisor to interpreter: F fork, R run this code, A answer. Back: H started,
-# C tool call, D done; and from the supervisor itself O what was printed, X ended without a result.
+# E could not start, C tool call, D done; and from the supervisor itself P the process of an interpreter (SUPERVISOR:
+# its own), O what was printed, X ended without a result.
+SUPERVISOR = 2**32 - 1
 HEADER = struct.Struct(">IIc")
 FRAME_BYTES = 8 << 20
 STDOUT_BYTES = 20_000
+WATCH_SECONDS = 0.1  # between two looks at what running actions have written
 VALUE_CHARACTERS = 2_000
 ANSWER_CHARACTERS = 200_000
 FILE_BYTES = 16 << 20
-OPEN_FILES = 256
+KEPT = ("__builtins__", "sys", "types", "scratch", "walls")  # modules that actions and what runs them share
 SPARE_BYTES = 64 << 20  # memory that an interpreter has left to say that it has none left
-SCOPED_STEPS = 12  # the kernel nests at most 16 Landlock domains; the isolation and the root take some
 
 
 def frame(number: int, kind: bytes, payload: bytes = b"") -> bytes:
@@ -76,34 +93,13 @@ def write_all(fd: int, content: bytes) -> None:
 # --- the supervisor ---------------------------------------------------------------------------------------------
 
 
-def shed_privileges() -> None:
-    """Give up capabilities, gaining new ones and being traced, and adopt orphans; for this process and its forks."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-    libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: what an ended interpreter leaves behind stays ours to end
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
-    libc.capset(header, (ctypes.c_uint32 * 6)())
-    libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE off: one interpreter cannot trace or read another's memory
-
-
-def scope_signals() -> bool:
-    """From here on this process and its forks can signal or trace only each other; False if the kernel cannot."""
-    libc = ctypes.CDLL(None)
-    rules = (ctypes.c_uint64 * 3)(0, 0, 3)  # landlock_ruleset_attr: no files, no ports, scope of sockets and signals
-    ruleset = libc.syscall(444, rules, ctypes.c_size_t(24), 0)  # landlock_create_ruleset
-    if ruleset < 0:
-        return False
-    refused = libc.syscall(446, ruleset, 0)  # landlock_restrict_self
-    os.close(ruleset)
-    return refused == 0
-
-
 class Node:
-    """One interpreter for the supervisor: its channel, what it prints into, its process (None until it speaks)."""
+    """One interpreter for the supervisor: its channel, what it prints into, its leash, its folder, its process (None
+    until it speaks)."""
 
-    def __init__(self, channel: socket.socket, output: int):
-        self.channel, self.output, self.pid = channel, output, None
-        self.received, self.unsent, self.expected = bytearray(), bytearray(), b"H"
+    def __init__(self, channel: socket.socket, output: int, leash: int, folder: str):
+        self.channel, self.output, self.leash, self.folder, self.pid = channel, output, leash, folder, None
+        self.received, self.unsent, self.expected = bytearray(), bytearray(), b"HE"
         channel.setblocking(False)
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
@@ -129,9 +125,10 @@ class Supervisor:
     def __init__(self) -> None:
         self.nodes: dict[int, Node] = {}
         self.selector = selectors.DefaultSelector()
+        self.left: dict[str, int] = {}  # folders of ended interpreters, and how often removing them has failed
 
-    def adopt(self, number: int, channel: socket.socket, output: int) -> None:
-        self.nodes[number] = Node(channel, output)
+    def adopt(self, number: int, channel: socket.socket, output: int, leash: int, folder: str) -> None:
+        self.nodes[number] = Node(channel, output, leash, folder)
         self.selector.register(channel, selectors.EVENT_READ, number)
 
     def tell(self, number: int, kind: bytes, payload: bytes = b"") -> None:
@@ -142,8 +139,10 @@ class Supervisor:
         """Until the parent closes its end."""
         received = bytearray()
         self.selector.register(0, selectors.EVENT_READ, None)
+        self.tell(SUPERVISOR, b"P", b"%d" % os.getpid())
+        looked = 0.0
         while True:
-            for key, ready in self.selector.select():
+            for key, ready in self.selector.select(WATCH_SECONDS if len(self.nodes) > 1 or self.left else None):
                 if key.data is None:
                     content = os.read(0, 1 << 16)
                     if not content:
@@ -153,6 +152,24 @@ class Supervisor:
                         self.obey(number, kind, payload)
                 elif key.data in self.nodes and self.nodes[key.data].channel is key.fileobj:
                     self.hear(key.data, ready)
+            if time.monotonic() > looked + WATCH_SECONDS:
+                self.watch()
+                looked = time.monotonic()
+
+    def watch(self) -> None:
+        """End what has written too much, and remove the folders of what has ended."""
+        folders = {node.folder for node in self.nodes.values()} | self.left.keys()
+        for number, node in list(self.nodes.items()):
+            if node.folder and number:
+                found, whole = scratch.entries(node.folder, folders)
+                if not whole or sum(512 * state.st_blocks for _, state in found) > scratch.SCRATCH_BYTES:
+                    self.end(number, b"scratch")
+        for folder in sorted(self.left, key=len, reverse=True):
+            if any(node.folder == folder or node.folder.startswith(f"{folder}/") for node in self.nodes.values()):
+                continue
+            self.left[folder] = 0 if scratch.remove(folder) else self.left[folder] + 1
+            if self.left[folder] > 20 or not os.path.lexists(folder):
+                del self.left[folder]  # what is too deep goes when the sandbox is closed
 
     def obey(self, number: int, kind: bytes, payload: bytes) -> None:
         """One message of the parent."""
@@ -170,15 +187,18 @@ class Supervisor:
             return self.tell(number, b"X")
         ours, theirs = socket.socketpair()
         output = os.memfd_create("output", os.MFD_CLOEXEC)
-        self.adopt(number, ours, output)
+        collar, leash = os.pipe()
+        origin = self.nodes[source].folder
+        self.adopt(number, ours, output, leash, f"{origin}/{scratch.FORK_FOLDER}{number}" if origin else "")
         try:
-            socket.send_fds(self.nodes[source].channel, [frame(number, b"F")], [theirs.fileno(), output])
+            socket.send_fds(self.nodes[source].channel, [frame(number, b"F")], [theirs.fileno(), output, collar])
         except OSError:
             self.end(number)
         else:
             self.send(number, b"R", request)
         finally:
             theirs.close()
+            os.close(collar)
 
     def send(self, number: int, kind: bytes, payload: bytes) -> None:
         self.nodes[number].unsent += frame(number, kind, payload)
@@ -211,6 +231,8 @@ class Supervisor:
                 if kind not in node.expected:  # an action that floods or forges messages gets no further
                     raise ValueError
                 node.expected = b"CD" if kind == b"H" else b""
+                if kind == b"H":
+                    self.tell(number, b"P", b"%d" % node.pid)
                 if kind == b"D":
                     self.tell(number, b"O", node.printed())
                 self.tell(number, kind, payload)
@@ -221,18 +243,21 @@ class Supervisor:
         if not content:
             self.end(number)
 
-    def end(self, number: int) -> None:
+    def end(self, number: int, reason: bytes = b"") -> None:
         """Kill an interpreter with its process group, and say so."""
         node = self.nodes.pop(number)
+        if node.folder:
+            self.left[node.folder] = 0
         if node.pid is not None:
             with contextlib.suppress(OSError):
                 os.killpg(node.pid, signal.SIGKILL)
         self.tell(number, b"O", node.printed())
-        self.tell(number, b"X")
+        self.tell(number, b"X", reason)
         self.selector.unregister(node.channel)
         node.channel.close()
-        if node.output >= 0:
-            os.close(node.output)
+        for fd in (node.output, node.leash):
+            if fd >= 0:
+                os.close(fd)
 
 
 # --- an interpreter ---------------------------------------------------------------------------------------------
@@ -270,6 +295,7 @@ class Interpreter:
 
     def __init__(self, channel: int, settings: dict[str, Any]):
         self.channel, self.settings, self.step = channel, settings, 0
+        self.folder, self.dead = settings["scratch"], scratch.dead_end()
         self.pid, self.lock = os.getpid(), threading.Lock()
         self.final: list[Any] = []
         self.main = types.ModuleType("__main__")
@@ -283,26 +309,27 @@ class Interpreter:
         self.rest()
         while True:
             try:
-                request, passed, _, _ = socket.recv_fds(channel, HEADER.size, 2)
+                request, passed, _, _ = socket.recv_fds(channel, HEADER.size, 3)
             except OSError:
                 os._exit(1)
-            if len(request) < HEADER.size or len(passed) != 2:
+            if len(request) < HEADER.size or len(passed) != 3:
                 os._exit(0)
-            randomness = random.getstate()
             try:
-                pid = os.fork()
+                pid = quick_fork()
             except OSError:
                 pid = -1
             if pid:
                 for fd in passed:
                     os.close(fd)
                 continue
-            random.setstate(randomness)  # Python reseeds after a fork, but a fork must equal its origin
             channel.close()
             channel = socket.socket(fileno=passed[0])
-            self.begin(passed[0], passed[1])
+            try:
+                self.begin(*passed, HEADER.unpack(request)[1])
+            except BaseException as error:  # the machine is full, or an earlier action broke its own interpreter
+                self.write(b"E", repr(error)[:500].encode("utf-8", "replace"))
+                os._exit(1)
             _, request = self.read()
-            self.leash(True)
             result = self.execute(json.loads(request)["code"])
             if os.getpid() != self.pid:
                 os._exit(0)  # a process that the action forked has come to the end of the action: not its turn
@@ -311,22 +338,17 @@ class Interpreter:
 
     def rest(self) -> None:
         """From now on only a snapshot: forks that end are forgotten by the kernel, and no alarm goes off."""
-        self.leash(False)
         self.on_child = signal.signal(signal.SIGCHLD, signal.SIG_IGN) or signal.SIG_DFL
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         signal.setitimer(signal.ITIMER_REAL, 0)
-        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-        resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
+        for kind in (resource.RLIMIT_CPU, resource.RLIMIT_NOFILE):
+            hard = resource.getrlimit(kind)[1]
+            resource.setrlimit(kind, (hard, hard))
 
-    def leash(self, on: bool) -> None:
-        """While on, the kernel kills this process group if the supervisor goes: the channel then hangs up."""
-        flags = fcntl.fcntl(self.channel, fcntl.F_GETFL)
-        fcntl.fcntl(self.channel, fcntl.F_SETFL, flags | os.O_ASYNC if on else flags & ~os.O_ASYNC)
-
-    def begin(self, channel: int, output: int) -> None:
-        """Become the fork: own process group, channel, output and limits."""
+    def begin(self, channel: int, output: int, collar: int, number: int) -> None:
+        """Become the fork: own process group, channel, output, folder, files and limits."""
         self.channel, self.pid, self.step = channel, os.getpid(), self.step + 1
         self.lock, self.final = threading.Lock(), []
         signal.signal(signal.SIGCHLD, self.on_child)
@@ -337,16 +359,30 @@ class Interpreter:
         self.capped.room = STDOUT_BYTES + 1
         sys.stdout = sys.stderr = io.TextIOWrapper(self.capped, "utf-8", "replace", write_through=True)
         os.set_inheritable(channel, False)
-        fcntl.fcntl(channel, 10, signal.SIGKILL)  # F_SETSIG
-        fcntl.fcntl(channel, fcntl.F_SETOWN, -self.pid)
-        if self.step <= SCOPED_STEPS:
-            scope_signals()
+        # If the supervisor goes, the other end of this pipe does, and the kernel kills this process group.
+        os.set_inheritable(collar, False)
+        fcntl.fcntl(collar, 10, signal.SIGKILL)  # F_SETSIG
+        fcntl.fcntl(collar, fcntl.F_SETOWN, -self.pid)
+        fcntl.fcntl(collar, fcntl.F_SETFL, fcntl.fcntl(collar, fcntl.F_GETFL) | os.O_ASYNC)
+        origin = self.folder
+        if origin:
+            self.folder = f"{origin}/{scratch.FORK_FOLDER}{number}"
+            os.mkdir(self.folder, 0o700)
+            scratch.copy_scratch(origin, self.folder)
+            os.chdir(self.folder)
+            if "tempfile" in sys.modules:
+                sys.modules["tempfile"].tempdir = None  # it may have chosen the origin's folder
+        scratch.own_files(self.folder, origin, {channel, collar, self.dead, *self.settings["readable"]}, self.dead)
+        if origin and self.step <= walls.CONFINED_STEPS and not walls.confine(self.settings["readable"], self.folder):
+            raise OSError("the walls of a candidate could not be raised")
         self.allow(self.settings["cpu_seconds"], self.settings["memory_bytes"])
         self.write(b"H")
 
     def allow(self, cpu_seconds: int, memory_bytes: int) -> None:
         """Soft limits of this action; the hard ones leave room to report and to wait."""
-        for kind, soft in ((resource.RLIMIT_CPU, cpu_seconds), (resource.RLIMIT_AS, memory_bytes)):
+        limits = {resource.RLIMIT_CPU: cpu_seconds, resource.RLIMIT_AS: memory_bytes,
+                  resource.RLIMIT_NOFILE: scratch.OPEN_FILES - 16}  # fmt: skip
+        for kind, soft in limits.items():
             hard = resource.getrlimit(kind)[1]
             resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
@@ -389,10 +425,8 @@ class Interpreter:
             if len(request) > FRAME_BYTES // 2:
                 raise ValueError(f"{name}() was given {len(request)} bytes, at most {FRAME_BYTES // 2} can be sent")
             with self.lock:
-                self.leash(False)  # an answer is a stir on the channel too
                 self.write(b"C", request)
                 reply = json.loads(self.read()[1])
-                self.leash(True)
             if "error" in reply:
                 raise RuntimeError(reply["error"])
             return reply["value"]
@@ -424,6 +458,27 @@ class Interpreter:
             "value": "" if final else value, "failure": None if final else failure,
             "is_final": final, "answer": self.final[0] if final else None,
         }  # fmt: skip
+
+
+def quick_fork() -> int:
+    """`os.fork` without Python's hooks, which cost as much as the fork and mend only what other threads left behind."""
+    if len(sys._current_frames()) == 1:
+        return PYTHON.fork()
+    randomness = random.getstate()
+    pid = os.fork()
+    if pid == 0:
+        random.setstate(randomness)  # Python's hooks reseed, but a fork must equal its origin
+    return pid
+
+
+def collapse() -> None:
+    """Have the kernel keep Python's objects in pages of 2 MB: a fork then copies a few hundred entries, not 12,000.
+
+    Best effort: the kernel may refuse, and nothing but time depends on it.
+    """
+    size = 1 << 21
+    for place in {id(thing) // size for thing in gc.get_objects()}:
+        PYTHON.madvise(ctypes.c_void_p(place * size), ctypes.c_size_t(size), 25)  # MADV_COLLAPSE, Linux 6.1
 
 
 def compiled(code: str, source: str) -> tuple[types.CodeType, types.CodeType | None]:
@@ -474,7 +529,7 @@ def kind_of(error: BaseException) -> str:
     cause: Any = error
     while isinstance(cause, BaseException) and seen < 8:
         code = cause.errno if isinstance(cause, OSError) else None
-        if isinstance(cause, MemoryError) or code == ENOMEM:
+        if isinstance(cause, MemoryError) or code in (ENOMEM, EFBIG, ENOSPC, EDQUOT):
             return "memory"
         if code in (EACCES, EPERM, EROFS, ENETUNREACH) or isinstance(cause, socket.gaierror):
             return "forbidden"
@@ -523,7 +578,7 @@ def start_root(channel: int, settings: dict[str, Any]) -> None:
 
     os.dup2(silence, 2)
     os.closerange(3, channel)
-    os.closerange(channel + 1, OPEN_FILES)
+    os.closerange(channel + 1, scratch.OPEN_FILES)
     os.environ.clear()
     sys.argv = [""]
     sys.set_int_max_str_digits(0)  # a sum of a thousand digits is an ordinary result here; the clock is the limit
@@ -533,7 +588,7 @@ def start_root(channel: int, settings: dict[str, Any]) -> None:
     settings["memory_bytes"] = address_space() + (settings["memory_mb"] << 20)
     cpu = settings["cpu_seconds"] + 30
     limits = {
-        resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: cpu, resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: cpu, resource.RLIMIT_NOFILE: scratch.OPEN_FILES,
         resource.RLIMIT_FSIZE: FILE_BYTES, resource.RLIMIT_AS: settings["memory_bytes"] + SPARE_BYTES,
     }  # fmt: skip
     for kind, limit in limits.items():
@@ -541,18 +596,26 @@ def start_root(channel: int, settings: dict[str, Any]) -> None:
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(kind, (limit, limit))
     gc.collect()
+    collapse()
     gc.freeze()  # collections in a fork need not touch, and so copy, what was loaded here
-    for name in ("ast", "fcntl", "json", "os", "random", "resource", "signal", "socket", "traceback"):
-        # An action may replace functions in these modules; what runs it keeps its own.
-        globals()[name] = types.SimpleNamespace(**vars(globals()[name]))
+    for names in (globals(), vars(scratch), vars(walls)):
+        # An action may replace functions in the modules that these have imported; what runs it keeps its own.
+        used = [name for name, value in names.items() if isinstance(value, types.ModuleType)]
+        names.update({name: types.SimpleNamespace(**vars(names[name])) for name in used if name not in KEPT})
+    settings["readable"] = walls.hold(settings["readable"])
+    if not walls.confine(settings["readable"], settings["scratch"]):
+        settings["scratch"] = ""  # candidates could meet in a folder
+    else:
+        os.chdir(settings["scratch"])
+    standing = {"confined": bool(settings["scratch"]), "filtered": walls.filter_calls()}
     interpreter = Interpreter(channel, settings)
-    interpreter.write(b"H", b"scoped" if scope_signals() else b"")
+    interpreter.write(b"H", json.dumps(standing).encode())
     interpreter.serve()
 
 
 def start() -> None:
     """The script: supervisor in this process, root interpreter (number 0) in a fork of it."""
-    shed_privileges()
+    walls.shed_privileges()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     ours, theirs = socket.socketpair()
@@ -566,12 +629,17 @@ def start() -> None:
     theirs.close()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets orphans as they end
     supervisor = Supervisor()
-    supervisor.adopt(0, ours, -1)
+    supervisor.adopt(0, ours, -1, -1, settings["scratch"])
     try:
         supervisor.run()
+    except Exception:
+        traceback.print_exc()  # on the program's own standard error: the parent then reports that the process ended
     finally:
         for number in list(supervisor.nodes):
             supervisor.end(number)
+        with contextlib.suppress(OSError):  # the parent removes the rest, if it was not killed
+            for name in os.listdir(settings["scratch"]):
+                scratch.remove(os.path.join(settings["scratch"], name))
         os._exit(0)
 
 

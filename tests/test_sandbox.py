@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ import textwrap
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import psutil
 import pytest
 
+from agentlib import sandbox_child as child
 from agentlib.isolation import STARTERS
 from agentlib.sandbox import Outcome, Sandbox
 
@@ -239,6 +242,99 @@ def test_winner_goes_on_without_running_again(session, search):
     assert sorted(search.asked) == ["one", "two"]
 
 
+def test_what_a_winner_wrote_is_kept_and_what_a_loser_wrote_is_not(session):
+    session.run("kept = open('notes.txt', 'w')\n_ = kept.write('one ')\nimport os; os.mkdir('sub'); os.symlink('notes.txt', 'link')")
+    codes = ["_ = kept.write(f'{n} '); kept.flush(); open('sub/n', 'w').write('{n}')".replace("{n}", n) for n in "23"]
+    outcomes = session.try_each([*codes, "open('notes.txt').read()"])
+    assert [o.failure for o in outcomes] == [None] * 3, outcomes
+    session.commit(outcomes[1])
+    assert session.run("open('link').read(), open('sub/n').read(), sorted(os.listdir())").value == (
+        "('one 3 ', '3', ['link', 'notes.txt', 'sub'])"
+    )
+
+
+def test_the_place_in_an_open_file_is_each_candidates_own(session):
+    session.run("_ = open('lines', 'w').write('a\\nb\\nc\\n')\nimport os\nf = os.open('lines', os.O_RDONLY)\n_ = os.read(f, 2)")
+    assert [o.value for o in session.try_each(["os.read(f, 2)"] * 3)] == ["b'b\\n'"] * 3
+
+
+MEETINGS = {  # what an earlier action prepares, what one candidate does, what the other prints
+    "a pipe": ("import os\nr, w = os.pipe()", "os.write(w, b'x' * 9)", "print(os.read(r, 9))"),
+    "a pair of sockets": ("import socket\na, b = socket.socketpair()", "a.send(b'x')", "b.settimeout(0.5)\nprint(b.recv(9))"),
+    "a file in memory": ("import os\nf = os.memfd_create('f')", "os.pwrite(f, b'x', 0)", "print(os.pread(f, 9, 0))"),
+    "a file without a name": (
+        "import tempfile\nf = tempfile.TemporaryFile()", "f.write(b'x')\nf.flush()", "f.seek(0)\nprint(f.read())",
+    ),
+    "shared memory": ("import mmap\nm = mmap.mmap(-1, 9)", "m[:1] = b'x'", "print(m[:])"),
+    "an old kind of shared memory": (
+        "import ctypes\nc = ctypes.CDLL(None)\nc.shmat.restype = ctypes.c_void_p\n"
+        "i = c.shmget(0, 9, 0o1600)\np = c.shmat(i, None, 0)\nassert i >= 0",
+        "ctypes.memset(p, 120, 1)", "print(ctypes.string_at(p, 1))",
+    ),
+    "the folder they come from": (
+        "import os\nhere = os.getcwd()", "open(here + '/f', 'w').write('x')", "print(open(here + '/f').read())",
+    ),
+    "each other's folder": (
+        "import os", "open('f', 'w').write('x')",
+        "for name in os.listdir('..'):\n    if name != os.path.basename(os.getcwd()): print(open(f'../{name}/f').read())",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", MEETINGS)
+def test_candidates_cannot_meet_in(way, walled):
+    prepare, tell, listen = MEETINGS[way]
+    with walled.session() as session:
+        session.run(prepare)
+        codes = [f"{tell}\nimport time; time.sleep(0.3)", f"import time; time.sleep(0.15)\n{listen}"]
+        told, heard = session.try_each(codes)
+        assert "x" not in heard.stdout, (told, heard)
+        assert session.run("40 + 2").value == "42"
+
+
+def test_an_open_figure_of_a_loser_is_not_the_winners():
+    with open_box(seconds=60.0, memory_mb=2048) as box, box.session() as session:
+        assert session.run("import matplotlib; matplotlib.use('agg'); import matplotlib.pyplot as plt").failure is None
+        outcomes = session.try_each(["plt.figure(); plt.plot([1, 2])", "1"])
+        session.commit(outcomes[1])
+        assert session.run("plt.get_fignums()").value == "[]"
+        assert session.run("plt.plot([1, 2]); plt.savefig('f.png'); import os; os.path.getsize('f.png') > 1000").value == "True"
+
+
+@pytest.mark.parametrize("flood", [
+    "while True:\n    with open(f'{len(__import__(\"os\").listdir())}', 'wb') as f: f.write(bytes(1 << 22))",
+    "n = 0\nwhile True:\n    n += 1\n    open(f'file{n}', 'w').close()",
+    "import os\nwhile True:\n    os.mkdir('d'); os.chdir('d')",
+    "f = open('one', 'wb')\nwhile True: f.write(bytes(1 << 20))",
+])  # fmt: skip
+def test_what_may_be_written_is_limited_and_nothing_of_it_stays(flood):
+    with open_box() as box:
+        with box.session() as session:
+            outcome = session.run(flood)
+            assert outcome.failure.kind == "memory", outcome
+            assert session.run("open('small', 'w').write('x')").failure is None
+        if "chdir" not in flood:
+            assert wait_until(lambda: os.listdir(box._zygote.scratch) == [], 20.0)
+    assert not os.path.exists(box._zygote.scratch)
+
+
+def test_an_outage_of_a_tool_stops_the_run_and_is_no_observation(session, search, box):
+    def gone(query):
+        raise ConnectionError("retriever cannot be reached")
+
+    with open_box(tools={"web_search": gone}) as mine, mine.session() as asked:
+        with pytest.raises(ConnectionError, match="cannot be reached"):
+            asked.run("try:\n    web_search('x')\nexcept BaseException:\n    final_answer('I guess')")
+        assert asked.run("1 + 1").value == "2", "the session is usable when the tool is back"
+
+
+def test_a_candidate_that_finds_no_process_left_is_tried_again(box, session):
+    """One candidate's fork bomb is not another's failure."""
+    bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+    outcomes = session.try_each([bomb, *["6 * 7"] * 4])
+    assert outcomes[0].failure is not None and [o.value for o in outcomes[1:]] == ["42"] * 4
+
+
 def test_losers_end(box, session):
     outcomes = session.try_each(["1"] * 6)
     before = len(below(box._zygote.pid))
@@ -416,7 +512,7 @@ def test_files_and_network_are_out_of_reach(walled, tmp_path):
         reads = [f"print(open({str(path)!r}).read())" for path in (secret, __file__, "/etc/passwd", "/proc/1/environ")]
         writes = [
             f"open({str(tmp_path / 'new')!r}, 'w')",
-            "open('here.txt', 'w')",
+            "open('../here.txt', 'w')",
             f"import os; os.mkdir({str(tmp_path / 'd')!r})",
         ]
         nets = [
@@ -454,13 +550,13 @@ def test_protection_is_in_words(box):
 
 
 def test_limits_alone_warns_and_strict_refuses(monkeypatch):
-    with pytest.warns(UserWarning, match=r"NOT ISOLATED.*files.*network"), Sandbox(backend="limits") as box:
+    with pytest.warns(UserWarning, match=r"NOT FULLY ISOLATED.*second wall"), Sandbox(backend="limits") as box:
         assert box.session().run("1").value == "1"
-        assert any(text.startswith("files") for text in box.protection.lacks)
-    with pytest.raises(RuntimeError, match="does not isolate"):
+        assert "a second wall around the first" in box.protection.lacks and not box.protection.full
+    with pytest.raises(RuntimeError, match=r"which lacks: .*second wall"):
         Sandbox(backend="limits", strict=True)
 
-    def broken(command):
+    def broken(command, scratch):
         raise OSError("not on this machine")
 
     monkeypatch.setitem(STARTERS, "sandlock", broken)
@@ -471,9 +567,18 @@ def test_limits_alone_warns_and_strict_refuses(monkeypatch):
         assert box.protection.backend == "limits"
 
 
-def test_a_backend_that_does_not_isolate_is_found_out(monkeypatch):
-    monkeypatch.setitem(STARTERS, "bwrap", STARTERS["limits"])
-    with pytest.raises(RuntimeError, match="files could be reached"):
+@pytest.mark.parametrize(("wall", "reached"), [("confine", "files"), ("filter_calls", "network")])
+def test_a_wall_that_does_not_stand_is_found_out(monkeypatch, tmp_path, wall, reached):
+    for name in ("sandbox_child", *child.FILES):
+        text = Path(child.__file__).with_name(f"{name}.py").read_text()
+        lying = re.sub(rf"(def {wall}\(.*\n)", r"\1    return True\n", text)
+        (tmp_path / f"{name}.py").write_text(lying)
+
+    def start(command, scratch):
+        return STARTERS["limits"]([str(tmp_path / Path(w).name) if w == child.__file__ else w for w in command], scratch)
+
+    monkeypatch.setitem(STARTERS, "bwrap", start)
+    with pytest.raises(RuntimeError, match=f"{reached} could be reached from inside"):
         Sandbox(backend="bwrap")
 
 
@@ -502,7 +607,8 @@ def test_nothing_is_left_after_close(backend):
     box.close()
     box.close()
     assert psutil.wait_procs(processes, timeout=5)[1] == []
-    assert session.try_each(["1"])[0].failure.kind == "killed"
+    with pytest.raises(RuntimeError, match="ended"):
+        session.try_each(["1"])
     with pytest.raises(RuntimeError, match="closed"):
         box.session()
 
@@ -544,9 +650,10 @@ def test_death_of_the_zygote_is_reported_and_mended():
         session.run("x = 1")
         victim = psutil.Process(box._zygote.pid)
         threading.Timer(0.3, lambda: [p.kill() for p in [*victim.children(recursive=True), victim]]).start()
-        outcome = session.run("import time; time.sleep(60)")
-        assert outcome.failure.kind == "killed"
-        assert session.run("1").failure.kind == "killed"
+        for code in ("import time; time.sleep(60)", "1"):
+            with pytest.raises(RuntimeError, match="isolated process has ended"):
+                session.run(code)
         assert wait_until(lambda: not box._zygote.alive)
         assert box.session().run("1 + 1").value == "2"
-        assert session.run("1").failure.kind == "killed", "a lost state is not silently a fresh one"
+        with pytest.raises(RuntimeError, match="sessions are lost"):
+            session.run("1")  # a lost state is not silently a fresh one, nor the code's failure

@@ -1,0 +1,63 @@
+"""One run of each kind, to be killed by `test_kill.py`: `python killed.py KIND FOLDER`. Says "ready" as it begins."""
+
+import sys
+import time
+from pathlib import Path
+
+from conftest import Scripted, act
+
+from agentlib import benchmarks, config, distill, encyclopedia, evaluate, prompts, records, retrieval, teach, weights
+from agentlib.sandbox import Sandbox
+
+SMOL = "SmolLM2-135M-Instruct"
+PAUSE = 0.04  # seconds a scripted model takes to answer
+
+
+class Slow(Scripted):
+    """Right on every second question, a lookup on the way, at a model's leisure."""
+
+    def __init__(self, questions):
+        golds = {q.text: q.answer if k % 2 else "wrong" for k, q in enumerate(questions)}
+        super().__init__(lambda conversation, prefix, k: self.answer(golds, conversation))
+
+    def answer(self, golds, conversation):
+        time.sleep(PAUSE)
+        question = conversation[1]["content"].rpartition("Question: ")[2]
+        if conversation[0]["content"] in prompts.COT.values():
+            return f"I think.\n\n\\boxed{{{golds[question]}}}"
+        looked = len(conversation) > 2
+        return act(f"final_answer({golds[question]!r})" if looked else "print(web_search('x'))")
+
+
+def run(kind: str) -> None:
+    if kind == "index":
+        encoder = retrieval.Encoder(weights.fetch("all-MiniLM-L6-v2"), **retrieval.encoder_settings("all-MiniLM-L6-v2"))
+        begin()
+        retrieval.build_index(config.ROOT / "index", encyclopedia.passages()[:96], encoder, shard=8, progress=False)
+    elif kind == "train":
+        cfg = config.load("smoke", lora_rank=4, batch_size=1, precision="fp32")
+        examples = [distill.Example(f"q{k}", list(range(10, 30 + k)), [-100] * 5 + list(range(15, 30 + k))) for k in range(12)]
+        begin()
+        distill.distill(SMOL, examples, cfg, records.Run(config.ROOT, "train", {}), save_seconds=0.0)
+    else:
+        cfg = config.load("smoke", batch_questions=2, train_questions=12, questions=12)
+        names = cfg.benchmarks[:2] if kind == "evaluate" else cfg.train_sets[:1]
+        asked = [q for name in names for q in benchmarks.load(name, 12)]
+        model = Slow(asked)
+        with Sandbox(tools={"web_search": lambda query: f"[1] {query}"}, seconds=20.0) as box:
+            begin()
+            if kind == "evaluate":
+                arm = evaluate.Arm("s", "agent", 1, names)
+                evaluate.evaluate(cfg, arm, model, asked, box=box, search=None)
+            else:
+                for method in teach.METHODS:
+                    teach.teach(cfg, model, method, asked, box=box, concurrency=2)
+
+
+def begin() -> None:
+    print("ready", flush=True)
+
+
+if __name__ == "__main__":
+    config.ROOT = Path(sys.argv[2])
+    run(sys.argv[1])
