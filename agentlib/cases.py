@@ -59,6 +59,10 @@ def cot_case(question: Question, chain: Chain, seconds: float, **labels: Any) ->
     }
 
 
+# What keeps a question from being answered and is no fault of its own: servers, retrievers, sandboxes.
+OUTAGES = (RuntimeError, ConnectionError, TimeoutError)
+
+
 def error_case(question: Question, error: Exception, **labels: Any) -> dict:
     """The record of a question that could not be asked; a resumed run tries it again."""
     return {**_about(question, labels), "error": f"{type(error).__name__}: {error}"}

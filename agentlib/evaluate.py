@@ -3,6 +3,7 @@
 Owns the plan of what is evaluated and the runs that do it. Knows nothing of figures.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 from agentlib.servers import ServerModel
 from agentlib.tasks import Question
+
+log = logging.getLogger(__name__)
+LOST = 3  # failures in a row after which the rest is not asked
 
 
 @dataclass(frozen=True)
@@ -71,21 +75,47 @@ def evaluate(cfg: config.Config, arm: Arm, model: LanguageModel, questions: Sequ
     with arm_run(cfg, arm) as run:
         todo = run.todo(questions)
         bar = tqdm(total=len(questions), initial=len(questions) - len(todo), desc=arm.label, unit="q", mininterval=2)
-        try:
-            for case in _cases(cfg, arm, model, todo, by_id, box, search, labels):
+
+        def ask(some: Sequence[Question]) -> None:
+            for case in _cases(cfg, arm, model, some, by_id, box, search, labels):
                 run.append(case)
                 bar.update()
-        except (RuntimeError, ConnectionError) as error:
-            left = run.todo(questions)
-            for question in left:
-                run.append(cases.error_case(question, error, **labels))
-            raise RuntimeError(
-                f"{len(left)} of {len(questions)} questions are unanswered ({error}); resume to try them again"
-            ) from error
+
+        try:
+            failure = ask_all(ask, run, todo, labels)
         finally:
             bar.close()
-        done = run.finished()
+        left, done = run.todo(questions), run.finished()
+    if left:
+        raise RuntimeError(
+            f"{len(left)} of {len(questions)} questions are unanswered ({failure}); resume to try them again"
+        ) from failure
     return [done[q.id] for q in questions]
+
+
+def ask_all(ask: Callable[[Sequence[Question]], None], run: records.Run, todo: Sequence[Question], labels: dict
+            ) -> Exception | None:  # fmt: skip
+    """Ask all at once; after an outage the rest one by one, so that a question nobody can answer costs only itself.
+
+    A question that fails alone gets an error record; after `LOST` of them in a row nothing works any more, and the rest
+    get one unasked. Returns the last failure.
+    """
+    try:
+        ask(todo)
+        return None
+    except cases.OUTAGES as error:
+        log.warning("%s; going on one question at a time", error)
+        failure, failed = error, 0
+    for question in run.todo(todo):
+        if failed < LOST:
+            try:
+                ask([question])
+                failed = 0
+                continue
+            except cases.OUTAGES as error:
+                failure, failed = error, failed + 1
+        run.append(cases.error_case(question, failure, **labels))
+    return failure
 
 
 def _cases(cfg, arm, model, todo, by_id, box, search, labels) -> Iterable[dict]:

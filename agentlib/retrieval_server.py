@@ -86,10 +86,10 @@ def serving(searcher: Searcher, host: str = "127.0.0.1", port: int = 0) -> Itera
 
 
 def _passing(error: BaseException) -> bool:
-    """Whether trying again may help: the network, a server that starts or is overloaded."""
+    """Whether trying again may help: the network, a server that starts or is overloaded, half an answer."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in (429, 500, 502, 503, 504)
-    return isinstance(error, httpx.TransportError)
+    return isinstance(error, httpx.TransportError | httpx.DecodingError)
 
 
 class RetrieverClient:
@@ -100,13 +100,13 @@ class RetrieverClient:
     run instead of lowering its score.
     """
 
-    def __init__(self, url: str, seconds: float = 60.0, attempts: int = 4):
+    def __init__(self, url: str, seconds: float = 60.0, attempts: int = 8):
         self.url = url.rstrip("/").removesuffix("/retrieve") + "/retrieve"
         self._client = httpx.Client(timeout=seconds)
         self._retry = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_passing),
             stop=tenacity.stop_after_attempt(attempts),
-            wait=tenacity.wait_exponential(multiplier=0.25, max=10) + tenacity.wait_random(0, 0.2),
+            wait=tenacity.wait_exponential_jitter(initial=1.0, max=20.0, jitter=1.0),  # over a minute in all
             reraise=True,
         )
 

@@ -43,7 +43,7 @@ class ServerModel:
     """
 
     def __init__(self, url: str, model: str, *, served: str = "", api_key: str = "", concurrency: int = 8,
-                 choices: int = 64, attempts: int = 6, timeout: float = 600.0, max_context: int = 4096):  # fmt: skip
+                 choices: int = 64, attempts: int = 8, timeout: float = 600.0, max_context: int = 4096):  # fmt: skip
         from transformers import AutoTokenizer
 
         self.url, self.name, self.served = url.rstrip("/"), model, served or model
@@ -55,7 +55,7 @@ class ServerModel:
         self._base = self.served
         self._again = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_Busy),
-            wait=tenacity.wait_random_exponential(multiplier=1.0, max=20.0),
+            wait=tenacity.wait_exponential_jitter(initial=1.0, max=20.0, jitter=1.0),  # over a minute in all
             stop=tenacity.stop_after_attempt(attempts),
             reraise=True,
         )

@@ -75,7 +75,7 @@ def teach(cfg: config.Config, model: LanguageModel, method: str, questions: Sequ
             for job in as_completed(jobs):
                 try:
                     run.append(job.result())
-                except (RuntimeError, ConnectionError) as error:
+                except cases.OUTAGES as error:
                     run.append(cases.error_case(jobs[job], error, **labels))
                     log.warning("question %s: %s", jobs[job].id, error)
                 bar.update()

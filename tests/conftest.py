@@ -1,7 +1,11 @@
 """What several test files share: the small real model, a sandbox, a scripted model, and a private project folder."""
 
+import json
 import os
+import socket
+import threading
 from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -70,6 +74,52 @@ def box():
 
     with Sandbox(tools={"web_search": lambda query: f"[1] {query}"}, seconds=5.0, memory_mb=512) as opened:
         yield opened
+
+
+class Moody(BaseHTTPRequestHandler):
+    """Plays the server's list of replies one a request, the last one for ever; keeps what it was asked."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.asked.append(body)
+            replies = self.server.replies
+            reply = replies.pop(0) if len(replies) > 1 else replies[0]
+        reply = reply(body) if callable(reply) else reply
+        if reply == "hang up":
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        status, content = reply if isinstance(reply, tuple) else (200, reply)
+        content = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+        cut = status == "cut"
+        self.send_response(200 if cut else status)
+        self.send_header("Content-Length", str(len(content) * (2 if cut else 1)))
+        self.end_headers()
+        self.wfile.write(content)
+        self.close_connection = cut
+
+    def do_GET(self):
+        listed = json.dumps({"data": [{"id": name} for name in self.server.listed]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(listed)))
+        self.end_headers()
+        self.wfile.write(listed)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def moody():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
+    server.asked, server.replies, server.listed, server.lock = [], [], [], threading.Lock()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    server.url = f"http://127.0.0.1:{server.server_address[1]}"
+    yield server
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture

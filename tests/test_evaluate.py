@@ -5,6 +5,7 @@ from conftest import Scripted, act
 
 from agentlib import benchmarks, cases, config, cot, distill, evaluate, prompts, records
 from agentlib.evaluate import Arm
+from agentlib.sandbox import Sandbox
 
 SMOL = "SmolLM2-135M-Instruct"
 
@@ -142,17 +143,48 @@ def test_a_distilled_student_gets_the_short_prompt_and_sampling_settings(cfg, bo
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), ConnectionError("lost retriever")])
-def test_an_error_is_counted_and_a_resume_asks_only_the_rest(project, box, error):
+def test_an_outage_that_lasts_is_counted_and_a_resume_asks_only_the_rest(project, box, error):
     cfg = config.load("smoke", batch_questions=1)
-    arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 3)
-    model = Answering(asked, None, error)
-    with pytest.raises(RuntimeError, match=rf"2 of 3 questions are unanswered \({error}\); resume"):
+    arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 8)
+    model = Answering(asked, None, *[error] * 8)
+    with pytest.raises(RuntimeError, match=rf"7 of 8 questions are unanswered \({error}\); resume"):
         evaluate.evaluate(cfg, arm, model, asked, box=None, search=None)
+    assert len(model.errors) == 8 - 1 - evaluate.LOST, "what nothing answers is not asked for ever"
     run = evaluate.arm_run(cfg, arm)
-    assert len(run.finished()) == 1 and sum("error" in r for r in records.read(run.file)) == 2
-    calls = len(model.calls)
+    assert len(run.finished()) == 1 and sum("error" in r for r in records.read(run.file)) == 7
+    model.errors, calls = [], len(model.calls)
     found = evaluate.evaluate(cfg, arm, model, asked, box=None, search=None)
-    assert [c["id"] for c in found] == [q.id for q in asked] and len(model.calls) == calls + 2
+    assert [c["id"] for c in found] == [q.id for q in asked] and len(model.calls) == calls + 7
+
+
+def test_a_question_that_nothing_answers_costs_only_itself(cfg):
+    arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 6)
+
+    class Refusing(Answering):
+        def generate(self, conversations, **settings):
+            if any(asked[2].text in c[1]["content"] for c in conversations):
+                raise RuntimeError("status 400")
+            return super().generate(conversations, **settings)
+
+    with pytest.raises(RuntimeError, match=r"1 of 6 questions are unanswered \(status 400\)"):
+        evaluate.evaluate(cfg, arm, Refusing(asked), asked, box=None, search=None)
+    run = evaluate.arm_run(cfg, arm)
+    assert set(run.finished()) == {q.id for q in asked} - {asked[2].id}
+    assert [r["id"] for r in records.read(run.file) if r.get("error")] == [asked[2].id]
+
+
+def test_a_lost_retriever_is_an_error_record_and_never_an_answer(cfg):
+    arm, asked = Arm("s", "agent", 1, ("mini-hotpot",)), benchmarks.load("mini-hotpot", 2)
+    reply = act("try:\n    print(web_search('x'))\nexcept Exception:\n    final_answer('a guess')")
+
+    def gone(query):
+        raise ConnectionError("retriever cannot be reached")
+
+    with Sandbox(tools={"web_search": gone}, seconds=5.0) as lonely, pytest.raises(RuntimeError, match="2 of 2 questions"):
+        evaluate.evaluate(cfg, arm, Scripted(lambda *_: reply), asked, box=lonely, search=None)
+    lines = list(records.read(evaluate.arm_run(cfg, arm).file))
+    assert len(lines) == 2 and all("retriever cannot be reached" in line["error"] for line in lines)
+    assert not any("prediction" in line for line in lines)
 
 
 def test_more_questions_go_on_in_the_same_folder(cfg):

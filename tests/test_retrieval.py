@@ -7,8 +7,10 @@ import sys
 import httpx
 import numpy as np
 import pytest
+import tenacity
+from conftest import SMOL
 
-from agentlib import encyclopedia, retrieval, retrieval_server, weights
+from agentlib import encyclopedia, retrieval, retrieval_server, servers, weights
 from agentlib.retrieval import Passage
 
 NAME = "all-MiniLM-L6-v2"
@@ -233,6 +235,50 @@ def test_a_lost_server_is_an_error_and_a_late_one_is_waited_for(index):
         waiting = pool.submit(patient.search, ["capital of Peru"], 1)
         with retrieval_server.serving(index, port=int(url.rsplit(":", 1)[1])):
             assert waiting.result()[0][0].passage.title == "Peru"
+
+
+def hits(*titles):
+    return {"result": [[{"document": {"id": t, "contents": f'"{t}"\nText.'}, "score": 1.0}] for t in titles]}
+
+
+PASSING = {
+    "500": (500, "oops"), "503": (503, "loading"), "429": (429, "slow down"), "garbage": (200, "<html>"),
+    "half JSON": (200, '{"result": [[{"docu'), "a cut body": ("cut", '{"result"'), "a lost connection": "hang up",
+}  # fmt: skip
+LASTING = {
+    "too many results": hits("A", "B"), "no results": {"result": []}, "no result": {"results": []}, "null": (200, "null"),
+    "no score": {"result": [[{"document": {"id": "1", "contents": '"A"\nx'}}]]}, "404": (404, "no such page"),
+}  # fmt: skip
+
+
+def quick(moody, attempts=3):
+    client = retrieval_server.RetrieverClient(moody.url, attempts=attempts)
+    client._retry = client._retry.copy(wait=tenacity.wait_none())
+    return client
+
+
+@pytest.mark.parametrize("trouble", PASSING)
+def test_a_passing_trouble_of_the_retriever_is_asked_again(moody, trouble):
+    moody.replies = [PASSING[trouble], PASSING[trouble], hits("Lima")]
+    assert quick(moody).search(["x"], 1)[0][0].passage.title == "Lima" and len(moody.asked) == 3
+
+
+@pytest.mark.parametrize("trouble", PASSING | LASTING)
+def test_a_lasting_trouble_of_the_retriever_is_a_connection_error(moody, trouble):
+    moody.replies = [(PASSING | LASTING)[trouble]]
+    with pytest.raises(ConnectionError, match="retriever at http"):
+        quick(moody).search(["x"], 1)
+    assert len(moody.asked) == (3 if trouble in PASSING else 1)
+
+
+def test_the_clients_wait_out_a_minute(moody):
+    """Added up, the pauses between attempts are longer than an outage of a minute."""
+    for retrying in (retrieval_server.RetrieverClient(moody.url)._retry, servers.ServerModel(moody.url, SMOL)._again):
+        state, pauses = tenacity.RetryCallState(retrying, None, (), {}), 0.0
+        while state.attempt_number < retrying.stop.max_attempt_number:
+            pauses += retrying.wait(state)
+            state.attempt_number += 1
+        assert 60 < pauses < 120
 
 
 def test_import_is_light():

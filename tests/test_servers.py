@@ -1,11 +1,8 @@
 """Models behind servers: a real llama.cpp server, and a small one that misbehaves before it answers."""
 
 import contextlib
-import json
 import socket
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 import pytest
@@ -28,52 +25,6 @@ def answer(*texts, tokens=3):
         "choices": [{"text": t, "finish_reason": "stop"} for t in texts],
         "usage": {"prompt_tokens": 5, "completion_tokens": tokens},
     }
-
-
-class Moody(BaseHTTPRequestHandler):
-    """Plays the server's list of replies one a request, the last one for ever; keeps what it was asked."""
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            self.server.asked.append(body)
-            replies = self.server.replies
-            reply = replies.pop(0) if len(replies) > 1 else replies[0]
-        reply = reply(body) if callable(reply) else reply
-        if reply == "hang up":
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return
-        status, content = reply if isinstance(reply, tuple) else (200, reply)
-        content = content.encode() if isinstance(content, str) else json.dumps(content).encode()
-        cut = status == "cut"
-        self.send_response(200 if cut else status)
-        self.send_header("Content-Length", str(len(content) * (2 if cut else 1)))
-        self.end_headers()
-        self.wfile.write(content)
-        self.close_connection = cut
-
-    def do_GET(self):
-        listed = json.dumps({"data": [{"id": name} for name in self.server.listed]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(listed)))
-        self.end_headers()
-        self.wfile.write(listed)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def moody():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
-    server.asked, server.replies, server.listed, server.lock = [], [], [], threading.Lock()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    server.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 @contextlib.contextmanager
