@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,23 @@ def digest(configuration: Mapping[str, Any]) -> str:
     """Ten hex digits that name a configuration (SHA-256 of its canonical JSON)."""
     text = json.dumps(configuration, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def lock(folder: Path) -> IO:
+    """Make a folder if it is not there and reserve it for this process, until the file returned is closed.
+
+    Raises RuntimeError if another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held = open(folder / "lock", "w")  # noqa: SIM115 (the caller closes it)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.close()
+        raise RuntimeError(
+            f"run folder {folder} is in use by another process; wait for it, or stop it, then start again"
+        ) from None
+    return held
 
 
 class Run:
@@ -42,18 +59,10 @@ class Run:
         self._stream = None
 
     def __enter__(self) -> "Run":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.folder / "lock", "w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise RuntimeError(
-                f"run folder {self.folder} is in use by another process; wait for it, or stop it, then start again"
-            ) from None
+        self._lock = lock(self.folder)
         write_json(self.folder / "config.json", self.configuration)
         _drop_torn_line(self.file)
-        self._stream = open(self.file, "a", encoding="utf-8", errors="surrogatepass")
+        self._stream = open(self.file, "ab", buffering=0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,10 +71,18 @@ class Run:
         self._stream = None
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Write one case and flush it to the disk before returning."""
-        self._stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        """Write one case and flush it to the disk before returning; OSError, and nothing of it written, if it is full."""
+        line = (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+        whole = os.fstat(self._stream.fileno()).st_size
+        try:
+            while line:
+                line = line[self._stream.write(line) :]
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            self._stream.truncate(whole)
+            raise OSError(
+                error.errno, f"{error.strerror} for case {record.get('id')!r}: free some disk space, then resume", str(self.file)
+            ) from error
 
     def finished(self) -> dict[str, dict]:
         """The finished cases by id, the last of each id; cases with an error are not among them."""

@@ -138,13 +138,19 @@ def build_index(
         raise ValueError(f"index kind is {kind!r}, expected 'faiss' or 'bm25'")
     if kind == "faiss" and encoder is None:
         raise ValueError("index kind 'faiss' needs an encoder and got None; give one, or choose kind 'bm25'")
-    folder.mkdir(parents=True, exist_ok=True)
+    with records.lock(folder):
+        return _build(Path(folder), passages, encoder, kind, shard, progress)
+
+
+def _build(folder: Path, passages: Iterable[Passage], encoder: Encoder | None, kind: str, shard: int, progress: bool
+           ) -> Path:  # fmt: skip
     digest, count = _write_corpus(folder, passages)
     meta = {"digest": digest, "count": count, "kind": kind, "encoder": encoder.identity if encoder else None}
     if _json(folder / "meta.json") == meta:
         log.info("index %s is complete for this corpus; nothing to do", folder)
         for name in ("passages.jsonl", "offsets.npy"):
             (folder / f"{name}.part").unlink()
+        _forget_shards(folder)
         return folder
     (folder / "meta.json").unlink(missing_ok=True)  # from here on the folder counts as unfinished
     for name in ("passages.jsonl", "offsets.npy"):
@@ -161,10 +167,14 @@ def build_index(
         shards.mkdir(exist_ok=True)
         _encode_shards(shards, stored, encoder, shard, progress)
         _build_faiss(folder, shards, encoder.dimension)
-        shutil.rmtree(shards)
-        (folder / "building.json").unlink()
     records.write_json(folder / "meta.json", meta)
+    _forget_shards(folder)  # only now: until the index is whole they are hours of work
     return folder
+
+
+def _forget_shards(folder: Path) -> None:
+    shutil.rmtree(folder / "shards", ignore_errors=True)
+    (folder / "building.json").unlink(missing_ok=True)
 
 
 def _json(file: Path) -> Any:
@@ -178,7 +188,8 @@ def _encode_shards(shards: Path, stored: StoredPassages, encoder: Encoder, size:
             file = shards / f"{start:012d}.npy"
             some = stored[start : start + size]
             if file.exists():
-                bar.initial += len(some)  # so that the time left is judged by this run's speed alone
+                if progress:
+                    bar.initial += len(some)  # so that the time left is judged by this run's speed alone
             else:
                 part = file.with_suffix(".part")
                 with open(part, "wb") as stream:

@@ -132,6 +132,27 @@ with records.Run(Path(sys.argv[1]), "r", {"a": 1}) as run:
 """
 
 
+FILL = """
+import resource, sys
+from pathlib import Path
+from agentlib import records
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+with records.Run(Path(sys.argv[1]), "r", {}) as run:
+    for k in range(100):
+        run.append({"id": f"q{k}", "text": "x" * 40})
+"""
+
+
+def test_a_full_disk_stops_with_everything_so_far_intact(tmp_path):
+    command = [sys.executable, "-c", FILL, str(tmp_path)]
+    run = records.Run(tmp_path, "r", {})
+    for room, kept in ((1000, 15), (1500, 23)):  # a file that may not grow any more, as on a full disk
+        done = subprocess.run([*command, str(room)], capture_output=True, text=True, cwd=config.ROOT)
+        assert done.returncode == 1 and "free some disk space, then resume" in done.stderr.splitlines()[-1], done.stderr
+        lines = run.file.read_text().splitlines()
+        assert run.file.read_text().endswith("\n") and len(list(map(json.loads, lines))) == kept
+
+
 def test_a_second_process_on_one_run_is_refused_and_may_go_on_later(tmp_path):
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=config.ROOT)

@@ -10,7 +10,7 @@ import pytest
 import tenacity
 from conftest import SMOL
 
-from agentlib import encyclopedia, retrieval, retrieval_server, servers, weights
+from agentlib import encyclopedia, records, retrieval, retrieval_server, servers, weights
 from agentlib.retrieval import Passage
 
 NAME = "all-MiniLM-L6-v2"
@@ -158,6 +158,12 @@ def test_interrupted_build_goes_on_with_identical_vectors(tmp_path, passages, en
     assert np.array_equal(*vectors)
     retrieval.build_index(tmp_path / "a", some, stopped, shard=16)
     assert stopped.calls == 6  # complete: nothing is encoded again
+
+
+def test_two_builds_of_one_index_do_not_meet(tmp_path, passages):
+    with records.lock(tmp_path), pytest.raises(RuntimeError, match="in use by another process"):
+        retrieval.build_index(tmp_path, passages, kind="bm25")
+    retrieval.build_index(tmp_path, passages, kind="bm25")
 
 
 def test_shards_of_another_corpus_are_not_kept(tmp_path, passages, encoder):
