@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: reproduce figures test publish lab clean
+.PHONY: reproduce figures test bench publish lab clean
 
 reproduce: .venv/ready        ## notebooks 00-05 at PRESET, then a table of minutes and figures
 	$(BIN)/python -m agentlib.run --preset $(PRESET) $(ARGS)
@@ -15,6 +15,9 @@ figures: .venv/ready          ## redraw the figures from committed records
 test: .venv/ready-test        ## lint, then all tests, the notebooks at smoke among them
 	$(BIN)/ruff check agentlib tests notebooks/src
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: .venv/ready-bench      ## measure against peers, on an idle machine; appends to tests/benchmarks/*.jsonl
+	$(BIN)/python tests/benchmarks/sandbox.py
 
 publish: .venv/ready-test     ## run the notebooks afresh and keep their outputs in notebooks/
 	$(BIN)/jupytext --sync notebooks/src/*.py
@@ -32,6 +35,10 @@ lab: .venv/ready              ## open the notebooks
 
 .venv/ready-test: .venv/ready requirements-test.lock
 	$(BIN)/python -m pip install --quiet --requirement requirements-test.lock
+	touch $@
+
+.venv/ready-bench: .venv/ready-test requirements-bench.lock
+	$(BIN)/python -m pip install --quiet --requirement requirements-bench.lock
 	touch $@
 
 clean:                        ## remove the environment and all runs (not the download cache, nor what is committed)

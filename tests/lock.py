@@ -1,7 +1,7 @@
-"""Write the two lock files from what is installed: `python tests/lock.py` after changing pyproject.toml.
+"""Write the three lock files from what is installed: `python tests/lock.py` after changing pyproject.toml.
 
-requirements.lock holds the core, requirements-test.lock what the extra `test` adds. Versions are those
-of this environment; build tags such as +cpu are dropped, so that each machine gets its own build.
+requirements.lock holds the core, requirements-test.lock what the extra `test` adds, requirements-bench.lock what
+`bench` adds to both. Versions are those of this environment; build tags such as +cpu are dropped, so that each machine gets its own build.
 """
 
 from importlib import metadata
@@ -47,7 +47,8 @@ def only_on(name: str) -> str:
 def main() -> None:
     core = pins() | {"setuptools": metadata.version("setuptools")}
     test = {name: version for name, version in pins("test").items() if name not in core}
-    for file, found in (("requirements.lock", core), ("requirements-test.lock", test)):
+    bench = {name: version for name, version in pins("bench").items() if name not in core | test}
+    for file, found in (("requirements.lock", core), ("requirements-test.lock", test), ("requirements-bench.lock", bench)):
         lines = [f"{name}=={version}{only_on(name)}" for name, version in sorted(found.items())]
         head = "# Written by tests/lock.py from pyproject.toml; the two commands of the README install from it.\n"
         (ROOT / file).write_text(head + "\n".join(lines) + "\n", encoding="utf-8")

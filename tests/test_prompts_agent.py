@@ -63,6 +63,17 @@ def test_any_code_without_backticks_comes_back_from_a_turn(code):
     assert read_code(act(code) + prompts.END_CODE) == expected
 
 
+PIECES = st.lists(st.sampled_from(["```", "```py\n", "```python\n", "\n```", "<end_code>", "x = 1", "\n", "Code:", " ", "`"]), max_size=12)
+
+
+@given(PIECES.map("".join) | st.text(max_size=80))
+def test_code_that_is_read_stands_in_the_turn_and_is_read_again_alike(text):
+    code = read_code(text)
+    assert code is None or (code.strip() and all(line in text for line in code.split("\n")))
+    if code and "```" not in code:
+        assert read_code(act(code)) == code
+
+
 def test_the_first_thought_is_the_first_paragraph():
     assert first_thought_prefix("First I add.\nThen more.\n\nSecond paragraph.") == "Thought: First I add.\nThen more."
 

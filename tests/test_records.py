@@ -183,6 +183,21 @@ def test_any_record_comes_back_as_it_was_written(tmp_path_factory, body):
     assert run.finished() == {"q1": record, "q2": {"id": "q2"}}
 
 
+@given(st.lists(st.one_of(st.binary(max_size=30), st.just(b'{"id": "a"}'), st.just(b"[1]"), st.just(b"")), max_size=6))
+def test_a_reader_of_any_bytes_gives_objects_or_names_the_line(tmp_path_factory, lines):
+    file = tmp_path_factory.mktemp("any") / "r.jsonl"
+    file.write_bytes(b"\n".join(lines))
+    whole = file.read_bytes().split(b"\n")[:-1]
+    try:
+        found = list(records.read(file))
+    except ValueError as error:
+        number = int(str(error).partition(" line ")[2].split()[0])
+        with pytest.raises((ValueError, AttributeError)):
+            dict(json.loads(whole[number - 1].decode("utf-8", "surrogatepass")).items())
+    else:
+        assert found == [json.loads(line) for line in whole if line.strip()] and all(isinstance(r, dict) for r in found)
+
+
 def test_half_of_a_surrogate_pair_does_not_end_a_run(tmp_path):
     with records.Run(tmp_path, "r", {}) as run:
         run.append({"id": "q1", "text": json.loads('"\\ud83d"')})

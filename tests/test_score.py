@@ -119,6 +119,20 @@ def test_extract_answer(text, answer):
     assert score.extract_answer(text) == answer
 
 
+balanced = st.text(st.characters(exclude_characters="{}", exclude_categories=("Cs",)), min_size=1, max_size=40)
+
+
+@given(balanced.map(str.strip).filter(bool), st.text(max_size=60))
+def test_a_box_gives_back_what_was_put_into_it(inside, before):
+    assert score.extract_answer(rf"{before} \boxed{{{inside}}} and so on.") == inside
+
+
+@given(st.text(st.one_of(st.characters(), st.sampled_from("{}\\.:#* \nboxedanswer is")), max_size=200))
+def test_what_is_extracted_stands_in_the_text(text):
+    found = score.extract_answer(text)
+    assert found is None or (found and found in text)
+
+
 numbers = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.fractions().map(str))
 words = st.text(st.characters(categories=["Ll", "Lu", "Nd"]), min_size=1, max_size=20)
 texts = st.one_of(st.text(max_size=60), st.text("0123456789abxy()[]{}\\,.^_-+*/=<> $%&fracsqrtpmi", max_size=60))
