@@ -296,6 +296,7 @@ class Interpreter:
     def __init__(self, channel: int, settings: dict[str, Any]):
         self.channel, self.settings, self.step = channel, settings, 0
         self.folder, self.dead = settings["scratch"], scratch.dead_end()
+        self.written: scratch.Entries = []  # what lies in the folder after the action
         self.pid, self.lock = os.getpid(), threading.Lock()
         self.final: list[Any] = []
         self.main = types.ModuleType("__main__")
@@ -333,6 +334,7 @@ class Interpreter:
             result = self.execute(json.loads(request)["code"])
             if os.getpid() != self.pid:
                 os._exit(0)  # a process that the action forked has come to the end of the action: not its turn
+            self.written = scratch.entries(self.folder)[0] if self.folder else []
             self.rest()
             self.write(b"D", json.dumps(result).encode())
 
@@ -368,13 +370,16 @@ class Interpreter:
         if origin:
             self.folder = f"{origin}/{scratch.FORK_FOLDER}{number}"
             os.mkdir(self.folder, 0o700)
-            scratch.copy_scratch(origin, self.folder)
-            os.chdir(self.folder)
+            scratch.copy_scratch(self.written, origin, self.folder)
             if "tempfile" in sys.modules:
                 sys.modules["tempfile"].tempdir = None  # it may have chosen the origin's folder
-        scratch.own_files(self.folder, origin, {channel, collar, self.dead, *self.settings["readable"]}, self.dead)
-        if origin and self.step <= walls.CONFINED_STEPS and not walls.confine(self.settings["readable"], self.folder):
-            raise OSError("the walls of a candidate could not be raised")
+        spared = {channel, collar, self.dead, *self.settings["readable"]}
+        scratch.own_files(self.written, origin, self.folder, spared, self.dead)
+        if origin:
+            place = scratch.enter(self.folder)
+            if self.step <= walls.CONFINED_STEPS and not walls.confine(self.settings["readable"], place):
+                raise OSError("the walls of a candidate could not be raised")
+            os.close(place)
         self.allow(self.settings["cpu_seconds"], self.settings["memory_bytes"])
         self.write(b"H")
 
@@ -603,10 +608,11 @@ def start_root(channel: int, settings: dict[str, Any]) -> None:
         used = [name for name, value in names.items() if isinstance(value, types.ModuleType)]
         names.update({name: types.SimpleNamespace(**vars(names[name])) for name in used if name not in KEPT})
     settings["readable"] = walls.hold(settings["readable"])
-    if not walls.confine(settings["readable"], settings["scratch"]):
-        settings["scratch"] = ""  # candidates could meet in a folder
-    else:
-        os.chdir(settings["scratch"])
+    if not walls.confine(settings["readable"], place := scratch.enter(settings["scratch"])):
+        os.chmod(settings["scratch"], 0)  # candidates could meet in a folder, so there is none
+        os.chdir("/")
+        settings["scratch"] = ""
+    os.close(place)
     standing = {"confined": bool(settings["scratch"]), "filtered": walls.filter_calls()}
     interpreter = Interpreter(channel, settings)
     interpreter.write(b"H", json.dumps(standing).encode())

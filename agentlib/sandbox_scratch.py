@@ -20,13 +20,14 @@ OPEN_FILES = 256  # of which 16 are the runner's
 _LISTENING = select.poll()  # one call says which descriptors are open
 for _fd in range(3, OPEN_FILES):
     _LISTENING.register(_fd, 0)
+Entries = list[tuple[str, os.stat_result]]  # paths with their states
 
 
-def entries(folder: str, others: Container[str] | None = None) -> tuple[list[tuple[str, os.stat_result]], bool]:
+def entries(folder: str, others: Container[str] | None = None) -> tuple[Entries, bool]:
     """What lies in a scratch folder, a folder before what is in it, with its state, and whether that is all: at most
     SCRATCH_FILES entries, SCRATCH_DEPTH deep. The folders of the forks made from it, `others` or whatever has such a
     name, are left out."""
-    found: list[tuple[str, os.stat_result]] = []
+    found: Entries = []
     waiting, deepest = [folder], folder.count("/") + SCRATCH_DEPTH
     while waiting:
         with contextlib.suppress(OSError), os.scandir(waiting.pop()) as listed:
@@ -45,6 +46,9 @@ def entries(folder: str, others: Container[str] | None = None) -> tuple[list[tup
 def remove(folder: str) -> bool:
     """Remove what `entries` finds of a scratch folder, then the folder; whether anything could be removed."""
     removed = False
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)  # nearly always: nothing was written
+        return True
     for path, state in reversed(entries(folder, ())[0]):
         with contextlib.suppress(OSError):
             (os.rmdir if stat.S_ISDIR(state.st_mode) else os.unlink)(path)
@@ -55,9 +59,9 @@ def remove(folder: str) -> bool:
     return removed
 
 
-def copy_scratch(origin: str, folder: str) -> None:
-    """What the origin wrote becomes this fork's own: its folders, files and links, nothing else."""
-    for path, state in entries(origin)[0]:
+def copy_scratch(written: Entries, origin: str, folder: str) -> None:
+    """What the origin has `written` becomes this fork's own: its folders, files and links, nothing else."""
+    for path, state in written:
         copy = folder + path[len(origin) :]
         with contextlib.suppress(OSError):
             if stat.S_ISDIR(state.st_mode):
@@ -72,6 +76,13 @@ def copy_scratch(origin: str, folder: str) -> None:
                 os.close(target)
 
 
+def enter(folder: str) -> int:
+    """Make a folder the working one; a descriptor that stands for it."""
+    place = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+    os.fchdir(place)
+    return place
+
+
 def dead_end() -> int:
     """A descriptor from which nothing comes, and into which nothing can be written."""
     end, other = os.pipe()
@@ -79,15 +90,15 @@ def dead_end() -> int:
     return end
 
 
-def own_files(folder: str, origin: str, spared: Container[int], dead: int) -> None:
-    """Make this fork's open descriptors its own: a named file in `origin` is reopened in its copy in `folder`, where
-    it stood; all others (pipes, sockets, files without a name), in which two forks could meet, become `dead`."""
+def own_files(written: Entries, origin: str, folder: str, spared: Container[int], dead: int) -> None:
+    """Make this fork's open descriptors its own: a file that the origin has `written` is reopened in its copy in
+    `folder`, where it stood; all others (pipes, sockets, files without a name), in which two forks could meet, become `dead`."""
     closed = {fd for fd, state in _LISTENING.poll(0) if state & select.POLLNVAL}
     held = [fd for fd in range(3, OPEN_FILES) if fd not in closed and fd not in spared]
     if not held:
         return
     named = {}
-    for path, state in entries(origin)[0]:
+    for path, state in written:
         named[state.st_dev, state.st_ino] = folder + path[len(origin) :]
     for fd in held:
         state = os.fstat(fd)

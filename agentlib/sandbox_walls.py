@@ -55,22 +55,21 @@ def hold(readable: list[str]) -> dict[int, int]:
     return held
 
 
-def confine(readable: dict[int, int], folder: str) -> bool:
-    """From here on this process and its forks write only beneath `folder`, read only there and in `readable`, and
-    signal or trace only each other; False, with nothing changed, where the kernel's Landlock cannot do all of it."""
+def confine(readable: dict[int, int], folder: int) -> bool:
+    """From here on this process and its forks write only beneath the `folder` (a descriptor), read only there and in
+    `readable`, and signal or trace only each other; False, with nothing changed, where the kernel cannot do all of it.
+    """
     if LIBC.syscall(444, None, ctypes.c_size_t(0), 1) < 6:  # landlock_create_ruleset: the version of the interface
         return False
     rules = (ctypes.c_uint64 * 3)((1 << 16) - 1, 0, 3)  # landlock_ruleset_attr: files, no ports, sockets and signals
     ruleset = LIBC.syscall(444, rules, ctypes.c_size_t(24), 0)
-    own = os.open(folder, os.O_PATH | os.O_CLOEXEC)
     try:
-        for place, allowed in [*readable.items(), (own, (1 << 15) - 1)]:
+        for place, allowed in [*readable.items(), (folder, (1 << 15) - 1)]:
             beneath = struct.pack("=Qi", allowed, place)
             if LIBC.syscall(445, ruleset, 1, beneath, 0):  # landlock_add_rule, LANDLOCK_RULE_PATH_BENEATH
                 return False
         return LIBC.syscall(446, ruleset, 0) == 0  # landlock_restrict_self
     finally:
-        os.close(own)
         os.close(ruleset)
 
 
