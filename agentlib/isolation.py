@@ -62,7 +62,7 @@ def describe(backend: str, confined: bool, filtered: bool) -> Protection:
         (filtered or backend == "sandlock", "system calls are filtered"),
         (outer, "a second wall around the first"),
         (backend == "sandlock", "the number of processes is limited"),
-        (backend == "bwrap", "that a file outside exists cannot be found out"),
+        (backend == "bwrap", "hiding which files exist outside"),
     ]
     covers, lacks = (tuple(text for holds, text in parts if holds is wanted) for wanted in (True, False))
     return Protection(backend, covers, lacks, full=outer and confined and filtered)

@@ -61,9 +61,10 @@ print("covers:", *box.protection.covers, sep="\n  ")
 print("does not cover:", *box.protection.lacks, sep="\n  ")
 
 # %% [markdown]
-# `strict=True` refuses to start with less than full containment. Where neither Landlock nor user namespaces are there
-# (macOS, Windows, old kernels), limits on time and memory are all there is, and a warning says so once, loudly: run
-# model-written code there only in a virtual machine or a container that you can afford to lose.
+# `strict=True` refuses to start with less than full containment. On a Linux that has neither a recent Landlock nor user
+# namespaces, limits on time and memory are all there is, and a warning says so once, loudly: run model-written code there
+# only in a virtual machine that you can afford to lose. On macOS and Windows the sandbox does not start at all; use a
+# Linux container, or WSL 2.
 #
 # To see whether an attack got anywhere we need something to reach: canaries. A secret file, a port that notes who
 # knocks, and a bystander process.
@@ -82,6 +83,8 @@ reach = f"SECRET, PORT, PID, PARENT = {str(secret)!r}, {door.getsockname()[1]}, 
 # (what the model would read), and the seconds it took.
 
 # %%
+pd.options.display.max_colwidth = 80
+
 def attack(code):
     with box.session() as session:
         outcome = session.run(reach + code)
