@@ -88,7 +88,7 @@ pd.options.display.max_colwidth = 80
 def attack(code):
     with box.session() as session:
         outcome = session.run(reach + code)
-    message = outcome.failure.message.splitlines()[-1][:70] if outcome.failure else f"ran: {outcome.stdout[:40]!r}"
+    message = outcome.failure.message.replace(f"{folder}/", "").splitlines()[-1] if outcome.failure else f"ran: {outcome.stdout[:40]!r}"
     return {"kind": outcome.failure.kind if outcome.failure else "-", "message": message, "seconds": outcome.seconds}
 
 def attacks(**codes):
