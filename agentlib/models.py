@@ -105,13 +105,19 @@ class LocalModel:
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self._base = load_weights(folder, self.device, self.precision, quantise)
-        self._model, self._quantised, self._originals = self._base, quantise, []
+        self._quantised = quantise
+        self._model = self._base = self._load(folder)
+        self._originals: list[tuple] = []
         ends = self._base.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
         self._ends = {e for e in [*ends, self.tokenizer.eos_token_id] if e is not None}
         self.adapter: Path | None = None
         self.use(adapter)
+
+    def _load(self, folder: Path):
+        from agentlib import batch_cache
+
+        return load_weights(folder, self.device, self.precision, self._quantised, batch_cache.NAME)
 
     def use(self, adapter: Path | None) -> None:
         """Switch to a trained student's folder, or with None back to the base; the base's weights stay loaded.
@@ -131,7 +137,7 @@ class LocalModel:
         self.adapter = None
         self.forget()
         if whole:
-            self._model = load_weights(adapter, self.device, self.precision, self._quantised)
+            self._model = self._load(adapter)
         elif adapter is not None:
             self._enter_adapter(adapter)
         self.adapter = adapter
@@ -146,9 +152,7 @@ class LocalModel:
             self._model = PeftModel.from_pretrained(self._base, adapter)
         except Exception:
             # What a damaged adapter left in the base must not speak for it.
-            self._model = self._base = load_weights(
-                weights.fetch(self.name), self.device, self.precision, self._quantised
-            )
+            self._model = self._base = self._load(weights.fetch(self.name))
             raise
         if not self._quantised:
             tuned = [module for module in self._model.modules() if isinstance(module, BaseTunerLayer)]
@@ -219,16 +223,17 @@ class LocalModel:
 
     def _decode(self, prompts: list[list[int]], copies: int, temperature: float, top_p: float, draws: np.ndarray,
                 stop: list[str]) -> list[tuple[list[int], str, str]]:  # fmt: skip
-        """Read each prompt once, repeat its cache for the copies, then one token a step for all rows left."""
+        """Read each prompt once, then one token a step for all rows left of its copies."""
         import torch
+
+        from agentlib.batch_cache import DecodingCache
 
         with torch.inference_mode():
             rows = len(prompts) * copies
-            cache, logits, mask, last = self._read(prompts)
-            width = mask.shape[1]
-            if copies > 1:
-                cache.batch_repeat_interleave(copies)
-                logits, mask, last = (t.repeat_interleave(copies, 0) for t in (logits, mask, last))
+            read, logits, mask, last = self._read(prompts)
+            cache = DecodingCache(read, mask, copies)
+            del read
+            logits, last = logits.repeat_interleave(copies, 0), last.repeat_interleave(copies, 0)
             live = list(range(rows))
             tokens: list[list[int]] = [[] for _ in range(rows)]
             ended: dict[int, tuple[list[int], str, str]] = {}
@@ -242,20 +247,17 @@ class LocalModel:
                 done = not keep or step + 1 == draws.shape[1]
                 for k, row in enumerate(live):
                     if done or row in ended:
-                        self._keep(prompts[row // copies], tokens[row][:-1], cache, k, width)
+                        self._keep(prompts[row // copies], tokens[row][:-1], cache, k, 0)
                 if done:
                     break
                 if len(keep) < len(live):
-                    index = torch.tensor(keep, device=self.device)
-                    cache.batch_select_indices(index)
-                    mask, last, chosen = mask[index], last[index], chosen[index]
+                    cache.select(keep)
+                    last, chosen = last[keep], chosen[keep]
                     live = [live[k] for k in keep]
-                mask = torch.cat([mask, mask.new_ones((len(live), 1))], 1)
                 last = last + 1
                 out = self._model(
-                    input_ids=chosen[:, None], attention_mask=mask, position_ids=last[:, None],
-                    past_key_values=cache, use_cache=True,
-                )  # fmt: skip
+                    input_ids=chosen[:, None], position_ids=last[:, None], past_key_values=cache, use_cache=True
+                )
                 logits = out.logits[:, -1].float()
         return [
             ended.get(row) or (tokens[row], self.tokenizer.decode(tokens[row], skip_special_tokens=True), "length")
@@ -348,7 +350,7 @@ def resolve_precision(wanted: str, device: str) -> str:
     return "bf16" if native.get("avx512_bf16") or native.get("amx_bf16") else "fp32"
 
 
-def load_weights(folder: Path, device: str, precision: str, quantise: bool):
+def load_weights(folder: Path, device: str, precision: str, quantise: bool, attention: str = "sdpa"):
     """A transformers model on a device, in "fp32" or "bf16", or as NF4 with double quantisation that computes in it."""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -362,7 +364,7 @@ def load_weights(folder: Path, device: str, precision: str, quantise: bool):
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
         )
     return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, device_map={"": device}, quantization_config=settings
+        folder, dtype=dtype, device_map={"": device}, quantization_config=settings, attn_implementation=attention
     )
 
 

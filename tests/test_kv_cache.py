@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer
 
-from agentlib.batch_cache import GrowingLayer, joined
+from agentlib.batch_cache import ROOM, DecodingCache, attend, joined
 from agentlib.kv_cache import KeyValueTree, _below
 
 sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=12)
@@ -70,22 +70,37 @@ def test_tokens_cannot_be_kept_without_those_before_them():
         tree.add([1, 2, 3], true_layers([1, 2, 3], 2), 2)
 
 
-def test_a_growing_layer_holds_what_transformers_own_would():
+@pytest.mark.parametrize("padded", [False, True])
+def test_attention_over_prompts_held_once_is_attention_over_repeated_ones(padded):
     torch.manual_seed(0)
-    ours, theirs, rows = GrowingLayer(), DynamicLayer(), 2
-    for step, tokens in enumerate([7, 1, 1, 150, 1, 1, 1]):
-        new = torch.randn(rows, 3, tokens, 4), torch.randn(rows, 3, tokens, 4)
-        for found, expected in zip(ours.update(*new), theirs.update(*new), strict=True):
-            assert torch.equal(found, expected)
-        if step == 1:
-            for layer in (ours, theirs):
-                layer.batch_repeat_interleave(2)
-            rows = 4
-        if step == 4:
-            for layer in (ours, theirs):
-                layer.batch_select_indices(torch.tensor([0, 3]))
-            rows = 2
-        assert ours.get_seq_length() == theirs.get_seq_length()
+    prompts, copies, shared, group, past, width = 3, 4, 2, 3, 9, 8
+    keys, values = torch.randn(2, prompts, shared, past, width)
+    mask = torch.ones(prompts, past, dtype=torch.long)
+    if padded:
+        mask[1, :5] = 0
+    layer = DynamicLayer()
+    layer.update(keys, values)
+    cache = DecodingCache(Cache(layers=[layer]), mask, copies)
+    whole = [part.repeat_interleave(copies, 0) for part in (keys, values)]
+    seen = mask.repeat_interleave(copies, 0)
+    left = list(range(prompts * copies))
+    # Rows leave one by one, then a whole prompt; there are more steps than one stretch of room holds.
+    leaving = {3: [0], 5: [4, 6, 7], ROOM + 2: [5], ROOM + 4: [8, 9, 11]}
+    for step in range(ROOM + 6):
+        if step in leaving:
+            keep = [k for k, row in enumerate(left) if row not in leaving[step]]
+            cache.select(keep)
+            left, whole, seen = [left[k] for k in keep], [part[keep] for part in whole], seen[keep]
+        query, new = torch.randn(len(left), shared * group, 1, width), torch.randn(2, len(left), shared, 1, width)
+        whole = [torch.cat([part, n], 2) for part, n in zip(whole, new, strict=True)]
+        seen = torch.cat([seen, seen.new_ones(len(left), 1)], 1)
+        found, _ = attend(None, query, *cache.update(*new, 0), None)
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            query, *whole, attn_mask=seen[:, None, None].bool(), enable_gqa=True
+        )
+        assert torch.allclose(found, expected.transpose(1, 2), atol=1e-5)
+        assert cache.get_seq_length() == whole[0].shape[2]
+    assert cache.seats.prompts == 2, "the prompt without rows is held no longer"
 
 
 def test_rows_of_unlike_pasts_are_joined_with_padding_on_the_left():
