@@ -23,9 +23,12 @@ ROOM = 64  # tokens of room made when a layer is full
 class Seats:
     """Which row belongs to which prompt, and how the rows of one prompt are brought together for it."""
 
-    def __init__(self, owners: Sequence[int], prompts: int, device):
-        """`owners` (rows,), ascending: the prompt of each row."""
-        self.owners, self.prompts = list(owners), prompts
+    def __init__(self, owners: Sequence[int], mask: torch.Tensor):
+        """`owners` (rows,), ascending: the prompt of each row. `mask` (prompts, past) is 0 at padding."""
+        self.owners, self.mask, prompts, device = list(owners), mask, len(mask), mask.device
+        self.prompts = prompts
+        # Added to the scores of all heads and seats of a prompt.
+        self.hidden = None if bool(mask.all()) else (1.0 - mask[:, None, None].to(torch.float32)) * -1e9
         counts = [self.owners.count(prompt) for prompt in range(prompts)]
         self.most = max(counts)
         self.even = min(counts) == self.most
@@ -61,19 +64,19 @@ class Parts(NamedTuple):
     prompt: torch.Tensor  # (prompts, heads, past, width)
     fresh: torch.Tensor  # (rows, heads, room, width), of which `filled` tokens count
     filled: int
-    cache: "DecodingCache"
+    seats: Seats
 
 
 class DecodingLayer(DynamicLayer):
     """One layer's keys and values: those of the prompts, and those of the tokens decoded since."""
 
-    def __init__(self, prompts: tuple[torch.Tensor, torch.Tensor], rows: int):
+    def __init__(self, prompts: tuple[torch.Tensor, torch.Tensor], seats: Seats):
         super().__init__()
         self.prompts = tuple(part.contiguous() for part in prompts)
         self.is_initialized, self.filled = True, 0
         _, heads, _, width = self.prompts[0].shape
-        self.keys, self.values = (part.new_zeros((rows, heads, 0, width)) for part in self.prompts)
-        self.cache: DecodingCache
+        self.keys, self.values = (part.new_zeros((len(seats.owners), heads, 0, width)) for part in self.prompts)
+        self.seats = seats
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
         """Append one token's keys and values a row, (rows, heads, 1, width); returns the `Parts` of both."""
@@ -87,7 +90,7 @@ class DecodingLayer(DynamicLayer):
         self.values[:, :, self.filled : self.filled + 1] = value_states
         self.filled += 1
         return tuple(
-            Parts(prompt, fresh, self.filled, self.cache)
+            Parts(prompt, fresh, self.filled, self.seats)
             for prompt, fresh in zip(self.prompts, (self.keys, self.values), strict=True)
         )
 
@@ -99,33 +102,23 @@ class DecodingCache(Cache):
     """`copies` rows decoded from each prompt of a cache that was read. `mask` (prompts, past) is 0 at padding."""
 
     def __init__(self, read: Cache, mask: torch.Tensor, copies: int):
-        prompts = len(mask)
-        self.device = mask.device
-        super().__init__(layers=[DecodingLayer((x.keys, x.values), prompts * copies) for x in read.layers])
-        for layer in self.layers:
-            layer.cache = self
-        self.seats = Seats([prompt for prompt in range(prompts) for _ in range(copies)], prompts, self.device)
-        self._hide(mask)
-
-    def _hide(self, mask: torch.Tensor) -> None:
-        self._mask = mask
-        # Added to the scores of all heads and seats of a prompt.
-        self.hidden = None if bool(mask.all()) else (1.0 - mask[:, None, None].to(torch.float32)) * -1e9
+        self.seats = Seats([prompt for prompt in range(len(mask)) for _ in range(copies)], mask)
+        super().__init__(layers=[DecodingLayer((x.keys, x.values), self.seats) for x in read.layers])
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows (ascending) only; prompts without rows go when they are a quarter of all."""
-        index = torch.tensor(rows, device=self.device)
+        mask = self.seats.mask
+        index = torch.tensor(rows, device=mask.device)
         owners = [self.seats.owners[row] for row in rows]
         left = sorted(set(owners))
-        lean = len(left) <= 0.75 * self.seats.prompts
+        lean = len(left) <= 0.75 * len(mask)
+        if lean:
+            owners, mask = [left.index(owner) for owner in owners], mask[left]
+        self.seats = Seats(owners, mask)
         for layer in self.layers:
-            layer.keys, layer.values = layer.keys[index], layer.values[index]
+            layer.keys, layer.values, layer.seats = layer.keys[index], layer.values[index], self.seats
             if lean:
                 layer.prompts = tuple(part[left] for part in layer.prompts)
-        if lean:
-            owners = [left.index(owner) for owner in owners]
-            self._hide(self._mask[left])
-        self.seats = Seats(owners, len(left) if lean else self.seats.prompts, self.device)
 
 
 def attend(module, query, key, value, attention_mask, scaling=None, dropout: float = 0.0, **kwargs):
@@ -138,11 +131,11 @@ def attend(module, query, key, value, attention_mask, scaling=None, dropout: flo
     if not isinstance(key, Parts):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
     rows, heads, _, width = query.shape
-    shared, seats, hidden = key.fresh.shape[1], key.cache.seats, key.cache.hidden
+    shared, seats = key.fresh.shape[1], key.seats
     asked = (query * (width**-0.5 if scaling is None else scaling)).view(rows, shared, heads // shared, width)
     of_prompts = (seats.gather(asked) @ key.prompt.mT).float()
-    if hidden is not None:
-        of_prompts += hidden
+    if seats.hidden is not None:
+        of_prompts += seats.hidden
     of_fresh = (asked @ key.fresh.mT).float()
     of_fresh[..., key.filled :] = -torch.inf
     weights = torch.cat([seats.scatter(of_prompts), of_fresh], -1).softmax(-1).to(query.dtype)

@@ -117,7 +117,9 @@ class LocalModel:
     def _load(self, folder: Path):
         from agentlib import batch_cache
 
-        return load_weights(folder, self.device, self.precision, self._quantised, batch_cache.NAME)
+        model = load_weights(folder, self.device, self.precision, self._quantised, batch_cache.NAME)
+        refuse_window(self.name, model.config, self.max_context)
+        return model
 
     def use(self, adapter: Path | None) -> None:
         """Switch to a trained student's folder, or with None back to the base; the base's weights stay loaded.
@@ -350,8 +352,21 @@ def resolve_precision(wanted: str, device: str) -> str:
     return "bf16" if native.get("avx512_bf16") or native.get("amx_bf16") else "fp32"
 
 
+def refuse_window(name: str, settings, max_context: int) -> None:
+    """Raise ValueError for a model some of whose layers do not see all of `max_context` tokens: ours decodes as if they did."""
+    window = getattr(settings, "sliding_window", None) if getattr(settings, "use_sliding_window", True) else None
+    if window and window < max_context:
+        raise ValueError(
+            f"model {name!r} attends to the last {window} tokens only, expected all {max_context} of the context; "
+            f"lower context_tokens to {window}, or serve it and pass student_server"
+        )
+
+
 def load_weights(folder: Path, device: str, precision: str, quantise: bool, attention: str = "sdpa"):
-    """A transformers model on a device, in "fp32" or "bf16", or as NF4 with double quantisation that computes in it."""
+    """A transformers model on a device, in "fp32" or "bf16", or as NF4 with double quantisation that computes in it.
+
+    `attention` is a name that transformers knows: its own, or that of `batch_cache`.
+    """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
     from transformers.utils import logging as transformers_logging

@@ -1,5 +1,8 @@
 """What is kept of earlier calls: always the keys and values of exactly these tokens in exactly this order."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from hypothesis import given
@@ -73,7 +76,7 @@ def test_tokens_cannot_be_kept_without_those_before_them():
 @pytest.mark.parametrize("padded", [False, True])
 def test_attention_over_prompts_held_once_is_attention_over_repeated_ones(padded):
     torch.manual_seed(0)
-    prompts, copies, shared, group, past, width = 3, 4, 2, 3, 9, 8
+    prompts, copies, shared, group, past, width = 5, 4, 2, 3, 9, 8
     keys, values = torch.randn(2, prompts, shared, past, width)
     mask = torch.ones(prompts, past, dtype=torch.long)
     if padded:
@@ -84,8 +87,9 @@ def test_attention_over_prompts_held_once_is_attention_over_repeated_ones(padded
     whole = [part.repeat_interleave(copies, 0) for part in (keys, values)]
     seen = mask.repeat_interleave(copies, 0)
     left = list(range(prompts * copies))
-    # Rows leave one by one, then a whole prompt; there are more steps than one stretch of room holds.
-    leaving = {3: [0], 5: [4, 6, 7], ROOM + 2: [5], ROOM + 4: [8, 9, 11]}
+    # Rows leave one by one, then whole prompts; there are more steps than one stretch of room holds.
+    leaving = {3: [0], 5: [4, 6, 7], ROOM + 2: [16, 17, 18, 19], ROOM + 3: [5], ROOM + 4: [8, 9, 11]}
+    held = []
     for step in range(ROOM + 6):
         if step in leaving:
             keep = [k for k, row in enumerate(left) if row not in leaving[step]]
@@ -100,7 +104,21 @@ def test_attention_over_prompts_held_once_is_attention_over_repeated_ones(padded
         )
         assert torch.allclose(found, expected.transpose(1, 2), atol=1e-5)
         assert cache.get_seq_length() == whole[0].shape[2]
-    assert cache.seats.prompts == 2, "the prompt without rows is held no longer"
+        held.append(cache.seats.prompts)
+    assert held[ROOM + 2] == 5 and held[-1] == 3, "prompts without rows are dropped once they are a quarter"
+
+
+def test_what_a_batch_held_is_free_when_its_decoding_ends():
+    layer = DynamicLayer()
+    layer.update(*torch.randn(2, 1, 1, 3, 4))
+    cache = DecodingCache(Cache(layers=[layer]), torch.ones(1, 3), 2)
+    gone = weakref.ref(cache)
+    gc.disable()
+    try:
+        del cache
+        assert gone() is None, "no circle of references keeps gigabytes until the collector comes by"
+    finally:
+        gc.enable()
 
 
 def test_rows_of_unlike_pasts_are_joined_with_padding_on_the_left():

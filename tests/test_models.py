@@ -417,3 +417,12 @@ def test_sample_seeds_differ_by_prompt_index_and_seed():
     seeds = {models.sample_seed(s, p, i) for s in (1, 2) for p in ("a", "b") for i in (0, 1)}
     assert len(seeds) == 8 and all(0 <= s < 2**64 for s in seeds)
     assert models.sample_seed(1, "a", 0) == models.sample_seed(1, "a", 0)
+
+
+def test_a_model_with_a_window_shorter_than_the_context_is_refused():
+    from transformers import MistralConfig, Qwen2Config
+
+    with pytest.raises(ValueError, match="'M' attends to the last 512 tokens only, expected all 1024"):
+        models.refuse_window("M", MistralConfig(sliding_window=512), 1024)
+    models.refuse_window("M", MistralConfig(sliding_window=1024), 1024)
+    models.refuse_window("Q", Qwen2Config(sliding_window=512, use_sliding_window=False), 1024)
