@@ -6,14 +6,14 @@ nothing of training or grading.
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agentlib import prompts, sag
 from agentlib.models import Completion, LanguageModel
 from agentlib.sag import SAG
-from agentlib.sandbox import Failure, Outcome, Sandbox
+from agentlib.sandbox import Failure, Outcome, Sandbox, Session
 from agentlib.tasks import Question
 
 Style = Literal["teacher", "student"]
@@ -35,7 +35,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One sampled action: its code, what came of it, and its group in the vote (None: failed)."""
+    """One sampled action: its code, what came of it, and its group in the vote (None: failed, or dropped before its end)."""
 
     code: str | None
     outcome: Outcome
@@ -159,34 +159,43 @@ class Agent:
     def _step(self, open_runs: list["_Open"]) -> None:
         """Sample, run and vote one step for every open question."""
         started = time.perf_counter()
+        polls = [_Poll(run.session, self.sag) for run in open_runs]
+        early = self.sag.early_stop and self.sag.n > 1 and getattr(self.model, "stops_early", False)
         sampled = self.model.generate(
             [r.conversation for r in open_runs],
             n=self.sag.n, temperature=self.sag.temperature, top_p=self.sag.top_p,
             max_new_tokens=self.step_tokens, stop=prompts.STOP, seed=self.seed,
             prefixes=[r.trajectory.prefix or None if not r.trajectory.steps else None for r in open_runs],
+            **({"enough": lambda ended: self._poll(polls, ended)} if early else {}),
         )  # fmt: skip
-        codes = [[read_code(c.text) for c in completions] for completions in sampled]
-        ran = self.box.try_many(
-            [(r.session, [c for c in some if c is not None]) for r, some in zip(open_runs, codes, strict=True)]
-        )
+        for poll, completions in zip(polls, sampled, strict=True):
+            poll.hear(dict(enumerate(completions)))
+        self._run(polls)
         seconds = (time.perf_counter() - started) / len(open_runs)
-        for run, completions, some, outcomes in zip(open_runs, sampled, codes, ran, strict=True):
-            in_order = iter(outcomes)
-            outcomes = [next(in_order) if code is not None else _no_code() for code in some]
-            best = sag.choose(outcomes, self.sag.vote)
-            if some[best] is not None:
-                run.session.commit(outcomes[best])
-            numbered = sag.groups(outcomes, self.sag.vote)
-            step = Step(
-                text=_closed(completions[best]), code=some[best], outcome=outcomes[best],
-                candidates=tuple(Candidate(*c) for c in zip(some, outcomes, numbered, strict=True)),
-                prompt_tokens=completions[best].prompt_tokens,
-                completion_tokens=sum(c.completion_tokens for c in completions), seconds=seconds,
-            )  # fmt: skip
+        for run, poll in zip(open_runs, polls, strict=True):
+            step = poll.close(seconds)
             run.trajectory.steps.append(step)
             run.conversation.extend(turns(step))
             if step.outcome.is_final:
                 run.trajectory.answer, run.answered = step.outcome.answer, True
+
+    def _poll(self, polls: list["_Poll"], ended: Mapping[tuple[int, int], Completion]) -> list[int]:
+        """Hear the samples that ended, run what could decide a vote, and return the questions whose vote is decided."""
+        for (question, sample), completion in ended.items():
+            polls[question].hear({sample: completion})
+        heard = sorted({question for question, _ in ended})
+        near = [question for question in heard if polls[question].near]
+        self._run([polls[question] for question in near])
+        return [question for question in near if polls[question].decided]
+
+    def _run(self, polls: Sequence["_Poll"]) -> None:
+        """Run the actions that have not run yet, those of all questions together."""
+        waiting = [poll.waiting() for poll in polls]
+        batch = [(p.session, [p.codes[k] for k in w]) for p, w in zip(polls, waiting, strict=True) if w]
+        ran = iter(self.box.try_many(batch, more=True))
+        for poll, numbers in zip(polls, waiting, strict=True):
+            if numbers:
+                poll.outcomes |= dict(zip(numbers, next(ran), strict=True))
 
     def _ask_for_answer(self, spent: list["_Open"]) -> None:
         """One last call without code (reference code); what it says is the answer, recorded as such."""
@@ -213,14 +222,63 @@ class _Open:
 
     trajectory: Trajectory
     conversation: list[dict]
-    session: Any
+    session: Session
     answered: bool = False
 
 
-def _no_code() -> Outcome:
-    return Outcome(
-        stdout="", value="", answer=None, is_final=False, failure=Failure("parse", ""), tool_calls=[], seconds=0.0
-    )
+class _Poll:
+    """The candidates of one question's step: heard one by one, run, and voted on."""
+
+    def __init__(self, session: Session, how: SAG):
+        self.session, self.how = session, how
+        self.completions: dict[int, Completion] = {}
+        self.codes: dict[int, str | None] = {}
+        self.outcomes: dict[int, Outcome] = {}
+
+    def hear(self, ended: Mapping[int, Completion]) -> None:
+        """Samples that ended, by their number; those heard before stay as they are."""
+        for number, completion in ended.items():
+            if number in self.completions:
+                continue
+            self.completions[number] = completion
+            dropped = completion.finish_reason == "dropped"
+            code = self.codes[number] = None if dropped else read_code(completion.text)
+            if dropped:
+                self.outcomes[number] = Outcome(failure=Failure("dropped", "the vote was decided before it ended"))
+            elif code is None:
+                self.outcomes[number] = Outcome(failure=Failure("parse", ""))
+
+    @property
+    def near(self) -> bool:
+        """Whether the vote could be decided by those heard: not before they are half of all."""
+        return 2 * len(self.completions) >= self.how.n
+
+    @property
+    def decided(self) -> bool:
+        in_order = sorted(self.completions, key=lambda number: (self.completions[number].completion_tokens, number))
+        outcomes = [self.outcomes[number] for number in in_order]
+        return sag.decided(outcomes, self.how.n - len(outcomes), self.how.vote)
+
+    def waiting(self) -> list[int]:
+        """The samples that are still to run."""
+        return [number for number in self.codes if number not in self.outcomes]
+
+    def close(self, seconds: float) -> Step:
+        """Vote, keep the chosen action's state, and return the step."""
+        numbers = sorted(self.completions)
+        completions, codes, outcomes = ([of[k] for k in numbers] for of in (self.completions, self.codes, self.outcomes))
+        lengths = [completion.completion_tokens for completion in completions]
+        best = sag.choose(outcomes, self.how.vote, lengths)
+        if codes[best] is None:
+            self.session.dismiss()
+        else:
+            self.session.commit(outcomes[best])
+        grouped = zip(codes, outcomes, sag.groups(outcomes, self.how.vote, lengths), strict=True)
+        return Step(
+            text=_closed(completions[best]), code=codes[best], outcome=outcomes[best],
+            candidates=tuple(Candidate(*candidate) for candidate in grouped),
+            prompt_tokens=completions[best].prompt_tokens, completion_tokens=sum(lengths), seconds=seconds,
+        )  # fmt: skip
 
 
 def _closed(completion: Completion) -> str:

@@ -6,7 +6,7 @@ nothing of agents: a conversation is a list of {"role", "content"}.
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -32,7 +32,12 @@ class Completion:
     text: str
     prompt_tokens: int
     completion_tokens: int
-    finish_reason: str  # "stop" (end of turn or a stop string, which is cut off) or "length"
+    finish_reason: str  # "stop" (end of turn or a stop string, which is cut off), "length", or "dropped" (`Enough`)
+
+
+# Told the samples that have just ended, by number of conversation and of sample; says of which conversations it has
+# enough: their other samples are dropped.
+Enough = Callable[[dict[tuple[int, int], Completion]], Collection[int]]
 
 
 class LanguageModel(Protocol):
@@ -83,6 +88,9 @@ def checked(conversations, n, temperature, top_p, max_new_tokens, prefixes) -> l
     return prefixes
 
 
+_Ending = tuple[list[int], str, str]  # a row's tokens, its text, and why it ended
+
+
 class LocalModel:
     """`LanguageModel` in this process: transformers weights, PEFT adapters, our own decoding loop.
 
@@ -90,6 +98,8 @@ class LocalModel:
     values are kept, so that a conversation's next step reads only what is new (`tokens_read` counts it).
     `precision` is that of `resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes).
     """
+
+    stops_early = True  # whether `generate` takes `enough`
 
     def __init__(self, name: str, *, adapter: Path | None = None, device: str | None = None, quantise: bool = False,
                  precision: str = "auto", max_context: int = 4096):  # fmt: skip
@@ -184,8 +194,9 @@ class LocalModel:
 
     def generate(self, conversations: Sequence[list[dict]], *, n: int = 1, temperature: float = 0.0,
                  top_p: float = 1.0, max_new_tokens: int, stop: Sequence[str] = (),
-                 prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
-        """As `LanguageModel.generate`."""
+                 prefixes: Sequence[str | None] | None = None, seed: int | None = None,
+                 enough: Enough | None = None) -> list[list[Completion]]:  # fmt: skip
+        """As `LanguageModel.generate`. `enough` is asked after each token with which samples ended."""
         prefixes = checked(conversations, n, temperature, top_p, max_new_tokens, prefixes)
         prompts = [render(self.tokenizer, c, p) for c, p in zip(conversations, prefixes, strict=True)]
         ids = [self.tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
@@ -201,10 +212,22 @@ class LocalModel:
                     for k in range(copies)
                 ]
             )
-            rows = self._decode([ids[row] for row in batch], copies, temperature, top_p, draws, list(stop))
-            for position, row in enumerate(batch):
-                for tokens, text, reason in rows[position * copies : (position + 1) * copies]:
-                    found[row].append(Completion((prefixes[row] or "") + text, len(ids[row]), len(tokens), reason))
+
+            def said(number: int, ending: _Ending, batch=batch) -> Completion:
+                row = batch[number // copies]
+                tokens, text, reason = ending
+                return Completion((prefixes[row] or "") + text, len(ids[row]), len(tokens), reason)
+
+            def over(fresh: dict[int, _Ending], batch=batch, said=said) -> set[int]:
+                told = {(batch[number // copies], number % copies): said(number, end) for number, end in fresh.items()}
+                ends = enough(told)
+                return {position for position, row in enumerate(batch) if row in ends}
+
+            rows = self._decode(
+                [ids[row] for row in batch], copies, temperature, top_p, draws, list(stop), over if enough else None
+            )
+            for number, ending in enumerate(rows):
+                found[batch[number // copies]].append(said(number, ending))
         return [c * (n // len(c)) for c in found]
 
     def _batches(self, lengths: list[int], max_new_tokens: int, copies: int) -> list[list[int]]:
@@ -224,8 +247,11 @@ class LocalModel:
         return batches
 
     def _decode(self, prompts: list[list[int]], copies: int, temperature: float, top_p: float, draws: np.ndarray,
-                stop: list[str]) -> list[tuple[list[int], str, str]]:  # fmt: skip
-        """Read each prompt once, then one token a step for all rows left of its copies."""
+                stop: list[str], over: Callable[[dict[int, "_Ending"]], set[int]] | None) -> list["_Ending"]:  # fmt: skip
+        """Read each prompt once, then one token a step for all rows left of its copies.
+
+        `over` is told which rows ended, and says which prompts need no more.
+        """
         import torch
 
         from agentlib.batch_cache import DecodingCache
@@ -238,13 +264,21 @@ class LocalModel:
             logits, last = logits.repeat_interleave(copies, 0), last.repeat_interleave(copies, 0)
             live = list(range(rows))
             tokens: list[list[int]] = [[] for _ in range(rows)]
-            ended: dict[int, tuple[list[int], str, str]] = {}
+            ended: dict[int, _Ending] = {}
             for step in range(draws.shape[1]):
                 chosen = pick(logits, temperature, top_p, draws[live, step])
+                fresh = {}
                 for row, token in zip(live, chosen.tolist(), strict=True):
                     tokens[row].append(token)
                     if (end := self._ending(tokens[row], stop)) is not None:
-                        ended[row] = (tokens[row], end, "stop")
+                        fresh[row] = (tokens[row], end, "stop")
+                ended |= fresh
+                if over and fresh:
+                    dropped = over(fresh)
+                    ended |= {
+                        row: (tokens[row], self._text(tokens[row]), "dropped")
+                        for row in live if row not in ended and row // copies in dropped
+                    }  # fmt: skip
                 keep = [k for k, row in enumerate(live) if row not in ended]
                 done = not keep or step + 1 == draws.shape[1]
                 for k, row in enumerate(live):
@@ -262,9 +296,12 @@ class LocalModel:
                 )
                 logits = out.logits[:, -1].float()
         return [
-            ended.get(row) or (tokens[row], self.tokenizer.decode(tokens[row], skip_special_tokens=True), "length")
+            ended.get(row) or (tokens[row], self._text(tokens[row]), "length")
             for row in range(rows)
         ]
+
+    def _text(self, tokens: list[int]) -> str:
+        return self.tokenizer.decode(tokens, skip_special_tokens=True)
 
     def _read(self, prompts: list[list[int]]):
         """Read all prompts from where what is kept of them ends; a start they share is read only once.
@@ -316,12 +353,12 @@ class LocalModel:
     def _ending(self, tokens: list[int], stop: list[str]) -> str | None:
         """The finished text if these tokens end the turn or hold a stop string (cut off), else None."""
         if tokens[-1] in self._ends:
-            return self.tokenizer.decode(tokens[:-1], skip_special_tokens=True)
+            return self._text(tokens[:-1])
         if stop:
             reach = max(map(len, stop)) + 8
-            tail = self.tokenizer.decode(tokens[-reach:], skip_special_tokens=True)
+            tail = self._text(tokens[-reach:])
             if any(s in tail for s in stop):
-                text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+                text = self._text(tokens)
                 return text[: min(text.find(s) for s in stop if s in text)]
         return None
 

@@ -1,6 +1,7 @@
 """Self-consistent action generation: of several candidate actions, keep the one most agree on (§3.2).
 
-Owns the outcome keys and the vote. Knows nothing of models, sampling or training.
+Owns the outcome keys, the vote, and when it is decided before all have ended. Knows nothing of models, sampling or
+training.
 """
 
 from collections import Counter
@@ -16,12 +17,16 @@ Vote = Literal["outcome", "as_published"]
 
 @dataclass(frozen=True)
 class SAG:
-    """How candidates are sampled and compared: N, temperature and nucleus of §4.1 and the reference code."""
+    """How candidates are sampled and compared: N, temperature and nucleus of §4.1 and the reference code.
+
+    `early_stop`: candidates whose votes can no longer change the choice are not sampled to their end.
+    """
 
     n: int = 8
     temperature: float = 0.4
     top_p: float = 0.8
     vote: Vote = "outcome"
+    early_stop: bool = True
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -51,22 +56,43 @@ def answer_key(answer: object) -> str:
     return key if any(c.isdigit() for c in key) else score.normalise(answer, "factual")
 
 
-def groups(outcomes: Sequence[Outcome], vote: Vote = "outcome") -> list[int | None]:
+def groups(outcomes: Sequence[Outcome], vote: Vote = "outcome", lengths: Sequence[int] | None = None) -> list[int | None]:
     """The group of each candidate, numbered from the largest down; None for failed ones.
 
-    Groups of one size are ordered by their first candidate.
+    Groups of one size are ordered by their first candidate: the shortest by `lengths` (tokens), then in sample order.
     """
     keys = [outcome_key(outcome, vote) for outcome in outcomes]
-    ranked = [key for key, _ in Counter(key for key in keys if key is not None).most_common()]
+    counted = Counter(keys[index] for index in _order(outcomes, lengths) if keys[index] is not None)
+    ranked = [key for key, _ in counted.most_common()]
     return [None if key is None else ranked.index(key) for key in keys]
 
 
-def choose(outcomes: Sequence[Outcome], vote: Vote = "outcome") -> int:
-    """Index of the candidate to keep: the first of the largest group.
+def choose(outcomes: Sequence[Outcome], vote: Vote = "outcome", lengths: Sequence[int] | None = None) -> int:
+    """Index of the candidate to keep: the first of the largest group (first as in `groups`).
 
-    If all failed it is the first; candidates are independent samples, so this is the paper's random one.
+    If all failed it is sample 0; candidates are independent samples, so this is the paper's random one.
     """
     if not outcomes:
         raise ValueError("no outcomes to choose from, expected one or more candidates")
+    numbered = groups(outcomes, vote, lengths)
+    return next((index for index in _order(outcomes, lengths) if numbered[index] == 0), 0)
+
+
+def decided(outcomes: Sequence[Outcome], left: int, vote: Vote = "outcome") -> bool:
+    """Whether `left` longer candidates, whatever their outcomes, would leave the choice among `outcomes` as it is.
+
+    `outcomes` are in the order of their lengths. Exact: another group wins by more votes than the leading one, or by
+    as many if it has the shorter first candidate, which a group that none has voted for yet cannot have.
+    """
     numbered = groups(outcomes, vote)
-    return numbered.index(0) if 0 in numbered else 0
+    sizes = Counter(group for group in numbered if group is not None)
+    if left == 0 or not sizes:
+        return left == 0
+    reach = {group: size + left + (numbered.index(group) < numbered.index(0)) for group, size in sizes.items() if group}
+    return sizes[0] >= max(reach.values(), default=left)
+
+
+def _order(outcomes: Sequence[Outcome], lengths: Sequence[int] | None) -> list[int]:
+    if lengths is None:
+        return list(range(len(outcomes)))
+    return [index for _, index in sorted(zip(lengths, range(len(outcomes)), strict=True))]

@@ -213,6 +213,7 @@ class Session:
         self._node: int | None = 0  # the interpreter that holds the state; 0 is the pristine one; None when closed
         self._step = 0
         self._candidates: set[int] = set()
+        self._answers: dict[tuple[str, str], bytes] = {}  # of tools, to this step's candidates
 
     def try_each(self, codes: Sequence[str]) -> list[Outcome]:
         """Run every code from the present state, apart from each other; keep none. Raises as `Sandbox.try_many`."""
@@ -230,6 +231,10 @@ class Session:
             self._candidates.discard(outcome._number)
             self._candidates.add(self._node)
             self._node = outcome._number
+        self._next()
+
+    def dismiss(self) -> None:
+        """End the candidates of the last `try_each`; the state stays as it was."""
         self._next()
 
     def run(self, code: str) -> Outcome:
@@ -250,6 +255,7 @@ class Session:
         for number in self._candidates - {0}:
             self._zygote.send(number, b"K")
         self._candidates.clear()
+        self._answers.clear()
 
     def __enter__(self) -> "Session":
         return self
@@ -368,10 +374,11 @@ class Sandbox:
                 self._start(self.protection.backend)
             return Session(self, self._zygote)
 
-    def try_many(self, batch: Sequence[tuple[Session, Sequence[str]]]) -> list[list[Outcome]]:
+    def try_many(self, batch: Sequence[tuple[Session, Sequence[str]]], more: bool = False) -> list[list[Outcome]]:
         """`try_each` of several sessions at once, at most `workers` candidates at a time.
 
-        Within one call, a tool is asked once for equal arguments of one session's candidates. Tools are called
+        `more` adds to the candidates that the sessions have, which otherwise end. A tool is asked once for equal
+        arguments of one session's candidates. Tools are called
         from this thread, one after another; what a tool raises is an error for the code that called it, except
         ConnectionError and TimeoutError, which are raised here: an outage must stop a run, not lower its score.
         Raises ValueError if a session is there twice, RuntimeError if one is closed or the isolated process ended.
@@ -383,7 +390,8 @@ class Sandbox:
                 raise RuntimeError("the session is closed; open a new one with box.session()")
         trials: list[list[_Trial]] = []
         for session, codes in batch:
-            session._next()
+            if not more:
+                session._next()
             trials.append([_Trial(session, c, next(self._numbers), self.seconds, self.tool_seconds) for c in codes])
             session._candidates.update(trial.number for trial in trials[-1])
         self._race([trial for group in trials for trial in group])
@@ -396,7 +404,6 @@ class Sandbox:
         Raises RuntimeError if that is not the session's own doing.
         """
         queue: SimpleQueue = SimpleQueue()
-        cache: dict[tuple, dict] = {}
         waiting, running = deque(trials), {}
         try:
             while waiting or running:
@@ -416,7 +423,7 @@ class Sandbox:
                             trial.overdue()
                 else:
                     if number in running:
-                        running[number].hear(kind, payload, at, lambda trial, call: self._answer(trial, call, cache))
+                        running[number].hear(kind, payload, at, self._answer)
                 for trial in running.values():
                     if trial.unborn and not trial.lost and trial.tries < BIRTHS:
                         time.sleep(0.0 if waiting or len(running) > 1 else 0.1 * trial.tries)
@@ -446,15 +453,15 @@ class Sandbox:
                 "the sandbox cannot start interpreters any more; look for missing memory, processes or disk space"
             )
 
-    def _answer(self, trial: _Trial, call: bytes, cache: dict[tuple, dict]) -> bytes:
-        """Call the tool, or take the answer from this step's `cache`; the reply as JSON."""
+    def _answer(self, trial: _Trial, call: bytes) -> bytes:
+        """Call the tool, or take the answer that the session's step has already; the reply as JSON."""
         name, args, kwargs = json.loads(call)
         args, kwargs = _sound(args), _sound(kwargs)
         if name not in self.tools or not isinstance(args, list) or not isinstance(kwargs, dict):
             raise ValueError(f"no such tool call: {name!r}")
         trial.calls.append({"name": name, "args": args, "kwargs": kwargs})
-        key = (trial.ticket, name, json.dumps([args, kwargs], sort_keys=True))
-        if key not in cache:
+        known, key = trial.session._answers, (name, json.dumps([args, kwargs], sort_keys=True))
+        if key not in known:
             try:
                 reply = json.dumps({"value": self.tools[name](*args, **kwargs)}).encode()
                 if len(reply) > child.FRAME_BYTES:
@@ -464,8 +471,8 @@ class Sandbox:
             except Exception as error:  # the code that called the tool is to see it, and may go on
                 log.info("sandbox: tool %s failed", name, exc_info=True)
                 reply = json.dumps({"error": f"{name} failed: {type(error).__name__}: {str(error)[:2000]}"}).encode()
-            cache[key] = reply
-        return cache[key]
+            known[key] = reply
+        return known[key]
 
     def close(self) -> None:
         """End every process of every session. A second call does nothing."""

@@ -58,10 +58,11 @@ def vote(step: Mapping) -> HTML:
     rows = []
     for number, candidate in enumerate(step["candidates"]):
         group = candidate["group"]
-        tint = "#D55E0022" if group is None else _GROUPS[group % len(_GROUPS)]
-        name = "failed" if group is None else f"group {group + 1}"
+        dropped = candidate["failed"] == "dropped"
+        name = f"group {group + 1}" if group is not None else "dropped" if dropped else "failed"
         kept = " ← kept" if number == step["chosen"] else ""
-        code = html.escape((candidate["code"] or "(no code)").strip())
+        tint = _GROUPS[group % len(_GROUPS)] if group is not None else "#8882" if dropped else "#D55E0022"
+        code = html.escape((candidate["code"] or ("(not written to its end)" if dropped else "(no code)")).strip())
         rows.append(
             f'<tr style="background:{tint}"><td>{number + 1}{kept}</td><td><pre>{code}</pre></td>'
             f"<td><pre>{html.escape(candidate['outcome'])}</pre></td><td>{name}</td></tr>"

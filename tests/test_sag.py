@@ -1,5 +1,7 @@
 """Self-consistent action generation: what candidates are compared by, and which is kept."""
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +103,29 @@ def test_the_kept_candidate_is_the_first_of_a_group_no_other_exceeds(texts):
     else:
         assert sizes[kept] == max(sizes.values()) and sag.choose(outcomes) == texts.index(kept)
         assert kept == next(t for t in texts if sizes.get(t) == max(sizes.values()))
+
+
+def outcomes_of(texts):
+    return [failed() if t is None else printed(t) for t in texts]
+
+
+@given(OUTCOMES, st.data())
+def test_of_equal_groups_that_with_the_shortest_candidate_wins(texts, data):
+    lengths = data.draw(st.lists(st.integers(1, 5), min_size=len(texts), max_size=len(texts)))
+    in_order = sorted(range(len(texts)), key=lambda k: (lengths[k], k))
+    expected = in_order[sag.choose(outcomes_of([texts[k] for k in in_order]))] if any(texts) else 0
+    assert sag.choose(outcomes_of(texts), lengths=lengths) == expected
+    if any(texts):
+        assert sag.groups(outcomes_of(texts), lengths=lengths)[expected] == 0
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=6), st.integers(0, 4))
+def test_a_vote_is_decided_exactly_when_no_others_could_change_it(texts, left):
+    """Tried with every way the others could go; "new" groups that nobody has voted for among them."""
+    kept = sag.choose(outcomes_of(texts)) if any(texts) else None
+    ends = product(["a", "b", "c", "new", None], repeat=left)
+    same = all((sag.choose(outcomes_of([*texts, *rest])) if any([*texts, *rest]) else None) == kept for rest in ends)
+    assert sag.decided(outcomes_of(texts), left) == (same and (kept is not None or left == 0))
 
 
 @given(OUTCOMES)
