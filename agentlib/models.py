@@ -239,8 +239,9 @@ class LocalModel:
         batches: list[list[int]] = []
         for row in sorted(range(len(lengths)), key=lambda r: -lengths[r]):
             rows = len(batches[-1]) + 1 if batches else 0
-            longest = lengths[batches[-1][0]] + max_new_tokens if batches else 0
-            if batches and rows * copies * longest * token_bytes <= CACHE_BYTES:
+            # A prompt is held once for all its samples.
+            each = lengths[batches[-1][0]] + copies * max_new_tokens if batches else 0
+            if batches and rows * each * token_bytes <= CACHE_BYTES:
                 batches[-1].append(row)
             else:
                 batches.append([row])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import Cache, DynamicLayer
 
-from agentlib.batch_cache import ROOM, DecodingCache, attend, joined
+from agentlib.batch_cache import BLOCK, ROOM, DecodingCache, attend, joined
 from agentlib.kv_cache import KeyValueTree, _below
 
 sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=12)
@@ -106,6 +106,25 @@ def test_attention_over_prompts_held_once_is_attention_over_repeated_ones(padded
         assert cache.get_seq_length() == whole[0].shape[2]
         held.append(cache.seats.prompts)
     assert held[ROOM + 2] == 5 and held[-1] == 3, "prompts without rows are dropped once they are a quarter"
+
+
+@pytest.mark.parametrize("new", [2, BLOCK, 3 * BLOCK + 5])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("past", [0, 7])
+def test_attention_while_prompts_are_read_is_torchs_own(new, padded, past):
+    torch.manual_seed(0)
+    rows, shared, group, width = 3, 2, 3, 8
+    query = torch.randn(rows, shared * group, new, width)
+    keys, values = torch.randn(2, rows, shared, past + new, width)
+    own = torch.ones(rows, past + new, dtype=torch.bool)
+    if padded:
+        own[1, : past + new - 2] = False
+        own[2, :1] = False
+    mask = own[:, None, None] & torch.ones(new, past + new, dtype=torch.bool).tril(past)
+    found, _ = attend(None, query, keys, values, mask if padded else None)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=True)
+    real = own[:, past:]  # a padded token has no attention to speak of
+    assert found.isfinite().all() and torch.allclose(found[real], expected.transpose(1, 2)[real], atol=1e-5)
 
 
 def test_what_a_batch_held_is_free_when_its_decoding_ends():
