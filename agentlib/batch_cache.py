@@ -1,23 +1,18 @@
-"""The keys and values of one batch while it is read and decoded, and the attention that decoding uses.
+"""The keys and values of one batch while it is read and decoded.
 
-Owns a transformers cache that holds each prompt once for all rows sampled from it, attention over such a cache and
-while prompts are read, and joining what is kept of each prompt's past into one. Imports torch; knows nothing of text.
+Owns a transformers cache that holds each prompt once for all rows sampled from it, and joining what is kept of each
+prompt's past into one. Imports torch; knows nothing of text, nor of the attention that reads it.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from agentlib.kv_cache import Stretch
 
-NAME = "prompts_once"  # of the attention, as transformers knows it
 ROOM = 64  # tokens of room made when a layer is full
-BLOCK, SCORES = 64, 1 << 20  # queries read at once on a CPU, and how many scores they may have: a few MB stay in its caches
 
 
 class Seats:
@@ -119,64 +114,6 @@ class DecodingCache(Cache):
             layer.keys, layer.values, layer.seats = layer.keys[index], layer.values[index], self.seats
             if lean:
                 layer.prompts = tuple(part[left] for part in layer.prompts)
-
-
-def attend(module, query, key, value, attention_mask, scaling=None, dropout: float = 0.0, **kwargs):
-    """Attention of one new token a row over `Parts`; over plain tensors that of prompts being read (causal, left padding).
-
-    The rows of one prompt meet its keys in one matrix product (as in Hydragen, Juravsky et al. 2024), and on a CPU
-    even single rows are many times faster than with torch's fused kernel, which is made for long queries.
-    Query (rows, heads, 1, width) → (rows, 1, heads, width).
-    """
-    if not isinstance(key, Parts):
-        if query.device.type == "cpu" and not dropout and query.shape[2] > 1:
-            scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-            return _read(query * scale, key, value, attention_mask).transpose(1, 2), None
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
-    rows, heads, _, width = query.shape
-    shared, seats = key.fresh.shape[1], key.seats
-    asked = (query * (width**-0.5 if scaling is None else scaling)).view(rows, shared, heads // shared, width)
-    of_prompts = (seats.gather(asked) @ key.prompt.mT).float()
-    if seats.hidden is not None:
-        of_prompts += seats.hidden
-    of_fresh = (asked @ key.fresh.mT).float()
-    of_fresh[..., key.filled :] = -torch.inf
-    weights = torch.cat([seats.scatter(of_prompts), of_fresh], -1).softmax(-1).to(query.dtype)
-    past = key.prompt.shape[2]
-    mixed = seats.scatter(seats.gather(weights[..., :past]) @ value.prompt) + weights[..., past:] @ value.fresh
-    return mixed.reshape(rows, 1, heads, width), None
-
-
-def _read(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Causal attention of the last tokens of each row by matrix products over blocks of queries.
-
-    In bf16 on a CPU it takes half the time of torch's fused kernel. Scaled query (rows, heads, new, width), key and value
-    (rows, shared heads, past + new, width), mask (rows, 1, new, past + new), False at padding, or None → query's shape.
-    """
-    rows, heads, new, width = query.shape
-    shared, total = key.shape[1:3]
-    group, past = heads // shared, total - new
-    size = min(BLOCK, max(8, SCORES // (rows * heads * total)))
-    # Each row's last token sees all that is not padding.
-    hidden = None if mask is None else (~mask[:, :, None, -1:]).to(torch.float32) * -1e9
-    later = torch.full((size, size), -torch.inf).triu(1)
-    query = query.view(rows, shared, group, new, width)
-    mixed = torch.empty_like(query)
-    for start in range(0, new, size):
-        end = min(start + size, new)
-        count, seen = end - start, past + end
-        asked = query[:, :, :, start:end].reshape(rows, shared, group * count, width)
-        scores = (asked @ key[:, :, :seen].mT).float().view(rows, shared, group, count, seen)
-        scores[..., past + start :] += later[:count, :count]
-        if hidden is not None:
-            scores += hidden[..., :seen]
-        weights = scores.softmax(-1).to(query.dtype).view(rows, shared, group * count, seen)
-        mixed[:, :, :, start:end] = (weights @ value[:, :, :seen]).view(rows, shared, group, count, width)
-    return mixed.view(rows, heads, new, width)
-
-
-AttentionInterface.register(NAME, attend)
-AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def joined(paths: Sequence[Sequence[tuple[Stretch, int]]], past: int) -> Cache:

@@ -197,14 +197,14 @@ def token_loss(model, batch: Sequence[Example], device: str):
 
     width = max(len(e.input_ids) for e in batch)
     ids = torch.zeros((len(batch), width), dtype=torch.long)
-    mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
+    labels = torch.full_like(ids, IGNORED)
     for row, example in enumerate(batch):
         ids[row, : len(example.input_ids)] = torch.tensor(example.input_ids)
         labels[row, : len(example.labels)] = torch.tensor(example.labels)
-        mask[row, : len(example.input_ids)] = 1
-    ids, mask, labels = ids.to(device), mask.to(device), labels.to(device)
+    ids, labels = ids.to(device), labels.to(device)
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    hidden = causal.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    # Padding stands on the right, where no token that counts looks: no mask is needed.
+    hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
     learnt = labels[:, 1:] != IGNORED
     logits = causal.get_output_embeddings()(hidden[:, :-1][learnt])
     return torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][learnt], reduction="sum")
@@ -241,11 +241,19 @@ def _peak_rate(cfg: config.Config) -> float:
 
 def _student(base: str, cfg: config.Config, device: str, precision: str):
     """The base model with what is to be trained: LoRA on all linear layers (frozen or NF4 weights), or all of it."""
+    import torch
     from peft import LoraConfig, get_peft_model
+
+    from agentlib.attention import TRAINING
 
     # Weights that are trained are held in 32 bits; on a CPU, where memory is not what is short, frozen ones too.
     held = "fp32" if cfg.tuning == "full" or (device == "cpu" and cfg.tuning == "lora") else precision
-    model = models.load_weights(weights.fetch(base), device, held, quantise=cfg.tuning == "qlora")
+    model = models.load_weights(weights.fetch(base), device, held, cfg.tuning == "qlora", TRAINING)
+    if device == "cpu" and cfg.tuning == "lora" and precision == "bf16":
+        # Products would round these weights to bf16 each time; embeddings and norms stay as they are.
+        for module in model.get_decoder().modules():
+            if isinstance(module, torch.nn.Linear):
+                module.weight.data = module.weight.data.bfloat16()
     if device != "cpu":
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()

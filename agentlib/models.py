@@ -125,9 +125,9 @@ class LocalModel:
         self.use(adapter)
 
     def _load(self, folder: Path):
-        from agentlib import batch_cache
+        from agentlib.attention import GENERATING
 
-        model = load_weights(folder, self.device, self.precision, self._quantised, batch_cache.NAME)
+        model = load_weights(folder, self.device, self.precision, self._quantised, GENERATING)
         refuse_window(self.name, model.config, self.max_context)
         return model
 
@@ -403,7 +403,7 @@ def refuse_window(name: str, settings, max_context: int) -> None:
 def load_weights(folder: Path, device: str, precision: str, quantise: bool, attention: str = "sdpa"):
     """A transformers model on a device, in "fp32" or "bf16", or as NF4 with double quantisation that computes in it.
 
-    `attention` is a name that transformers knows: its own, or that of `batch_cache`.
+    `attention` is a name that transformers knows: its own, or those of `attention`.
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig

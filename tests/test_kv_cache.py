@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import Cache, DynamicLayer
 
-from agentlib.batch_cache import BLOCK, ROOM, DecodingCache, attend, joined
+from agentlib.attention import BLOCK, generating
+from agentlib.batch_cache import ROOM, DecodingCache, joined
 from agentlib.kv_cache import KeyValueTree, _below
 
 sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=12)
@@ -98,7 +99,7 @@ def test_attention_over_prompts_held_once_is_attention_over_repeated_ones(padded
         query, new = torch.randn(len(left), shared * group, 1, width), torch.randn(2, len(left), shared, 1, width)
         whole = [torch.cat([part, n], 2) for part, n in zip(whole, new, strict=True)]
         seen = torch.cat([seen, seen.new_ones(len(left), 1)], 1)
-        found, _ = attend(None, query, *cache.update(*new, 0), None)
+        found, _ = generating(None, query, *cache.update(*new, 0), None)
         expected = torch.nn.functional.scaled_dot_product_attention(
             query, *whole, attn_mask=seen[:, None, None].bool(), enable_gqa=True
         )
@@ -121,7 +122,7 @@ def test_attention_while_prompts_are_read_is_torchs_own(new, padded, past):
         own[1, : past + new - 2] = False
         own[2, :1] = False
     mask = own[:, None, None] & torch.ones(new, past + new, dtype=torch.bool).tril(past)
-    found, _ = attend(None, query, keys, values, mask if padded else None)
+    found, _ = generating(None, query, keys, values, mask if padded else None)
     expected = torch.nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=True)
     real = own[:, past:]  # a padded token has no attention to speak of
     assert found.isfinite().all() and torch.allclose(found[real], expected.transpose(1, 2)[real], atol=1e-5)
