@@ -151,7 +151,8 @@ def distill(base: str, examples: Sequence[Example], cfg: config.Config, run: rec
         model = _student(base, cfg, device, precision)
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         optimizer = torch.optim.AdamW(trained.values(), lr=_peak_rate(cfg), weight_decay=0.0)
-        batches = [b for epoch in range(cfg.epochs) for b in order(len(examples), cfg.batch_size, cfg.seed + epoch)]
+        lengths = [len(e.input_ids) for e in examples]
+        batches = [b for epoch in range(cfg.epochs) for b in order(lengths, cfg.batch_size, cfg.seed + epoch)]
         losses = _resume(run.folder / "checkpoint.pt", trained, optimizer)
         saved = time.monotonic()
         model.train()
@@ -185,10 +186,18 @@ def distill(base: str, examples: Sequence[Example], cfg: config.Config, run: rec
     return finished(run)
 
 
-def order(n: int, batch_size: int, seed: int) -> list[list[int]]:
-    """One epoch's batches of example numbers, shuffled."""
-    shuffled = np.random.default_rng(seed).permutation(n).tolist()
-    return [shuffled[i : i + batch_size] for i in range(0, n, batch_size)]
+GROUPED = 8  # batches whose examples are sorted by length among each other, so that little is padded
+
+
+def order(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:
+    """One epoch's batches of example numbers, shuffled, with examples of like length (tokens) together."""
+    random = np.random.default_rng(seed)
+    shuffled = random.permutation(len(lengths)).tolist()
+    batches = []
+    for start in range(0, len(shuffled), GROUPED * batch_size):
+        alike = sorted(shuffled[start : start + GROUPED * batch_size], key=lambda k: lengths[k])
+        batches += [alike[k : k + batch_size] for k in range(0, len(alike), batch_size)]
+    return [batches[k] for k in random.permutation(len(batches))]
 
 
 def token_loss(model, batch: Sequence[Example], device: str):
@@ -243,6 +252,7 @@ def _student(base: str, cfg: config.Config, device: str, precision: str):
     """The base model with what is to be trained: LoRA on all linear layers (frozen or NF4 weights), or all of it."""
     import torch
     from peft import LoraConfig, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     from agentlib.attention import TRAINING
 
@@ -254,7 +264,7 @@ def _student(base: str, cfg: config.Config, device: str, precision: str):
         for module in model.get_decoder().modules():
             if isinstance(module, torch.nn.Linear):
                 module.weight.data = module.weight.data.bfloat16()
-    if device != "cpu":
+    if device != "cpu" or cfg.tuning == "qlora":
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
     if cfg.tuning == "full":
@@ -263,7 +273,13 @@ def _student(base: str, cfg: config.Config, device: str, precision: str):
         r=cfg.lora_rank, lora_alpha=cfg.lora_alpha, lora_dropout=cfg.lora_dropout, target_modules="all-linear",
         task_type="CAUSAL_LM",
     )  # fmt: skip
-    return get_peft_model(model, lora)
+    model = get_peft_model(model, lora)
+    if precision == "bf16":
+        # Products take bf16 anyway; a copy in 32 bits between them would change nothing but the time.
+        for module in model.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.cast_input_dtype_enabled = False
+    return model
 
 
 def _checkpoint(file: Path, trained: Mapping, optimizer, losses: list[dict]) -> None:

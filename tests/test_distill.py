@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from conftest import SMOL
@@ -151,9 +152,19 @@ def test_a_batch_in_parts_has_the_mean_loss_a_token_and_the_same_gradients(monke
 
 
 def test_each_epoch_sees_every_example_once_in_its_own_order():
-    one, two = distill.order(7, 3, 1), distill.order(7, 3, 2)
-    assert sorted(i for b in one for i in b) == list(range(7)) and [len(b) for b in one] == [3, 3, 1]
-    assert one == distill.order(7, 3, 1) != two
+    lengths = [5, 1, 9, 2, 8, 3, 7]
+    one, two = distill.order(lengths, 3, 1), distill.order(lengths, 3, 2)
+    assert all(sorted(k for batch in epoch for k in batch) == list(range(7)) for epoch in (one, two))
+    assert one == distill.order(lengths, 3, 1) != two and sorted(map(len, one)) == [1, 3, 3]
+
+
+def test_a_batch_holds_examples_of_like_length():
+    lengths = np.random.default_rng(0).integers(100, 2000, 320).tolist()
+    batches = distill.order(lengths, 4, 0)
+    padded = sum(4 * max(lengths[k] for k in batch) for batch in batches)
+    assert padded < 1.15 * sum(lengths), "shuffled alone it is 1.5"
+    firsts = [lengths[batch[0]] for batch in batches]
+    assert firsts != sorted(firsts) and firsts != sorted(firsts, reverse=True), "not from short to long"
 
 
 # --- training ---------------------------------------------------------------------------------------------------
