@@ -1,4 +1,4 @@
-"""Attention by plain matrix products: of prompts being read, of one new token a row, and of training.
+"""Attention by plain matrix products: of prompts being read, of tokens being decoded, and of training.
 
 On a CPU torch's fused kernel leaves much of the bf16 units idle; products over blocks take half of its time or less.
 Owns the arithmetic and its names in transformers. Knows nothing of models, text or caches but their two parts.
@@ -16,13 +16,13 @@ BLOCK, SCORES = 64, 1 << 20  # queries at once, and how many scores they may hav
 
 
 def generating(module, query, key, value, attention_mask, scaling=None, dropout: float = 0.0, **kwargs):
-    """Attention of one new token a row over `Parts`, or over plain tensors that of prompts being read.
+    """Attention of new tokens over `Parts`, or over plain tensors that of prompts being read.
 
     Query (rows, heads, new, width) → (rows, new, heads, width).
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if isinstance(key, Parts):
-        return _one_token(query * scale, key, value), None
+        return _new_tokens(query * scale, key, value), None
     if query.device.type == "cpu" and query.shape[2] > 1:
         return causal(query * scale, key, value, attention_mask).transpose(1, 2), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
@@ -38,23 +38,24 @@ def training(module, query, key, value, attention_mask, scaling=None, dropout: f
     return _Causal.apply((query * scale).bfloat16(), key.bfloat16(), value.bfloat16()).transpose(1, 2), None
 
 
-def _one_token(query: torch.Tensor, key: Parts, value: Parts) -> torch.Tensor:
+def _new_tokens(query: torch.Tensor, key: Parts, value: Parts) -> torch.Tensor:
     """The rows of one prompt meet its keys in one matrix product (as in Hydragen, Juravsky et al. 2024).
 
-    Scaled query (rows, heads, 1, width) → (rows, 1, heads, width).
+    Scaled query (rows, heads, new, width) → (rows, new, heads, width).
     """
-    rows, heads, _, width = query.shape
+    rows, heads, new, width = query.shape
     shared, seats = key.fresh.shape[1], key.seats
-    asked = query.view(rows, shared, heads // shared, width)
+    group = heads // shared
+    asked = query.reshape(rows, shared, group * new, width)
     of_prompts = seats.gather(asked) @ key.prompt.mT
     if seats.hidden is not None:
         of_prompts += seats.hidden
     of_fresh = asked @ key.fresh.mT
-    of_fresh[..., key.filled :] = -torch.inf
+    of_fresh.view(rows, shared, group, new, -1).add_(key.hidden)
     weights = torch.cat([seats.scatter(of_prompts), of_fresh], -1).softmax(-1)
     past = key.prompt.shape[2]
     mixed = seats.scatter(seats.gather(weights[..., :past]) @ value.prompt) + weights[..., past:] @ value.fresh
-    return mixed.reshape(rows, 1, heads, width)
+    return mixed.reshape(rows, heads, new, width).transpose(1, 2)
 
 
 class _Blocks:

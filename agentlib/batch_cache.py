@@ -53,52 +53,91 @@ class Seats:
         return of_prompts if self.even else of_prompts[self._seats_of_rows]
 
 
+class Places:
+    """Where each row's new tokens stand among those decoded, and which of them they see.
+
+    A row may keep fewer tokens than were read for it: its next ones then take the places of those it did not keep.
+    """
+
+    def __init__(self, rows: int, device: torch.device):
+        self.lengths, self.device, self.room, self.width = [0] * rows, device, 0, 0
+
+    def begin(self, width: int, dtype: torch.dtype) -> None:
+        """Make room for `width` tokens a row."""
+        self.width = width
+        while self.room < max(self.lengths) + width:
+            self.room += ROOM
+        self.even = len(set(self.lengths)) == 1
+        lengths = torch.tensor(self.lengths, device=self.device)
+        self.slots = lengths[:, None] + torch.arange(width, device=self.device)
+        later = torch.arange(self.room, device=self.device) > self.slots[..., None]
+        # Added to the scores of all heads: (rows, 1, 1, width, room).
+        self.hidden = torch.zeros(later.shape, dtype=dtype, device=self.device).masked_fill_(later, -torch.inf)[:, None, None]
+
+    def write(self, held: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+        """Put (rows, heads, width, x) into what is held, (rows, heads, room, x); returns it, larger if it was full."""
+        if held.shape[2] < self.room:
+            more = held.new_zeros((*held.shape[:2], self.room - held.shape[2], held.shape[3]))
+            held = torch.cat([held, more], 2)
+        # Written into the room at once: a matrix product over a part of a buffer would first copy it.
+        if self.even:
+            held[:, :, self.lengths[0] : self.lengths[0] + self.width] = new
+        else:
+            held[torch.arange(len(held), device=held.device)[:, None], :, self.slots] = new.transpose(1, 2)
+        return held
+
+
 class Parts(NamedTuple):
     """Keys or values in two parts, given to attention in place of one tensor."""
 
     prompt: torch.Tensor  # (prompts, heads, past, width)
-    fresh: torch.Tensor  # (rows, heads, room, width), of which `filled` tokens count
-    filled: int
+    fresh: torch.Tensor  # (rows, heads, room, width)
+    hidden: torch.Tensor  # added to the scores of the fresh part: (rows, 1, 1, new, room)
     seats: Seats
 
 
 class DecodingLayer(DynamicLayer):
     """One layer's keys and values: those of the prompts, and those of the tokens decoded since."""
 
-    def __init__(self, prompts: tuple[torch.Tensor, torch.Tensor], seats: Seats):
+    def __init__(self, prompts: tuple[torch.Tensor, torch.Tensor], seats: Seats, places: Places):
         super().__init__()
         self.prompts = tuple(part.contiguous() for part in prompts)
-        self.is_initialized, self.filled = True, 0
+        self.is_initialized = True
         _, heads, _, width = self.prompts[0].shape
         self.keys, self.values = (part.new_zeros((len(seats.owners), heads, 0, width)) for part in self.prompts)
-        self.seats = seats
+        self.seats, self.places = seats, places
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
-        """Append one token's keys and values a row, (rows, heads, 1, width); returns the `Parts` of both."""
-        if self.filled == self.keys.shape[2]:
-            self.keys, self.values = (
-                torch.cat([part, part.new_zeros((*part.shape[:2], ROOM, part.shape[3]))], 2)
-                for part in (self.keys, self.values)
-            )
-        # Written into the room at once: a matrix product over a part of a buffer would first copy it.
-        self.keys[:, :, self.filled : self.filled + 1] = key_states
-        self.values[:, :, self.filled : self.filled + 1] = value_states
-        self.filled += 1
+        """Write the new tokens' keys and values, (rows, heads, new, width); returns the `Parts` of both."""
+        self.keys, self.values = self.places.write(self.keys, key_states), self.places.write(self.values, value_states)
         return tuple(
-            Parts(prompt, fresh, self.filled, self.seats)
+            Parts(prompt, fresh, self.places.hidden, self.seats)
             for prompt, fresh in zip(self.prompts, (self.keys, self.values), strict=True)
         )
 
     def get_seq_length(self) -> int:
-        return self.prompts[0].shape[2] + self.filled
+        return self.prompts[0].shape[2] + max(self.places.lengths)
 
 
 class DecodingCache(Cache):
-    """`copies` rows decoded from each prompt of a cache that was read. `mask` (prompts, past) is 0 at padding."""
+    """`copies` rows decoded from each prompt of a cache that was read. `mask` (prompts, past) is 0 at padding.
+
+    For each forward call: `make_room`, the call, then `advance` by as many of its tokens as each row keeps.
+    """
 
     def __init__(self, read: Cache, mask: torch.Tensor, copies: int):
         self.seats = Seats([prompt for prompt in range(len(mask)) for _ in range(copies)], mask)
-        super().__init__(layers=[DecodingLayer((x.keys, x.values), self.seats) for x in read.layers])
+        self.places = Places(len(self.seats.owners), mask.device)
+        super().__init__(layers=[DecodingLayer((x.keys, x.values), self.seats, self.places) for x in read.layers])
+
+    def make_room(self, width: int) -> None:
+        """Let the next forward call bring `width` tokens a row."""
+        self.places.begin(width, self.layers[0].keys.dtype)
+
+    def advance(self, kept: Sequence[int]) -> None:
+        """Count the tokens of the last forward call that each row keeps, from its first on; none if there was no call."""
+        if self.places.width:
+            self.places.lengths = [length + count for length, count in zip(self.places.lengths, kept, strict=True)]
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows (ascending) only; prompts without rows go when they are a quarter of all."""
@@ -110,6 +149,7 @@ class DecodingCache(Cache):
         if lean:
             owners, mask = [left.index(owner) for owner in owners], mask[left]
         self.seats = Seats(owners, mask)
+        self.places.lengths = [self.places.lengths[row] for row in rows]
         for layer in self.layers:
             layer.keys, layer.values, layer.seats = layer.keys[index], layer.values[index], self.seats
             if lean:

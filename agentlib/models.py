@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from agentlib import weights
+from agentlib.drafts import Drafts
 from agentlib.kv_cache import KeyValueTree
 
 if TYPE_CHECKING:
-    import torch
+    from agentlib.decoding import Ending
 
 log = logging.getLogger(__name__)
 CACHE_BYTES = 2_000_000_000  # keys and values of one batch; sets how many conversations share it
@@ -88,9 +89,6 @@ def checked(conversations, n, temperature, top_p, max_new_tokens, prefixes) -> l
     return prefixes
 
 
-_Ending = tuple[list[int], str, str]  # a row's tokens, its text, and why it ended
-
-
 class LocalModel:
     """`LanguageModel` in this process: transformers weights, PEFT adapters, our own decoding loop.
 
@@ -111,7 +109,7 @@ class LocalModel:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.precision = resolve_precision(precision, self.device)
         self.tokens_read = 0  # prompt tokens computed so far, without padding
-        self._kept = KeyValueTree(KEPT_BYTES)
+        self._kept, self._drafts = KeyValueTree(KEPT_BYTES), Drafts()
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
@@ -185,8 +183,9 @@ class LocalModel:
         self.forget()
 
     def forget(self) -> None:
-        """Drop the keys and values kept from earlier calls."""
+        """Drop what is kept from earlier calls: keys and values, and what drafts are made of."""
         self._kept.clear()
+        self._drafts.clear()
 
     def count(self, text: str) -> int:
         """Tokens of a text, without special tokens."""
@@ -213,21 +212,21 @@ class LocalModel:
                 ]
             )
 
-            def said(number: int, ending: _Ending, batch=batch) -> Completion:
+            def said(number: int, end: "Ending", batch=batch) -> Completion:
                 row = batch[number // copies]
-                tokens, text, reason = ending
-                return Completion((prefixes[row] or "") + text, len(ids[row]), len(tokens), reason)
+                return Completion((prefixes[row] or "") + end.text, len(ids[row]), len(end.tokens), end.reason)
 
-            def over(fresh: dict[int, _Ending], batch=batch, said=said) -> set[int]:
+            def over(fresh: dict[int, "Ending"], batch=batch, said=said) -> set[int]:
                 told = {(batch[number // copies], number % copies): said(number, end) for number, end in fresh.items()}
                 ends = enough(told)
                 return {position for position, row in enumerate(batch) if row in ends}
 
             rows = self._decode(
-                [ids[row] for row in batch], copies, temperature, top_p, draws, list(stop), over if enough else None
-            )
-            for number, ending in enumerate(rows):
-                found[batch[number // copies]].append(said(number, ending))
+                [ids[row] for row in batch], copies, draws, list(stop), over if enough else None,
+                temperature=temperature, top_p=top_p,
+            )  # fmt: skip
+            for number, end in enumerate(rows):
+                found[batch[number // copies]].append(said(number, end))
         return [c * (n // len(c)) for c in found]
 
     def _batches(self, lengths: list[int], max_new_tokens: int, copies: int) -> list[list[int]]:
@@ -247,59 +246,22 @@ class LocalModel:
                 batches.append([row])
         return batches
 
-    def _decode(self, prompts: list[list[int]], copies: int, temperature: float, top_p: float, draws: np.ndarray,
-                stop: list[str], over: Callable[[dict[int, "_Ending"]], set[int]] | None) -> list["_Ending"]:  # fmt: skip
-        """Read each prompt once, then one token a step for all rows left of its copies.
-
-        `over` is told which rows ended, and says which prompts need no more.
-        """
+    def _decode(self, prompts: list[list[int]], copies: int, draws: np.ndarray, stop: list[str], over, **how) -> list:
+        """Read each prompt once, then sample its copies; draws (rows, new tokens)."""
         import torch
 
         from agentlib.batch_cache import DecodingCache
+        from agentlib.decoding import decode
 
         with torch.inference_mode():
-            rows = len(prompts) * copies
-            read, logits, mask, last = self._read(prompts)
+            read, logits, mask = self._read(prompts)
             cache = DecodingCache(read, mask, copies)
             del read
-            logits, last = logits.repeat_interleave(copies, 0), last.repeat_interleave(copies, 0)
-            live = list(range(rows))
-            tokens: list[list[int]] = [[] for _ in range(rows)]
-            ended: dict[int, _Ending] = {}
-            for step in range(draws.shape[1]):
-                chosen = pick(logits, temperature, top_p, draws[live, step])
-                fresh = {}
-                for row, token in zip(live, chosen.tolist(), strict=True):
-                    tokens[row].append(token)
-                    if (end := self._ending(tokens[row], stop)) is not None:
-                        fresh[row] = (tokens[row], end, "stop")
-                ended |= fresh
-                if over and fresh:
-                    dropped = over(fresh)
-                    ended |= {
-                        row: (tokens[row], self._text(tokens[row]), "dropped")
-                        for row in live if row not in ended and row // copies in dropped
-                    }  # fmt: skip
-                keep = [k for k, row in enumerate(live) if row not in ended]
-                done = not keep or step + 1 == draws.shape[1]
-                for k, row in enumerate(live):
-                    if done or row in ended:
-                        self._keep(prompts[row // copies], tokens[row][:-1], cache, k, 0)
-                if done:
-                    break
-                if len(keep) < len(live):
-                    cache.select(keep)
-                    last, chosen = last[keep], chosen[keep]
-                    live = [live[k] for k in keep]
-                last = last + 1
-                out = self._model(
-                    input_ids=chosen[:, None], position_ids=last[:, None], past_key_values=cache, use_cache=True
-                )
-                logits = out.logits[:, -1].float()
-        return [
-            ended.get(row) or (tokens[row], self._text(tokens[row]), "length")
-            for row in range(rows)
-        ]
+            return decode(
+                self._model, cache, logits, prompts, copies, draws=draws, text=self._text, over=over,
+                ending=lambda tokens: self._ending(tokens, stop), drafts=self._drafts,
+                keep=lambda prompt, tokens, cache, row: self._keep(prompts[prompt], tokens, cache, row, 0), **how,
+            )  # fmt: skip
 
     def _text(self, tokens: list[int]) -> str:
         return self.tokenizer.decode(tokens, skip_special_tokens=True)
@@ -307,8 +269,8 @@ class LocalModel:
     def _read(self, prompts: list[list[int]]):
         """Read all prompts from where what is kept of them ends; a start they share is read only once.
 
-        Returns the cache, the logits after each prompt (rows, vocabulary), the attention mask and the last
-        position of each. What is kept and what follows it are each padded on the left.
+        Returns the cache, the logits after each prompt (rows, vocabulary) and the attention mask.
+        What is kept and what follows it are each padded on the left.
         """
         import torch
 
@@ -337,7 +299,7 @@ class LocalModel:
         )  # fmt: skip
         for row, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
             self._keep(prompt[:start], prompt[start:], out.past_key_values, row, past + width - len(prompt) + start)
-        return out.past_key_values, out.logits[:, -1].float(), mask, positions[:, -1]
+        return out.past_key_values, out.logits[:, -1], mask
 
     def _keep(self, before: list[int], tokens: list[int], cache, row: int, place: int) -> None:
         """Keep the keys and values of tokens that stand at this row and place of a cache, after `before`."""
@@ -419,28 +381,3 @@ def load_weights(folder: Path, device: str, precision: str, quantise: bool, atte
     return AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, device_map={"": device}, quantization_config=settings, attn_implementation=attention
     )
-
-
-def pick(logits: "torch.Tensor", temperature: float, top_p: float, draws: np.ndarray) -> "torch.Tensor":
-    """One token a row of `logits` (rows, vocabulary): greedy at 0, else nucleus sampling by inverse CDF.
-
-    `draws` (rows,) are uniform numbers in [0, 1). The nucleus is the smallest set of most likely tokens
-    whose probability reaches `top_p` (Holtzman et al. 2020).
-    """
-    import torch
-
-    if temperature == 0:
-        return logits.argmax(-1)
-    logits = logits / temperature
-    total = logits.logsumexp(-1, keepdim=True)
-    # A few hundred candidates nearly always hold the nucleus; sorting the whole vocabulary costs far more.
-    k = min(256, logits.shape[-1])
-    top, index = logits.topk(k, -1)
-    mass = (top - total).exp().cumsum(-1)
-    if top_p >= 1 or bool((mass[:, -1] < top_p).any()):
-        top, index = logits.sort(-1, descending=True)
-        mass = (top - total).exp().cumsum(-1)
-    size = (mass < top_p).sum(-1, keepdim=True).clamp(max=mass.shape[-1] - 1)
-    aim = torch.as_tensor(draws, dtype=mass.dtype, device=mass.device)[:, None] * mass.gather(-1, size)
-    place = torch.minimum((mass <= aim).sum(-1, keepdim=True), size)
-    return index.gather(-1, place)[:, 0]

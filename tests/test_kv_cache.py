@@ -11,6 +11,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from agentlib.attention import BLOCK, generating
 from agentlib.batch_cache import ROOM, DecodingCache, joined
+from agentlib.drafts import Drafts
 from agentlib.kv_cache import KeyValueTree, _below
 
 sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=12)
@@ -34,7 +35,10 @@ def test_the_longest_known_start_comes_with_its_own_keys_and_values(kept, asked)
         tree.add(tokens, true_layers(tokens), 0)
     path = tree.longest(asked)
     known = sum(count for _, count in path)
-    alike = [next((k for k, (a, b) in enumerate(zip(t, asked, strict=False)) if a != b), min(len(t), len(asked))) for t in kept]
+    alike = [
+        next((k for k, (a, b) in enumerate(zip(t, asked, strict=False)) if a != b), min(len(t), len(asked)))
+        for t in kept
+    ]
     assert known == max(alike)
     if known:
         assert torch.equal(remembered(path), true_layers(asked)[0][0][:, :known])
@@ -75,37 +79,45 @@ def test_tokens_cannot_be_kept_without_those_before_them():
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_attention_over_prompts_held_once_is_attention_over_repeated_ones(padded):
+@pytest.mark.parametrize("width", [1, 3])
+def test_attention_over_prompts_held_once_is_attention_over_repeated_ones(padded, width):
+    """Rows leave one by one, then whole prompts; some keep fewer tokens than were read, as after a wrong guess."""
     torch.manual_seed(0)
-    prompts, copies, shared, group, past, width = 5, 4, 2, 3, 9, 8
-    keys, values = torch.randn(2, prompts, shared, past, width)
+    prompts, copies, shared, group, past, size = 5, 4, 2, 3, 9, 8
+    keys, values = torch.randn(2, prompts, shared, past, size)
     mask = torch.ones(prompts, past, dtype=torch.long)
     if padded:
         mask[1, :5] = 0
     layer = DynamicLayer()
     layer.update(keys, values)
     cache = DecodingCache(Cache(layers=[layer]), mask, copies)
-    whole = [part.repeat_interleave(copies, 0) for part in (keys, values)]
-    seen = mask.repeat_interleave(copies, 0)
     left = list(range(prompts * copies))
-    # Rows leave one by one, then whole prompts; there are more steps than one stretch of room holds.
+    whole = {
+        row: (keys[row // copies][:, mask[row // copies].bool()], values[row // copies][:, mask[row // copies].bool()])
+        for row in left
+    }
     leaving = {3: [0], 5: [4, 6, 7], ROOM + 2: [16, 17, 18, 19], ROOM + 3: [5], ROOM + 4: [8, 9, 11]}
     held = []
     for step in range(ROOM + 6):
         if step in leaving:
-            keep = [k for k, row in enumerate(left) if row not in leaving[step]]
-            cache.select(keep)
-            left, whole, seen = [left[k] for k in keep], [part[keep] for part in whole], seen[keep]
-        query, new = torch.randn(len(left), shared * group, 1, width), torch.randn(2, len(left), shared, 1, width)
-        whole = [torch.cat([part, n], 2) for part, n in zip(whole, new, strict=True)]
-        seen = torch.cat([seen, seen.new_ones(len(left), 1)], 1)
+            cache.select([k for k, row in enumerate(left) if row not in leaving[step]])
+            left = [row for row in left if row not in leaving[step]]
+        query, new = torch.randn(len(left), shared * group, width, size), torch.randn(2, len(left), shared, width, size)
+        cache.make_room(width)
         found, _ = generating(None, query, *cache.update(*new, 0), None)
-        expected = torch.nn.functional.scaled_dot_product_attention(
-            query, *whole, attn_mask=seen[:, None, None].bool(), enable_gqa=True
-        )
-        assert torch.allclose(found, expected.transpose(1, 2), atol=1e-5)
-        assert cache.get_seq_length() == whole[0].shape[2]
+        kept = [1 + (row + step) % width for row in left]
+        for k, row in enumerate(left):
+            seen = [torch.cat([part, n[k]], 1) for part, n in zip(whole[row], new, strict=True)]
+            total = seen[0].shape[1]
+            allowed = torch.ones(width, total, dtype=torch.bool).tril(total - width)
+            expected = torch.nn.functional.scaled_dot_product_attention(
+                query[k : k + 1], *(part[None] for part in seen), attn_mask=allowed, enable_gqa=True
+            )
+            assert torch.allclose(found[k], expected[0].transpose(0, 1), atol=1e-5)
+            whole[row] = tuple(part[:, : total - width + kept[k]] for part in seen)
+        cache.advance(kept)
         held.append(cache.seats.prompts)
+    assert cache.get_seq_length() == past + max(cache.places.lengths)
     assert held[ROOM + 2] == 5 and held[-1] == 3, "prompts without rows are dropped once they are a quarter"
 
 
@@ -150,3 +162,26 @@ def test_rows_of_unlike_pasts_are_joined_with_padding_on_the_left():
     assert torch.equal(keys[0], true_layers([1, 2, 3])[0][0])
     assert torch.equal(keys[1, :, 1:], true_layers([1, 5])[0][0]) and not keys[1, :, 0].any() and not keys[2].any()
     assert joined([[], []], 0).get_seq_length() == 0
+
+
+# --- guesses ----------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 3), min_size=3, max_size=30), st.integers(0, 5))
+def test_a_guess_is_what_followed_the_same_two_tokens_last(tokens, count):
+    drafts, grown = Drafts(), []
+    drafts.read(grown)
+    for token in tokens:
+        grown.append(token)
+        drafts.grown(grown)
+    pair = tokens[-2:]
+    last = max((k for k in range(2, len(tokens)) if tokens[k - 2 : k] == pair), default=None)
+    assert drafts.after(tokens, count) == ([] if last is None else tokens[last : last + count])
+
+
+def test_guesses_are_forgotten_when_they_are_too_many():
+    drafts = Drafts(budget=3)
+    drafts.read([1, 2, 3, 4, 5, 6, 7])
+    assert drafts.after([1, 2], 2) == [3, 4]
+    drafts.read([8, 9, 1])
+    assert drafts.after([1, 2], 2) == [] and drafts.after([8, 9], 2) == [1]

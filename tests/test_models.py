@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from agentlib import models
-from agentlib.models import pick
+from agentlib import decoding, models
+from agentlib.decoding import pick
+from agentlib.drafts import Drafts
 
 ASKED = ["Say hi.", "Count from one to five, in words, one after the other.", "Name a colour."]
 NEW = 12
@@ -132,6 +133,26 @@ def test_ended_rows_leave_the_batch(smol):
     assert len(seen) - len(reads(seen)) == last - 1 and seen[-1][0] == sum(
         c[0].completion_tokens == last for c in found
     )
+
+
+REPEATING = "Repeat: one two three four five six. one two three four five six. one two three four"
+
+
+@pytest.mark.parametrize("how", [{}, {"n": 3, "temperature": 0.5, "top_p": 0.9, "seed": 5}, {"stop": ["five"]}])
+def test_guesses_change_the_time_and_no_token(smol, monkeypatch, how):
+    asked = [talk(REPEATING), talk(ASKED[1])]
+    prefixes = ["one two three four five six. one", None]
+    calls = []
+    for together in (1, 1000):
+        monkeypatch.setitem(decoding.TOGETHER, "cpu", together)
+        with Sizes(smol._model) as seen:
+            calls.append((fresh(smol, asked, max_new_tokens=20, prefixes=prefixes, **how), len(seen)))
+    assert calls[0][0] == calls[1][0] and calls[1][1] < calls[0][1]
+
+
+def test_a_guess_that_is_wrong_costs_nothing_but_itself(smol, greedy, monkeypatch):
+    monkeypatch.setattr(Drafts, "after", lambda self, tokens, count: [11, 12, 13, 14][:count])
+    assert [fresh(smol, [talk(text)], max_new_tokens=NEW)[0][0] for text in ASKED] == greedy
 
 
 def test_samples_of_a_conversation_that_has_enough_are_dropped(smol):
