@@ -17,7 +17,7 @@ test: .venv/ready-test        ## lint, then all tests, the notebooks at smoke am
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: .venv/ready-bench      ## measure against peers, on an idle machine; appends to tests/benchmarks/*.jsonl
-	$(BIN)/python tests/benchmarks/sandbox.py
+	for work in starting sandbox retrieval training generation; do $(BIN)/python tests/benchmarks/$$work.py || exit 1; done
 
 publish: .venv/ready-test     ## run the notebooks afresh and keep their outputs in notebooks/
 	$(BIN)/jupytext --sync notebooks/src/*.py

@@ -1,0 +1,163 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     notebook_metadata_filter: kernelspec,jupytext
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 08 · Measure speed
+#
+# **By the end you will have shown that** sampling eight actions costs far less than eight times one, that many questions
+# at once are answered several times faster than one after another, and that none of this changes a single greedy token.
+#
+# *Needs* nothing but the set-up · *Makes* nothing · *Minutes* under 1 on two CPU cores, no GPU (`make bench`, which
+# measures everything below anew, takes about an hour).
+
+# %%
+import json
+import time
+
+import pandas as pd
+
+from agentlib import charts, config, decoding, prompts
+from agentlib.models import LocalModel
+
+# %% tags=["parameters"]
+preset = "smoke"
+overrides = {}
+
+# %%
+cfg = config.load(preset, **overrides)
+folder = config.ROOT / "tests" / "benchmarks"
+last = {file.stem: json.loads(file.read_text().splitlines()[-1]) for file in sorted(folder.glob("*.jsonl"))}
+shown = ["date", "cpu", "cores", "rounds", "versions"]
+pd.DataFrame({name: {what: record.get(what, "") for what in shown} for name, record in last.items()}).T
+
+# %% [markdown]
+# ## 1 · Ratios, each from one run
+#
+# Seconds depend on the machine, so every claim is a ratio of medians whose two sides took turns in one run. The records
+# behind this table are the last lines of `tests/benchmarks/*.jsonl`.
+
+# %%
+speed = {name: record.get("ratios", {}) for name, record in last.items()}
+action = last["sandbox"]["medians"]
+ours, peer = action["agentlib sandlock"], action["smolagents"]
+start = last["starting"]["medians"]
+rows = [
+    ("SAG step of 8, short prompt", "greedy step", speed["generation"]["SAG, N = 8, short prompt to greedy"], "≤", 2.0),
+    ("SAG step of 8, long prompt", "greedy step", speed["generation"]["SAG, N = 8, long prompt to greedy"], "≤", 2.0),
+    ("32 questions, questions/s", "smolagents", speed["generation"]["questions/s, ours to smolagents"], "≥", 5.0),
+    ("prompt tokens computed", "distinct tokens", speed["generation"]["prompt tokens, computed to distinct"], "≤", 1.2),
+    ("LoRA, tokens/s", "fastest TRL", speed["training"]["tokens/s, ours to the fastest TRL"], "≥", 1.7),
+    ("LoRA, peak memory", "fastest TRL", speed["training"]["peak memory, ours to the fastest TRL"], "≤", 1.0),
+    ("QLoRA, peak memory", "LoRA fp32", speed["training"]["peak memory, QLoRA to LoRA fp32"], "≤", 0.45),
+    ("QLoRA, tokens/s", "LoRA fp32", speed["training"]["tokens/s, QLoRA to LoRA fp32"], "≥", 0.8),
+    ("encoding, texts/s", "sentence-transformers", speed["retrieval"]["texts/s, ours to sentence-transformers"], "≥", 1.0),
+    ("tight loop, steps/s", "smolagents", ours["loop, million steps/s"] / peer["loop, million steps/s"], "≥", 20.0),
+    ("trivial action, ms", "", ours["trivial action, ms"], "≤", 5.0),
+    ("import agentlib, s", "", start["import agentlib"]["seconds"], "≤", 0.5),
+    ("agentlib.run --help, s", "", start["agentlib.run --help"]["seconds"], "≤", 0.5),
+]
+
+# %%
+table = pd.DataFrame(rows, columns=["work", "against", "measured", "", "aim"])
+table["reached"] = [m <= aim if sign == "≤" else m >= aim for m, sign, aim in zip(table["measured"], table[""], table["aim"])]
+table.round(2)
+
+# %%
+assert table["measured"].gt(0).all() and len(table) == 13
+
+# %% [markdown]
+# Training beside TRL is only fair at equal loss: the same trajectories, batches, masks and learning rates went into all.
+
+# %%
+pd.DataFrame(last["training"]["medians"]).T.round(3)
+
+# %% [markdown]
+# ## 2 · How cost grows
+#
+# With the number of samples a step, of questions asked at once, and of passages indexed. Along the dotted line cost
+# grows as fast as the work.
+
+# %%
+def series(record, start, end, of):
+    """{number: value} of the medians whose names are `start`, a number, `end`."""
+    found = {n: row[of] for n, row in last[record]["medians"].items() if n.startswith(start) and n.endswith(end)}
+    return {int(n.removeprefix(start).removesuffix(end)): v for n, v in found.items() if n[len(start) : len(n) - len(end)].isdigit()}
+
+# %%
+figure = charts.Chart(figsize=(9.5, 3.0), layout="constrained")
+panels = figure.subplots(1, 3)
+curves = [
+    ("samples a step", "seconds", {f"{p} prompt": {1: last["generation"]["medians"][f"greedy, {p} prompt"]["seconds a step"]}
+     | series("generation", "SAG, N = ", f", {p} prompt", "seconds a step") for p in ("short", "long")}),
+    ("questions at once", "seconds", {"agentlib": series("generation", "agentlib, ", " questions", "seconds")}),
+    ("passages", "ms a search", {k: series("retrieval", f"{k}, ", " passages", "ms a search") for k in ("faiss", "bm25")}),
+]  # fmt: skip
+for panel, (across, up, lines) in zip(panels, curves):
+    for (label, points), colour, mark in zip(lines.items(), ("#0072B2", "#D55E00"), "os"):
+        panel.plot(list(points), list(points.values()), marker=mark, color=colour, label=label)
+    first = next(iter(lines.values()))
+    one = next(iter(first))
+    panel.plot(list(first), [first[one] * n / one for n in first], ":", color=charts.GREY, label="as the work")
+    panel.set(xlabel=across, ylabel=up, xscale="log", yscale="log")
+    panel.legend(fontsize=7.5)
+figure
+
+# %% [markdown]
+# ## 3 · Here and now: the same text, in less time
+#
+# Decoding reads a prompt once for all its samples. It also *guesses*: whatever followed the last two tokens before (in the
+# prompt, in an earlier answer, in another sample) is read along with the next token, and kept if the model would have
+# chosen it. Guesses change the time, never the greedy text. Here the same question is answered with and without them.
+
+# %%
+model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision="fp32")
+words = "Copy this line three times: def area(width, height): return width * height"
+asked = [[{"role": "system", "content": prompts.AGENT_STUDENT}, {"role": "user", "content": words}]]
+
+def timed(together, n=1, temperature=0.0):
+    decoding.TOGETHER["cpu"] = together
+    model.forget()
+    started = time.perf_counter()
+    (found,) = model.generate(asked, n=n, temperature=temperature, max_new_tokens=64, seed=1)
+    return found, time.perf_counter() - started
+
+# %%
+usual = decoding.TOGETHER["cpu"]
+timed(usual)  # warm up
+plain, without = timed(1)
+guessed, with_guesses = timed(usual)
+eight, of_eight = timed(usual, n=8, temperature=0.4)
+print(guessed[0].text)
+pd.Series({"without guesses": without, "with guesses": with_guesses, "eight samples": of_eight}, name="seconds").round(2).to_frame()
+
+# %%
+assert plain == guessed and len(eight) == 8
+
+# %% [markdown]
+# ## What we saw
+#
+# The table says where each aim stands, reached or not. Three things carry most of it: a prompt is read once, by whoever
+# needs it; all samples of all questions share each pass over the weights; and whatever can no longer matter, a candidate
+# whose vote is decided or a logit without loss, is not computed.
+#
+# ## Exercises
+#
+# 1. Ask for something that cannot be guessed (a random number of 60 digits). How much is left of the gain?
+# 2. Set `SAG(early_stop=False)` in notebook 04 and compare `completion_tokens`. Why is the chosen action the same?
+# 3. From how many questions at once on does this machine gain nothing more?
+
+# %%
+model.close()
