@@ -116,17 +116,18 @@ def pick(logits: torch.Tensor, temperature: float, top_p: float, draws: np.ndarr
     `draws` (rows,) are uniform numbers in [0, 1). The nucleus is the smallest set of most likely tokens
     whose probability reaches `top_p` (Holtzman et al. 2020).
     """
+    logits = logits.float()  # in bf16 both argmax and sums are slow, and sums are wrong
     if temperature == 0:
         return logits.argmax(-1)
-    logits = logits.float() / temperature
+    logits = logits * (1 / temperature)
     total = logits.logsumexp(-1, keepdim=True)
-    # A few hundred candidates nearly always hold the nucleus; sorting the whole vocabulary costs far more.
-    k = min(256, logits.shape[-1])
-    top, index = logits.topk(k, -1)
-    mass = (top - total).exp().cumsum(-1)
-    if top_p >= 1 or bool((mass[:, -1] < top_p).any()):
-        top, index = logits.sort(-1, descending=True)
+    # A few candidates nearly always hold the nucleus; sorting the whole vocabulary costs far more.
+    for k in (32, 512, logits.shape[-1]):
+        k = min(k, logits.shape[-1])
+        top, index = logits.topk(k, -1) if k < logits.shape[-1] else logits.sort(-1, descending=True)
         mass = (top - total).exp().cumsum(-1)
+        if top_p < 1 and bool((mass[:, -1] >= top_p).all()):
+            break
     size = (mass < top_p).sum(-1, keepdim=True).clamp(max=mass.shape[-1] - 1)
     aim = torch.as_tensor(draws, dtype=mass.dtype, device=mass.device)[:, None] * mass.gather(-1, size)
     place = torch.minimum((mass <= aim).sum(-1, keepdim=True), size)

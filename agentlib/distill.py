@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from agentlib import cases, config, models, records, teach, weights
+from agentlib import cases, config, loading, models, records, teach, weights
 
 log = logging.getLogger(__name__)
 IGNORED = -100
@@ -147,7 +147,7 @@ def distill(base: str, examples: Sequence[Example], cfg: config.Config, run: rec
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with run:
         torch.manual_seed(cfg.seed)
-        precision = models.resolve_precision(cfg.precision, device)
+        precision = loading.resolve_precision(cfg.precision, device)
         model = _student(base, cfg, device, precision)
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         optimizer = torch.optim.AdamW(trained.values(), lr=_peak_rate(cfg), weight_decay=0.0)
@@ -258,7 +258,7 @@ def _student(base: str, cfg: config.Config, device: str, precision: str):
 
     # Weights that are trained are held in 32 bits; on a CPU, where memory is not what is short, frozen ones too.
     held = "fp32" if cfg.tuning == "full" or (device == "cpu" and cfg.tuning == "lora") else precision
-    model = models.load_weights(weights.fetch(base), device, held, cfg.tuning == "qlora", TRAINING)
+    model = loading.load_weights(weights.fetch(base), device, held, cfg.tuning == "qlora", TRAINING)
     if device == "cpu" and cfg.tuning == "lora" and precision == "bf16":
         # Products would round these weights to bf16 each time; embeddings and norms stay as they are.
         for module in model.get_decoder().modules():

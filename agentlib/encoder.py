@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from agentlib import loading
+
 # What each encoder was trained with, put before queries and before passages.
 PREFIXES = {"e5-base-v2": ("query: ", "passage: "), "all-MiniLM-L6-v2": ("", "")}
 
@@ -24,13 +26,13 @@ def encoder_settings(name: str) -> dict[str, str]:
 class Encoder:
     """Texts → unit vectors by a transformers model: mean over the attention mask, then L2-normalised.
 
-    `folder` holds config, weights and tokenizer; `device` None takes the GPU if there is one (in half
-    precision), else the CPU. Raises FileNotFoundError for a folder without a model. Safe to share by threads.
+    `folder` holds config, weights and tokenizer; `device` None takes the GPU if there is one, else the CPU, and
+    `precision` is that of `loading.resolve_precision`. Raises FileNotFoundError for a folder without a model. Safe to share by threads.
     """
 
     def __init__(
         self, folder: Path, query_prefix: str = "", passage_prefix: str = "", max_tokens: int = 256,
-        device: str | None = None, batch_size: int = 64, name: str = "",
+        device: str | None = None, batch_size: int = 64, name: str = "", precision: str = "auto",
     ):  # fmt: skip
         import torch
         from transformers import AutoModel, AutoTokenizer
@@ -40,7 +42,9 @@ class Encoder:
                 f"encoder folder {folder} has no config.json; get one with agentlib.weights.fetch('all-MiniLM-L6-v2')"
             )
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = torch.float16 if self.device.startswith("cuda") else torch.float32
+        self.precision = loading.resolve_precision(precision, self.device)
+        dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[self.precision]
+        loading.keep_freed_memory()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModel.from_pretrained(folder, dtype=dtype).to(self.device).eval()
         self.prefixes = {"query": query_prefix, "passage": passage_prefix}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from agentlib import weights
+from agentlib import loading, weights
 from agentlib.drafts import Drafts
 from agentlib.kv_cache import KeyValueTree
 
@@ -94,7 +94,7 @@ class LocalModel:
 
     The prompt is read once for all n samples of a conversation; rows leave the batch as they end. Keys and
     values are kept, so that a conversation's next step reads only what is new (`tokens_read` counts it).
-    `precision` is that of `resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes).
+    `precision` is that of `loading.resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes).
     """
 
     stops_early = True  # whether `generate` takes `enough`
@@ -107,7 +107,7 @@ class LocalModel:
         folder = weights.fetch(name)
         self.name, self.max_context = name, max_context
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.precision = resolve_precision(precision, self.device)
+        self.precision = loading.resolve_precision(precision, self.device)
         self.tokens_read = 0  # prompt tokens computed so far, without padding
         self._kept, self._drafts = KeyValueTree(KEPT_BYTES), Drafts()
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
@@ -125,8 +125,8 @@ class LocalModel:
     def _load(self, folder: Path):
         from agentlib.attention import GENERATING
 
-        model = load_weights(folder, self.device, self.precision, self._quantised, GENERATING)
-        refuse_window(self.name, model.config, self.max_context)
+        model = loading.load_weights(folder, self.device, self.precision, self._quantised, GENERATING)
+        loading.refuse_window(self.name, model.config, self.max_context)
         return model
 
     def use(self, adapter: Path | None) -> None:
@@ -332,52 +332,3 @@ def _shared_start(prompts: list[list[int]]) -> int:
         if len(set(column)) > 1 or place + 1 == min(map(len, prompts)):
             return place
     return 0
-
-
-def resolve_precision(wanted: str, device: str) -> str:
-    """"fp32" or "bf16": what `auto` means on this device.
-
-    bf16 on a GPU and on CPUs that multiply it natively (AVX-512 BF16 or AMX: twice as fast here); fp32 on other
-    CPUs, where bf16 is many times slower. Raises ValueError for an unknown name.
-    """
-    import torch
-
-    if wanted not in ("auto", "fp32", "bf16"):
-        raise ValueError(f"precision {wanted!r} is unknown, expected auto, fp32 or bf16")
-    if wanted != "auto":
-        return wanted
-    if device != "cpu":
-        return "bf16"
-    native = torch.cpu.get_capabilities()
-    return "bf16" if native.get("avx512_bf16") or native.get("amx_bf16") else "fp32"
-
-
-def refuse_window(name: str, settings, max_context: int) -> None:
-    """Raise ValueError for a model some of whose layers do not see all of `max_context` tokens: ours decodes as if they did."""
-    window = getattr(settings, "sliding_window", None) if getattr(settings, "use_sliding_window", True) else None
-    if window and window < max_context:
-        raise ValueError(
-            f"model {name!r} attends to the last {window} tokens only, expected all {max_context} of the context; "
-            f"lower context_tokens to {window}, or serve it and pass student_server"
-        )
-
-
-def load_weights(folder: Path, device: str, precision: str, quantise: bool, attention: str = "sdpa"):
-    """A transformers model on a device, in "fp32" or "bf16", or as NF4 with double quantisation that computes in it.
-
-    `attention` is a name that transformers knows: its own, or those of `attention`.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    settings = None
-    if quantise:
-        settings = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-        )
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, device_map={"": device}, quantization_config=settings, attn_implementation=attention
-    )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import SMOL
 
-from agentlib import config, distill, models, records, weights
+from agentlib import config, distill, loading, models, records, weights
 from agentlib.distill import IGNORED, Example
 
 NAMES = [SMOL, "Qwen2.5-Coder-0.5B-Instruct"]
@@ -256,14 +256,14 @@ def load_adapter(folder):
 
 
 def test_a_loss_that_is_no_number_stops_with_step_and_ids(examples, tmp_path, monkeypatch):
-    real = models.load_weights
+    real = loading.load_weights
 
     def poisoned(*arguments, **settings):
         model = real(*arguments, **settings)
         model.get_input_embeddings().weight.data[examples[0].input_ids[0]] = float("nan")
         return model
 
-    monkeypatch.setattr(models, "load_weights", poisoned)
+    monkeypatch.setattr(loading, "load_weights", poisoned)
     run = records.Run(tmp_path, "adapter", {})
     with pytest.raises(FloatingPointError) as error:
         distill.distill(SMOL, examples[:1], settings(), run)
@@ -277,7 +277,7 @@ def test_qlora_trains_on_a_cpu_and_saves_an_adapter_that_plain_peft_loads(exampl
     run = records.Run(tmp_path, "adapter", {})
     adapter = distill.distill(SMOL, examples[:3], settings(tuning="qlora"), run)
     assert len(adapter.losses) == 2 and all(map(math.isfinite, curve(adapter)))
-    plain = models.load_weights(weights.fetch(SMOL), "cpu", "fp32", quantise=False)
+    plain = loading.load_weights(weights.fetch(SMOL), "cpu", "fp32", quantise=False)
     loaded = PeftModel.from_pretrained(plain, adapter.path)
     found = {k: v for k, v in loaded.named_parameters() if "lora_B" in k}
     saved = load_adapter(adapter.path)

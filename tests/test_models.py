@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from agentlib import decoding, models
+from agentlib import decoding, loading, models
 from agentlib.decoding import pick
 from agentlib.drafts import Drafts
 
@@ -284,7 +284,7 @@ def test_a_merged_adapter_speaks_as_peft_itself(smol, adapters):
     from peft import PeftModel
 
     ids = smol.tokenizer("The capital of France", return_tensors="pt")["input_ids"]
-    plain = models.load_weights(models.weights.fetch(SMOL), "cpu", "fp32", False)
+    plain = loading.load_weights(models.weights.fetch(SMOL), "cpu", "fp32", False)
     with torch.inference_mode():
         expected = PeftModel.from_pretrained(plain, adapters[0]).eval()(ids).logits
         try:
@@ -383,14 +383,14 @@ def test_what_is_kept_stays_within_its_budget_and_changes_no_text(smol, monkeypa
                                                  ({"avx2": True, "avx512_bf16": False}, "fp32"), ({}, "fp32")])  # fmt: skip
 def test_bf16_is_chosen_only_where_the_hardware_multiplies_it(monkeypatch, found, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
-    assert models.resolve_precision("auto", "cpu") == expected
-    assert models.resolve_precision("fp32", "cpu") == "fp32" and models.resolve_precision("bf16", "cpu") == "bf16"
-    assert models.resolve_precision("auto", "cuda") == "bf16"
+    assert loading.resolve_precision("auto", "cpu") == expected
+    assert loading.resolve_precision("fp32", "cpu") == "fp32" and loading.resolve_precision("bf16", "cpu") == "bf16"
+    assert loading.resolve_precision("auto", "cuda") == "bf16"
 
 
 def test_an_unknown_precision_is_refused_with_those_that_are_known():
     with pytest.raises(ValueError, match="precision 'fp16' is unknown, expected auto, fp32 or bf16"):
-        models.resolve_precision("fp16", "cpu")
+        loading.resolve_precision("fp16", "cpu")
 
 
 def test_a_bf16_model_speaks_nearly_as_the_32_bit_one(smol):
@@ -465,6 +465,6 @@ def test_a_model_with_a_window_shorter_than_the_context_is_refused():
     from transformers import MistralConfig, Qwen2Config
 
     with pytest.raises(ValueError, match="'M' attends to the last 512 tokens only, expected all 1024"):
-        models.refuse_window("M", MistralConfig(sliding_window=512), 1024)
-    models.refuse_window("M", MistralConfig(sliding_window=1024), 1024)
-    models.refuse_window("Q", Qwen2Config(sliding_window=512, use_sliding_window=False), 1024)
+        loading.refuse_window("M", MistralConfig(sliding_window=512), 1024)
+    loading.refuse_window("M", MistralConfig(sliding_window=1024), 1024)
+    loading.refuse_window("Q", Qwen2Config(sliding_window=512, use_sliding_window=False), 1024)

@@ -18,7 +18,7 @@ NAME = "all-MiniLM-L6-v2"
 
 @pytest.fixture(scope="session")
 def encoder():
-    return retrieval.Encoder(weights.fetch(NAME), **retrieval.encoder_settings(NAME))
+    return retrieval.Encoder(weights.fetch(NAME), **retrieval.encoder_settings(NAME), precision="fp32")
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +51,12 @@ def test_vectors_are_unit_length_in_order_and_free_of_their_neighbours(encoder):
     assert encoder.encode([]).shape == (0, 384)
     with pytest.raises(ValueError, match="'query' or 'passage'"):
         encoder.encode(["x"], kind="title")
+
+
+def test_the_precision_of_this_machine_moves_no_vector_far(encoder):
+    quick = retrieval.Encoder(weights.fetch(NAME), **retrieval.encoder_settings(NAME), precision="bf16")
+    texts = ["Lima", "the capital of Peru " * 20, "What is the highest mountain of Norway?"]
+    assert ((encoder.encode(texts) * quick.encode(texts)).sum(1) > 0.999).all()
 
 
 def test_nearer_in_meaning_is_nearer_in_space(encoder):

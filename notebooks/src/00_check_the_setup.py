@@ -32,7 +32,8 @@ import pandas as pd
 
 from agentlib import benchmarks, cases, config, prompts, show, teach, weights
 from agentlib.agent import Agent
-from agentlib.models import LocalModel, resolve_precision
+from agentlib.loading import resolve_precision
+from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
 
 # %% tags=["parameters"]

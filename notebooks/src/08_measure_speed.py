@@ -72,7 +72,7 @@ rows = [
 
 # %%
 table = pd.DataFrame(rows, columns=["work", "against", "measured", "", "aim"])
-table["reached"] = [m <= aim if sign == "≤" else m >= aim for m, sign, aim in zip(table["measured"], table[""], table["aim"])]
+table["reached"] = [m <= aim if sign == "≤" else m >= aim for m, sign, aim in zip(table["measured"], table[""], table["aim"], strict=True)]
 table.round(2)
 
 # %%
@@ -105,8 +105,8 @@ curves = [
     ("questions at once", "seconds", {"agentlib": series("generation", "agentlib, ", " questions", "seconds")}),
     ("passages", "ms a search", {k: series("retrieval", f"{k}, ", " passages", "ms a search") for k in ("faiss", "bm25")}),
 ]  # fmt: skip
-for panel, (across, up, lines) in zip(panels, curves):
-    for (label, points), colour, mark in zip(lines.items(), ("#0072B2", "#D55E00"), "os"):
+for panel, (across, up, lines) in zip(panels, curves, strict=True):
+    for (label, points), colour, mark in zip(lines.items(), ("#0072B2", "#D55E00"), "os", strict=False):
         panel.plot(list(points), list(points.values()), marker=mark, color=colour, label=label)
     first = next(iter(lines.values()))
     one = next(iter(first))

@@ -22,9 +22,9 @@ from agentlib.models import LocalModel
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 
-STUDENT, ROUNDS, QUESTIONS, ASKED = "SmolLM2-135M-Instruct", 5, 8, 32
+STUDENT, ROUNDS, QUESTIONS, ASKED = "SmolLM2-135M-Instruct", 5, 4, 32
 HOW = {"temperature": 0.4, "top_p": 0.8}  # §4.1
-STEPS, TOKENS = 2, 64  # of one question beside smolagents
+STEPS, TOKENS = 2, 48  # of one question beside smolagents
 
 
 def train(folder: Path, cfg: config.Config) -> Path:

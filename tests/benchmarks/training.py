@@ -22,7 +22,6 @@ import numpy as np
 STUDENT, BATCH, EXAMPLES, ROUNDS = "SmolLM2-135M-Instruct", 4, 8, 5
 TRL = {
     "TRL as it comes": {},
-    "TRL without checkpointing": {"gradient_checkpointing": False},
     "TRL without checkpointing or padding": {
         "gradient_checkpointing": False, "per_device_train_batch_size": 1, "gradient_accumulation_steps": BATCH,
     },
@@ -72,7 +71,7 @@ def trl(changes: dict) -> list[dict]:
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from agentlib import distill, models, weights
+    from agentlib import distill, loading, weights
 
     cfg = settings()
     found, tokenizer = examples(cfg)
@@ -100,7 +99,7 @@ def trl(changes: dict) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         common.start()
         trainer = SFTTrainer(
-            model=models.load_weights(weights.fetch(STUDENT), "cpu", "fp32", quantise=False),
+            model=loading.load_weights(weights.fetch(STUDENT), "cpu", "fp32", quantise=False),
             args=SFTConfig(
                 output_dir=folder, use_cpu=True, num_train_epochs=1, learning_rate=cfg.learning_rate, logging_steps=1,
                 lr_scheduler_type="linear", warmup_steps=0, weight_decay=0.0, max_grad_norm=1.0, save_strategy="no",
