@@ -65,7 +65,9 @@ def test_nearer_in_meaning_is_nearer_in_space(encoder):
 
 
 def test_prefixes_go_before_the_text(encoder):
-    prefixed = retrieval.Encoder(weights.fetch(NAME), query_prefix="query: ", passage_prefix="passage: ")
+    prefixed = retrieval.Encoder(
+        weights.fetch(NAME), query_prefix="query: ", passage_prefix="passage: ", precision="fp32"
+    )
     assert np.allclose(prefixed.encode(["Lima"]), encoder.encode(["query: Lima"]), atol=1e-6)
     assert np.allclose(prefixed.encode(["Lima"], "passage"), encoder.encode(["passage: Lima"]), atol=1e-6)
     assert retrieval.encoder_settings("e5-base-v2")["query_prefix"] == "query: "
@@ -152,7 +154,7 @@ def test_interrupted_build_goes_on_with_identical_vectors(tmp_path, passages, en
     import faiss
 
     some = passages[:70]
-    stopped = Interrupted(weights.fetch(NAME), **retrieval.encoder_settings(NAME))
+    stopped = Interrupted(weights.fetch(NAME), **retrieval.encoder_settings(NAME), precision="fp32")
     with pytest.raises(KeyboardInterrupt):
         retrieval.build_index(tmp_path / "a", some, stopped, shard=16)
     with pytest.raises(FileNotFoundError, match="unfinished"):

@@ -51,19 +51,32 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     cfg = config.load("smoke")
     encoder = search.encoder(cfg)
+    exact = retrieval.Encoder(weights.fetch(cfg.encoder), **retrieval.encoder_settings(cfg.encoder), precision="fp32")
     passages = encyclopedia.passages(max(SIZES))
     texts = [retrieval.contents(p) for p in passages[:: len(passages) // PASSAGES][:PASSAGES]]
-    other = SentenceTransformer(str(weights.fetch(cfg.encoder)), device="cpu")
-    other.max_seq_length = encoder.max_tokens
-    same = np.abs(other.encode(texts[:64], normalize_embeddings=True) - encoder.encode(texts[:64], "passage")).max()
-    print(f"largest difference of a vector's part: {same:.1e}")
+    others = {}
+    for precision in ("float32", "bfloat16"):
+        others[precision] = SentenceTransformer(
+            str(weights.fetch(cfg.encoder)), device="cpu", model_kwargs={"torch_dtype": precision}
+        )
+        others[precision].max_seq_length = encoder.max_tokens
+    same = np.abs(
+        others["float32"].encode(texts[:64], normalize_embeddings=True) - exact.encode(texts[:64], "passage")
+    ).max()
+    print(f"largest difference of a vector's part in 32 bits: {same:.1e}")
     if same > 1e-4:
         raise RuntimeError("the two do not encode the same, so their times cannot be compared")
+
+    def peer(precision: str):
+        return lambda: others[precision].encode(
+            texts, batch_size=64, normalize_embeddings=True, show_progress_bar=False
+        )
+
     work = {
         "agentlib": lambda: encoder.encode(texts, "passage"),
-        "sentence-transformers": lambda: other.encode(
-            texts, batch_size=64, normalize_embeddings=True, show_progress_bar=False
-        ),
+        "agentlib fp32": lambda: exact.encode(texts, "passage"),
+        "sentence-transformers": peer("float32"),
+        "sentence-transformers bf16": peer("bfloat16"),
     }
     times: dict[str, list[float]] = {name: [] for name in work}
     for number in range(rounds + 1):
@@ -89,12 +102,14 @@ def main() -> None:
             medians[f"{kind}, {size} passages"] = {
                 "seconds": statistics.median(built), "ms a search": 1e3 * statistics.median(asked),
             }  # fmt: skip
+    rate = {name: row["texts/s"] for name, row in medians.items() if "texts/s" in row}
     ratios = {
-        "texts/s, ours to sentence-transformers": medians["agentlib"]["texts/s"]
-        / medians["sentence-transformers"]["texts/s"]
+        "texts/s, ours to sentence-transformers": rate["agentlib"] / rate["sentence-transformers"],
+        "texts/s, both in fp32": rate["agentlib fp32"] / rate["sentence-transformers"],
+        "texts/s, both in bf16": rate["agentlib"] / rate["sentence-transformers bf16"],
     }
     common.record(__file__, medians, ratios, ("torch", "transformers", "sentence-transformers", "faiss-cpu", "bm25s"), rounds,
-                  encoder=cfg.encoder, texts=len(texts))  # fmt: skip
+                  encoder=cfg.encoder, precision=encoder.precision, texts=len(texts))  # fmt: skip
 
 
 if __name__ == "__main__":
