@@ -5,7 +5,7 @@ from conftest import Scripted, act, ask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentlib import agent, prompts
+from agentlib import agent, cases, prompts
 from agentlib.agent import Agent, first_thought_prefix, read_code
 from agentlib.models import Completion
 from agentlib.sag import SAG
@@ -373,6 +373,8 @@ def test_candidates_that_agree_early_drop_the_others_and_their_search_is_made_on
     first = found.steps[0]
     assert [c.outcome.failure is not None for c in first.candidates] == [k in (0, 5, 6, 7) for k in range(8)]
     assert searched == ["one"] and found.answer == "one" and "so so so\n" in first.text
+    case = cases.agent_case(ask(), found)
+    assert (case["candidates"], case["dropped"]) == (16, 8)
 
 
 def test_the_shortest_of_the_largest_group_is_kept(box):

@@ -46,7 +46,9 @@ pd.Series(cfg.asdict())[names].to_frame("value")
 #
 # A small model often writes code that does not run. SAG (§3.2) samples *N* actions for a step, runs each from the
 # same state, drops those that fail, groups the rest by outcome, and keeps one of the largest group. Here is one step
-# of the distilled student, with its candidates coloured by group.
+# of the distilled student, with its candidates coloured by group. Candidates run as they end, the shortest first; once no
+# other outcome can overtake the leading group the rest are *dropped*, unfinished. The choice is the same as with all of
+# them, since of groups of equal size the one with the shortest candidate is taken.
 
 # %%
 web_search = search.web_search(cfg)
