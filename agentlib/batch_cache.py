@@ -120,13 +120,13 @@ class DecodingLayer(DynamicLayer):
 
 
 class DecodingCache(Cache):
-    """`copies` rows decoded from each prompt of a cache that was read. `mask` (prompts, past) is 0 at padding.
+    """Rows decoded from the prompts of a cache that was read, at first one each. `mask` (prompts, past) is 0 at padding.
 
     For each forward call: `make_room`, the call, then `advance` by as many of its tokens as each row keeps.
     """
 
-    def __init__(self, read: Cache, mask: torch.Tensor, copies: int):
-        self.seats = Seats([prompt for prompt in range(len(mask)) for _ in range(copies)], mask)
+    def __init__(self, read: Cache, mask: torch.Tensor):
+        self.seats = Seats(range(len(mask)), mask)
         self.places = Places(len(self.seats.owners), mask.device)
         super().__init__(layers=[DecodingLayer((x.keys, x.values), self.seats, self.places) for x in read.layers])
 
@@ -140,7 +140,7 @@ class DecodingCache(Cache):
             self.places.lengths = [length + count for length, count in zip(self.places.lengths, kept, strict=True)]
 
     def select(self, rows: Sequence[int]) -> None:
-        """Keep these rows (ascending) only; prompts without rows go when they are a quarter of all."""
+        """Keep these rows (ascending) only, one as often as it is named; prompts without rows go when they are a quarter."""
         mask = self.seats.mask
         index = torch.tensor(rows, device=mask.device)
         owners = [self.seats.owners[row] for row in rows]

@@ -255,7 +255,7 @@ class LocalModel:
 
         with torch.inference_mode():
             read, logits, mask = self._read(prompts)
-            cache = DecodingCache(read, mask, copies)
+            cache = DecodingCache(read, mask)
             del read
             return decode(
                 self._model, cache, logits, prompts, copies, draws=draws, text=self._text, over=over,

@@ -90,7 +90,8 @@ def test_attention_over_prompts_held_once_is_attention_over_repeated_ones(padded
         mask[1, :5] = 0
     layer = DynamicLayer()
     layer.update(keys, values)
-    cache = DecodingCache(Cache(layers=[layer]), mask, copies)
+    cache = DecodingCache(Cache(layers=[layer]), mask)
+    cache.select([prompt for prompt in range(prompts) for _ in range(copies)])
     left = list(range(prompts * copies))
     whole = {
         row: (keys[row // copies][:, mask[row // copies].bool()], values[row // copies][:, mask[row // copies].bool()])
@@ -143,7 +144,7 @@ def test_attention_while_prompts_are_read_is_torchs_own(new, padded, past):
 def test_what_a_batch_held_is_free_when_its_decoding_ends():
     layer = DynamicLayer()
     layer.update(*torch.randn(2, 1, 1, 3, 4))
-    cache = DecodingCache(Cache(layers=[layer]), torch.ones(1, 3), 2)
+    cache = DecodingCache(Cache(layers=[layer]), torch.ones(1, 3))
     gone = weakref.ref(cache)
     gc.disable()
     try:

@@ -155,6 +155,17 @@ def test_a_guess_that_is_wrong_costs_nothing_but_itself(smol, greedy, monkeypatc
     assert [fresh(smol, [talk(text)], max_new_tokens=NEW)[0][0] for text in ASKED] == greedy
 
 
+def test_samples_share_a_row_until_they_differ(smol, greedy):
+    with Sizes(smol._model) as seen:
+        (alike,) = fresh(smol, [talk(ASKED[0])], n=8, temperature=0.01, max_new_tokens=NEW, seed=1)
+    assert set(alike) == {greedy[0]} and all(rows == 1 for rows, _ in seen)
+    with Sizes(smol._model) as seen:
+        (unlike,) = fresh(smol, [talk(ASKED[0])], n=8, temperature=1.0, max_new_tokens=NEW, seed=1)
+    alone = [fresh(smol, [talk(ASKED[0])], n=k, temperature=1.0, max_new_tokens=NEW, seed=1)[0][-1] for k in (1, 4, 8)]
+    rows = [rows for rows, _ in seen]
+    assert max(rows) == len(set(unlike)) > 1 and rows[0] == 1 and [unlike[0], unlike[3], unlike[7]] == alone
+
+
 def test_samples_of_a_conversation_that_has_enough_are_dropped(smol):
     asked, how = [talk(t) for t in ASKED[:2]], {"n": 4, "temperature": 1.0, "max_new_tokens": 8, "seed": 3, "stop": ["e"]}
     whole = fresh(smol, asked, **how)
