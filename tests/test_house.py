@@ -1,7 +1,10 @@
-"""The README's module table is true: every module is in it, and imports only go down."""
+"""The README is true: every module is in its table, imports only go down, and its ratios are the records'."""
 
 import ast
+import json
 import re
+
+import pytest
 
 from agentlib import config
 
@@ -47,3 +50,17 @@ def test_every_module_says_what_it_owns_and_does_not_know():
     silent = [p.name for p in PACKAGE.glob("*.py") if p.stem != "__init__"
               and not {"Owns", "nothing"} <= set(re.findall(r"\w+", ast.get_docstring(ast.parse(p.read_text())) or ""))]  # fmt: skip
     assert silent == []
+
+
+QUOTED = [
+    ("generation", "SAG, N = 8, short prompt to greedy", "**{:.2f} times** a greedy step"),
+    ("generation", "questions/s, ours to smolagents", "**{:.1f} times** as fast as by smolagents"),
+    ("training", "tokens/s, ours to the fastest TRL", "**{:.2f} times** as many tokens a second as TRL"),
+]
+
+
+@pytest.mark.parametrize(("file", "ratio", "words"), QUOTED, ids=[ratio for _, ratio, _ in QUOTED])
+def test_a_ratio_is_quoted_as_it_was_measured_last(file, ratio, words):
+    lines = (config.ROOT / "tests" / "benchmarks" / f"{file}.jsonl").read_text(encoding="utf-8").splitlines()
+    measured = json.loads(lines[-1])["ratios"][ratio]
+    assert words.format(measured) in (config.ROOT / "README.md").read_text(encoding="utf-8")
