@@ -163,7 +163,8 @@ def test_samples_share_a_row_until_they_differ(smol, greedy):
         (unlike,) = fresh(smol, [talk(ASKED[0])], n=8, temperature=1.0, max_new_tokens=NEW, seed=1)
     alone = [fresh(smol, [talk(ASKED[0])], n=k, temperature=1.0, max_new_tokens=NEW, seed=1)[0][-1] for k in (1, 4, 8)]
     rows = [rows for rows, _ in seen]
-    assert max(rows) == len(set(unlike)) > 1 and rows[0] == 1 and [unlike[0], unlike[3], unlike[7]] == alone
+    assert rows[0] == 1 < max(rows) < len(set(unlike)) == 8, "a row is shared while they agree"
+    assert [unlike[0], unlike[3], unlike[7]] == alone
 
 
 def test_samples_of_a_conversation_that_has_enough_are_dropped(smol):
