@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import Cache, DynamicLayer
 
-from agentlib.attention import BLOCK, generating
+from agentlib.attention import BLOCK, generating, training
 from agentlib.batch_cache import ROOM, DecodingCache, joined
 from agentlib.drafts import Drafts
 from agentlib.kv_cache import KeyValueTree, _below
@@ -139,6 +139,30 @@ def test_attention_while_prompts_are_read_is_torchs_own(new, padded, past):
     expected = torch.nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=True)
     real = own[:, past:]  # a padded token has no attention to speak of
     assert found.isfinite().all() and torch.allclose(found[real], expected.transpose(1, 2)[real], atol=1e-5)
+
+
+@pytest.mark.parametrize("new", [5, 2 * BLOCK + 3])
+def test_trainings_attention_and_its_gradients_are_as_near_as_torchs_own(new):
+    torch.manual_seed(0)
+    parts = [torch.randn(2, heads, new, 16) for heads in (6, 2, 2)]
+    back = torch.randn(2, new, 6, 16)
+
+    def results(attention, dtype):
+        given = [part.to(dtype).requires_grad_() for part in parts]
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            out = attention(*given)
+        return [out, *torch.autograd.grad(out, given, back.to(out.dtype))]
+
+    def torchs(query, key, value):
+        attend = torch.nn.functional.scaled_dot_product_attention
+        return attend(query, key, value, is_causal=True, enable_gqa=True).transpose(1, 2)
+
+    exact = results(torchs, torch.float32)
+    ours = results(lambda query, key, value: training(None, query, key, value, None)[0], torch.bfloat16)
+    peers = results(torchs, torch.bfloat16)
+    for one, other, true in zip(ours, peers, exact, strict=True):
+        error, usual = ((found.float() - true).abs().mean() for found in (one, other))
+        assert one.shape == true.shape and error < max(3 * usual, 0.02 * true.abs().mean()), (error, usual)
 
 
 def test_what_a_batch_held_is_free_when_its_decoding_ends():
