@@ -62,7 +62,7 @@ def decode(model, cache: DecodingCache, logits: torch.Tensor, prompts: Sequence[
     logits = logits[:, None]
     while True:
         chosen = _draw(logits, live, draws, temperature, top_p)
-        parents, rows, ends = [], [], {}
+        parents, rows = [], []
         for place, row in enumerate(live):
             for branch in _branches(row, chosen, drafts, ending):
                 if branch.said is not None:
@@ -73,9 +73,8 @@ def decode(model, cache: DecodingCache, logits: torch.Tensor, prompts: Sequence[
                     parents.append(place)
                     rows.append(branch)
                     continue
-                ends |= dict.fromkeys(branch.samples, end)
+                ended |= dict.fromkeys(branch.samples, end)
                 keep(row.prompt, branch.written[:-1], cache, place)
-        ended |= ends
         if over:
             fresh = _to_tell(ended, told, rows, copies)
             told |= fresh.keys()
@@ -160,8 +159,8 @@ def pick(logits: torch.Tensor, temperature: float, top_p: float, draws: np.ndarr
          ) -> torch.Tensor:  # fmt: skip
     """One token a draw from `logits` (rows, vocabulary): greedy at 0, else nucleus sampling by inverse CDF.
 
-    `draws` (n,) are uniform numbers in [0, 1), `owners` (n,) the rows they draw from, None for one each. The nucleus is the smallest set of most likely tokens
-    whose probability reaches `top_p` (Holtzman et al. 2020).
+    `draws` (n,) are uniform numbers in [0, 1), `owners` (n,) the rows they draw from, None for one each. The nucleus is
+    the smallest set of most likely tokens whose probability reaches `top_p` (Holtzman et al. 2020).
     """
     logits = logits.float()  # in bf16 both argmax and sums are slow, and sums are wrong
     rows = torch.arange(len(logits)) if owners is None else torch.as_tensor(owners)

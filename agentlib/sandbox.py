@@ -378,9 +378,9 @@ class Sandbox:
         """`try_each` of several sessions at once, at most `workers` candidates at a time.
 
         `more` adds to the candidates that the sessions have, which otherwise end. A tool is asked once for equal
-        arguments of one session's candidates. Tools are called
-        from this thread, one after another; what a tool raises is an error for the code that called it, except
-        ConnectionError and TimeoutError, which are raised here: an outage must stop a run, not lower its score.
+        arguments of one session's candidates. Tools are called from this thread, one after another; what a tool raises
+        is an error for the code that called it, except ConnectionError and TimeoutError, which are raised here: an
+        outage must stop a run, not lower its score.
         Raises ValueError if a session is there twice, RuntimeError if one is closed or the isolated process ended.
         """
         if len({id(session) for session, _ in batch}) < len(batch):

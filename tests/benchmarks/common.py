@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,12 @@ def record(file: str, medians: dict[str, dict], ratios: dict[str, float], versio
             "versions": {name: metadata.version(name) for name in versions}, **more, "medians": medians, "ratios": ratios}  # fmt: skip
     with open(Path(file).with_suffix(".jsonl"), "a", encoding="utf-8") as stream:
         stream.write(json.dumps(line) + "\n")
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    before = time.perf_counter()
+    work()
+    return time.perf_counter() - before
 
 
 started = 0.0  # resident MB at the `start`

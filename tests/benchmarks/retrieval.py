@@ -8,22 +8,16 @@ import argparse
 import dataclasses
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import common
 import numpy as np
+from common import seconds
 
 from agentlib import config, encyclopedia, retrieval, search, weights
 
 ROUNDS, PASSAGES = 5, 1000
 SIZES = (350, 3500, 35_000)  # of the index; the encyclopedia has 3,583, so the largest holds it ten times
-
-
-def seconds(work) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 class Remembered:

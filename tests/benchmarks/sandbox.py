@@ -5,32 +5,21 @@ prints a table and appends the figures to `tests/benchmarks/sandbox.jsonl`.
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
-import time
 import warnings
-from importlib import metadata
-from pathlib import Path
 
+import common
 import pandas as pd
+from common import seconds
 from jupyter_client.manager import start_new_kernel
 from smolagents import LocalPythonExecutor
 
 from agentlib.sandbox import Sandbox
 
-RECORDS = Path(__file__).with_suffix(".jsonl")
 LOOP = "total = 0\nfor k in range({steps}):\n    total += k * k % 7\ntotal"
 STEPS = 300_000  # of the tight loop; smolagents is timed on a tenth, since it takes as long as ten million here
 ROUNDS = 15
 QUIET = ["--log-level=ERROR"]
-
-
-def seconds(work) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 class Ours:
@@ -136,12 +125,11 @@ def main() -> None:
     for contender in contenders.values():
         contender.close()
     table = pd.DataFrame({name: {what: statistics.median(v) for what, v in of.items()} for name, of in times.items()}).T
-    print(table.round(2).to_string())
-    versions = {name: metadata.version(name) for name in ("smolagents", "ipykernel", "sandlock", "numpy", "sympy")}
-    record = {"date": time.strftime("%Y-%m-%d"), "kernel": platform.release(), "cores": os.cpu_count(), "rounds": rounds,
-              "python": platform.python_version(), "versions": versions, "medians": table.T.to_dict()}  # fmt: skip
-    with open(RECORDS, "a", encoding="utf-8") as stream:
-        stream.write(json.dumps(record) + "\n")
+    speed = table["loop, million steps/s"]
+    ratios = {"steps/s, ours to smolagents": speed["agentlib sandlock"] / speed["smolagents"]}
+    common.record(
+        __file__, table.T.to_dict(), ratios, ("smolagents", "ipykernel", "sandlock", "numpy", "sympy"), rounds
+    )
 
 
 def loop(contender, name: str) -> float:
