@@ -7,7 +7,9 @@ them covers, and the two pipes. Knows nothing of sessions, of actions or of what
 import contextlib
 import json
 import logging
+import math
 import os
+import resource
 import select
 import shutil
 import signal
@@ -17,6 +19,7 @@ import sysconfig
 import tempfile
 import threading
 import time
+import weakref
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +32,7 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 60.0  # loading numpy and sympy on a busy machine
 END_SECONDS = 10.0
+OPEN_FILES = 1 << 16  # that this process may have, where its hard limit allows
 SWEEP_SECONDS = 1.0  # between two looks for processes that actions have left running
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -80,6 +84,11 @@ def _readable() -> list[str]:
 def _start_sandlock(command: list[str], scratch: str) -> Any:
     import sandlock
 
+    # Room for the descriptors that it keeps, see RENEWED_AFTER.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
     policy = sandlock.Sandbox(
         fs_readable=_readable(), fs_writable=["/dev/null", scratch], clean_env=True, env=ENVIRONMENT, cwd="/",
         max_processes=1024, no_coredump=True,
@@ -113,6 +122,8 @@ def _popen(command: list[str], folder: str) -> Any:
 
 
 STARTERS = {"sandlock": _start_sandlock, "bwrap": _start_bwrap, "limits": _start_limits}
+# Forks after which new sessions get a new process: sandlock 0.9 keeps a descriptor in this one for every process group.
+RENEWED_AFTER = {"sandlock": 1000, "bwrap": math.inf, "limits": math.inf}
 
 
 def _descendants(pid: int) -> list[int]:
@@ -144,6 +155,8 @@ class Zygote:
         self.doomed: deque[int] = deque()  # of sessions that were dropped; a finaliser must not write itself
         self.lock = threading.Lock()
         self.pids: dict[int, int] = {}  # of the supervisor and the interpreters, as they are known inside
+        self.forks = 0  # that were asked for
+        self.sessions: weakref.WeakSet = weakref.WeakSet()  # that are open
         self.strays: dict[int, float] = {}  # processes that belong to none of them, and when they were first seen
         ready: SimpleQueue = SimpleQueue()
         self.listeners[0] = ready
@@ -176,8 +189,10 @@ class Zygote:
         source = self.process.stdout.fileno()
         try:
             swept = time.monotonic()
+            ready = select.poll()  # select.select cannot wait for descriptors above 1023
+            ready.register(source, select.POLLIN)
             while True:
-                readable, _, _ = select.select([source], [], [], SWEEP_SECONDS)
+                readable = ready.poll(1000 * SWEEP_SECONDS)
                 if time.monotonic() > swept + SWEEP_SECONDS:
                     self._sweep()
                     swept = time.monotonic()

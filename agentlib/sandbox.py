@@ -29,7 +29,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from agentlib import sandbox_child as child
-from agentlib.isolation import STARTERS, Protection, Zygote
+from agentlib.isolation import RENEWED_AFTER, STARTERS, Protection, Zygote
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +95,7 @@ class _Trial:
             self.hear(b"Z", b"", time.monotonic(), None)
         else:
             self.deadline = time.monotonic() + GRACE_SECONDS
+            self.zygote.forks += 1
             self.zygote.send(self.number, b"F", self.session._node.to_bytes(4, "big") + request)
 
     def hear(self, kind: bytes, payload: bytes, at: float, answer: Callable[["_Trial", bytes], bytes]) -> None:
@@ -214,6 +215,7 @@ class Session:
         self._step = 0
         self._candidates: set[int] = set()
         self._answers: dict[tuple[str, str], bytes] = {}  # of tools, to this step's candidates
+        zygote.sessions.add(self)
 
     def try_each(self, codes: Sequence[str]) -> list[Outcome]:
         """Run every code from the present state, apart from each other; keep none. Raises as `Sandbox.try_many`."""
@@ -249,6 +251,7 @@ class Session:
             self._candidates.add(self._node)
             self._node = None
             self._next()
+            self._zygote.sessions.discard(self)
 
     def _next(self) -> None:
         self._step += 1
@@ -305,6 +308,7 @@ class Sandbox:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._closed = False
+        self._retired: list[tuple[Zygote, weakref.finalize]] = []  # they end with the last of their sessions
         reasons = []
         for name in STARTERS if backend == "auto" else (backend,):
             try:
@@ -363,7 +367,8 @@ class Sandbox:
     def session(self) -> Session:
         """A fresh interpreter for one question; costs nothing until it runs something.
 
-        Starts the isolated process anew if it has ended. Raises RuntimeError if the sandbox is closed.
+        Starts the isolated process anew if it has ended, or has done its share (`RENEWED_AFTER`); sessions that are
+        open stay where they are. Raises RuntimeError if the sandbox is closed.
         """
         with self._lock:
             if self._closed:
@@ -372,6 +377,13 @@ class Sandbox:
                 log.warning("sandbox: the isolated process had ended and is started again")
                 self._finalizer()
                 self._start(self.protection.backend)
+            elif self._zygote.forks >= RENEWED_AFTER[self.protection.backend]:
+                self._retired.append((self._zygote, self._finalizer))
+                self._start(self.protection.backend)
+            for zygote, finalizer in self._retired.copy():
+                if not zygote.sessions:
+                    finalizer()
+                    self._retired.remove((zygote, finalizer))
             return Session(self, self._zygote)
 
     def try_many(self, batch: Sequence[tuple[Session, Sequence[str]]], more: bool = False) -> list[list[Outcome]]:
@@ -477,7 +489,8 @@ class Sandbox:
     def close(self) -> None:
         """End every process of every session. A second call does nothing."""
         self._closed = True
-        self._finalizer()
+        for finalizer in (self._finalizer, *(finalizer for _, finalizer in self._retired)):
+            finalizer()
 
     def __enter__(self) -> "Sandbox":
         return self

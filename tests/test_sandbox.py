@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -17,7 +18,7 @@ import psutil
 import pytest
 
 from agentlib import sandbox_child as child
-from agentlib.isolation import STARTERS
+from agentlib.isolation import RENEWED_AFTER, STARTERS
 from agentlib.sandbox import Outcome, Sandbox
 
 SECONDS = 1.5
@@ -642,6 +643,42 @@ def test_nothing_is_left_after_garbage_collection():
     processes = [psutil.Process(box._zygote.pid), *below(box._zygote.pid)]
     del box
     assert psutil.wait_procs(processes, timeout=5)[1] == []
+
+
+def test_a_process_that_has_many_files_open_can_start_a_sandbox():
+    with tempfile.TemporaryFile() as file:
+        copies = []
+        try:
+            while not copies or copies[-1] < 1100:  # select.select ends at 1023
+                copies.append(os.dup(file.fileno()))
+            with open_box() as box:
+                assert box.session().run("1 + 1").value == "2"
+        finally:
+            for fd in copies:
+                os.close(fd)
+
+
+def test_descriptors_do_not_pile_up_and_open_sessions_survive_renewal(monkeypatch):
+    backend = "sandlock"
+    monkeypatch.setitem(RENEWED_AFTER, backend, 20)
+    try:
+        box = open_box(backend=backend)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    with box:
+        kept = box.session()
+        kept.run("x = 7")
+        first, opened = box._zygote, []
+        for _ in range(12):
+            with box.session() as session:
+                session.try_each(["1"] * 5)
+            opened.append(len(os.listdir("/proc/self/fd")))
+        assert box._zygote is not first and first.alive
+        assert kept.run("x").value == "7", "its process is still there"
+        assert max(opened[6:]) <= max(opened[:6]) + 25, opened  # two processes' worth at most, however many sessions
+        kept.close()
+        box.session()
+        assert wait_until(lambda: not first.alive)
 
 
 def test_nothing_is_left_when_this_program_is_killed():
