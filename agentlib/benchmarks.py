@@ -20,6 +20,13 @@ def load(name: str, limit: int = 0) -> list[Question]:
     )
 
 
+def domain(name: str) -> str:
+    """ "math" or "factual" for a set's name."""
+    if name in tasks.PUBLISHED:
+        return tasks.PUBLISHED[name].domain
+    return "math" if name.removesuffix("-train") in config.MATHS else "factual"
+
+
 def test_questions(cfg: config.Config) -> list[Question]:
     """All test questions of a configuration, benchmark by benchmark."""
     return [q for name in cfg.benchmarks for q in load(name, cfg.questions)]

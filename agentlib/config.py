@@ -32,8 +32,9 @@ METHODS = {
 }
 
 
+IN_PROCESS = "in-process"  # a teacher by transformers, many questions in one batch
 AT_LEAST_ONE = {
-    "top_k", "max_steps", "step_tokens", "cot_tokens", "context_tokens", "samples", "batch_questions", "epochs",
+    "top_k", "max_steps", "teacher_tries", "step_tokens", "cot_tokens", "context_tokens", "samples", "batch_questions", "epochs",
     "batch_size", "lora_rank", "lora_alpha", "max_length", "cot_max_length", "sandbox_memory_mb",
 }  # fmt: skip
 ABOVE_ZERO = {"top_p", "learning_rate", "full_learning_rate", "sandbox_seconds"}
@@ -48,8 +49,10 @@ class Config:
 
     # who teaches, who learns
     teacher: str = "Qwen2.5-32B-Instruct"  # §4.1
-    teacher_server: str = ""  # URL of an OpenAI-compatible server; "" starts a local llama.cpp server
+    teacher_server: str = ""  # URL of an OpenAI-compatible server; "" starts llama.cpp here; or IN_PROCESS
     teacher_records: str = ""  # folder of recorded trajectories to use instead of a live teacher
+    teacher_tries: int = 1  # §4.1; more are sampled for questions without a right answer until `teacher_kept` are there
+    teacher_kept: int = 0
     students: tuple[str, ...] = (
         "Qwen2.5-0.5B-Instruct",
         "Qwen2.5-1.5B-Instruct",
@@ -84,6 +87,10 @@ class Config:
     sample_counts: tuple[int, ...] = (1, 2, 4, 8)  # Fig. 5
     temperature: float = 0.4  # §4.1
     top_p: float = 0.8  # code
+    sweep_temperatures: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)  # Table 6
+    sweep_seeds: int = 5  # Table 7
+    sweep_tunings: tuple[str, ...] = ("lora", "qlora", "full")  # Table 8, and QLoRA
+    sweep_examples: tuple[int, ...] = (25, 50, 100, 0)  # trajectories; 0 is all
     vote: str = "outcome"  # "as_published" votes on printed text only
     batch_questions: int = 32  # conversations decoded together
     sandbox_seconds: float = 10.0
@@ -164,16 +171,19 @@ LAPTOP = dataclasses.replace(
     PAPER,
     preset="laptop",
     teacher="Qwen2.5-Coder-1.5B-Instruct",
+    teacher_server=IN_PROCESS,
+    teacher_tries=4,
+    teacher_kept=150,
     students=("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"),
     benchmarks=FACTUAL + MATHS,
     train_sets=("mini-hotpot-train", "mini-math-train"),
     questions=40,
-    train_questions=30,
+    train_questions=150,
     panel_benchmarks=("mini-math", "mini-aime", "mini-hotpot", "mini-musique"),
     corpus="mini-encyclopedia",
     encoder="all-MiniLM-L6-v2",
     step_tokens=256,
-    cot_tokens=384,
+    cot_tokens=512,
     context_tokens=4096,
     tuning="lora",
     lora_rank=32,
@@ -192,7 +202,7 @@ SMOKE = dataclasses.replace(
     students=("SmolLM2-135M-Instruct",),
     questions=1,
     train_questions=30,
-    passages=1200,
+    passages=1600,
     step_tokens=96,
     cot_tokens=160,
     max_steps=3,
@@ -200,6 +210,10 @@ SMOKE = dataclasses.replace(
     learning_rate=1e-3,
     batch_size=2,
     train_examples=20,
+    sweep_temperatures=(),
+    sweep_seeds=0,
+    sweep_tunings=(),
+    sweep_examples=(),
 )
 
 PRESETS = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}

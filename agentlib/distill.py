@@ -103,11 +103,7 @@ def training_cases(cfg: config.Config, method: str) -> list[dict]:
     """The teacher's cases a method trains on: those the filter keeps, at most `train_examples` of them."""
     if method not in TEACHER_OF:
         raise ValueError(f"method {method!r} is not trained, expected one of {', '.join(TEACHER_OF)}")
-    file = teach.recorded(cfg, TEACHER_OF[method])
-    kept = [case for case in cases.read(file) if cases.kept(case)]
-    if not kept:
-        raise ValueError(f"{file} has no case that passes the filter, expected some; run the teacher on more questions")
-    return kept[: cfg.train_examples or None]
+    return teach.kept_cases(cfg, TEACHER_OF[method])[: cfg.train_examples or None]
 
 
 def adapter_run(cfg: config.Config, student: str, method: str) -> records.Run:

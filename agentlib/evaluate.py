@@ -3,6 +3,7 @@
 Owns the plan of what is evaluated and the runs that do it. Knows nothing of figures.
 """
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,17 +21,23 @@ from agentlib.servers import ServerModel
 from agentlib.tasks import Question
 
 log = logging.getLogger(__name__)
+BIG = {"seconds", "trace", "text", "passages", "question", "answers", "chain_tokens", "last_words", "prefix"}
 LOST = 3  # failures in a row after which the rest is not asked
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One method with one number of samples on some benchmarks. n = 1 is greedy; more is SAG or self-consistency."""
+    """One method with one number of samples on some benchmarks. n = 1 is greedy; more is SAG or self-consistency.
+
+    `seed` and `temperature` of the sampling stand for the configuration's where they are given.
+    """
 
     student: str
     method: str
     n: int
     benchmarks: tuple[str, ...]
+    seed: int | None = None
+    temperature: float | None = None
 
     @property
     def label(self) -> str:
@@ -55,11 +62,19 @@ def arm_run(cfg: config.Config, arm: Arm) -> records.Run:
              "context_tokens", "sandbox_seconds", "sandbox_memory_mb", "precision"]  # fmt: skip
     if arm.n > 1:
         names += ["temperature", "top_p", "vote"]
-    shape = {name: getattr(cfg, name) for name in names} | {"student": arm.student, "method": arm.method, "n": arm.n}
-    shape |= {"prompts": prompts.version(), "questions": benchmarks.fingerprint(arm.benchmarks)}
+    shape = {name: getattr(_sampling(cfg, arm), name) for name in names}
+    shape |= {"student": arm.student, "method": arm.method, "n": arm.n}
+    shape |= {"prompts": prompts.version(agent=arm.method.startswith("agent")),
+              "questions": benchmarks.fingerprint(arm.benchmarks)}  # fmt: skip
     if arm.method in distill.TEACHER_OF:
         shape["adapter"] = distill.adapter_run(cfg, arm.student, arm.method).folder.name
     return records.Run(cfg.runs, f"eval-{records.slug(arm.student)}-{arm.method}-n{arm.n}", shape)
+
+
+def _sampling(cfg: config.Config, arm: Arm) -> config.Config:
+    """The configuration with the arm's own seed and temperature."""
+    own = {"seed": arm.seed, "temperature": arm.temperature}
+    return dataclasses.replace(cfg, **{name: value for name, value in own.items() if value is not None})
 
 
 def evaluate(cfg: config.Config, arm: Arm, model: LanguageModel, questions: Sequence[Question], *, box: Sandbox | None,
@@ -68,11 +83,12 @@ def evaluate(cfg: config.Config, arm: Arm, model: LanguageModel, questions: Sequ
 
     Raises RuntimeError with the count when questions are left unanswered; what was finished is kept.
     """
+    run, cfg = arm_run(cfg, arm), _sampling(cfg, arm)
     labels = {"model": arm.student, "role": "student", "method": arm.method, "n": arm.n, "seed": cfg.seed,
               "temperature": cfg.temperature if arm.n > 1 else 0.0, "preset": cfg.preset,
               "precision": getattr(model, "precision", "server")}  # fmt: skip
     by_id = {q.id: q for q in questions}
-    with arm_run(cfg, arm) as run:
+    with run:
         todo = run.todo(questions)
         bar = tqdm(total=len(questions), initial=len(questions) - len(todo), desc=arm.label, unit="q", mininterval=2)
 
@@ -180,10 +196,14 @@ def publish(cfg: config.Config, found: Sequence[dict]) -> Path:
 
     The same seeds on the same machine give the same file; full cases stay in their run folders.
     """
-    big = {"seconds", "trace", "text", "passages", "question", "answers", "chain_tokens", "last_words", "prefix"}
     file = cfg.records / "cases.jsonl"
-    records.write_lines(file, ({k: v for k, v in case.items() if k not in big} for case in found))
+    records.write_lines(file, map(small, found))
     return file
+
+
+def small(case: dict) -> dict:
+    """A case without transcripts and timings."""
+    return {k: v for k, v in case.items() if k not in BIG}
 
 
 def telling_cases(cfg: config.Config, found: Sequence[dict]) -> dict:

@@ -6,6 +6,7 @@ nothing of agents: a conversation is a list of {"role", "content"}.
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CACHE_BYTES = 2_000_000_000  # keys and values of one batch; sets how many conversations share it
-KEPT_BYTES = 2_000_000_000  # keys and values kept from call to call
+# Keys and values kept from call to call: a sixth of the machine's memory.
+KEPT_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 6
+PADDED = 1.3  # tokens computed, with padding, for one that is read: more, and prompts are read in groups
 SHARED_TOKENS = 16  # a common start shorter than this is not worth a forward call of its own
 
 
@@ -279,6 +282,11 @@ class LocalModel:
         shared = _shared_start(prompts) if len(prompts) > 1 else 0
         if shared >= SHARED_TOKENS and self._known(prompts[0][:shared]) < shared:
             self._read([prompts[0][:shared]])
+        rests = [max(1, len(prompt) - self._known(prompt[:-1])) for prompt in prompts]
+        if max(rests) * len(rests) > PADDED * sum(rests):
+            longer = [row for row, rest in enumerate(rests) if rest > 1]
+            for group in _like_lengths([rests[row] for row in longer]):
+                self._read([prompts[longer[place]][:-1] for place in group])
         # At least the last token is read, for the logits after it.
         paths = [self._kept.longest(prompt[:-1]) for prompt in prompts]
         starts = [sum(count for _, count in path) for path in paths]
@@ -324,6 +332,19 @@ class LocalModel:
                 text = self._text(tokens)
                 return text[: min(text.find(s) for s in stop if s in text)]
         return None
+
+
+def _like_lengths(lengths: Sequence[int]) -> list[list[int]]:
+    """Numbers of lengths in groups that can be padded to their longest at little cost."""
+    groups: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda r: -lengths[r]):
+        if groups:
+            whole = [lengths[r] for r in (*groups[-1], row)]
+            if whole[0] * len(whole) <= PADDED * sum(whole):
+                groups[-1].append(row)
+                continue
+        groups.append([row])
+    return groups
 
 
 def _shared_start(prompts: list[list[int]]) -> int:

@@ -24,9 +24,11 @@ Rules:
 2. Look up facts with web_search and print what it returns; never answer a factual question from memory.
 3. One search asks about one thing. Read the observation before you search for the next.
 4. Compute with Python; never do arithmetic in your head. numpy and sympy can be imported.
-5. When you know the answer, call final_answer(answer) inside a ```py block: a name or a number, no sentence. \
+5. If a search did not find it, search with other words; never run the same code twice. web_search knows no \
+mathematics.
+6. When you know the answer, call final_answer(answer) inside a ```py block: a name or a number, no sentence. \
 An answer written outside of code is lost.
-6. If the code failed, read the error and write it differently.
+7. If the code failed, read the error and write it differently.
 
 Here are worked examples."""
 
@@ -79,6 +81,28 @@ Code:
 final_answer(371)
 ```<end_code>
 
+Question: Which mountain is lower, Ben Nevis or Snowdon?
+
+Thought: I look up the heights of both mountains.
+Code:
+```py
+print(web_search("Ben Nevis height"))
+print(web_search("Snowdon height"))
+```<end_code>
+
+Observation:
+[1] Ben Nevis
+Ben Nevis is a mountain in Scotland, 1,345 metres high.
+[1] Snowdon
+Snowdon is a mountain in Wales, 1,085 metres high.
+
+Thought: I let Python compare 1,345 and 1,085.
+Code:
+```py
+heights = {"Ben Nevis": 1345, "Snowdon": 1085}
+final_answer(min(heights, key=heights.get))
+```<end_code>
+
 Now solve the question that you are given in the same way, one step at a time."""
 
 AGENT_TEACHER = AGENT_STUDENT + "\n" + _RULES + _EXAMPLES
@@ -93,11 +117,13 @@ LAST_TURN = (
     "You have no steps left. Write the final answer to the question now: only the name or the number, no explanation."
 )
 
+# The first paragraph becomes the first thought of an agent's run (§3.1), so it should be a plan and no answer.
+_PLAN = "First write one sentence that says what has to be found and how, then an empty line. "
 COT = {
-    "math": "Solve the problem step by step. Write the final answer as \\boxed{answer} at the end.",
+    "math": f"{_PLAN}Then solve the problem step by step. Write the final answer as \\boxed{{answer}} at the end.",
     "factual": (
-        "Answer the question step by step from what you know. Write the final answer, a name or a number, as "
-        "\\boxed{answer} at the end."
+        f"{_PLAN}Then answer the question step by step from what you know. Write the final answer, a name or a number, "
+        "as \\boxed{answer} at the end."
     ),
 }
 
@@ -132,7 +158,8 @@ def shorten(text: str, limit: int = OBSERVATION_CHARACTERS) -> str:
     return f"{text[:half]}\n… {len(text) - limit} characters left out …\n{text[-half:]}"
 
 
-def version() -> str:
-    """Names these words: part of a run's configuration, so that changed prompts never share its folder."""
-    words = [AGENT_TEACHER, NO_CODE, RETRY, LAST_TURN, *COT.values(), *STOP, str(OBSERVATION_CHARACTERS)]
+def version(agent: bool) -> str:
+    """Names an agent's words, or those of a chain of thought: part of a run's configuration, so that changed prompts
+    never share its folder."""
+    words = [AGENT_TEACHER, NO_CODE, RETRY, LAST_TURN, *STOP, str(OBSERVATION_CHARACTERS)] if agent else COT.values()
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:10]

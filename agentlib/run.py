@@ -98,7 +98,8 @@ def preflight(cfg: config.Config, numbers: Sequence[str]) -> list[str]:
     found = []
     if cfg.preset == "paper" and not _gpus() and not cfg.student_server:
         found.append("preset 'paper' found no GPU here; run it on a machine with one, or use --preset laptop")
-    if not cfg.teacher_records and (cfg.teacher_server or not _carried(cfg.teacher)):
+    server = cfg.teacher_server != config.IN_PROCESS and (cfg.teacher_server or not _carried(cfg.teacher))
+    if not cfg.teacher_records and server:
         from agentlib.servers import alive
 
         if not cfg.teacher_server:

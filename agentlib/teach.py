@@ -15,37 +15,53 @@ from tqdm import tqdm
 
 from agentlib import benchmarks, cases, config, cot, prompts, records, servers
 from agentlib.agent import Agent, first_thought_prefix
-from agentlib.models import LanguageModel
+from agentlib.models import LanguageModel, LocalModel
+from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 from agentlib.tasks import Question
 
 log = logging.getLogger(__name__)
+AGAIN_TEMPERATURE = 0.8  # of tries after the first
 METHODS = {"cot": "CoT", "agent": "Agent", "agent_ftp": "Agent + first-thought prefix"}
 
 
-def teacher_run(cfg: config.Config, method: str) -> records.Run:
-    """The run folder of one teacher method; its name holds everything that shapes a trajectory.
+def teacher_run(cfg: config.Config, method: str, attempt: int = 0) -> records.Run:
+    """The run folder of one teacher method and try; its name holds everything that shapes a trajectory.
 
     How many questions are asked does not: asking more goes on in the same folder.
     """
     if method not in METHODS:
         raise ValueError(f"teacher method {method!r} is unknown, expected one of {', '.join(METHODS)}")
-    settings = ("seed", "teacher", "max_steps", "step_tokens", "cot_tokens", "context_tokens", "corpus", "passages",
-                "encoder", "retriever", "top_k", "sandbox_seconds", "sandbox_memory_mb")  # fmt: skip
+    settings = ["seed", "teacher", "context_tokens"]
+    if method == "cot":
+        settings += ["cot_tokens"]
+    else:
+        settings += ["max_steps", "step_tokens", "corpus", "passages", "encoder", "retriever", "top_k", "sandbox_seconds",
+                     "sandbox_memory_mb"]  # fmt: skip
     shape = {name: getattr(cfg, name) for name in settings}
-    shape |= {"method": method, "questions": benchmarks.fingerprint(cfg.train_sets), "prompts": prompts.version()}
+    shape |= {"method": method, "prompts": prompts.version(agent=method != "cot"),
+              "questions": benchmarks.fingerprint(cfg.train_sets)}  # fmt: skip
+    if method == "agent_ftp":
+        shape["first_thoughts"] = teacher_run(cfg, "cot").folder.name
+    if attempt:
+        shape |= {"attempt": attempt, "temperature": AGAIN_TEMPERATURE, "top_p": cfg.top_p}
     return records.Run(cfg.runs, f"teacher-{method}", shape)
 
 
 def teach(cfg: config.Config, model: LanguageModel, method: str, questions: Sequence[Question], *,
-          box: Sandbox | None = None, concurrency: int = 4) -> list[dict]:  # fmt: skip
+          box: Sandbox | None = None, concurrency: int = 4, attempt: int = 0) -> list[dict]:  # fmt: skip
     """Run one teacher method over all questions, resuming; returns the cases in the order asked.
 
+    The first try (`attempt` 0) is greedy, later ones are sampled.
+
     `agent_ftp` starts each trajectory from the first paragraph of that question's CoT, so it needs the
-    finished `cot` run. `concurrency` conversations go on at a time, each to its end, so that a server
-    keeps each one's prompt cached. Raises RuntimeError with the count of questions left unanswered.
+    finished `cot` run. On a server `concurrency` conversations go on at a time, each to its end, so that it keeps
+    each one's prompt cached; a model in this process takes `cfg.batch_questions` in one batch. Raises RuntimeError
+    with the count of questions left unanswered.
     """
-    labels = {"model": cfg.teacher, "role": "teacher", "method": method, "n": 1, "temperature": 0.0, "seed": cfg.seed}
+    labels = {"model": cfg.teacher, "role": "teacher", "method": method, "n": 1, "seed": cfg.seed + attempt,
+              "temperature": AGAIN_TEMPERATURE if attempt else 0.0}  # fmt: skip
+    sampling = {"temperature": labels["temperature"], "top_p": cfg.top_p if attempt else 1.0}
     thoughts = {}
     if method == "agent_ftp":
         thoughts = {k: c["text"] for k, c in teacher_run(cfg, "cot").finished().items()}
@@ -54,34 +70,44 @@ def teach(cfg: config.Config, model: LanguageModel, method: str, questions: Sequ
                 f"{len(lacking)} questions have no CoT to take a first thought from; run method 'cot' first"
             )
 
-    def ask(question: Question) -> dict:
-        started = time.perf_counter()
-        if method == "cot":
-            (chain,) = cot.think(model, [question], max_new_tokens=cfg.cot_tokens, seed=cfg.seed)
-            return cases.cot_case(question, chain, time.perf_counter() - started, **labels)
-        agent = Agent(model, box, style="teacher", max_steps=cfg.max_steps, step_tokens=cfg.step_tokens, seed=cfg.seed)
+    def prefix_of(question: Question) -> str | None:
         thought = thoughts.get(question.id, "").strip()
-        prefix = first_thought_prefix(thought) if thought else None  # a CoT without words has no first thought
-        (trajectory,) = agent.run([question], [prefix])
-        return cases.agent_case(question, trajectory, **labels)
+        return first_thought_prefix(thought) if thought else None  # a CoT without words has no first thought
 
-    with teacher_run(cfg, method) as run, ThreadPoolExecutor(concurrency) as pool:
+    def answers(part: Sequence[Question]) -> Iterator[dict]:
+        """The cases of some questions, as they are done."""
+        asked, started = {q.id: q for q in part}, time.perf_counter()
+        if method == "cot":
+            for done, chain in enumerate(cot.think(model, part, max_new_tokens=cfg.cot_tokens, **sampling,
+                                                   seed=labels["seed"], batch=cfg.batch_questions), 1):  # fmt: skip
+                yield cases.cot_case(asked[chain.question_id], chain, (time.perf_counter() - started) / done, **labels)
+        else:
+            agent = Agent(model, box, style="teacher", max_steps=cfg.max_steps, step_tokens=cfg.step_tokens,
+                          sag=SAG(n=1, **sampling), batch=cfg.batch_questions, seed=labels["seed"])  # fmt: skip
+            for trajectory in agent.run(part, [prefix_of(q) for q in part]):
+                yield cases.agent_case(asked[trajectory.question_id], trajectory, **labels)
+
+    with teacher_run(cfg, method, attempt) as run, contextlib.ExitStack() as stack:
         todo = run.todo(questions)
-        jobs = {pool.submit(ask, question): question for question in todo}
-        bar = tqdm(
-            total=len(questions), initial=len(questions) - len(todo), desc=f"teacher {METHODS[method]}", unit="q"
+        bar = stack.enter_context(
+            tqdm(total=len(questions), initial=len(questions) - len(todo), desc=f"teacher {METHODS[method]}", unit="q")
         )
-        try:
+        if isinstance(model, LocalModel):  # many conversations in one batch
+            for case in answers(sorted(todo, key=lambda q: q.domain)):  # short turns wait for no long ones
+                run.append(case)
+                bar.update()
+        else:  # on a server, each conversation to its end, on the slot that holds its prompt
+            pool = ThreadPoolExecutor(concurrency)
+            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+            jobs = {pool.submit(lambda question: list(answers([question])), question): question for question in todo}
             for job in as_completed(jobs):
                 try:
-                    run.append(job.result())
+                    (case,) = job.result()
                 except cases.OUTAGES as error:
-                    run.append(cases.error_case(jobs[job], error, **labels))
+                    case = cases.error_case(jobs[job], error, **labels)
                     log.warning("question %s: %s", jobs[job].id, error)
+                run.append(case)
                 bar.update()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            bar.close()
         left, done = run.todo(questions), run.finished()
     if left:
         raise RuntimeError(
@@ -92,7 +118,10 @@ def teach(cfg: config.Config, model: LanguageModel, method: str, questions: Sequ
 
 @contextlib.contextmanager
 def open_teacher(cfg: config.Config, concurrency: int = 4) -> Iterator[LanguageModel]:
-    """The teacher on the server of the configuration, or on a llama.cpp server started here."""
+    """The teacher in this process, on the server of the configuration, or on a llama.cpp server started here."""
+    if cfg.teacher_server == config.IN_PROCESS:
+        yield LocalModel(cfg.teacher, max_context=cfg.context_tokens, precision=cfg.precision)
+        return
     with contextlib.ExitStack() as stack:
         url = cfg.teacher_server or stack.enter_context(
             servers.llama_server(cfg.teacher, slots=concurrency, context=cfg.context_tokens)
@@ -104,7 +133,10 @@ def open_teacher(cfg: config.Config, concurrency: int = 4) -> Iterator[LanguageM
 
 
 def teacher_cases(cfg: config.Config, search: Callable[[str], str]) -> dict[str, list[dict]]:
-    """All three methods' cases on the training questions: recorded ones, or a live teacher's, published when done."""
+    """The first tries of all three methods on the training questions: recorded ones, or a live teacher's.
+
+    A live teacher's cases are published as each method is done, with the later tries that `teacher_kept` asks for.
+    """
     if cfg.teacher_records:
         return {method: cases.read(recorded(cfg, method)) for method in METHODS}
     questions = benchmarks.training_questions(cfg)
@@ -115,7 +147,23 @@ def teacher_cases(cfg: config.Config, search: Callable[[str], str]) -> dict[str,
     ):
         for method in METHODS:
             found[method] = teach(cfg, model, method, questions, box=box)
-            publish(cfg, method, found[method])
+            publish(cfg, method, found[method], again(cfg, model, method, questions, found[method], box=box))
+    return found
+
+
+def again(cfg: config.Config, model: LanguageModel, method: str, questions: Sequence[Question], first: Sequence[dict],
+          *, box: Sandbox | None = None) -> list[dict]:  # fmt: skip
+    """Cases of later tries that pass the filter: asked are the questions without one, until `teacher_kept` are there.
+
+    At most `teacher_tries` tries a question in all, the first one among them.
+    """
+    kept, found = {c["id"] for c in first if cases.kept(c)}, []
+    for attempt in range(1, cfg.teacher_tries):
+        if len(kept) >= cfg.teacher_kept:
+            break
+        tried = teach(cfg, model, method, [q for q in questions if q.id not in kept], box=box, attempt=attempt)
+        found += [case for case in tried if cases.kept(case)]
+        kept |= {case["id"] for case in found}
     return found
 
 
@@ -125,8 +173,20 @@ def recorded(cfg: config.Config, method: str) -> Path:
     return folder / f"teacher_{method}.jsonl"
 
 
-def publish(cfg: config.Config, method: str, found: Sequence[dict]) -> Path:
-    """Write a teacher's cases where the figures, and presets without a teacher, find them."""
+def publish(cfg: config.Config, method: str, first: Sequence[dict], later: Sequence[dict] = ()) -> Path:
+    """Write a teacher's first tries, and what later ones added, where presets without a teacher find them."""
     file = cfg.records / f"teacher_{method}.jsonl"
-    records.write_lines(file, found)
+    records.write_lines(file, first)
+    records.write_lines(file.with_name(f"teacher_{method}_again.jsonl"), later)
     return file
+
+
+def kept_cases(cfg: config.Config, method: str) -> list[dict]:
+    """A teacher method's published cases that pass the filter, one a question, in the order asked: first tries, then
+    what later ones added. Raises ValueError if there is none."""
+    file = recorded(cfg, method)
+    later = file.with_name(f"{file.stem}_again.jsonl")
+    every = cases.read(file) + (cases.read(later) if later.exists() else [])
+    if not (found := [case for case in every if cases.kept(case)]):
+        raise ValueError(f"{file} has no case that passes the filter, expected some; run the teacher on more questions")
+    return found

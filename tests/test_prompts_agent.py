@@ -108,9 +108,11 @@ def test_a_step_that_prints_nothing_says_so():
 
 
 def test_changed_words_change_the_version(monkeypatch):
-    before = prompts.version()
+    agent, chain = prompts.version(agent=True), prompts.version(agent=False)
     monkeypatch.setattr(prompts, "RETRY", "Try again.")
-    assert prompts.version() != before
+    assert prompts.version(agent=True) != agent and prompts.version(agent=False) == chain
+    monkeypatch.setitem(prompts.COT, "math", "Think.")
+    assert prompts.version(agent=False) != chain
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 import tenacity
 from conftest import SMOL
 
-from agentlib import encyclopedia, records, retrieval, retrieval_server, servers, weights
+from agentlib import atlas, encyclopedia, records, retrieval, retrieval_server, servers, weights
 from agentlib.retrieval import Passage
 
 NAME = "all-MiniLM-L6-v2"
@@ -25,7 +25,7 @@ def encoder():
 def passages():
     """The countries that questions are about, and 60 cities."""
     every = encyclopedia.passages()
-    countries = {c.id for c in encyclopedia.asked()[0]}
+    countries = {c.id for c in atlas.asked()[0]}
     cities = [p for p in every if p.id.startswith("city-")]
     return [p for p in every if p.id in countries] + cities[:60]
 
@@ -75,7 +75,7 @@ def test_prefixes_go_before_the_text(encoder):
 
 
 def test_the_capital_of_each_country_is_found(index):
-    countries = encyclopedia.asked()[0]
+    countries = atlas.asked()[0]
     hits = index.search([f"capital of {c.title}" for c in countries], k=1)
     right = [c.capital in found[0].passage.text for c, found in zip(countries, hits, strict=True)]
     assert np.mean(right) > 0.95
@@ -211,7 +211,7 @@ def test_documents_of_both_forms_are_read(tmp_path):
 
 
 def test_client_finds_what_the_index_finds_also_from_many_threads(index):
-    queries = [f"capital of {c.title}" for c in encyclopedia.asked()[0][:24]]
+    queries = [f"capital of {c.title}" for c in atlas.asked()[0][:24]]
     with retrieval_server.serving(index) as url:
         client = retrieval_server.RetrieverClient(url)
         for mine, theirs in zip(index.search(queries, 3), client.search(queries, 3), strict=True):

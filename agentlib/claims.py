@@ -1,0 +1,117 @@
+"""What the paper claims, held against our records: each claim a number with its interval, its test and a verdict.
+
+Owns the list of claims and how each is read off the cases. Knows nothing of how cases are made or drawn. Shares
+and differences are per cent, of questions.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from agentlib import records, tables
+
+AGENT, FTP, COT = "agent_distill", "agent_distill_ftp", "cot_distill"
+MARGIN = 15.0  # points by which agent distillation is to lead
+FAILS = 10.0  # per cent; a student below it cannot act
+
+
+def check(cases: pd.DataFrame) -> pd.DataFrame:
+    """A row a claim: what was measured, the difference (b - a) with its 95 % bootstrap interval over questions, the
+    exact McNemar p, n, and whether it `holds` ("yes", "no", or "open" where the interval spans the claim).
+
+    A claim whose methods were not run has verdict "not run".
+    """
+    sizes, n = tables.by_size(list(cases["model"])), tables.vote_size(cases)
+    rows = []
+    for model in sizes:
+        label = tables.size_label(model)
+        rows.append(_lead(f"{label}: agent distillation leads CoT distillation by {MARGIN:.0f} points",
+                          _arm(cases, model, COT), _arm(cases, model, AGENT), MARGIN))  # fmt: skip
+    if len(sizes) > 1:
+        small, large = sizes[0], sizes[1]
+        rows.append(_lead(
+            f"{tables.size_label(small)} agent + FTP + SAG reaches {tables.size_label(large)} CoT distillation",
+            _arm(cases, large, COT), _arm(cases, small, FTP, n), 0.0,
+        ))  # fmt: skip
+    prompted = _arm(cases, sizes[0], "agent")
+    rows.append(_below(f"{tables.size_label(sizes[0])}: agent prompting fails (below {FAILS:.0f} %)", prompted, FAILS))
+    rows.append(_lead(f"{tables.size_label(sizes[0])}: distillation makes the agent", prompted,
+                      _arm(cases, sizes[0], AGENT), 0.0))  # fmt: skip
+    for model in sizes:
+        label = tables.size_label(model)
+        rows.append(_errors(f"{label}: SAG halves the questions with a broken step", _arm(cases, model, FTP),
+                            _arm(cases, model, FTP, n)))  # fmt: skip
+        rows.append(_lead(f"{label}: SAG does not lower accuracy", _arm(cases, model, FTP),
+                          _arm(cases, model, FTP, n), 0.0, level=True))  # fmt: skip
+        rows.append(_lead(f"{label}: FTP raises accuracy", _arm(cases, model, AGENT), _arm(cases, model, FTP), 0.0))
+    return pd.DataFrame(rows).set_index("claim")
+
+
+def _arm(cases: pd.DataFrame, model: str, method: str, n: int = 1) -> pd.DataFrame:
+    return tables.pick(cases, model=model, method=method, n=n)
+
+
+def _row(claim: str, verdict: str, **numbers: float) -> dict:
+    empty = dict.fromkeys(("a", "b", "difference", "low", "high", "p"), math.nan) | {"n": 0}
+    return {"claim": claim, **empty, **numbers, "holds": verdict}
+
+
+def _lead(claim: str, a: pd.DataFrame, b: pd.DataFrame, margin: float, level: bool = False) -> dict:
+    """Whether b is right on `margin` points more of the questions than a; `level`: whether it is not behind."""
+    if a.empty or b.empty:
+        return _row(claim, tables.NOT_RUN)
+    found = records.compare(a, b)
+    difference, low, high = (100 * found[key] for key in ("difference", "low", "high"))
+    if level:
+        verdict = "no" if high < 0 else "yes" if difference >= 0 else "open"
+    else:
+        verdict = "yes" if low > 0 and difference >= margin else "no" if high < margin or difference < 0 else "open"
+    return _row(claim, verdict, a=100 * found["accuracy_a"], b=100 * found["accuracy_b"], difference=difference, low=low,
+                high=high, p=found["p"], n=found["n"])  # fmt: skip
+
+
+def _below(claim: str, cases: pd.DataFrame, limit: float) -> dict:
+    """Whether the accuracy is below a limit, by its Wilson interval."""
+    point = tables.accuracy(cases.assign(id=cases["benchmark"] + cases["id"]))
+    if math.isnan(point.value):
+        return _row(claim, tables.NOT_RUN)
+    verdict = "yes" if point.high < limit else "no" if point.low > limit else "open"
+    return _row(claim, verdict, b=point.value, low=point.low, high=point.high, n=point.n)
+
+
+def _errors(claim: str, a: pd.DataFrame, b: pd.DataFrame) -> dict:
+    """Whether b has at most half of a's questions with a step that failed to parse or to run."""
+    if a.empty or b.empty:
+        return _row(claim, tables.NOT_RUN)
+
+    def broken(cases: pd.DataFrame) -> pd.DataFrame:
+        return cases.assign(correct=(cases["parse_errors"] + cases["execution_errors"]) > 0)
+
+    found = records.compare(broken(a), broken(b))
+    verdict = "yes" if 2 * found["accuracy_b"] <= found["accuracy_a"] else "no"
+    return _row(claim, verdict, a=100 * found["accuracy_a"], b=100 * found["accuracy_b"], n=found["n"], p=found["p"],
+                **{key: 100 * found[key] for key in ("difference", "low", "high")})  # fmt: skip
+
+
+def first_thoughts(taught: Mapping[str, Sequence[dict]]) -> pd.DataFrame:
+    """What the first-thought prefix changes in the teacher's runs, a column a method: yield, thoughts, searches."""
+    columns = {}
+    for method in ("agent", "agent_ftp"):
+        found = pd.DataFrame(taught[method])
+        words = found["trace"].map(lambda trace: len(trace[0]["text"].partition("Code:")[0].split()) if trace else 0)
+        columns[method] = {
+            "questions": len(found), "right (%)": 100 * found["correct"].fillna(False).astype(bool).mean(),
+            "words of the first thought": words.mean(), "searches a question": found["tool_calls"].mean(),
+            "steps a question": found["steps"].mean(),
+            "questions with a broken step (%)": 100 * (found["parse_errors"] + found["execution_errors"] > 0).mean(),
+        }  # fmt: skip
+    return pd.DataFrame(columns)
+
+
+def early_stop(cases: pd.DataFrame) -> pd.DataFrame:
+    """Samples that SAG's exact early stop left unfinished, a row a model, method and n; all chosen actions are those
+    of the full vote."""
+    voted = cases[cases["method"].str.startswith("agent") & (cases["n"] > 1)]
+    rows = voted.groupby(["model", "method", "n"])[["candidates", "dropped"]].sum().astype(int)
+    return rows.assign(**{"left unfinished (%)": 100 * rows["dropped"] / rows["candidates"]})

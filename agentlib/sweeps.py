@@ -1,0 +1,105 @@
+"""One setting varied at a time for the smallest student: temperature, inference seed, tuning, trajectories (Tables 6-8).
+
+Owns the plan of these runs, their training and their cases. Knows nothing of figures.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentlib import benchmarks, cases, config, distill, evaluate, records, weights
+from agentlib.evaluate import Arm
+from agentlib.models import LocalModel
+from agentlib.sandbox import Sandbox
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One value of one setting: `setting` is "temperature", "seed", "tuning" or "trajectories" (value 0: all)."""
+
+    setting: str
+    value: float | int | str
+    cfg: config.Config
+    arm: Arm
+
+
+def plan(cfg: config.Config) -> list[Variation]:
+    """What is varied: the temperature of SAG on the maths benchmarks (Table 6), its seed on AIME (Table 7), the kind
+    of fine-tuning (Table 8) and the number of trajectories, both greedy, on all benchmarks."""
+    student = cfg.students[0]
+    maths = tuple(name for name in cfg.benchmarks if benchmarks.domain(name) == "math")
+    aime = tuple(name for name in maths if "aime" in name)
+
+    def sag(names: tuple[str, ...], **own: float) -> Arm:
+        return Arm(student, "agent_distill_ftp", cfg.samples, names, **own)
+
+    greedy = Arm(student, "agent_distill", 1, cfg.benchmarks)
+    found = [Variation("temperature", t, cfg, sag(maths, temperature=t)) for t in cfg.sweep_temperatures]
+    found += [Variation("seed", cfg.seed + k, cfg, sag(aime, seed=cfg.seed + k)) for k in range(cfg.sweep_seeds)]
+    found += [Variation("tuning", t, dataclasses.replace(cfg, tuning=t), greedy) for t in cfg.sweep_tunings]
+    found += [Variation("trajectories", k, dataclasses.replace(cfg, train_examples=k), greedy)
+              for k in cfg.sweep_examples]  # fmt: skip
+    return found
+
+
+def train(cfg: config.Config, arm: Arm) -> distill.Adapter:
+    """The student of an arm under a configuration, trained now unless that was done before."""
+    from transformers import AutoTokenizer
+
+    run = distill.adapter_run(cfg, arm.student, arm.method)
+    tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(arm.student))
+    conversations = {case["id"]: cases.conversation(case) for case in distill.training_cases(cfg, arm.method)}
+    examples = distill.build_examples(conversations, tokenizer, cfg.max_length)
+    return distill.distill(arm.student, examples, cfg, run)
+
+
+def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Callable[[str], str]) -> list[dict]:
+    """Cases of all variations, each with its `setting` and `value`; resumable, adapters trained as they are needed.
+
+    `main` are the cases of the main experiment: the variation that is its own setting is taken from there.
+    """
+    found, model, loaded = [], None, None
+    for variation in plan(cfg):
+        known = _already(cfg, variation, main)
+        if not known:
+            own, arm = variation.cfg, variation.arm
+            adapter = train(own, arm)
+            if loaded != own.tuning:
+                if model:
+                    model.close()
+                model = LocalModel(arm.student, max_context=cfg.context_tokens, quantise=own.tuning == "qlora",
+                                   precision=cfg.precision)  # fmt: skip
+                loaded = own.tuning
+            model.use(adapter.path)
+            questions = [q for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)]
+            known = evaluate.evaluate(own, arm, model, questions, box=box, search=search)
+        found += [case | {"setting": variation.setting, "value": variation.value} for case in known]
+    if model:
+        model.close()
+    return found
+
+
+def _already(cfg: config.Config, variation: Variation, main: Sequence[dict]) -> list[dict]:
+    """The main experiment's cases, where the variation is no other setting than its own."""
+    arm = variation.arm
+    same = (
+        variation.cfg == cfg
+        and arm.seed in (None, cfg.seed)
+        and arm.temperature in (None, cfg.temperature)
+    )
+    if not same:
+        return []
+    wanted = {(q.benchmark, q.id) for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)}
+    known = [
+        c for c in main
+        if (c["model"], c["method"], c["n"]) == (arm.student, arm.method, arm.n) and (c["benchmark"], c["id"]) in wanted
+    ]  # fmt: skip
+    return known if len(known) == len(wanted) else []
+
+
+def publish(cfg: config.Config, found: Sequence[dict]) -> Path:
+    """Write the small form of all variations' cases for the tables."""
+    file = cfg.records / "sweeps.jsonl"
+    records.write_lines(file, map(evaluate.small, found))
+    return file
