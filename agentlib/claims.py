@@ -66,7 +66,7 @@ def _lead(claim: str, a: pd.DataFrame, b: pd.DataFrame, margin: float, level: bo
     if level:
         verdict = "no" if high < 0 else "yes" if difference >= 0 else "open"
     else:
-        verdict = "yes" if low > 0 and difference >= margin else "no" if high < margin or difference < 0 else "open"
+        verdict = "yes" if low > 0 and difference >= margin else "no" if high <= margin else "open"
     return _row(claim, verdict, a=100 * found["accuracy_a"], b=100 * found["accuracy_b"], difference=difference, low=low,
                 high=high, p=found["p"], n=found["n"])  # fmt: skip
 

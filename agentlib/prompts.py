@@ -34,32 +34,34 @@ Here are worked examples."""
 
 # Facts and numbers here appear in no training or test question.
 _EXAMPLES = """
-Question: Which river flows through the city where Ludwig van Beethoven was born?
+Question: How many square kilometres has the country in which the city of Tainan lies?
 
-Thought: I need the city where Beethoven was born first.
+Thought: I need to know in which country Tainan lies.
 Code:
 ```py
-print(web_search("Ludwig van Beethoven place of birth"))
+print(web_search("Tainan"))
 ```<end_code>
 
 Observation:
-[1] Ludwig van Beethoven
-Ludwig van Beethoven was a composer, born in Bonn in 1770.
+[1] Tainan
+Tainan lies in Taiwan. The city keeps the time zone Asia/Taipei. The population of Tainan is 1,856,642.
+[2] Tainai
+Tainai is a city in Japan. It has 31,000 inhabitants.
 
-Thought: He was born in Bonn. Now I look for the river that flows through Bonn.
+Thought: Tainan lies in Taiwan. Now I look up Taiwan to find its area.
 Code:
 ```py
-print(web_search("Bonn river"))
+print(web_search("Taiwan"))
 ```<end_code>
 
 Observation:
-[1] Bonn
-Bonn is a city in Germany on the banks of the Rhine.
+[1] Taiwan
+Taiwan is part of the continent of Asia. Its currency is the Dollar (TWD). Its area is 35,980 square kilometres.
 
-Thought: Bonn lies on the Rhine, so that is the answer.
+Thought: The area of Taiwan is 35,980 square kilometres, so that is the answer.
 Code:
 ```py
-final_answer("Rhine")
+final_answer(35980)
 ```<end_code>
 
 Question: A number leaves remainder 2 when divided by 3, and 3 when divided by 5. What is the sum of all such \

@@ -1,5 +1,6 @@
 """Cases and the teacher's runs: records that read back as the conversation, the filter, and resuming."""
 
+import dataclasses
 import threading
 
 import pytest
@@ -241,6 +242,36 @@ def test_what_shapes_a_trajectory_names_the_folder_and_the_number_of_questions_d
     assert folder() == folder(train_questions=9) == folder(lora_rank=4)
     assert len({folder(), folder(max_steps=2), folder(step_tokens=9), folder(seed=1), folder(top_k=1)}) == 5
     assert teach.teacher_run(cfg, "cot").folder != folder()
+
+
+def test_later_tries_ask_only_what_is_not_right_until_enough_is_kept(cfg):
+    asked, answers, tried = questions(cfg), golds(cfg), []
+
+    def reply(conversation, prefix, k):
+        text = conversation[-1]["content"].removeprefix("Question: ")
+        tried.append(text)
+        return f"I think.\n\n\\boxed{{{answers[text] if tried.count(text) > 1 + (text == asked[-1].text) else 'no'}}}"
+
+    model = Scripted(reply)
+    cfg = dataclasses.replace(cfg, teacher_tries=4, teacher_kept=len(asked))
+    first = teach.teach(cfg, model, "cot", asked)
+    assert not any(case["correct"] for case in first)
+    later = teach.again(cfg, model, "cot", asked, first)
+    assert [c["id"] for c in later] == [q.id for q in asked] and len(tried) == 2 * len(asked) + 1
+    assert {c["temperature"] for c in later} == {teach.AGAIN_TEMPERATURE} and len({c["seed"] for c in later}) == 2
+    few = dataclasses.replace(cfg, teacher_kept=1)
+    assert len(teach.again(few, model, "cot", asked, first)) == len(asked) - 1, "a try is made of all questions, then counted"
+    assert len(tried) == 2 * len(asked) + 1, "a finished try is not asked again"
+
+
+def test_what_is_trained_on_are_first_tries_and_what_later_ones_added(project):
+    laptop = config.load("laptop")
+    wrong = AGENT | {"correct": False}
+    teach.publish(laptop, "agent", [AGENT | {"id": "a"}, wrong | {"id": "b"}], [AGENT | {"id": "b"}])
+    assert [c["id"] for c in teach.kept_cases(laptop, "agent")] == ["a", "b"]
+    teach.publish(laptop, "agent", [wrong | {"id": "b"}])
+    with pytest.raises(ValueError, match="no case that passes the filter"):
+        teach.kept_cases(laptop, "agent")
 
 
 def test_an_unknown_teacher_method_is_named_with_the_known_ones(cfg):

@@ -360,6 +360,34 @@ def test_a_conversation_reads_only_what_is_new_and_says_the_same(smol):
     assert read <= whole, "no token of the conversations is read twice"
 
 
+def test_prompts_of_unlike_length_are_read_without_much_padding_and_say_the_same(smol, monkeypatch):
+    words = "A long passage about rivers, lakes and the sea. "
+    asked = [talk(words * times + ASKED[0]) for times in (0, 30, 1, 2, 0, 12)]
+    alone = [fresh(smol, [conversation], max_new_tokens=8)[0][0] for conversation in asked]
+    computed, forward = [], type(smol._model).forward
+
+    def noted(self, *args, **settings):
+        computed.append(settings["input_ids"].numel())
+        return forward(self, *args, **settings)
+
+    monkeypatch.setattr(type(smol._model), "forward", noted)
+    smol.forget()
+    before = smol.tokens_read
+    _, logits, _ = smol._read([smol.tokenizer(models.render(smol.tokenizer, c))["input_ids"] for c in asked])
+    assert len(logits) == len(asked)
+    assert sum(computed) <= 1.3 * (smol.tokens_read - before) + len(asked), computed
+    assert [found for (found,) in fresh(smol, asked, max_new_tokens=8)] == alone
+
+
+@given(st.lists(st.integers(1, 2000), min_size=1, max_size=40))
+def test_groups_of_like_lengths_hold_each_once_and_pad_little(lengths):
+    groups = models._like_lengths(lengths)
+    assert sorted(row for group in groups for row in group) == list(range(len(lengths)))
+    for group in groups:
+        own = [lengths[row] for row in group]
+        assert max(own) * len(own) <= models.PADDED * sum(own)
+
+
 def test_samples_of_a_step_are_gone_on_from(smol):
     (found,) = smol.generate([talk(ASKED[1])], n=3, temperature=1.0, max_new_tokens=10, seed=3)
     for completion in found:
