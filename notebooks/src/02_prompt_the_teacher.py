@@ -21,13 +21,13 @@
 # *first-thought prefix* makes its agent start from its own reasoning.
 #
 # *Needs* notebook 01 · *Makes* the training trajectories and Table 5 · *Minutes* about 1 at `smoke` (recorded
-# trajectories, one live prefix); about an hour at `laptop` on two CPU cores (a live 1.5B teacher); hours of a GPU at
+# trajectories, one live prefix); about two hours at `laptop` on two CPU cores (a live 1.5B teacher); hours of a GPU at
 # `paper`.
 
 # %%
 import pandas as pd
 
-from agentlib import cases, config, records, search, show, tables, teach
+from agentlib import cases, claims, config, records, search, show, tables, teach
 from agentlib.agent import Agent, first_thought_prefix
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
@@ -54,7 +54,9 @@ pd.Series(cfg.asdict())[names].to_frame("value")
 #   carries that start over into the agent's run.
 #
 # At `smoke` these are trajectories recorded from the `laptop` teacher; at the other presets the teacher runs now, and
-# a run that was interrupted goes on where it stopped.
+# a run that was interrupted goes on where it stopped. Tables and comparisons are of one greedy try a question, as in the
+# paper. Where too few of those pass the filter below, `laptop` samples up to three more for the questions without a
+# right answer (`teacher_tries`, `teacher_kept`); they are only trained on.
 
 # %%
 web_search = search.web_search(cfg)
@@ -86,6 +88,12 @@ tables.published("table5_teacher_train")
 by_method = dict(tuple(frame.groupby("method")))
 pairs = {"CoT → agent": ("cot", "agent"), "agent → agent + FTP": ("agent", "agent_ftp")}
 pd.DataFrame({name: records.compare(by_method[a], by_method[b]) for name, (a, b) in pairs.items()}).T.round(3)
+
+# %% [markdown]
+# What else does the prefix change? The agent's first thought gets longer, and with it what it looks up:
+
+# %%
+claims.first_thoughts(taught).round(2)
 
 # %% [markdown]
 # ## 3 · One question, three answers

@@ -26,7 +26,7 @@
 # %%
 import pandas as pd
 
-from agentlib import benchmarks, cases, config, distill, evaluate, records, sag, search, show, tables
+from agentlib import benchmarks, cases, claims, config, distill, evaluate, records, sag, search, show, sweeps, tables
 from agentlib.agent import Agent
 from agentlib.models import LocalModel
 from agentlib.sag import SAG
@@ -143,6 +143,12 @@ broken.groupby(["method", "n"])[["parse", "execution"]].mean().round(3).join(
 )
 
 # %% [markdown]
+# And what it costs: candidates whose vote could no longer change the choice were left unfinished.
+
+# %%
+claims.early_stop(frame).round(1)
+
+# %% [markdown]
 # ## 5 · Read a few
 #
 # Numbers say how often; transcripts say why. One question that the distilled agent got right, if there is one, and
@@ -169,6 +175,18 @@ chosen = evaluate.telling_cases(cfg, found)
 records.write_json(cfg.records / "examples.json", chosen)
 print("Fig. 2:", chosen["pair"]["cot"]["question"])
 print("Fig. 3:", chosen["prefix"]["question"])
+
+# %% [markdown]
+# ## 7 · One setting at a time
+#
+# For the smallest student: the temperature of SAG, its seed, the kind of fine-tuning, and the number of trajectories
+# (Tables 6 to 8 and one the paper has not). Adapters that are missing are trained here. `smoke` varies nothing.
+
+# %%
+varied = sweeps.run(cfg, found, box=box, search=web_search)
+if varied:
+    sweeps.publish(cfg, varied)
+pd.Series([case["setting"] for case in varied], name="cases", dtype=object).value_counts().to_frame()
 
 # %% [markdown]
 # ## What we saw

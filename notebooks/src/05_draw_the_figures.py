@@ -25,7 +25,7 @@
 # %%
 import pandas as pd
 
-from agentlib import cases, config, figures, records, tables, teach
+from agentlib import cases, claims, config, figures, records, tables, teach
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -135,6 +135,41 @@ tables.table5(records.frame(case for found in taught.values() for case in found)
 # %%
 beside = tables.compare_table(frame)
 beside[beside["benchmark"] == "mean"].drop(columns="benchmark").set_index(["model", "method"]).round(1)
+
+# %% [markdown]
+# ## Tables 6, 7 and 8, and the number of trajectories
+#
+# One setting varied at a time, for the smallest student (section 7 of notebook 04; `smoke` varies nothing).
+
+# %%
+file = cfg.records / "sweeps.jsonl"
+varied = records.frame(records.read(file)) if file.exists() else pd.DataFrame({"setting": [], "value": []})
+of = dict(tuple(varied.groupby("setting")))
+tables.table6(of["temperature"]) if "temperature" in of else tables.NOT_RUN
+
+# %%
+tables.published("table6_temperature")
+
+# %%
+tables.table7(of["seed"]).round(1) if "seed" in of else tables.NOT_RUN
+
+# %%
+def by_value(setting):
+    return tables.table8({str(value): cases for value, cases in of[setting].groupby("value")}, "agent_distill")
+
+by_value("tuning") if "tuning" in of else tables.NOT_RUN
+
+# %%
+by_value("trajectories") if "trajectories" in of else tables.NOT_RUN
+
+# %% [markdown]
+# ## What the paper claims, and what we measured
+#
+# In per cent of the questions: *a* and *b* are the two sides of a claim, the difference has a 95 % bootstrap interval
+# over questions and McNemar's exact *p*. "open" means that the interval leaves both possible.
+
+# %%
+claims.check(frame).round(2)
 
 # %%
 assert len(made) == 8 and all(path.exists() for paths in made.values() for path in paths)
