@@ -84,7 +84,7 @@ def test_every_notebook_names_its_figures_in_the_readme():
 
 
 # Smoke with less of everything, so that two runs of all notebooks take minutes.
-SMALLER = {"passages": 800, "train_examples": 6, "max_steps": 2, "step_tokens": 48, "cot_tokens": 48, "samples": 4,
+SMALLER = {"passages": 1500, "train_examples": 6, "max_steps": 2, "step_tokens": 48, "cot_tokens": 48, "samples": 4,
            "sample_counts": "1,4"}  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def test_hits_are_sorted_and_bounded(index, passages):
 
 def test_reopened_index_answers_the_same(built, index, encoder):
     again = retrieval.open_index(built, encoder=encoder)
-    queries = ["capital of Peru", "time zone in Oslo", "currency of Japan"]
+    queries = ["capital of Japan", "time zone in Oslo", "currency of Japan"]
     assert again.search(queries, 3) == index.search(queries, 3)
 
 
@@ -225,10 +225,10 @@ def test_client_finds_what_the_index_finds_also_from_many_threads(index):
 
 def test_the_wire_is_that_of_search_r1(index):
     with retrieval_server.serving(index) as url:
-        body = {"queries": ["capital of Peru", "capital of Chad"], "topk": 2, "return_scores": True}
+        body = {"queries": ["capital of Japan", "capital of Chad"], "topk": 2, "return_scores": True}
         result = httpx.post(f"{url}/retrieve", json=body).json()["result"]
         assert [len(row) for row in result] == [2, 2]
-        assert result[0][0]["document"]["contents"].startswith('"Peru"\n') and result[0][0]["score"] > 0
+        assert result[0][0]["document"]["contents"].startswith('"Japan"\n') and result[0][0]["score"] > 0
         bare = httpx.post(f"{url}/retrieve", json=body | {"return_scores": False}).json()["result"]
         assert bare[0][0] == result[0][0]["document"]
         assert httpx.post(f"{url}/retrieve", json={"queries": []}).status_code == 422
@@ -243,12 +243,12 @@ def test_a_lost_server_is_an_error_and_a_late_one_is_waited_for(index):
         pass
     client = retrieval_server.RetrieverClient(url, attempts=2)
     with pytest.raises(ConnectionError, match="cannot be reached"):
-        client.search(["capital of Peru"])
+        client.search(["capital of Japan"])
     patient = retrieval_server.RetrieverClient(url, attempts=6)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(patient.search, ["capital of Peru"], 1)
+        waiting = pool.submit(patient.search, ["capital of Japan"], 1)
         with retrieval_server.serving(index, port=int(url.rsplit(":", 1)[1])):
-            assert waiting.result()[0][0].passage.title == "Peru"
+            assert waiting.result()[0][0].passage.title == "Japan"
 
 
 def hits(*titles):
