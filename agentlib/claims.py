@@ -14,11 +14,15 @@ from agentlib import records, tables
 AGENT, FTP, COT = "agent_distill", "agent_distill_ftp", "cot_distill"
 MARGIN = 15.0  # points by which agent distillation is to lead
 FAILS = 10.0  # per cent; a student below it cannot act
+LEVEL = 5.0  # points that may be lost where nothing is to be lost
 
 
 def check(cases: pd.DataFrame) -> pd.DataFrame:
-    """A row a claim: what was measured, the difference (b - a) with its 95 % bootstrap interval over questions, the
-    exact McNemar p, n, and whether it `holds` ("yes", "no", or "open" where the interval spans the claim).
+    """A row a claim: what was measured, the difference (b - a) with its 95 % interval, the exact McNemar p, n, and
+    whether it `holds` ("yes", "no", or "open" where the interval spans the claim).
+
+    The interval squares and adds the distances of the two Wilson limits (Newcombe 1998, method 10). It leaves the
+    pairing out, which makes it wide rather than narrow, and does not shrink to nothing where both sides score 0.
 
     A claim whose methods were not run has verdict "not run".
     """
@@ -62,9 +66,9 @@ def _lead(claim: str, a: pd.DataFrame, b: pd.DataFrame, margin: float, level: bo
     if a.empty or b.empty:
         return _row(claim, tables.NOT_RUN)
     found = records.compare(a, b)
-    difference, low, high = (100 * found[key] for key in ("difference", "low", "high"))
+    difference, low, high = _difference(found)
     if level:
-        verdict = "no" if high < 0 else "yes" if difference >= 0 else "open"
+        verdict = "no" if high < 0 else "yes" if low > -LEVEL else "open"
     else:
         verdict = "yes" if low > 0 and difference >= margin else "no" if high <= margin else "open"
     return _row(claim, verdict, a=100 * found["accuracy_a"], b=100 * found["accuracy_b"], difference=difference, low=low,
@@ -89,9 +93,22 @@ def _errors(claim: str, a: pd.DataFrame, b: pd.DataFrame) -> dict:
         return cases.assign(correct=(cases["parse_errors"] + cases["execution_errors"]) > 0)
 
     found = records.compare(broken(a), broken(b))
-    verdict = "yes" if 2 * found["accuracy_b"] <= found["accuracy_a"] else "no"
+    difference, low, high = _difference(found)
+    halved = 2 * found["accuracy_b"] <= found["accuracy_a"]
+    verdict = "open" if found["p"] > 0.05 and found["accuracy_a"] else "yes" if halved else "no"
     return _row(claim, verdict, a=100 * found["accuracy_a"], b=100 * found["accuracy_b"], n=found["n"], p=found["p"],
-                **{key: 100 * found[key] for key in ("difference", "low", "high")})  # fmt: skip
+                difference=difference, low=low, high=high)  # fmt: skip
+
+
+def _difference(found: Mapping[str, float]) -> tuple[float, float, float]:
+    """b - a of a comparison, in points, with its interval."""
+    sides = []
+    for name in ("accuracy_a", "accuracy_b"):
+        share, n = found[name], found["n"]
+        low, high = records.interval(round(share * n), n)
+        sides.append((share, share - low, high - share))
+    (a, below_a, above_a), (b, below_b, above_b) = sides
+    return 100 * (b - a), 100 * (b - a - math.hypot(below_b, above_a)), 100 * (b - a + math.hypot(above_b, below_a))
 
 
 def first_thoughts(taught: Mapping[str, Sequence[dict]]) -> pd.DataFrame:

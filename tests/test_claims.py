@@ -38,12 +38,12 @@ def verdict(cases, words):
 @pytest.mark.parametrize(
     ("words", "holds", "fails"),
     [
-        ("135M: agent distillation leads", {}, {"agent": 19}),
+        ("135M: agent distillation leads", {}, {"agent": 15}),
         ("135M agent + FTP + SAG reaches 0.5B", {}, {"sag": 10}),
         ("135M: agent prompting fails", {}, {"prompted": 60}),
-        ("135M: distillation makes the agent", {}, {"agent": 1}),
-        ("135M: SAG halves", {}, {"broken_sag": 35}),
-        ("135M: SAG does not lower", {}, {"sag": 30}),
+        ("135M: distillation makes the agent", {}, {"agent": 20, "prompted": 50}),
+        ("135M: SAG halves", {}, {"broken_sag": 30}),
+        ("135M: SAG does not lower", {"sag": 75}, {"sag": 30}),
         ("135M: FTP raises", {"ftp": 90}, {"ftp": 30}),
     ],
 )
@@ -55,6 +55,12 @@ def test_a_claim_holds_or_fails_as_the_numbers_say(words, holds, fails):
 def test_what_the_interval_leaves_open_is_called_open():
     row = verdict(suite(agent=30), "135M: agent distillation leads")
     assert row["holds"] == "open" and row["low"] < claims.MARGIN < row["high"]
+
+
+def test_two_sides_that_score_nothing_on_a_few_questions_settle_nothing():
+    none = pd.DataFrame(arm(SMALL, "cot_distill", 0, asked=8) + arm(SMALL, "agent_distill", 0, asked=8))
+    row = verdict(none, "135M: agent distillation leads")
+    assert row["holds"] == "open" and row["low"] < -20 and row["high"] > 20
 
 
 def test_numbers_stand_beside_the_verdict():

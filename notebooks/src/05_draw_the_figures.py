@@ -165,8 +165,8 @@ by_value("trajectories") if "trajectories" in of else tables.NOT_RUN
 # %% [markdown]
 # ## What the paper claims, and what we measured
 #
-# In per cent of the questions: *a* and *b* are the two sides of a claim, the difference has a 95 % bootstrap interval
-# over questions and McNemar's exact *p*. "open" means that the interval leaves both possible.
+# In per cent of the questions: *a* and *b* are the two sides of a claim, the difference has a 95 % interval (Newcombe's,
+# which does not vanish where both sides score 0) and McNemar's exact *p*. "open" means that both are still possible.
 
 # %%
 claims.check(frame).round(2)
