@@ -95,7 +95,7 @@ def _errors(claim: str, a: pd.DataFrame, b: pd.DataFrame) -> dict:
     found = records.compare(broken(a), broken(b))
     difference, low, high = _difference(found)
     halved = 2 * found["accuracy_b"] <= found["accuracy_a"]
-    verdict = "open" if found["p"] > 0.05 and found["accuracy_a"] else "yes" if halved else "no"
+    verdict = "open" if found["p"] > 0.05 else "yes" if halved else "no"
     return _row(claim, verdict, a=100 * found["accuracy_a"], b=100 * found["accuracy_b"], n=found["n"], p=found["p"],
                 difference=difference, low=low, high=high)  # fmt: skip
 

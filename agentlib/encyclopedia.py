@@ -176,7 +176,7 @@ def _all() -> tuple[tuple[Passage, ...], int]:
 def passages(limit: int = 0) -> list[Passage]:
     """The encyclopedia, or its first `limit` passages; always the same ones in the same order.
 
-    The first passages are the core that every question of the mini-suite needs (some 1,700), so a slice answers the
+    The first passages are the core that every question of the mini-suite needs (under 1,500), so a slice answers the
     same questions with fewer distractors. Raises ValueError for a limit below the core.
     """
     every, core = _all()

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CACHE_BYTES = 2_000_000_000  # keys and values of one batch; sets how many conversations share it
-# Keys and values kept from call to call: a sixth of the machine's memory.
-KEPT_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 6
+# Keys and values kept from call to call: a sixth of the machine's memory, and no more than a GPU can spare.
+KEPT_BYTES = min(4_000_000_000, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 6)
 PADDED = 1.3  # tokens computed, with padding, for one that is read: more, and prompts are read in groups
 SHARED_TOKENS = 16  # a common start shorter than this is not worth a forward call of its own
 

@@ -9,7 +9,7 @@ import pytest
 import sympy
 from sympy.ntheory.modular import crt
 
-from agentlib import atlas, config, encyclopedia, minisuite
+from agentlib import atlas, config, encyclopedia, minisuite, prompts
 
 PASSAGES = {p.id: p for p in encyclopedia.passages()}
 MATH_SUBJECTS = {
@@ -154,6 +154,12 @@ def test_names_in_questions_belong_to_one_entry_only():
     assert len({c.capital for c in countries}) == len(countries)
     named = Counter(atlas.fold(r.name) for r in atlas.regions()) + Counter(folded)
     assert all(named[atlas.fold(r.name)] == 1 for r in atlas.asked_regions())
+
+
+def test_the_teachers_worked_examples_are_about_nothing_that_is_asked():
+    asked = " ".join(q.text for name in minisuite.NAMES for q in minisuite.load(name))
+    named = ("Tainan", "Taiwan", "Ben Nevis", "Snowdon")
+    assert all(name in prompts.AGENT_TEACHER and name not in asked for name in named)
 
 
 def test_clocks_are_those_of_the_time_zone_database():
