@@ -10,7 +10,7 @@ its end-of-turn token; system, user and observation turns are context only.
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +106,36 @@ def training_cases(cfg: config.Config, method: str) -> list[dict]:
     return teach.kept_cases(cfg, TEACHER_OF[method])[: cfg.train_examples or None]
 
 
+def conversations(cfg: config.Config, method: str, search: Callable[[str], str] | None = None) -> dict[str, list[dict]]:
+    """What a method trains on, as messages by id; CoT + RAG has what `search` finds for the question in front.
+
+    Raises ValueError for CoT + RAG without a search.
+    """
+    kept = training_cases(cfg, method)
+    if method == "cot_distill_rag":
+        if search is None:
+            raise ValueError(f"method {method!r} trains on retrieved passages, expected a search to get them from")
+        kept = [case | {"passages": search(case["question"])} for case in kept]
+    return {case["id"]: cases.conversation(case) for case in kept}
+
+
+def train(cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None) -> Adapter:
+    """The student of a method, trained now unless that was done before."""
+    from transformers import AutoTokenizer
+
+    run = adapter_run(cfg, student, method)
+    if is_finished(run):
+        return finished(run)
+    tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student))
+    examples = build_examples(conversations(cfg, method, search), tokenizer, longest(cfg, method))
+    return distill(student, examples, cfg, run)
+
+
+def longest(cfg: config.Config, method: str) -> int:
+    """The length (tokens) above which a method leaves a conversation out."""
+    return cfg.max_length if TEACHER_OF[method] != "cot" else cfg.cot_max_length
+
+
 def adapter_run(cfg: config.Config, student: str, method: str) -> records.Run:
     """The run folder of one student's training; its name holds the data and everything that shapes the weights."""
     names = ["seed", "tuning", "lora_rank", "lora_alpha", "lora_dropout", "learning_rate", "full_learning_rate",
@@ -121,9 +151,14 @@ def adapter_run(cfg: config.Config, student: str, method: str) -> records.Run:
     return records.Run(cfg.runs, f"adapter-{records.slug(student)}-{method}", shape)
 
 
+def is_finished(run: records.Run) -> bool:
+    """Whether a training run has come to its end."""
+    return (run.folder / "finished.json").exists()
+
+
 def finished(run: records.Run) -> Adapter:
     """The adapter of a finished training run. Raises FileNotFoundError naming the remedy if there is none."""
-    if not (run.folder / "finished.json").exists():
+    if not is_finished(run):
         raise FileNotFoundError(f"no trained student in {run.folder}; train it with notebook 03 (--only 03) first")
     return Adapter(run.folder / "student", tuple(records.read(run.folder / "loss.jsonl")))
 
@@ -138,7 +173,7 @@ def distill(base: str, examples: Sequence[Example], cfg: config.Config, run: rec
     """
     import torch
 
-    if (run.folder / "finished.json").exists():
+    if is_finished(run):
         return finished(run)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with run:

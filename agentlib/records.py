@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -49,13 +50,14 @@ class Run:
 
     Use it as a context manager to append; a second process that opens the same run to append is
     refused. Reading needs no lock. A case is a dict with an `id`; a case with an `error` is not
-    finished, and a resumed run tries it again.
+    finished, and a resumed run tries it again. `time.jsonl` tells the wall time of each time it was open.
     """
 
     def __init__(self, root: Path, name: str, configuration: Mapping[str, Any]):
         self.configuration = json.loads(json.dumps(configuration, default=str))
         self.folder = Path(root) / f"{name}-{digest(self.configuration)}"
-        self.file = self.folder / "records.jsonl"
+        self.file, self.times = self.folder / "records.jsonl", self.folder / "time.jsonl"
+        self.name = name
         self._stream = None
 
     def __enter__(self) -> "Run":
@@ -63,10 +65,15 @@ class Run:
         write_json(self.folder / "config.json", self.configuration)
         _drop_torn_line(self.file)
         self._stream = open(self.file, "ab", buffering=0)
+        self._opened, self._cases = time.monotonic(), 0
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stream.close()
+        if self._cases:
+            spent = {"cases": self._cases, "seconds": round(time.monotonic() - self._opened, 1)}
+            with open(self.times, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(spent) + "\n")
         self._lock.close()
         self._stream = None
 
@@ -83,6 +90,7 @@ class Run:
             raise OSError(
                 error.errno, f"{error.strerror} for case {record.get('id')!r}: free some disk space, then resume", str(self.file)
             ) from error
+        self._cases += not record.get("error")
 
     def finished(self) -> dict[str, dict]:
         """The finished cases by id, the last of each id; cases with an error are not among them."""

@@ -146,6 +146,18 @@ def _carried(model: str) -> bool:
     return bool(weights.known(model).wheels)
 
 
+def _estimate(cfg: config.Config) -> str:
+    from agentlib import costs  # imports all that is planned; only long runs need it
+
+    return costs.estimate(cfg)
+
+
+def _measure(cfg: config.Config) -> None:
+    from agentlib import costs
+
+    costs.measure(cfg)
+
+
 def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: Path) -> Line:
     """Run one notebook through papermill into `out`; the line says how long it took and what it drew."""
     import papermill
@@ -227,6 +239,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if not asked.resume and (kept := set_aside(cfg.runs)):
         print(f"earlier runs are set aside in {kept}")
+    if any(n.name[:2] in ("02", "03", "04") for n in notebooks) and (expected := _estimate(cfg)):
+        print(expected)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     lines = []
     for notebook in notebooks:
@@ -237,6 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             break
         if asked.publish:
             publish(cfg.runs / "notebooks" / notebook.name, notebook)
+    if asked.publish:
+        _measure(cfg)
     print(f"\n{table(lines)}")
     made = {name for line in lines for name in line.figures}
     lacking = [name for name in FIGURES if name not in made]

@@ -1,17 +1,20 @@
 """One setting varied at a time for the smallest student: temperature, inference seed, tuning, trajectories (Tables 6-8).
 
-Owns the plan of these runs, their training and their cases. Knows nothing of figures.
+Owns the plan of these runs and their cases. Knows nothing of figures.
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import benchmarks, cases, config, distill, evaluate, records, weights
+from agentlib import benchmarks, config, distill, evaluate, records
 from agentlib.evaluate import Arm
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,19 +42,18 @@ def plan(cfg: config.Config) -> list[Variation]:
     found += [Variation("seed", cfg.seed + k, cfg, sag(aime, seed=cfg.seed + k)) for k in range(cfg.sweep_seeds)]
     found += [Variation("tuning", t, dataclasses.replace(cfg, tuning=t), greedy) for t in cfg.sweep_tunings]
     found += [Variation("trajectories", k, dataclasses.replace(cfg, train_examples=k), greedy)
-              for k in cfg.sweep_examples]  # fmt: skip
+              for k in _fewer(cfg, greedy.method)]  # fmt: skip
     return found
 
 
-def train(cfg: config.Config, arm: Arm) -> distill.Adapter:
-    """The student of an arm under a configuration, trained now unless that was done before."""
-    from transformers import AutoTokenizer
-
-    run = distill.adapter_run(cfg, arm.student, arm.method)
-    tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(arm.student))
-    conversations = {case["id"]: cases.conversation(case) for case in distill.training_cases(cfg, arm.method)}
-    examples = distill.build_examples(conversations, tokenizer, cfg.max_length)
-    return distill.distill(arm.student, examples, cfg, run)
+def _fewer(cfg: config.Config, method: str) -> list[int]:
+    """The numbers of trajectories to train on; one that is not less than all there are would repeat "all"."""
+    if not cfg.sweep_examples:
+        return []
+    there = len(distill.training_cases(cfg, method))
+    if beyond := [k for k in cfg.sweep_examples if k >= there]:
+        log.warning("%s trajectories are not varied: %d passed the filter", ", ".join(map(str, beyond)), there)
+    return [k for k in cfg.sweep_examples if k not in beyond]
 
 
 def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Callable[[str], str]) -> list[dict]:
@@ -64,7 +66,7 @@ def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Calla
         known = _already(cfg, variation, main)
         if not known:
             own, arm = variation.cfg, variation.arm
-            adapter = train(own, arm)
+            adapter = distill.train(own, arm.student, arm.method)
             if loaded != own.tuning:
                 if model:
                     model.close()
@@ -80,15 +82,20 @@ def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Calla
     return found
 
 
-def _already(cfg: config.Config, variation: Variation, main: Sequence[dict]) -> list[dict]:
-    """The main experiment's cases, where the variation is no other setting than its own."""
+def is_main(cfg: config.Config, variation: Variation) -> bool:
+    """Whether a variation is no other than the main experiment."""
     arm = variation.arm
-    same = (
+    return (
         variation.cfg == cfg
         and arm.seed in (None, cfg.seed)
         and arm.temperature in (None, cfg.temperature)
     )
-    if not same:
+
+
+def _already(cfg: config.Config, variation: Variation, main: Sequence[dict]) -> list[dict]:
+    """The main experiment's cases, where the variation is no other setting than its own."""
+    arm = variation.arm
+    if not is_main(cfg, variation):
         return []
     wanted = {(q.benchmark, q.id) for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)}
     known = [

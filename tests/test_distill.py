@@ -334,6 +334,29 @@ def test_training_cases_are_those_the_filter_keeps(project):
         distill.training_cases(cfg, "agent")
 
 
+def test_what_is_trained_on_are_conversations_and_rag_has_passages_in_front(project):
+    cfg = config.load("smoke")
+    chain = {**teacher_case(1), "question": "Where is Lima?", "stopped": "stop", "text": "In Peru. \\boxed{Peru}"}
+    del chain["trace"]
+    records.write_lines(distill.teach.recorded(cfg, "cot"), [chain])
+    (plain,) = distill.conversations(cfg, "cot_distill").values()
+    (shown,) = distill.conversations(cfg, "cot_distill_rag", lambda text: f"FOUND for {text}").values()
+    assert "FOUND" not in str(plain) and "FOUND for Where is Lima?" in shown[-2]["content"]
+    assert plain[-1] == shown[-1] == {"role": "assistant", "content": chain["text"]}
+    with pytest.raises(ValueError, match="'cot_distill_rag' trains on retrieved passages, expected a search"):
+        distill.conversations(cfg, "cot_distill_rag")
+
+
+def test_a_student_that_was_trained_is_not_trained_again(project, monkeypatch):
+    cfg = config.load("smoke")
+    records.write_lines(distill.teach.recorded(cfg, "agent"), [teacher_case(1)])
+    run = distill.adapter_run(cfg, SMOL, "agent_distill")
+    records.write_lines(run.folder / "loss.jsonl", [{"step": 0, "loss": 1.0}])
+    records.write_json(run.folder / "finished.json", {})
+    monkeypatch.setattr(distill, "distill", None)  # would be called
+    assert distill.train(cfg, SMOL, "agent_distill").losses == ({"step": 0, "loss": 1.0},)
+
+
 def test_the_folder_of_a_training_names_its_data_and_all_that_shapes_the_weights(project):
     file = distill.teach.recorded(config.load("smoke"), "agent")
     records.write_lines(file, [teacher_case(1), teacher_case(2)])

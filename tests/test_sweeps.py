@@ -9,6 +9,13 @@ from agentlib import benchmarks, config, distill, evaluate, records, sweeps
 CFG = dataclasses.replace(config.load("laptop"), questions=2)
 
 
+@pytest.fixture(autouse=True)
+def kept(monkeypatch):
+    """200 trajectories that passed the filter."""
+    monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [{"id": "q"}] * (cfg.train_examples or 200))
+    monkeypatch.setattr(distill.cases, "conversation", lambda case: case)
+
+
 def settings(cfg):
     found = {}
     for variation in sweeps.plan(cfg):
@@ -27,17 +34,19 @@ def test_the_plan_is_tables_6_to_8_and_the_number_of_trajectories():
     assert sweeps.plan(config.load("smoke")) == []
 
 
-def test_every_variation_has_a_folder_of_its_own(project, monkeypatch):
-    monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [{"id": "q"}] * (cfg.train_examples or 200))
-    monkeypatch.setattr(distill.cases, "conversation", lambda case: case)
+def test_more_trajectories_than_passed_the_filter_are_not_varied(monkeypatch, caplog):
+    monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [{"id": "q"}] * 60)
+    assert [v.value for v in settings(CFG)["trajectories"]] == [25, 50, 0]
+    assert "100 trajectories are not varied: 60 passed the filter" in caplog.text
+
+
+def test_every_variation_has_a_folder_of_its_own(project):
     folders = {(v.setting, v.value): evaluate.arm_run(v.cfg, v.arm).folder for v in sweeps.plan(CFG)}
     assert folders["tuning", "lora"] == folders["trajectories", 0]
     assert len(set(folders.values())) == len(folders) - 1
 
 
-def test_a_seed_of_inference_does_not_train_another_student(project, monkeypatch):
-    monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [{"id": "q"}])
-    monkeypatch.setattr(distill.cases, "conversation", lambda case: case)
+def test_a_seed_of_inference_does_not_train_another_student(project):
     arms = [v.arm for v in settings(CFG)["seed"]]
     runs = [evaluate.arm_run(CFG, arm).configuration for arm in arms]
     assert len({run["adapter"] for run in runs}) == 1 and len({run["seed"] for run in runs}) == 5

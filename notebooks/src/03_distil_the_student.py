@@ -31,7 +31,7 @@ from datasets import Dataset
 from matplotlib.figure import Figure
 from transformers import AutoTokenizer
 
-from agentlib import cases, config, distill, prompts, search, show, weights
+from agentlib import config, distill, prompts, search, show, weights
 from agentlib.models import LocalModel
 
 # %% tags=["parameters"]
@@ -52,12 +52,7 @@ pd.Series(cfg.asdict())[names].to_frame("value")
 
 # %%
 web_search = search.web_search(cfg)
-training = {}
-for method in distill.TEACHER_OF:
-    kept = distill.training_cases(cfg, method)
-    if method == "cot_distill_rag":
-        kept = [case | {"passages": web_search(case["question"])} for case in kept]
-    training[method] = {case["id"]: cases.conversation(case) for case in kept}
+training = {method: distill.conversations(cfg, method, web_search) for method in distill.TEACHER_OF}
 {config.METHODS[method]: len(found) for method, found in training.items()}
 
 # %% [markdown]
@@ -80,8 +75,7 @@ dataset
 # %%
 student = cfg.students[0]
 tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student))
-lengths = {m: cfg.max_length if m.startswith("agent") else cfg.cot_max_length for m in training}
-examples = {m: distill.build_examples(found, tokenizer, lengths[m]) for m, found in training.items()}
+examples = {m: distill.build_examples(found, tokenizer, distill.longest(cfg, m)) for m, found in training.items()}
 shortest = min(examples["agent_distill_ftp"], key=lambda e: len(e.input_ids))
 show.mask(shortest, tokenizer)
 
@@ -117,13 +111,9 @@ pd.DataFrame(
 # weights that are trained stay in 32 bits). It checkpoints about once a minute and goes on exactly where it stopped.
 
 # %%
-adapters = {}
-for name in cfg.students:
-    own = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(name))
-    for method, found in training.items():
-        run = distill.adapter_run(cfg, name, method)
-        built = distill.build_examples(found, own, lengths[method])
-        adapters[name, method] = distill.distill(name, built, cfg, run)
+adapters = {
+    (name, method): distill.train(cfg, name, method, web_search) for name in cfg.students for method in distill.TEACHER_OF
+}
 print(f"{len(adapters)} adapters")
 
 # %% [markdown]

@@ -1,0 +1,110 @@
+"""What each part of a preset takes: measured by its runs, published beside their records, and used to say how long a
+run will take before it starts.
+
+Owns the parts and their rates. Knows nothing of how the work is done. Times are wall seconds on the machine that the
+published file names.
+"""
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentlib import benchmarks, config, distill, evaluate, records, sweeps, teach
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of work of one kind: `unit`s planned and done, and the name under which its rate is known."""
+
+    work: str  # "teacher" | "training" | "evaluation"
+    name: str
+    unit: str  # "question" | "step"
+    planned: int
+    done: int
+    run: records.Run
+
+
+def parts(cfg: config.Config) -> Iterator[Part]:
+    """All long work of notebooks 02 to 04 in order, and how much of it is finished."""
+    if not cfg.teacher_records:
+        asked = benchmarks.training_questions(cfg)
+        for method in teach.METHODS:
+            run = teach.teacher_run(cfg, method)
+            yield Part("teacher", run.name, "question", len(asked), len(asked) - len(run.todo(asked)), run)
+    arms = [arm for student in cfg.students for arm in evaluate.plan(cfg, student)]
+    varied = [v for v in sweeps.plan(cfg) if not sweeps.is_main(cfg, v)]
+    trained = [(cfg, student, method) for student in cfg.students for method in distill.TEACHER_OF]
+    trained += [(v.cfg, v.arm.student, v.arm.method) for v in varied]
+    seen = set()
+    for own, student, method in trained:
+        run = distill.adapter_run(own, student, method)
+        if run.folder not in seen:
+            seen.add(run.folder)
+            steps = own.epochs * -(-len(distill.training_cases(own, method)) // own.batch_size)
+            name = run.name + (f"-{own.tuning}" if own.tuning != "lora" else "")
+            yield Part("training", name, "step", steps, steps * distill.is_finished(run), run)
+    for own, arm in [*((cfg, arm) for arm in arms), *((v.cfg, v.arm) for v in varied)]:
+        run = evaluate.arm_run(own, arm)
+        asked = [q for name in arm.benchmarks for q in benchmarks.load(name, own.questions)]
+        yield Part("evaluation", run.name, "question", len(asked), len(asked) - len(run.todo(asked)), run)
+
+
+def measure(cfg: config.Config) -> Path:
+    """Write seconds a question or step of every part that has run here; what has not keeps what was published."""
+    file = cfg.records / "costs.json"
+    known = records.read_json(file)["parts"] if file.exists() else {}
+    spent: dict[str, dict] = {}
+    for part in parts(cfg):
+        if part.work == "training":
+            losses = distill.finished(part.run).losses if part.done else ()
+            seconds, units = sum(step["seconds"] for step in losses), len(losses)
+        else:
+            times = list(records.read(part.run.times)) if part.run.times.exists() else []
+            seconds, units = (sum(t[key] for t in times) for key in ("seconds", "cases"))
+        if units:
+            total = spent.setdefault(part.name, {"work": part.work, "unit": part.unit, "seconds": 0.0, "units": 0})
+            total["seconds"], total["units"] = round(total["seconds"] + seconds, 1), total["units"] + units
+    machine = {"cores": os.cpu_count(), "processor": processor()}
+    records.write_json(file, {"machine": machine, "parts": known | spent})
+    return file
+
+
+def estimate(cfg: config.Config) -> str:
+    """What is left to do and about how long that takes, in a sentence; "" where nothing has been measured."""
+    file = cfg.records / "costs.json"
+    if not file.exists():
+        return ""
+    found = records.read_json(file)
+    hours: dict[str, float] = {}
+    unknown = []
+    for part in parts(cfg):
+        left = part.planned - part.done
+        if not left:
+            continue
+        if rate := found["parts"].get(part.name):
+            hours[part.work] = hours.get(part.work, 0.0) + left * rate["seconds"] / rate["units"] / 3600
+        else:
+            unknown.append(part.name)
+    if not hours and not unknown:
+        return "nothing long is left to do: all cases are there"
+    each = ", ".join(f"{work} {_spoken(spent)}" for work, spent in hours.items())
+    machine = found["machine"]
+    more = f"; {len(unknown)} parts were never measured ({', '.join(unknown[:3])} …)" if unknown else ""
+    return (
+        f"about {_spoken(sum(hours.values()))} are left ({each}), as measured on {machine['cores']} cores of "
+        f"{machine['processor']}{more}; stop whenever you like, the same command goes on from there"
+    )
+
+
+def _spoken(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,96 @@
+"""What a run takes: wall times are kept beside its cases, become rates, and rates become an estimate before the start."""
+
+import dataclasses
+
+import pytest
+
+from agentlib import benchmarks, config, costs, distill, evaluate, records, teach
+
+CFG = dataclasses.replace(
+    config.load("laptop"), students=("SmolLM2-135M-Instruct",), questions=2, train_questions=3, sweep_temperatures=(),
+    sweep_seeds=0, sweep_tunings=(), sweep_examples=(), sample_counts=(1,),
+)  # fmt: skip
+
+
+@pytest.fixture
+def trained(project, monkeypatch):
+    """Ten trajectories a method, none of them trained on yet."""
+    kept = [{"id": f"q{k}"} for k in range(10)]
+    monkeypatch.setattr(distill, "training_cases", lambda cfg, method: kept[: cfg.train_examples or None])
+    monkeypatch.setattr(distill.cases, "conversation", lambda case: case)
+
+
+def test_a_run_keeps_the_time_it_was_open_and_what_it_finished(tmp_path):
+    run = records.Run(tmp_path, "eval", {})
+    with run:
+        run.append({"id": "a"})
+        run.append({"id": "b", "error": "outage"})
+    with run:
+        pass  # nothing was done: no line
+    with run:
+        run.append({"id": "b"})
+    first, second = records.read(run.times)
+    assert (first["cases"], second["cases"]) == (1, 1) and first["seconds"] >= 0
+
+
+def spend(part, seconds, cases):
+    part.run.folder.mkdir(parents=True, exist_ok=True)
+    records.write_lines(part.run.times, [{"seconds": seconds, "cases": cases}])
+
+
+def test_parts_are_the_teacher_the_adapters_and_every_arm(trained):
+    found = list(costs.parts(CFG))
+    assert [p.work for p in found] == ["teacher"] * 3 + ["training"] * 4 + ["evaluation"] * len(evaluate.plan(CFG, CFG.students[0]))
+    assert {p.planned for p in found if p.work == "teacher"} == {6}
+    assert {p.planned for p in found if p.work == "training"} == {CFG.epochs * 3}  # ten cases, four a step
+    assert {p.planned for p in found if p.work == "evaluation"} == {16}
+
+
+def test_what_is_finished_counts_as_done(trained):
+    arm = evaluate.plan(CFG, CFG.students[0])[0]
+    questions = benchmarks.test_questions(CFG)
+    with evaluate.arm_run(CFG, arm) as run:
+        for question in questions[:5]:
+            run.append({"id": question.id})
+    (part,) = (p for p in costs.parts(CFG) if p.run.folder == run.folder)
+    assert (part.planned, part.done) == (16, 5)
+
+
+def test_rates_become_an_estimate(trained):
+    assert costs.estimate(CFG) == ""
+    for part in costs.parts(CFG):
+        if part.work == "training":
+            records.write_lines(part.run.folder / "loss.jsonl", [{"seconds": 60.0}] * 6)
+            records.write_json(part.run.folder / "finished.json", {})
+        else:
+            spend(part, 600.0, 10)  # a minute a question
+    costs.measure(CFG)
+    arms = len(evaluate.plan(CFG, CFG.students[0]))
+    said = costs.estimate(CFG)
+    hours = (3 * 6 + 16 * arms) / 60
+    assert said.startswith(f"about {hours:.1f} h are left (teacher 18 min, evaluation {16 * arms / 60:.1f} h)"), said
+    for part in costs.parts(CFG):
+        (part.run.folder / "finished.json").unlink(missing_ok=True)
+    assert "training 24 min" in costs.estimate(CFG)
+
+
+def test_a_machine_without_runs_keeps_what_was_published(trained):
+    published = {"work": "teacher", "unit": "question", "seconds": 100.0, "units": 10}
+    records.write_json(CFG.records / "costs.json", {"machine": {}, "parts": {"teacher-cot": published}})
+    assert records.read_json(costs.measure(CFG))["parts"] == {"teacher-cot": published}
+
+
+def test_parts_without_a_rate_are_named(trained):
+    rate = {"work": "teacher", "unit": "question", "seconds": 100.0, "units": 10}
+    machine = {"cores": 2, "processor": "a processor"}
+    records.write_json(CFG.records / "costs.json", {"machine": machine, "parts": {"teacher-cot": rate}})
+    said = costs.estimate(CFG)
+    assert "about 1 min are left (teacher 1 min), as measured on 2 cores of a processor" in said
+    assert "parts were never measured (teacher-agent, teacher-agent_ftp, " in said
+
+
+def test_nothing_left_says_so(trained, monkeypatch):
+    records.write_json(CFG.records / "costs.json", {"machine": {}, "parts": {}})
+    done = [costs.Part("teacher", "teacher-cot", "question", 3, 3, teach.teacher_run(CFG, "cot"))]
+    monkeypatch.setattr(costs, "parts", lambda cfg: done)
+    assert costs.estimate(CFG) == "nothing long is left to do: all cases are there"
