@@ -24,8 +24,9 @@
 
 # %%
 import pandas as pd
+from IPython.display import Markdown, display
 
-from agentlib import cases, claims, config, figures, records, tables, teach
+from agentlib import cases, claims, config, failures, figures, records, show, tables, teach
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -170,6 +171,24 @@ by_value("trajectories") if "trajectories" in of else tables.NOT_RUN
 
 # %%
 claims.check(frame).round(2)
+
+# %% [markdown]
+# ## Where it fails
+#
+# Wrong answers of the distilled agent, drawn evenly from the benchmarks, read one by one, and sorted by what went wrong
+# *first*. Reading takes a person, so only a published preset has this table.
+
+# %%
+causes = failures.read(cfg)
+failures.table(causes) if causes else "nobody has read this preset's failures"
+
+# %% [markdown]
+# An example of each of the commonest causes, with the reader's note:
+
+# %%
+for cause in list(failures.table(causes).query("cases > 0").index[:4]) if causes else []:
+    example = min((c for c in causes if c["cause"] == cause), key=lambda c: len(str(c["trace"])))
+    display(Markdown(f"**{cause}**: {example['note']}"), show.case(example))
 
 # %%
 assert len(made) == 8 and all(path.exists() for paths in made.values() for path in paths)
