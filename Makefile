@@ -19,9 +19,9 @@ test: .venv/ready-test        ## lint, then all tests, the notebooks at smoke am
 bench: .venv/ready-bench      ## measure against peers, on an idle machine; appends to tests/benchmarks/*.jsonl
 	for work in starting sandbox retrieval training generation; do $(BIN)/python tests/benchmarks/$$work.py || exit 1; done
 
-publish: .venv/ready-test     ## run the notebooks afresh and keep their outputs in notebooks/
+publish: .venv/ready-test     ## run the notebooks and keep their outputs in notebooks/ (afresh: ARGS=--no-resume)
 	$(BIN)/jupytext --sync notebooks/src/*.py
-	$(BIN)/python -m agentlib.run --preset $(PRESET) --no-resume --publish
+	$(BIN)/python -m agentlib.run --preset $(PRESET) --publish $(ARGS)
 
 lab: .venv/ready              ## open the notebooks
 	$(BIN)/jupyter lab notebooks
