@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Variation:
-    """One value of one setting: `setting` is "temperature", "seed", "tuning" or "trajectories" (value 0: all)."""
+    """One value of one setting: `setting` is "temperature", "seed", "tuning" or "trajectories"."""
 
     setting: str
     value: float | int | str
@@ -41,19 +41,18 @@ def plan(cfg: config.Config) -> list[Variation]:
     found = [Variation("temperature", t, cfg, sag(maths, temperature=t)) for t in cfg.sweep_temperatures]
     found += [Variation("seed", cfg.seed + k, cfg, sag(aime, seed=cfg.seed + k)) for k in range(cfg.sweep_seeds)]
     found += [Variation("tuning", t, dataclasses.replace(cfg, tuning=t), greedy) for t in cfg.sweep_tunings]
-    found += [Variation("trajectories", k, dataclasses.replace(cfg, train_examples=k), greedy)
-              for k in _fewer(cfg, greedy.method)]  # fmt: skip
-    return found
+    return found + (_fewer(cfg, greedy) if cfg.sweep_examples else [])
 
 
-def _fewer(cfg: config.Config, method: str) -> list[int]:
+def _fewer(cfg: config.Config, arm: Arm) -> list[Variation]:
     """The numbers of trajectories to train on; one that is not less than all there are would repeat "all"."""
-    if not cfg.sweep_examples:
-        return []
-    there = len(distill.training_cases(cfg, method))
+    there = len(distill.training_cases(cfg, arm.method))
     if beyond := [k for k in cfg.sweep_examples if k >= there]:
         log.warning("%s trajectories are not varied: %d passed the filter", ", ".join(map(str, beyond)), there)
-    return [k for k in cfg.sweep_examples if k not in beyond]
+    return [
+        Variation("trajectories", k or there, dataclasses.replace(cfg, train_examples=k), arm)
+        for k in cfg.sweep_examples if k not in beyond
+    ]  # fmt: skip
 
 
 def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Callable[[str], str]) -> list[dict]:
@@ -66,15 +65,16 @@ def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Calla
         known = _already(cfg, variation, main)
         if not known:
             own, arm = variation.cfg, variation.arm
-            adapter = distill.train(own, arm.student, arm.method)
-            if loaded != own.tuning:
-                if model:
-                    model.close()
-                model = LocalModel(arm.student, max_context=cfg.context_tokens, quantise=own.tuning == "qlora",
-                                   precision=cfg.precision)  # fmt: skip
-                loaded = own.tuning
-            model.use(adapter.path)
             questions = [q for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)]
+            adapter = distill.train(own, arm.student, arm.method)
+            if evaluate.arm_run(own, arm).todo(questions):
+                if loaded != own.tuning:
+                    if model:
+                        model.close()
+                    model = LocalModel(arm.student, max_context=cfg.context_tokens, quantise=own.tuning == "qlora",
+                                       precision=cfg.precision)  # fmt: skip
+                    loaded = own.tuning
+                model.use(adapter.path)
             known = evaluate.evaluate(own, arm, model, questions, box=box, search=search)
         found += [case | {"setting": variation.setting, "value": variation.value} for case in known]
     if model:

@@ -8,7 +8,7 @@ import matplotlib
 import pandas as pd
 import pytest
 
-from agentlib import charts, config, figures, records, tables
+from agentlib import beyond, charts, config, figures, records, tables
 
 STUDENTS = ("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct")
 TEACHER = "Qwen2.5-Coder-1.5B-Instruct"
@@ -106,7 +106,15 @@ def every_figure(cases: pd.DataFrame, note: str) -> dict[str, matplotlib.figure.
     found = {name: getattr(figures, name)(cases, note) for name in MEASURED}
     found["fig2_cot_against_agent"] = figures.fig2_cot_against_agent(COT, AGENT, note)
     found["fig3_prefix_and_vote"] = figures.fig3_prefix_and_vote(EXAMPLE, VOTE, note)
+    found["data_efficiency"] = beyond.data_efficiency(varied(cases), note)
     return found
+
+
+def varied(cases: pd.DataFrame) -> pd.DataFrame:
+    """The greedy agent at three numbers of trajectories: right on none, on those of maths, on all."""
+    greedy = tables.pick(cases, model=STUDENTS[0], method="agent_distill", n=1).assign(setting="trajectories")
+    right = {25: False, 50: greedy["domain"] == "math", 190: True}
+    return pd.concat([greedy.assign(value=value, correct=correct) for value, correct in right.items()])
 
 
 def heights(axes: matplotlib.axes.Axes, label: str) -> list[float]:
@@ -141,6 +149,15 @@ def test_the_same_records_give_the_same_bytes(smoke, tmp_path):
         assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
         assert b"dc:date" not in first[0].read_bytes() and b"Software" not in first[1].read_bytes()
         assert figures.alt_text(name).split(",")[0].encode() in first[0].read_bytes()
+
+
+def test_data_efficiency_draws_the_mean_of_each_kind_of_benchmark(smoke):
+    (axes,) = beyond.data_efficiency(varied(smoke)).axes
+    lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines if not line.get_label().startswith("_")}
+    assert lines == {"all benchmarks": [0, 50, 100], "factual": [0, 0, 100], "maths": [0, 100, 100]}
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["25", "50", "190"]
+    with pytest.raises(ValueError, match="no case varies the number of trajectories"):
+        beyond.data_efficiency(varied(smoke).assign(setting="seed"))
 
 
 def test_drawing_leaves_no_settings_behind_and_shows_without_pyplot(smoke):

@@ -1,15 +1,17 @@
 """Variations of one setting: the plan is Tables 6-8, adapters are trained as needed, and nothing is run twice."""
 
 import dataclasses
+from collections import Counter
 
 import pytest
+from conftest import SMOL
 
-from agentlib import benchmarks, config, distill, evaluate, records, sweeps
+from agentlib import benchmarks, config, distill, evaluate, records, sweeps, teach
 
 CFG = dataclasses.replace(config.load("laptop"), questions=2)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def kept(monkeypatch):
     """200 trajectories that passed the filter."""
     monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [{"id": "q"}] * (cfg.train_examples or 200))
@@ -23,30 +25,30 @@ def settings(cfg):
     return found
 
 
-def test_the_plan_is_tables_6_to_8_and_the_number_of_trajectories():
+def test_the_plan_is_tables_6_to_8_and_the_number_of_trajectories(kept):
     found = settings(CFG)
     assert [v.value for v in found["temperature"]] == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert {v.arm.benchmarks for v in found["temperature"]} == {config.MATHS}
     assert len({v.value for v in found["seed"]}) == 5 and {v.arm.benchmarks for v in found["seed"]} == {("mini-aime",)}
     assert [v.cfg.tuning for v in found["tuning"]] == ["lora", "qlora", "full"]
-    assert [v.cfg.train_examples for v in found["trajectories"]] == [25, 50, 100, 0]
+    assert [(v.value, v.cfg.train_examples) for v in found["trajectories"]] == [(25, 25), (50, 50), (100, 100), (200, 0)]
     assert {v.arm.student for every in found.values() for v in every} == {CFG.students[0]}
     assert sweeps.plan(config.load("smoke")) == []
 
 
-def test_more_trajectories_than_passed_the_filter_are_not_varied(monkeypatch, caplog):
+def test_more_trajectories_than_passed_the_filter_are_not_varied(kept, monkeypatch, caplog):
     monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [{"id": "q"}] * 60)
-    assert [v.value for v in settings(CFG)["trajectories"]] == [25, 50, 0]
+    assert [v.value for v in settings(CFG)["trajectories"]] == [25, 50, 60]
     assert "100 trajectories are not varied: 60 passed the filter" in caplog.text
 
 
-def test_every_variation_has_a_folder_of_its_own(project):
+def test_every_variation_has_a_folder_of_its_own(project, kept):
     folders = {(v.setting, v.value): evaluate.arm_run(v.cfg, v.arm).folder for v in sweeps.plan(CFG)}
-    assert folders["tuning", "lora"] == folders["trajectories", 0]
+    assert folders["tuning", "lora"] == folders["trajectories", 200]
     assert len(set(folders.values())) == len(folders) - 1
 
 
-def test_a_seed_of_inference_does_not_train_another_student(project):
+def test_a_seed_of_inference_does_not_train_another_student(project, kept):
     arms = [v.arm for v in settings(CFG)["seed"]]
     runs = [evaluate.arm_run(CFG, arm).configuration for arm in arms]
     assert len({run["adapter"] for run in runs}) == 1 and len({run["seed"] for run in runs}) == 5
@@ -60,8 +62,8 @@ def main_cases(cfg, arm):
 
 
 @pytest.mark.parametrize("setting", ["temperature", "seed", "tuning", "trajectories"])
-def test_the_main_experiments_own_setting_is_taken_from_its_cases(setting):
-    own = {"temperature": CFG.temperature, "seed": CFG.seed, "tuning": CFG.tuning, "trajectories": CFG.train_examples}
+def test_the_main_experiments_own_setting_is_taken_from_its_cases(setting, kept):
+    own = {"temperature": CFG.temperature, "seed": CFG.seed, "tuning": CFG.tuning, "trajectories": 200}
     for variation in settings(CFG)[setting]:
         main = main_cases(CFG, variation.arm)
         known = sweeps._already(CFG, variation, main)
@@ -77,3 +79,27 @@ def test_published_variations_are_small_and_say_what_was_varied(project):
     case = {"id": "q", "setting": "seed", "value": 43, "trace": ["long"], "seconds": 1.0, "correct": True}
     (read,) = records.read(sweeps.publish(CFG, [case]))
     assert read == {"id": "q", "setting": "seed", "value": 43, "correct": True}
+
+
+def taught(number):
+    step = {"text": f"Thought: I add.\nCode:\n```py\nfinal_answer({number} + 1)\n```<end_code>", "observation": ""}
+    return {"id": f"q{number}", "question": f"What is {number} + 1?", "domain": "math", "correct": True,
+            "stopped": "final_answer", "parse_errors": 0, "trace": [step]}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_real_student_is_trained_and_asked_for_every_variation_and_only_once(project, box, monkeypatch):
+    cfg = dataclasses.replace(
+        CFG, students=(SMOL,), benchmarks=("mini-gsm-hard", "mini-aime"), questions=1, max_steps=1, step_tokens=16, samples=2,
+        sweep_temperatures=(0.2, 1.0), sweep_seeds=2, sweep_examples=(1, 0), epochs=1, batch_size=2, lora_rank=4,
+    )  # fmt: skip
+    for method in ("agent", "agent_ftp"):
+        records.write_lines(teach.recorded(cfg, method), map(taught, range(2)))
+    found = sweeps.run(cfg, [], box=box, search=str)
+    counts = Counter((case["setting"], case["value"]) for case in found)
+    assert counts == {("temperature", 0.2): 2, ("temperature", 1.0): 2, ("seed", cfg.seed): 1, ("seed", cfg.seed + 1): 1,
+                      ("tuning", "lora"): 2, ("tuning", "qlora"): 2, ("tuning", "full"): 2,
+                      ("trajectories", 1): 2, ("trajectories", 2): 2}  # fmt: skip
+    assert {case["temperature"] for case in found if case["setting"] == "temperature"} == {0.2, 1.0}
+    monkeypatch.setattr(sweeps, "LocalModel", None)  # everything is there: no model is loaded again
+    assert sweeps.run(cfg, [], box=box, search=str) == found

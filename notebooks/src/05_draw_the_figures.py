@@ -26,7 +26,7 @@
 import pandas as pd
 from IPython.display import Markdown, display
 
-from agentlib import cases, claims, config, failures, figures, records, show, tables, teach
+from agentlib import beyond, cases, claims, config, failures, figures, records, show, tables, teach
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -162,6 +162,15 @@ by_value("tuning") if "tuning" in of else tables.NOT_RUN
 
 # %%
 by_value("trajectories") if "trajectories" in of else tables.NOT_RUN
+
+# %% [markdown]
+# The last of these as a picture, one the paper has not: how much a student needs to see before it can act.
+
+# %%
+if "trajectories" in of:
+    fig = beyond.data_efficiency(varied, note)
+    figures.save(fig, cfg.figures, "data_efficiency")
+    display(fig)
 
 # %% [markdown]
 # ## What the paper claims, and what we measured
