@@ -31,16 +31,17 @@ class Chain:
 
 def think(model: LanguageModel, questions: Sequence[Question], *, n: int = 1, temperature: float = 0.0,
           top_p: float = 1.0, max_new_tokens: int = 4096, search: Callable[[str], str] | None = None,
-          batch: int = 32, seed: int = 42) -> Iterator[Chain]:  # fmt: skip
+          examples: bool = False, batch: int = 32, seed: int = 42) -> Iterator[Chain]:  # fmt: skip
     """Yield one chain of thought a question, `batch` questions at a time.
 
     n > 1 samples as many chains and votes on their answers (self-consistency, Wang et al. 2023).
-    `search` puts the passages it returns for the question itself into the prompt (CoT + RAG).
+    `search` puts the passages it returns for the question itself into the prompt (CoT + RAG). `examples` shows worked
+    ones first, for teachers and untuned models.
     """
     for start in range(0, len(questions), batch):
         part = questions[start : start + batch]
         passages = [search(q.text) if search else "" for q in part]
-        asked = [prompts.cot_turns(q.text, q.domain, p) for q, p in zip(part, passages, strict=True)]
+        asked = [prompts.cot_turns(q.text, q.domain, p, examples) for q, p in zip(part, passages, strict=True)]
         found = model.generate(
             asked, n=n, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed
         )

@@ -148,7 +148,7 @@ def _cases(cfg, arm, model, todo, by_id, box, search, labels) -> Iterable[dict]:
     started = time.perf_counter()
     shown = search if arm.method == "cot_distill_rag" else None
     for chain in cot.think(model, todo, max_new_tokens=cfg.cot_tokens, search=shown, batch=cfg.batch_questions,
-                           seed=cfg.seed, **sampling):  # fmt: skip
+                           examples=arm.method == "cot", seed=cfg.seed, **sampling):  # fmt: skip
         seconds, started = time.perf_counter() - started, time.perf_counter()
         yield cases.cot_case(by_id[chain.question_id], chain, seconds, **labels)
 

@@ -128,6 +128,46 @@ COT = {
         "as \\boxed{answer} at the end."
     ),
 }
+# Turns of their own, for teachers and untuned models. Facts and numbers here appear in no training or test question.
+COT_EXAMPLES = {
+    "math": (
+        (
+            "A number leaves remainder 2 when divided by 3, and 3 when divided by 5. What is the sum of all such numbers "
+            "below 100?",
+            """\
+I have to find the first number that fits both conditions, step through the others, and add them up.
+
+The numbers 3, 8, 13 leave remainder 3 when divided by 5, and 8 leaves remainder 2 when divided by 3. The next ones \
+follow in steps of 3 * 5 = 15: 8, 23, 38, 53, 68, 83, 98.
+
+Their sum is 7 * (8 + 98) / 2 = 371.
+
+\\boxed{371}""",
+        ),
+    ),
+    "factual": (
+        (
+            "How many square kilometres has the country in which the city of Tainan lies?",
+            """\
+I have to find the country in which Tainan lies, and then the area of that country.
+
+Tainan is a city in Taiwan.
+
+Taiwan has an area of 35,980 square kilometres.
+
+\\boxed{35980}""",
+        ),
+        (
+            "Which mountain is lower, Ben Nevis or Snowdon?",
+            """\
+I have to find the heights of Ben Nevis and of Snowdon, and compare them.
+
+Ben Nevis is 1,345 metres high, Snowdon 1,085 metres. 1,085 is less than 1,345.
+
+\\boxed{Snowdon}""",
+        ),
+    ),
+}
 
 
 def question_turn(text: str) -> str:
@@ -135,10 +175,14 @@ def question_turn(text: str) -> str:
     return f"Question: {text}"
 
 
-def cot_turns(text: str, domain: str, passages: str = "") -> list[dict]:
-    """The conversation that asks for a chain of thought, with passages in front for CoT + RAG."""
-    user = f"{passages}\n\nQuestion: {text}" if passages else f"Question: {text}"
-    return [{"role": "system", "content": COT[domain]}, {"role": "user", "content": user}]
+def cot_turns(text: str, domain: str, passages: str = "", examples: bool = False) -> list[dict]:
+    """The conversation that asks for a chain of thought, with passages in front for CoT + RAG, and with worked examples
+    for teachers and untuned models."""
+    turns = [{"role": "system", "content": COT[domain]}]
+    for question, answer in COT_EXAMPLES[domain] if examples else ():
+        turns += [{"role": "user", "content": question_turn(question)}, {"role": "assistant", "content": answer}]
+    user = f"{passages}\n\n{question_turn(text)}" if passages else question_turn(text)
+    return [*turns, {"role": "user", "content": user}]
 
 
 def observation_turn(stdout: str, value: str, failure: tuple[str, str] | None) -> str:
@@ -163,5 +207,6 @@ def shorten(text: str, limit: int = OBSERVATION_CHARACTERS) -> str:
 def version(agent: bool) -> str:
     """Names an agent's words, or those of a chain of thought: part of a run's configuration, so that changed prompts
     never share its folder."""
-    words = [AGENT_TEACHER, NO_CODE, RETRY, LAST_TURN, *STOP, str(OBSERVATION_CHARACTERS)] if agent else COT.values()
+    chain = [*COT.values(), *(text for domain in COT_EXAMPLES.values() for example in domain for text in example)]
+    words = [AGENT_TEACHER, NO_CODE, RETRY, LAST_TURN, *STOP, str(OBSERVATION_CHARACTERS)] if agent else chain
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:10]

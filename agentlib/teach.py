@@ -78,7 +78,7 @@ def teach(cfg: config.Config, model: LanguageModel, method: str, questions: Sequ
         """The cases of some questions, as they are done."""
         asked, started = {q.id: q for q in part}, time.perf_counter()
         if method == "cot":
-            for done, chain in enumerate(cot.think(model, part, max_new_tokens=cfg.cot_tokens, **sampling,
+            for done, chain in enumerate(cot.think(model, part, max_new_tokens=cfg.cot_tokens, examples=True, **sampling,
                                                    seed=labels["seed"], batch=cfg.batch_questions), 1):  # fmt: skip
                 yield cases.cot_case(asked[chain.question_id], chain, (time.perf_counter() - started) / done, **labels)
         else:

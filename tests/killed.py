@@ -22,8 +22,9 @@ class Slow(Scripted):
 
     def answer(self, golds, conversation):
         time.sleep(PAUSE)
-        question = conversation[1]["content"].rpartition("Question: ")[2]
-        if conversation[0]["content"] in prompts.COT.values():
+        chain = conversation[0]["content"] in prompts.COT.values()
+        question = conversation[-1 if chain else 1]["content"].rpartition("Question: ")[2]
+        if chain:
             return f"I think.\n\n\\boxed{{{golds[question]}}}"
         looked = len(conversation) > 2
         return act(f"final_answer({golds[question]!r})" if looked else "print(web_search('x'))")

@@ -162,7 +162,7 @@ class Failing(Scripted):
 
     def generate(self, conversations, **settings):
         with self.lock:
-            if self.error and any(self.text in c[1]["content"] for c in conversations):
+            if self.error and any(self.text in c[-1]["content"] for c in conversations):
                 error, self.error = self.error, None
                 raise error
         return super().generate(conversations, **settings)

@@ -3,7 +3,7 @@
 import pytest
 from conftest import Scripted, ask
 
-from agentlib import cot, prompts
+from agentlib import cot, prompts, score
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,19 @@ def test_without_search_the_prompt_has_the_question_alone_and_each_domain_its_ow
     maths, factual = model.calls[0]["conversations"]
     assert maths[0]["content"] == prompts.COT["math"] and factual[0]["content"] == prompts.COT["factual"]
     assert factual[-1]["content"] == "Question: Who?"
+
+
+def test_worked_examples_stand_between_the_rules_and_the_question_and_each_begins_with_a_plan():
+    model = Scripted(lambda *_: r"\boxed{1}")
+    list(cot.think(model, [ask(), ask(1, "Who?", domain="factual")], max_new_tokens=10, examples=True))
+    for conversation, domain in zip(model.calls[0]["conversations"], ("math", "factual"), strict=True):
+        shown = prompts.COT_EXAMPLES[domain]
+        assert [turn["role"] for turn in conversation] == ["system", *["user", "assistant"] * len(shown), "user"]
+        for question, answer in shown:
+            assert f"Question: {question}" in [turn["content"] for turn in conversation]
+            plan, _, rest = answer.partition("\n\n")
+            assert plan.startswith("I have to find") and not any(c.isdigit() for c in plan)
+            assert score.extract_answer(rest)
 
 
 def test_the_real_model_reasons_and_is_counted(smol):

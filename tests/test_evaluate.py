@@ -102,17 +102,25 @@ class Answering(Scripted):
         self.errors = list(errors)
 
     def answer(self, golds, conversation):
-        gold = golds[conversation[1]["content"].rpartition("Question: ")[2]]
-        return (
-            f"\\boxed{{{gold}}}"
-            if conversation[0]["content"] in prompts.COT.values()
-            else act(f"final_answer({gold!r})")
-        )
+        if conversation[0]["content"] in prompts.COT.values():  # after worked examples, if there are any
+            return f"\\boxed{{{golds[conversation[-1]['content'].rpartition('Question: ')[2]]}}}"
+        return act(f"final_answer({golds[conversation[1]['content'].rpartition('Question: ')[2]]!r})")
 
     def generate(self, conversations, **settings):
         if self.errors and (error := self.errors.pop(0)):
             raise error
         return super().generate(conversations, **settings)
+
+
+def test_untuned_models_are_shown_worked_chains_and_distilled_ones_are_not(cfg, box, monkeypatch):
+    monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [])
+    asked = benchmarks.load("mini-hotpot", 1)
+    turns = {}
+    for method in ("cot", "cot_distill"):
+        model = Answering(asked)
+        evaluate.evaluate(cfg, Arm("s", method, 1, ("mini-hotpot",)), model, asked, box=box, search=None)
+        turns[method] = len(model.calls[0]["conversations"][0])
+    assert turns == {"cot": 2 + 2 * len(prompts.COT_EXAMPLES["factual"]), "cot_distill": 2}
 
 
 def test_an_arm_gives_one_graded_case_a_question_in_order_and_resumes(cfg, box):
@@ -162,7 +170,7 @@ def test_a_question_that_nothing_answers_costs_only_itself(cfg):
 
     class Refusing(Answering):
         def generate(self, conversations, **settings):
-            if any(asked[2].text in c[1]["content"] for c in conversations):
+            if any(asked[2].text in c[-1]["content"] for c in conversations):
                 raise RuntimeError("status 400")
             return super().generate(conversations, **settings)
 

@@ -113,6 +113,9 @@ def test_changed_words_change_the_version(monkeypatch):
     assert prompts.version(agent=True) != agent and prompts.version(agent=False) == chain
     monkeypatch.setitem(prompts.COT, "math", "Think.")
     assert prompts.version(agent=False) != chain
+    chain = prompts.version(agent=False)
+    monkeypatch.setitem(prompts.COT_EXAMPLES, "math", (("How many?", "So many."),))
+    assert prompts.version(agent=False) != chain
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------
