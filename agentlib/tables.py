@@ -210,6 +210,17 @@ def table2(cases: pd.DataFrame) -> pd.DataFrame:
     return points.map(text).set_axis(index)
 
 
+def means(cases: pd.DataFrame) -> pd.DataFrame:
+    """The last column of Table 2 alone, methods by model sizes: what fits on a first screen."""
+    points = accuracy_points(cases)["mean"]
+    found: dict[str, dict[str, str]] = {}
+    for (model, method, n), point in points.items():
+        if not math.isnan(point.value):  # a method that was run on some benchmarks only has no mean
+            found.setdefault(method_label(method, n), {})[size_label(model)] = text(point)
+    sizes = [size_label(model) for model in by_size(list(points.index.get_level_values("model")))]
+    return pd.DataFrame.from_dict(found, orient="index", columns=sizes).fillna(NOT_RUN).rename_axis("method")
+
+
 def table5(teacher_cases: pd.DataFrame) -> pd.DataFrame:
     """Table 5: the teacher on the training sets (columns), by CoT, agent and agent + FTP (rows)."""
     points = accuracy_points(teacher_cases, split="train").drop(columns="mean")

@@ -259,6 +259,15 @@ def test_table_means_are_the_means_of_their_columns(laptop):
     assert math.isnan(half["mean"].value) and tables.text(half["mean"]) == "not run"
 
 
+def test_means_are_the_last_column_of_table_2_by_size(laptop):
+    short, long = tables.means(laptop), tables.table2(laptop)
+    assert list(short.columns) == ["135M", "0.5B", "1.5B"]
+    assert short.loc["Agent distillation", "135M"] == long.loc[(STUDENTS[0], "Agent distillation"), "mean"]
+    assert "CoT distillation + self-consistency (n=8)" not in short.index  # run on four panels only
+    alone = tables.means(laptop[~((laptop["model"] == STUDENTS[1]) & (laptop["method"] == "agent"))])
+    assert alone.loc["Agent prompting", "0.5B"] == tables.NOT_RUN != alone.loc["Agent prompting", "135M"]
+
+
 def test_the_other_tables(smoke, laptop):
     train = laptop[laptop["role"] == "teacher"].assign(split="train", benchmark="mini-math-train")
     train = pd.concat([train, train[train["method"] == "agent"].assign(method="agent_ftp")])
