@@ -263,7 +263,9 @@ def test_means_are_the_last_column_of_table_2_by_size(laptop):
     short, long = tables.means(laptop), tables.table2(laptop)
     assert list(short.columns) == ["135M", "0.5B", "1.5B"]
     assert short.loc["Agent distillation", "135M"] == long.loc[(STUDENTS[0], "Agent distillation"), "mean"]
-    assert "CoT distillation + self-consistency (n=8)" not in short.index  # run on four panels only
+    voted = (laptop["method"] == "cot_distill") & (laptop["n"] == 8)
+    panels = tables.means(laptop[~voted | (laptop["benchmark"] == "mini-aime")])  # run on one of eight: no mean
+    assert set(short.index) - set(panels.index) == {"CoT distillation + self-consistency (n=8)"}
     alone = tables.means(laptop[~((laptop["model"] == STUDENTS[1]) & (laptop["method"] == "agent"))])
     assert alone.loc["Agent prompting", "0.5B"] == tables.NOT_RUN != alone.loc["Agent prompting", "135M"]
 
