@@ -93,6 +93,8 @@ class Config:
     sweep_examples: tuple[int, ...] = (25, 50, 100, 0)  # trajectories; 0 is all
     vote: str = "outcome"  # "as_published" votes on printed text only
     batch_questions: int = 32  # conversations decoded together
+    workers: int = 0  # Ray workers that the teacher's runs and the evaluation are spread over; 0 is this process
+    ray_address: str = ""  # of the cluster's head, such as "auto"; "" starts a cluster on this machine
     sandbox_seconds: float = 10.0
     sandbox_memory_mb: int = 1024
     precision: str = "auto"  # "fp32", "bf16", or bf16 wherever the hardware multiplies it natively

@@ -3,10 +3,12 @@
 Owns the plan of what is evaluated and the runs that do it. Knows nothing of figures.
 """
 
+import contextlib
 import dataclasses
+import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from agentlib.agent import Agent
 from agentlib.models import LanguageModel, LocalModel
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
+from agentlib.scale import Crew
+from agentlib.search import web_search
 from agentlib.servers import ServerModel
 from agentlib.tasks import Question
 
@@ -83,22 +87,40 @@ def evaluate(cfg: config.Config, arm: Arm, model: LanguageModel, questions: Sequ
 
     Raises RuntimeError with the count when questions are left unanswered; what was finished is kept.
     """
-    run, cfg = arm_run(cfg, arm), _sampling(cfg, arm)
-    labels = {"model": arm.student, "role": "student", "method": arm.method, "n": arm.n, "seed": cfg.seed,
-              "temperature": cfg.temperature if arm.n > 1 else 0.0, "preset": cfg.preset,
-              "precision": getattr(model, "precision", "server")}  # fmt: skip
-    by_id = {q.id: q for q in questions}
-    with run:
+
+    def ask(run: records.Run, todo: Sequence[Question], done: Callable[[], None]) -> Exception | None:
+        def some(part: Sequence[Question]) -> None:
+            for case in _cases(cfg, arm, model, part, box, search):
+                run.append(case)
+                done()
+
+        return ask_all(some, run, todo, _labels(cfg, arm, model))
+
+    return _asked(cfg, arm, questions, ask)
+
+
+def evaluate_spread(cfg: config.Config, arm: Arm, crew: Crew, questions: Sequence[Question]) -> list[dict]:
+    """As `evaluate`, by the workers of a crew opened with `answerer`; their cases are written here, each once."""
+
+    def ask(run: records.Run, todo: Sequence[Question], done: Callable[[], None]) -> Exception | None:
+        failure = None
+        for question, found in crew.ask(arm, todo):
+            if isinstance(found, Exception):
+                failure, found = found, cases.error_case(question, found, **_labels(cfg, arm))
+            run.append(found)
+            done()
+        return failure
+
+    return _asked(cfg, arm, questions, ask)
+
+
+def _asked(cfg: config.Config, arm: Arm, questions: Sequence[Question], ask: Callable) -> list[dict]:
+    """The cases of an arm, after `ask` was told which are still to do."""
+    with arm_run(cfg, arm) as run:
         todo = run.todo(questions)
         bar = tqdm(total=len(questions), initial=len(questions) - len(todo), desc=arm.label, unit="q", mininterval=2)
-
-        def ask(some: Sequence[Question]) -> None:
-            for case in _cases(cfg, arm, model, some, by_id, box, search, labels):
-                run.append(case)
-                bar.update()
-
         try:
-            failure = ask_all(ask, run, todo, labels)
+            failure = ask(run, todo, bar.update)
         finally:
             bar.close()
         left, done = run.todo(questions), run.finished()
@@ -107,6 +129,13 @@ def evaluate(cfg: config.Config, arm: Arm, model: LanguageModel, questions: Sequ
             f"{len(left)} of {len(questions)} questions are unanswered ({failure}); resume to try them again"
         ) from failure
     return [done[q.id] for q in questions]
+
+
+def _labels(cfg: config.Config, arm: Arm, model: LanguageModel | None = None) -> dict:
+    sampling = _sampling(cfg, arm)
+    return {"model": arm.student, "role": "student", "method": arm.method, "n": arm.n, "seed": sampling.seed,
+            "temperature": sampling.temperature if arm.n > 1 else 0.0, "preset": cfg.preset,
+            "precision": getattr(model, "precision", "server")}  # fmt: skip
 
 
 def ask_all(ask: Callable[[Sequence[Question]], None], run: records.Run, todo: Sequence[Question], labels: dict
@@ -134,7 +163,8 @@ def ask_all(ask: Callable[[Sequence[Question]], None], run: records.Run, todo: S
     return failure
 
 
-def _cases(cfg, arm, model, todo, by_id, box, search, labels) -> Iterable[dict]:
+def _cases(cfg, arm, model, todo, box, search) -> Iterator[dict]:
+    cfg, labels, by_id = _sampling(cfg, arm), _labels(cfg, arm, model), {q.id: q for q in todo}
     sampling = {"n": arm.n, "temperature": cfg.temperature, "top_p": cfg.top_p} if arm.n > 1 else {"n": 1}
     if arm.method.startswith("agent"):
         agent = Agent(
@@ -153,28 +183,63 @@ def _cases(cfg, arm, model, todo, by_id, box, search, labels) -> Iterable[dict]:
         yield cases.cot_case(by_id[chain.question_id], chain, seconds, **labels)
 
 
-def evaluate_student(cfg: config.Config, student: str, *, box: Sandbox, search: Callable[[str], str]) -> list[dict]:
-    """All arms of one student with its weights loaded once; adapters are switched between methods.
+@contextlib.contextmanager
+def answerer(cfg: config.Config, student: str) -> Iterator[Callable[[Arm, Sequence[Question]], Iterator[dict]]]:
+    """What a worker of a crew holds open for a student: its weights, its search, a sandbox of its own."""
+    search = web_search(cfg)
+    with Sandbox(tools={"web_search": search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb) as box:
+        model, adapters = open_student(cfg, student)
 
-    In this process, or on the server at `cfg.student_server`, which holds the adapters under their run folders'
-    names. Raises FileNotFoundError or ServerError, before anything is asked, for an adapter that is not there.
+        def answer(arm: Arm, questions: Sequence[Question]) -> Iterator[dict]:
+            model.use(adapters.get(arm.method))
+            yield from _cases(cfg, arm, model, questions, box, search)
+
+        yield answer
+        model.close()
+
+
+def open_student(cfg: config.Config, student: str) -> tuple[LanguageModel, dict[str, Path]]:
+    """A student with its weights loaded once, in this process or on the server at `cfg.student_server`, which holds the
+    adapters under their run folders' names; and its adapters by method.
+
+    Raises FileNotFoundError or ServerError, before anything is asked, for an adapter that is not there.
     """
     adapters = {m: distill.finished(distill.adapter_run(cfg, student, m)).path for m in distill.TEACHER_OF}
-    if cfg.student_server:
-        model = ServerModel(cfg.student_server, student, max_context=cfg.context_tokens,
-                            concurrency=cfg.batch_questions)  # fmt: skip
-        for adapter in adapters.values():
-            model.use(adapter)
-    else:
-        model = LocalModel(student, max_context=cfg.context_tokens, quantise=cfg.tuning == "qlora",
-                           precision=cfg.precision)  # fmt: skip
+    if not cfg.student_server:
+        return LocalModel(student, max_context=cfg.context_tokens, quantise=cfg.tuning == "qlora",
+                          precision=cfg.precision), adapters  # fmt: skip
+    model = ServerModel(cfg.student_server, student, max_context=cfg.context_tokens, concurrency=cfg.batch_questions)
+    for adapter in adapters.values():
+        model.use(adapter)
+    return model, adapters
+
+
+def evaluate_student(cfg: config.Config, student: str, *, box: Sandbox, search: Callable[[str], str]) -> list[dict]:
+    """All arms of one student, in this process or over `cfg.workers` Ray workers; each loads its weights once."""
     found = []
-    for arm in plan(cfg, student):
-        model.use(adapters.get(arm.method))
-        questions = [q for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)]
-        found += evaluate(cfg, arm, model, questions, box=box, search=search)
-    model.close()
+    with contextlib.ExitStack() as stack:
+        if cfg.workers:
+            opened = functools.partial(answerer, cfg, student)
+            crew = stack.enter_context(Crew(opened, cfg.workers, chunk=cfg.batch_questions, address=cfg.ray_address,
+                                            gpus=float(_has_gpu(cfg))))  # fmt: skip
+        else:
+            model, adapters = open_student(cfg, student)
+            stack.callback(model.close)
+        for arm in plan(cfg, student):
+            questions = [q for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)]
+            if cfg.workers:
+                found += evaluate_spread(cfg, arm, crew, questions)
+            else:
+                model.use(adapters.get(arm.method))
+                found += evaluate(cfg, arm, model, questions, box=box, search=search)
     return found + fewer_chains(found, cfg.sample_counts)
+
+
+def _has_gpu(cfg: config.Config) -> bool:
+    """Whether each worker is to have a GPU: where models run in the workers and this machine has one."""
+    import torch
+
+    return not cfg.student_server and torch.cuda.is_available()
 
 
 def fewer_chains(found: Sequence[dict], counts: Iterable[int]) -> list[dict]:

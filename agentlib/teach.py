@@ -5,10 +5,13 @@ of students or figures.
 """
 
 import contextlib
+import dataclasses
+import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,6 +21,8 @@ from agentlib.agent import Agent, first_thought_prefix
 from agentlib.models import LanguageModel, LocalModel
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
+from agentlib.scale import Crew
+from agentlib.search import web_search
 from agentlib.tasks import Question
 
 log = logging.getLogger(__name__)
@@ -48,21 +53,51 @@ def teacher_run(cfg: config.Config, method: str, attempt: int = 0) -> records.Ru
     return records.Run(cfg.runs, f"teacher-{method}", shape)
 
 
-def teach(cfg: config.Config, model: LanguageModel, method: str, questions: Sequence[Question], *,
+@dataclass(frozen=True)
+class Job:
+    """One method and try of the teacher; `thoughts` are chains of thought by question, for first-thought prefixes."""
+
+    method: str
+    attempt: int
+    thoughts: Mapping[str, str]
+
+
+def _labels(cfg: config.Config, method: str, attempt: int) -> dict:
+    return {"model": cfg.teacher, "role": "teacher", "method": method, "n": 1, "seed": cfg.seed + attempt,
+            "temperature": AGAIN_TEMPERATURE if attempt else 0.0}  # fmt: skip
+
+
+def _answers(cfg: config.Config, model: LanguageModel, box: Sandbox | None, job: Job, part: Sequence[Question]
+             ) -> Iterator[dict]:  # fmt: skip
+    """The cases of some questions, as they are done."""
+    asked, started, labels = {q.id: q for q in part}, time.perf_counter(), _labels(cfg, job.method, job.attempt)
+    sampling = {"temperature": labels["temperature"], "top_p": cfg.top_p if job.attempt else 1.0}
+    if job.method == "cot":
+        for done, chain in enumerate(cot.think(model, part, max_new_tokens=cfg.cot_tokens, examples=True, **sampling,
+                                               seed=labels["seed"], batch=cfg.batch_questions), 1):  # fmt: skip
+            yield cases.cot_case(asked[chain.question_id], chain, (time.perf_counter() - started) / done, **labels)
+        return
+    thoughts = [job.thoughts.get(q.id, "").strip() for q in part]
+    # A CoT without words has no first thought.
+    prefixes = [first_thought_prefix(thought) if thought else None for thought in thoughts]
+    agent = Agent(model, box, style="teacher", max_steps=cfg.max_steps, step_tokens=cfg.step_tokens,
+                  sag=SAG(n=1, **sampling), batch=cfg.batch_questions, seed=labels["seed"])  # fmt: skip
+    for trajectory in agent.run(part, prefixes):
+        yield cases.agent_case(asked[trajectory.question_id], trajectory, **labels)
+
+
+def teach(cfg: config.Config, model: LanguageModel | Crew, method: str, questions: Sequence[Question], *,
           box: Sandbox | None = None, concurrency: int = 4, attempt: int = 0) -> list[dict]:  # fmt: skip
     """Run one teacher method over all questions, resuming; returns the cases in the order asked.
 
     The first try (`attempt` 0) is greedy, later ones are sampled.
 
     `agent_ftp` starts each trajectory from the first paragraph of that question's CoT, so it needs the
-    finished `cot` run. On a server `concurrency` conversations go on at a time, each to its end, so that it keeps
-    each one's prompt cached; a model in this process takes `cfg.batch_questions` in one batch. Raises RuntimeError
-    with the count of questions left unanswered.
+    finished `cot` run. The workers of a crew opened with `answerer` share the questions. On a server `concurrency`
+    conversations go on at a time, each to its end, so that it keeps each one's prompt cached; a model in this process
+    takes `cfg.batch_questions` in one batch. Raises RuntimeError with the count of questions left unanswered.
     """
-    labels = {"model": cfg.teacher, "role": "teacher", "method": method, "n": 1, "seed": cfg.seed + attempt,
-              "temperature": AGAIN_TEMPERATURE if attempt else 0.0}  # fmt: skip
-    sampling = {"temperature": labels["temperature"], "top_p": cfg.top_p if attempt else 1.0}
-    thoughts = {}
+    thoughts, labels = {}, _labels(cfg, method, attempt)
     if method == "agent_ftp":
         thoughts = {k: c["text"] for k, c in teacher_run(cfg, "cot").finished().items()}
         if lacking := [q.id for q in questions if q.id not in thoughts]:
@@ -70,29 +105,19 @@ def teach(cfg: config.Config, model: LanguageModel, method: str, questions: Sequ
                 f"{len(lacking)} questions have no CoT to take a first thought from; run method 'cot' first"
             )
 
-    def prefix_of(question: Question) -> str | None:
-        thought = thoughts.get(question.id, "").strip()
-        return first_thought_prefix(thought) if thought else None  # a CoT without words has no first thought
-
     def answers(part: Sequence[Question]) -> Iterator[dict]:
-        """The cases of some questions, as they are done."""
-        asked, started = {q.id: q for q in part}, time.perf_counter()
-        if method == "cot":
-            for done, chain in enumerate(cot.think(model, part, max_new_tokens=cfg.cot_tokens, examples=True, **sampling,
-                                                   seed=labels["seed"], batch=cfg.batch_questions), 1):  # fmt: skip
-                yield cases.cot_case(asked[chain.question_id], chain, (time.perf_counter() - started) / done, **labels)
-        else:
-            agent = Agent(model, box, style="teacher", max_steps=cfg.max_steps, step_tokens=cfg.step_tokens,
-                          sag=SAG(n=1, **sampling), batch=cfg.batch_questions, seed=labels["seed"])  # fmt: skip
-            for trajectory in agent.run(part, [prefix_of(q) for q in part]):
-                yield cases.agent_case(asked[trajectory.question_id], trajectory, **labels)
+        yield from _answers(cfg, model, box, Job(method, attempt, {q.id: thoughts.get(q.id, "") for q in part}), part)
 
     with teacher_run(cfg, method, attempt) as run, contextlib.ExitStack() as stack:
         todo = run.todo(questions)
         bar = stack.enter_context(
             tqdm(total=len(questions), initial=len(questions) - len(todo), desc=f"teacher {METHODS[method]}", unit="q")
         )
-        if isinstance(model, LocalModel):  # many conversations in one batch
+        if isinstance(model, Crew):
+            for question, found in model.ask(Job(method, attempt, thoughts), todo):
+                run.append(cases.error_case(question, found, **labels) if isinstance(found, Exception) else found)
+                bar.update()
+        elif isinstance(model, LocalModel):  # many conversations in one batch
             for case in answers(sorted(todo, key=lambda q: q.domain)):  # short turns wait for no long ones
                 run.append(case)
                 bar.update()
@@ -117,8 +142,24 @@ def teach(cfg: config.Config, model: LanguageModel, method: str, questions: Sequ
 
 
 @contextlib.contextmanager
-def open_teacher(cfg: config.Config, concurrency: int = 4) -> Iterator[LanguageModel]:
-    """The teacher in this process, on the server of the configuration, or on a llama.cpp server started here."""
+def answerer(cfg: config.Config) -> Iterator[Callable[[Job, Sequence[Question]], Iterator[dict]]]:
+    """What a worker of a crew holds open: the teacher, its search, a sandbox of its own."""
+    tools, alone = {"web_search": web_search(cfg)}, dataclasses.replace(cfg, workers=0)
+    with (
+        open_teacher(alone) as model,
+        Sandbox(tools=tools, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb) as box,
+    ):
+        yield functools.partial(_answers, cfg, model, box)
+
+
+@contextlib.contextmanager
+def open_teacher(cfg: config.Config, concurrency: int = 4) -> Iterator[LanguageModel | Crew]:
+    """The teacher in this process, on the server of the configuration, or on a llama.cpp server started here; or
+    `cfg.workers` Ray workers, each with one of these."""
+    if cfg.workers:
+        with Crew(functools.partial(answerer, cfg), cfg.workers, chunk=cfg.batch_questions, address=cfg.ray_address) as crew:
+            yield crew
+        return
     if cfg.teacher_server == config.IN_PROCESS:
         yield LocalModel(cfg.teacher, max_context=cfg.context_tokens, precision=cfg.precision)
         return

@@ -1,0 +1,129 @@
+"""Questions spread over a Ray cluster: workers answer, the process that asks them writes.
+
+Owns handing questions out, taking them back from workers that are lost, and what comes home from where. Knows nothing
+of models or of what a case means. Needs the extra `scale`; paths in what workers are given must mean the same on
+every machine of the cluster.
+"""
+
+import collections
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+log = logging.getLogger(__name__)
+DEADLY = 2  # workers that one question may take down with it, asked alone
+
+# What a worker holds open: given a job (an arm, a teacher's method) and questions, it yields their cases.
+Answerer = Callable[[Any, Sequence[Any]], Iterator[dict]]
+
+
+class Crew:
+    """`workers` Ray actors, each with its own model and sandbox, opened by `opened` where the worker lives.
+
+    `address` "" starts a cluster on this machine, anything else joins one ("auto", "ray://head:10001"). A worker gets
+    `chunk` questions at a time and its cases come home one by one, so a worker that is killed costs only what it had
+    not finished; those questions go to another. Use it as a context manager.
+    """
+
+    def __init__(self, opened: Callable[[], AbstractContextManager[Answerer]], workers: int, *, chunk: int = 32,
+                 address: str = "", cpus: float = 1, gpus: float = 0):  # fmt: skip
+        try:
+            import ray
+        except ImportError:
+            raise RuntimeError("workers on a cluster need Ray, which is not installed; pip install agentlib[scale]") from None
+        if workers < 1 or chunk < 1:
+            raise ValueError(f"crew has workers={workers} and chunk={chunk}, expected 1 or more of each")
+        self._ray, self._opened, self._chunk, self._number = ray, opened, chunk, workers
+        self._needs = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": 1}
+        self._address, self._workers = address, []
+
+    def __enter__(self) -> "Crew":
+        self._own = not self._ray.is_initialized()
+        if self._own:
+            where = {"address": self._address} if self._address else {"num_cpus": self._number * max(1, self._needs["num_cpus"]),
+                                                                     "include_dashboard": False}  # fmt: skip
+            self._ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            self._workers = [self._hire() for _ in range(self._number)]
+            self._ray.get([worker.ready.remote() for worker in self._workers])  # what cannot open says why, now
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            self._ray.kill(worker)
+        if self._own:
+            self._ray.shutdown()
+
+    def _hire(self):
+        return self._ray.remote(**self._needs)(_Worker).remote(self._opened)
+
+    def ask(self, job: Any, questions: Sequence[Any]) -> Iterator[tuple[Any, dict | Exception]]:
+        """Each question once, with its case or with what kept it from getting one, in the order they come home.
+
+        What fails together is asked one by one; a question that takes down `DEADLY` workers alone is given up.
+        """
+        waiting = collections.deque(list(questions[k : k + self._chunk]) for k in range(0, len(questions), self._chunk))
+        deaths: collections.Counter = collections.Counter()
+        idle, busy = list(self._workers), {}
+        try:
+            while waiting or busy:
+                while waiting and idle:
+                    worker, part = idle.pop(), waiting.popleft()
+                    busy[worker.answer.options(num_returns="streaming").remote(job, part)] = (worker, {q.id: q for q in part})
+                (stream,), _ = self._ray.wait(list(busy), num_returns=1)
+                worker, left = busy[stream]
+                try:
+                    case = self._ray.get(next(stream))
+                    yield left.pop(case["id"]), case
+                    continue
+                except StopIteration:
+                    del busy[stream]
+                    idle.append(worker)
+                    for question in left.values():
+                        yield question, RuntimeError("the worker came back without a case for it")
+                except (self._ray.exceptions.RayActorError, self._ray.exceptions.OwnerDiedError) as error:
+                    del busy[stream]
+                    self._workers[self._workers.index(worker)] = fresh = self._hire()
+                    self._ray.get(fresh.ready.remote())
+                    idle.append(fresh)
+                    log.warning("a worker was lost with %d questions open; they go to another", len(left))
+                    if len(left) == 1:
+                        (question,) = left.values()
+                        deaths[question.id] += 1
+                        if deaths[question.id] == DEADLY:
+                            yield question, RuntimeError(f"{DEADLY} workers were lost over it ({type(error).__name__})")
+                            continue
+                    waiting.extend([question] for question in left.values())
+                except self._ray.exceptions.RayTaskError as error:
+                    del busy[stream]
+                    idle.append(worker)
+                    cause = error.cause or error
+                    if len(left) == 1:
+                        (question,) = left.values()
+                        yield question, cause
+                    else:
+                        log.warning("%s; its %d questions are asked one by one", cause, len(left))
+                        waiting.extend([question] for question in left.values())
+        finally:
+            for stream in busy:
+                with contextlib.suppress(Exception):  # the asker left; what still runs is of no use to anybody
+                    self._ray.cancel(stream)
+
+
+class _Worker:
+    """The actor: opens what it needs once, answers until it is killed."""
+
+    def __init__(self, opened: Callable[[], AbstractContextManager[Answerer]]):
+        self._stack = contextlib.ExitStack()
+        self._answer = self._stack.enter_context(opened())
+
+    def ready(self) -> None:
+        """Answered once everything is open."""
+
+    def answer(self, job: Any, questions: Sequence[Any]) -> Iterator[dict]:
+        yield from self._answer(job, questions)

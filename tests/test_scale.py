@@ -1,0 +1,112 @@
+"""A Ray cluster of two workers on this machine: every question once, whatever happens to the workers."""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ask
+
+from agentlib import scale
+
+
+@contextlib.contextmanager
+def opened(folder: Path, manners):
+    """An answerer that notes whom it answered for, and has `manners` (a function of the question's id)."""
+
+    def answer(job, questions):
+        for question in questions:
+            manners(question.id, folder)
+            with open(folder / "answered", "a") as stream:
+                stream.write(f"{question.id} {os.getpid()}\n")
+            yield {"id": question.id, "job": job, "worker": os.getpid()}
+
+    yield answer
+
+
+def polite(name, folder):
+    time.sleep(0.02)
+
+
+def dies_once(name, folder):
+    time.sleep(0.02)
+    if name == "q-5" and not (folder / "died").exists():
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def poison(name, folder):
+    if name == "q-3":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def raises(name, folder):
+    if name == "q-3":
+        raise ConnectionError("the retriever is gone")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    import ray
+
+    here = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}  # workers import this file
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=here)
+    yield
+    ray.shutdown()
+
+
+def run(folder, manners, questions, chunk=4):
+    with scale.Crew(lambda: opened(folder, manners), 2, chunk=chunk) as crew:
+        return list(crew.ask("arm", questions))
+
+
+QUESTIONS = [ask(k) for k in range(12)]
+
+
+@pytest.mark.slow
+def test_every_question_comes_home_once_from_two_workers(cluster, tmp_path):
+    found = run(tmp_path, polite, QUESTIONS)
+    assert sorted(q.id for q, _ in found) == sorted(q.id for q in QUESTIONS)
+    assert all(case["id"] == question.id and case["job"] == "arm" for question, case in found)
+    assert len({case["worker"] for _, case in found}) == 2
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_loses_only_what_it_had_not_finished(cluster, tmp_path):
+    found = run(tmp_path, dies_once, QUESTIONS)
+    assert sorted(q.id for q, _ in found) == sorted(q.id for q in QUESTIONS), "each once"
+    assert all(isinstance(case, dict) for _, case in found)
+    answered = [line.split()[0] for line in (tmp_path / "answered").read_text().splitlines()]
+    repeated = {name for name in answered if answered.count(name) > 1}
+    assert repeated <= {"q-4"}, "at most the one whose case was on its way home"
+
+
+@pytest.mark.slow
+def test_a_question_that_kills_its_workers_costs_only_itself(cluster, tmp_path):
+    found = dict((question.id, case) for question, case in run(tmp_path, poison, QUESTIONS))
+    assert "2 workers were lost over it" in str(found.pop("q-3"))
+    assert len(found) == 11 and all(isinstance(case, dict) for case in found.values())
+
+
+@pytest.mark.slow
+def test_an_error_is_told_of_its_question_alone(cluster, tmp_path):
+    found = dict((question.id, case) for question, case in run(tmp_path, raises, QUESTIONS))
+    error = found.pop("q-3")
+    assert isinstance(error, ConnectionError) and str(error) == "the retriever is gone"
+    assert len(found) == 11 and all(isinstance(case, dict) for case in found.values())
+
+
+def test_a_crew_needs_workers():
+    with pytest.raises(ValueError, match="workers=0 and chunk=32, expected 1 or more"):
+        scale.Crew(contextlib.nullcontext, 0)
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_open_says_why_before_anything_is_asked(cluster):
+    def broken():
+        raise FileNotFoundError("no adapter in runs/x")
+
+    with pytest.raises(Exception, match="no adapter in runs/x"), scale.Crew(broken, 1):
+        pass
