@@ -8,6 +8,7 @@ every machine of the cluster.
 import collections
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -24,11 +25,12 @@ class Crew:
 
     `address` "" starts a cluster on this machine, anything else joins one ("auto", "ray://head:10001"). A worker gets
     `chunk` questions at a time and its cases come home one by one, so a worker that is killed costs only what it had
-    not finished; those questions go to another. Use it as a context manager.
+    not finished; those questions go to another. `cpus` 0 is an even share of this machine's cores, or one on a cluster
+    that is joined; a worker's threads are as many. Use it as a context manager.
     """
 
     def __init__(self, opened: Callable[[], AbstractContextManager[Answerer]], workers: int, *, chunk: int = 32,
-                 address: str = "", cpus: float = 1, gpus: float = 0):  # fmt: skip
+                 address: str = "", cpus: float = 0, gpus: float = 0):  # fmt: skip
         try:
             import ray
         except ImportError:
@@ -36,13 +38,14 @@ class Crew:
         if workers < 1 or chunk < 1:
             raise ValueError(f"crew has workers={workers} and chunk={chunk}, expected 1 or more of each")
         self._ray, self._opened, self._chunk, self._number = ray, opened, chunk, workers
+        cpus = cpus or (1 if address else max(1, (os.cpu_count() or 1) // workers))
         self._needs = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": 1}
         self._address, self._workers = address, []
 
     def __enter__(self) -> "Crew":
         self._own = not self._ray.is_initialized()
         if self._own:
-            where = {"address": self._address} if self._address else {"num_cpus": self._number * max(1, self._needs["num_cpus"]),
+            where = {"address": self._address} if self._address else {"num_cpus": self._number * self._needs["num_cpus"],
                                                                      "include_dashboard": False}  # fmt: skip
             self._ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
         try:

@@ -1,15 +1,19 @@
 """A Ray cluster of two workers on this machine: every question once, whatever happens to the workers."""
 
 import contextlib
+import functools
 import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from conftest import ask
+from conftest import SMOL, ask
 
-from agentlib import scale
+from agentlib import benchmarks, config, distill, evaluate, scale, search
+from agentlib.evaluate import Arm
+from agentlib.models import LocalModel
+from agentlib.sandbox import Sandbox
 
 
 @contextlib.contextmanager
@@ -96,6 +100,45 @@ def test_an_error_is_told_of_its_question_alone(cluster, tmp_path):
     error = found.pop("q-3")
     assert isinstance(error, ConnectionError) and str(error) == "the retriever is gone"
     assert len(found) == 11 and all(isinstance(case, dict) for case in found.values())
+
+
+SMALL = {"students": (SMOL,), "benchmarks": ("mini-gsm-hard", "mini-hotpot"), "questions": 2, "passages": 64, "max_steps": 1,
+         "step_tokens": 12, "cot_tokens": 12, "retriever": "bm25", "batch_questions": 1, "precision": "fp32"}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_real_workers_write_the_same_cases_as_one_process(cluster, project):
+    """Each with SmolLM2, an index and a sandbox of its own; agent and chain of thought."""
+    alone = config.load("smoke", **SMALL)
+    search.build(alone)
+    asked = benchmarks.test_questions(alone)
+    web_search = search.web_search(alone)
+    with (
+        Sandbox(tools={"web_search": web_search}) as box,
+        scale.Crew(functools.partial(untrained, alone), 2, chunk=1) as crew,
+    ):
+        model = LocalModel(SMOL, precision="fp32")
+        for method in ("agent", "cot"):
+            arm = Arm(SMOL, method, 1, alone.benchmarks)
+            ours = evaluate.evaluate(alone, arm, model, asked, box=box, search=web_search)
+            evaluate.arm_run(alone, arm).file.unlink()
+            theirs = evaluate.evaluate_spread(alone, arm, crew, asked)
+            assert [timeless(case) for case in theirs] == [timeless(case) for case in ours]
+
+
+@contextlib.contextmanager
+def untrained(cfg):
+    """As `evaluate.answerer`, of a student whose adapters nobody trained."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(distill, "TEACHER_OF", {})
+        with evaluate.answerer(cfg, SMOL) as answer:
+            yield answer
+
+
+def timeless(case):
+    return {k: v for k, v in case.items() if k not in ("seconds", "trace")} | {
+        "said": [step["text"] for step in case.get("trace", [])]
+    }
 
 
 def test_a_crew_needs_workers():
