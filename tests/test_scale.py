@@ -115,7 +115,7 @@ def test_real_workers_write_the_same_cases_as_one_process(cluster, project):
     web_search = search.web_search(alone)
     with (
         Sandbox(tools={"web_search": web_search}) as box,
-        scale.Crew(functools.partial(untrained, alone), 2, chunk=1) as crew,
+        scale.Crew(functools.partial(untrained, alone, project), 2, chunk=1) as crew,
     ):
         model = LocalModel(SMOL, precision="fp32")
         for method in ("agent", "cot"):
@@ -127,9 +127,10 @@ def test_real_workers_write_the_same_cases_as_one_process(cluster, project):
 
 
 @contextlib.contextmanager
-def untrained(cfg):
-    """As `evaluate.answerer`, of a student whose adapters nobody trained."""
+def untrained(cfg, project):
+    """As `evaluate.answerer`, in the test's project folder, of a student whose adapters nobody trained."""
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(config, "ROOT", project)
         patched.setattr(distill, "TEACHER_OF", {})
         with evaluate.answerer(cfg, SMOL) as answer:
             yield answer
