@@ -7,6 +7,7 @@ nothing of models, of runs on disk or of how a number is drawn. All accuracies h
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -295,3 +296,25 @@ def compare_table(cases: pd.DataFrame) -> pd.DataFrame:
             rows.append({"model": model, "method": method_label(method, n), "benchmark": name, **number,
                          "published": theirs, "published_size": near})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as Markdown, its index as first columns."""
+    flat = table.reset_index() if any(table.index.names) else table
+    rows = [[_cell(name) for name in flat.columns], ["---"] * flat.shape[1]]
+    rows += [[_cell(value) for value in row] for row in flat.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:g}"
+    return str(value).replace("|", "\\|")
+
+
+def save(table: pd.DataFrame, folder: Path, name: str, note: str = "") -> Path:
+    """Write `<folder>/<name>.md`, with a line below that says what it was made of."""
+    file = Path(folder) / f"{name}.md"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(markdown(table) + (f"\n{note}\n" if note else ""), encoding="utf-8")
+    return file

@@ -270,6 +270,15 @@ def test_means_are_the_last_column_of_table_2_by_size(laptop):
     assert alone.loc["Agent prompting", "0.5B"] == tables.NOT_RUN != alone.loc["Agent prompting", "135M"]
 
 
+def test_a_table_is_saved_as_markdown_with_its_note(laptop, tmp_path):
+    file = tables.save(tables.means(laptop), tmp_path / "new", "table", "preset laptop")
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "| method | 135M | 0.5B | 1.5B |" and lines[1] == "| --- | --- | --- | --- |"
+    assert lines[-1] == "preset laptop" and f"| {tables.NOT_RUN} |" in file.read_text()
+    odd = pd.DataFrame({"a|b": ["x|y"], "share": [1 / 3], "none": [float("nan")]})
+    assert tables.markdown(odd).splitlines()[::2] == ["| a\\|b | share | none |", "| x\\|y | 0.333333 |  |"]
+
+
 def test_the_other_tables(smoke, laptop):
     train = laptop[laptop["role"] == "teacher"].assign(split="train", benchmark="mini-math-train")
     train = pd.concat([train, train[train["method"] == "agent"].assign(method="agent_ftp")])

@@ -121,13 +121,17 @@ fig
 # %% [markdown]
 # ## Tables 2 and 5
 #
-# The numbers behind Figure 1, and the teacher on its training questions.
+# The numbers behind Figure 1, and the teacher on its training questions. Tables are written beside the figures.
 
 # %%
-tables.table2(frame)
+def keep(name, table):
+    tables.save(table, cfg.figures, name, note)
+    return table
+
+keep("table2", tables.table2(frame))
 
 # %%
-tables.table5(records.frame(case for found in taught.values() for case in found))
+keep("table5", tables.table5(records.frame(case for found in taught.values() for case in found)))
 
 # %% [markdown]
 # Ours beside the published size nearest to ours, averaged over the benchmarks. The published averages are the means
@@ -135,7 +139,8 @@ tables.table5(records.frame(case for found in taught.values() for case in found)
 
 # %%
 beside = tables.compare_table(frame)
-beside[beside["benchmark"] == "mean"].drop(columns="benchmark").set_index(["model", "method"]).round(1)
+means = beside[beside["benchmark"] == "mean"].drop(columns="benchmark").set_index(["model", "method"]).round(1)
+keep("beside_the_paper", means)
 
 # %% [markdown]
 # ## Tables 6, 7 and 8, and the number of trajectories
@@ -146,22 +151,22 @@ beside[beside["benchmark"] == "mean"].drop(columns="benchmark").set_index(["mode
 file = cfg.records / "sweeps.jsonl"
 varied = records.frame(records.read(file)) if file.exists() else pd.DataFrame({"setting": [], "value": []})
 of = dict(tuple(varied.groupby("setting")))
-tables.table6(of["temperature"]) if "temperature" in of else tables.NOT_RUN
+keep("table6", tables.table6(of["temperature"])) if "temperature" in of else tables.NOT_RUN
 
 # %%
 tables.published("table6_temperature")
 
 # %%
-tables.table7(of["seed"]).round(1) if "seed" in of else tables.NOT_RUN
+keep("table7", tables.table7(of["seed"]).round(1)) if "seed" in of else tables.NOT_RUN
 
 # %%
 def by_value(setting):
     return tables.table8({str(value): cases for value, cases in of[setting].groupby("value")}, "agent_distill")
 
-by_value("tuning") if "tuning" in of else tables.NOT_RUN
+keep("table8", by_value("tuning")) if "tuning" in of else tables.NOT_RUN
 
 # %%
-by_value("trajectories") if "trajectories" in of else tables.NOT_RUN
+keep("trajectories", by_value("trajectories")) if "trajectories" in of else tables.NOT_RUN
 
 # %% [markdown]
 # The last of these as a picture, one the paper has not: how much a student needs to see before it can act.
@@ -179,7 +184,7 @@ if "trajectories" in of:
 # which does not vanish where both sides score 0) and McNemar's exact *p*. "open" means that both are still possible.
 
 # %%
-claims.check(frame).round(2)
+keep("claims", claims.check(frame).round(2))
 
 # %% [markdown]
 # ## Where it fails
@@ -189,7 +194,7 @@ claims.check(frame).round(2)
 
 # %%
 causes = failures.read(cfg)
-failures.table(causes) if causes else "nobody has read this preset's failures"
+keep("failures", failures.table(causes)) if causes else "nobody has read this preset's failures"
 
 # %% [markdown]
 # An example of each of the commonest causes, with the reader's note:
