@@ -28,15 +28,15 @@ MATHS_TEMPLATES = {"mini-gsm-hard": problems.GSM_HARD, "mini-aime": problems.AIM
 
 def _maths(base: str, place: int, rng: random.Random) -> Draft:
     """The draft at a place of a maths set: subjects, levels and templates take turns."""
-    level = place % 5 + 1 if base in ("mini-math", "mini-gsm-hard") else 5
     if base == "mini-math":
-        subjects = list(problems.MATH)
-        subject = subjects[place % len(subjects)]
-        templates = problems.MATH[subject]
-        template = templates[place // len(subjects) % len(templates)]
+        level, groups = place % 5 + 1, problems.MATH
+        subject = list(groups)[place % len(groups)]
+        templates = groups[subject]
     else:
-        templates = MATHS_TEMPLATES[base]
-        subject, template = "", templates[place % len(templates)]
+        groups, subject = MATHS_TEMPLATES[base], ""
+        level = list(groups)[place % len(groups)]
+        templates = groups[level]
+    template = templates[place // len(groups) % len(templates)]
     text, answer = template(rng, level)
     if base == "mini-aime" and not 1 <= answer <= 999:
         return _maths(base, place, rng)
@@ -90,8 +90,8 @@ def load(name: str, split: str = "test", limit: int = 0) -> list[Question]:
 
     `name` is one of `NAMES`; a training set's name settles the split. Templates, subjects and levels take turns,
     so that a few questions are a varied few. `subject` is one of MATH's seven for mini-math and "bridge" or
-    "comparison" for factual sets; `level` is "1" to "5" for mini-math and mini-gsm-hard (larger numbers,
-    more steps) and "5" for mini-aime and mini-olym. Raises ValueError for an unknown name or split.
+    "comparison" for factual sets; `level` is "1" to "5" for mini-math (larger numbers) and mini-gsm-hard (more steps),
+    "3" or "5" for mini-aime (one condition to count by, or more) and "5" for mini-olym. Raises ValueError for an unknown name or split.
     """
     base, split = _base(name, split)
     shown = f"{base}-train" if split == "train" else base

@@ -3,8 +3,8 @@
 Owns the wording and the arithmetic of the four maths benchmarks of the mini-suite. Knows nothing of splits,
 benchmarks' sizes, or who answers.
 
-A template is a function (rng, level) -> (text, answer): the answer an int or a Fraction, the level 1 to 5,
-larger meaning larger numbers or more steps. Brute force is fine here; a solver may also be cleverer.
+A template is a function (rng, level) -> (text, answer): the answer an int or a Fraction, the level 1 to 5, larger
+meaning larger numbers; where a set lists templates by level, also more steps. Brute force is fine here; a solver may also be cleverer.
 """
 
 import itertools
@@ -243,11 +243,49 @@ MATH: dict[str, list[Template]] = {
 }
 
 
-# Word problems with large numbers, after GSM-Hard
+# Word problems with large numbers, after GSM-Hard: from one operation (level 1) to five
 
 
 def _large(rng: Random, level: int) -> int:
     return rng.randint(10 ** (level + 2), 10 ** (level + 3))
+
+
+def press(rng: Random, level: int) -> Problem:
+    books, pages = rng.randint(1013, 98765), rng.randint(113, 987)
+    return f"A press prints {books} books of {pages} pages each. How many pages does it print?", books * pages
+
+
+def harbour(rng: Random, level: int) -> Problem:
+    may, june = rng.randint(12345, 987654), rng.randint(12345, 987654)
+    text = f"A harbour received {may} containers in May and {june} in June. How many did it receive in the two months?"
+    return text, may + june
+
+
+def election(rng: Random, level: int) -> Problem:
+    second, lead = rng.randint(12345, 987654), rng.randint(1013, 98765)
+    first = second + lead
+    text = f"In an election one list got {first} votes and another {second}. How many votes lie between them?"
+    return text, lead
+
+
+def stadium(rng: Random, level: int) -> Problem:
+    rows, seats, empty = rng.randint(113, 987), rng.randint(113, 987), rng.randint(1013, 9876)
+    text = f"A stadium has {rows} rows of {seats} seats, and {empty} seats stay empty. How many people sit in it?"
+    return text, rows * seats - empty
+
+
+def parcels(rng: Random, level: int) -> Problem:
+    vans, each, more = rng.randint(113, 987), rng.randint(113, 987), rng.randint(1013, 98765)
+    text = f"A post office sends out {vans} vans with {each} parcels each, and {more} parcels by train. How many parcels leave?"
+    return text, vans * each + more
+
+
+def shares(rng: Random, level: int) -> Problem:
+    heirs, each, debt = rng.randint(3, 29), rng.randint(1013, 98765), rng.randint(1013, 98765)
+    return (
+        f"Out of {heirs * each + debt} dollars {debt} dollars of debt are paid; {heirs} heirs share the rest equally. "
+        "How many dollars does each get?"
+    ), each
 
 
 def harvest(rng: Random, level: int) -> Problem:
@@ -301,10 +339,50 @@ def loans(rng: Random, level: int) -> Problem:
     ), price + months * extra
 
 
-GSM_HARD: list[Template] = [harvest, library, salary, tank, ages, loans]
+GSM_HARD: dict[int, list[Template]] = {
+    1: [press, harbour, election], 2: [stadium, parcels, shares], 3: [harvest, library], 4: [salary, ages], 5: [tank, loans],
+}  # fmt: skip
 
 
-# Integer answers from 0 to 999 that want a search, after AIME
+# Integer answers from 0 to 999 that want a search, after AIME: a single condition to count by (level 3), or more (level 5)
+
+
+def multiples_but(rng: Random, level: int) -> Problem:
+    a, b = rng.sample(range(3, 20), 2)
+    n = rng.randint(200, 3000)
+    count = sum(k % a == 0 and k % b != 0 for k in range(1, n))
+    return f"How many positive integers less than {n} are divisible by {a} but not by {b}?", count
+
+
+def square_rests(rng: Random, level: int) -> Problem:
+    n, m = rng.randint(100, 2000), rng.randint(5, 40)
+    rest = rng.randint(1, 40) ** 2 % m
+    count = sum(k * k % m == rest for k in range(1, n + 1))
+    return f"For how many integers k from 1 to {n} does k^2 leave remainder {rest} when divided by {m}?", count
+
+
+def digit_count(rng: Random, level: int) -> Problem:
+    n, digit = rng.randint(150, 3000), rng.randint(1, 9)
+    count = sum(str(digit) in str(k) for k in range(1, n + 1))
+    return f"How many of the integers from 1 to {n} contain the digit {digit}?", count
+
+
+def first_power(rng: Random, level: int) -> Problem:
+    base, bound = rng.randint(2, 9), 10 ** rng.randint(5, 60)
+    found = next(k for k in itertools.count(1) if base**k > bound)
+    return f"What is the smallest positive integer n for which {base}^n is greater than 10^{len(str(bound)) - 1}?", found
+
+
+def coprime_count(rng: Random, level: int) -> Problem:
+    n, m = rng.randint(100, 1200), rng.randint(30, 900)
+    count = sum(math.gcd(k, m) == 1 for k in range(1, n + 1))
+    return f"How many of the integers from 1 to {n} have no common divisor with {m} except 1?", count
+
+
+def largest_residue(rng: Random, level: int) -> Problem:
+    a, n, m = rng.randint(2, 60), rng.randint(20, 400), rng.randint(50, 999)
+    best = max(a**k % m for k in range(1, n + 1))
+    return f"What is the largest remainder that one of {a}^1, {a}^2, ..., {a}^{n} leaves when divided by {m}?", best
 
 
 def digit_sums(rng: Random, level: int) -> Problem:
@@ -355,7 +433,10 @@ def self_inverse(rng: Random, level: int) -> Problem:
     return text, count
 
 
-AIME: list[Template] = [digit_sums, pairs, last_digits, congruences, spaced_subsets, self_inverse]
+AIME: dict[int, list[Template]] = {
+    3: [multiples_but, square_rests, digit_count, first_power, coprime_count, largest_residue],
+    5: [digit_sums, pairs, last_digits, congruences, spaced_subsets, self_inverse],
+}  # fmt: skip
 
 
 # Several conditions at once, exact answers, after OlymMATH
@@ -421,4 +502,4 @@ def largest_of(rng: Random, level: int) -> Problem:
     return text, expected
 
 
-OLYM: list[Template] = [quadratic_roots, power_sums, dice_product, lattice, residue_walk, largest_of]
+OLYM: dict[int, list[Template]] = {5: [quadratic_roots, power_sums, dice_product, lattice, residue_walk, largest_of]}

@@ -1,6 +1,7 @@
 """The mini-suite: fixed, varied, split cleanly; facts stand in the passages; maths answers recomputed independently."""
 
 import itertools
+import math
 import re
 from collections import Counter
 from fractions import Fraction
@@ -263,7 +264,65 @@ def check_library(m):
     return start
 
 
+def check_press(m):
+    return sum([int(m[2])] * int(m[1]))
+
+
+def check_shares(m):
+    money, debt, heirs = map(int, m.groups())
+    assert (money - debt) % heirs == 0, "a whole number of dollars"
+    return Fraction(money - debt, heirs)
+
+
+def check_multiples_but(m):
+    n, a, b = (int(x) - (k == 0) for k, x in enumerate(m.groups()))
+    return n // a - n // sympy.ilcm(a, b)
+
+
+def check_square_rests(m):
+    n, rest, modulus = map(int, m.groups())
+    roots = [r for r in range(modulus) if pow(r, 2, modulus) == rest]
+    return sum(len(range(r or modulus, n + 1, modulus)) for r in roots)
+
+
+def check_digit_count(m):
+    n, digit = map(int, m.groups())
+    return n + 1 - sum(1 for k in range(n + 1) if not set(f"{k}") & {f"{digit}"})
+
+
+def check_first_power(m):
+    base, exponent = map(int, m.groups())
+    n = sympy.floor(exponent / sympy.log(base, 10)) - 1
+    while sympy.Integer(base) ** n <= sympy.Integer(10) ** exponent:
+        n += 1
+    return n
+
+
+def check_coprime(m):
+    n, number = map(int, m.groups())
+    primes = list(sympy.primefactors(number))
+    chosen = (c for size in range(len(primes) + 1) for c in itertools.combinations(primes, size))
+    return sum((-1) ** len(c) * (n // math.prod(c)) for c in chosen)
+
+
+def check_largest_residue(m):
+    base, n, modulus = int(m[1]), int(m[2]), int(m[3])
+    seen, value = set(), 1
+    for _ in range(n):
+        value = value * base % modulus
+        seen.add(value)
+    return max(seen)
+
+
 CHECKS = {
+    r"prints (\d+) books of (\d+) pages": check_press,
+    r"Out of (\d+) dollars (\d+) dollars of debt are paid; (\d+) heirs": check_shares,
+    r"less than (\d+) are divisible by (\d+) but not by (\d+)": check_multiples_but,
+    r"k from 1 to (\d+) does k\^2 leave remainder (\d+) when divided by (\d+)": check_square_rests,
+    r"from 1 to (\d+) contain the digit (\d)": check_digit_count,
+    r"n for which (\d)\^n is greater than 10\^(\d+)": check_first_power,
+    r"from 1 to (\d+) have no common divisor with (\d+)": check_coprime,
+    r"one of (\d+)\^1, .*\^(\d+) leaves when divided by (\d+)": check_largest_residue,
     r"Solve (.+) = (.+) for x\.": check_linear,
     r"Let r, s and t be the complex roots of (.+) = 0\. What is r\^(\d+)": check_vieta,
     r"A committee of (\d+) is chosen from (\d+) women and (\d+) men.*at least (\d+)": check_committee,
@@ -293,6 +352,16 @@ def test_maths_answers_by_another_way(pattern):
         if CHECKS[pattern] is check_committee and int(match[2]) + int(match[3]) > 22:
             continue  # too many committees to list
         assert Fraction(question.answer) == Fraction(str(CHECKS[pattern](match))), question
+
+
+def test_word_problems_take_as_many_operations_as_their_level_says():
+    """Level 1 needs two of the text's numbers, and each further level at least as many."""
+    numbers = {}
+    for question in minisuite.load("mini-gsm-hard"):
+        numbers.setdefault(question.level, []).append(len(re.findall(r"\d+", question.text)))
+    assert sorted(numbers) == list("12345") and set(numbers["1"]) == {2} and set(numbers["2"]) == {3}
+    assert all(min(numbers[level]) >= 3 for level in "345")
+    assert {q.level for q in minisuite.load("mini-aime")} == {"3", "5"}
 
 
 def test_aime_answers_are_whole_numbers_below_1000():
