@@ -8,7 +8,7 @@ from agentlib import benchmarks, config, costs, distill, evaluate, records, teac
 
 CFG = dataclasses.replace(
     config.load("laptop"), students=("SmolLM2-135M-Instruct",), questions=2, train_questions=3, sweep_temperatures=(),
-    sweep_seeds=0, sweep_tunings=(), sweep_examples=(), sample_counts=(1,),
+    sweep_seeds=0, sweep_tunings=(), sweep_examples=(), sample_counts=(1,), epochs=2, batch_size=4,
 )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_parts_are_the_teacher_the_adapters_and_every_arm(trained):
     found = list(costs.parts(CFG))
     assert [p.work for p in found] == ["teacher"] * 3 + ["training"] * 4 + ["evaluation"] * len(evaluate.plan(CFG, CFG.students[0]))
     assert {p.planned for p in found if p.work == "teacher"} == {6}
-    assert {p.planned for p in found if p.work == "training"} == {CFG.epochs * 3}  # ten cases, four a step
+    assert {p.planned for p in found if p.work == "training"} == {2 * 3}  # epochs times steps: ten cases, four a step
     assert {p.planned for p in found if p.work == "evaluation"} == {16}
 
 
