@@ -102,7 +102,7 @@ def test_an_error_is_told_of_its_question_alone(cluster, tmp_path):
     assert len(found) == 11 and all(isinstance(case, dict) for case in found.values())
 
 
-SMALL = {"students": (SMOL,), "benchmarks": ("mini-gsm-hard", "mini-hotpot"), "questions": 2, "passages": 64, "max_steps": 1,
+SMALL = {"students": (SMOL,), "benchmarks": ("mini-gsm-hard", "mini-hotpot"), "questions": 2, "passages": 1500, "max_steps": 1,
          "step_tokens": 12, "cot_tokens": 12, "retriever": "bm25", "batch_questions": 1, "precision": "fp32"}  # fmt: skip
 
 
