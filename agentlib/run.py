@@ -1,7 +1,6 @@
 """The notebooks in order, headless, at one preset: checks first, a table of minutes and figures last.
 
-Owns the command line, the pre-flight checks and the timing table. Knows nothing of what a notebook
-computes.
+Owns the command line and the timing table. Knows nothing of what a notebook computes.
 """
 
 import argparse
@@ -11,7 +10,6 @@ import dataclasses
 import io
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -93,63 +91,20 @@ def inspect(notebook: Path) -> dict[str, Any]:
     return found
 
 
-def preflight(cfg: config.Config, numbers: Sequence[str]) -> list[str]:
-    """What stands in the way of a run, one sentence each, before any work is spent."""
-    found = []
-    if cfg.preset == "paper" and not _gpus() and not cfg.student_server:
-        found.append("preset 'paper' found no GPU here; run it on a machine with one, or use --preset laptop")
-    server = cfg.teacher_server != config.IN_PROCESS and (cfg.teacher_server or not _carried(cfg.teacher))
-    if not cfg.teacher_records and server:
-        from agentlib.servers import alive
-
-        if not cfg.teacher_server:
-            found.append(
-                f"teacher {cfg.teacher!r} needs a server; start one and pass --set teacher_server=http://HOST:PORT"
-            )
-        elif not alive(cfg.teacher_server):
-            found.append(f"teacher server {cfg.teacher_server} does not answer; start it, or mend teacher_server")
-    if cfg.teacher_records:
-        for method in ("cot", "agent", "agent_ftp"):
-            file = config.ROOT / "figures" / "records" / cfg.teacher_records / f"teacher_{method}.jsonl"
-            if not file.exists():
-                found.append(
-                    f"recorded teacher {file} is missing; run notebook 02 with --preset {cfg.teacher_records} first"
-                )
-    if cfg.student_server:
-        from agentlib.servers import alive
-
-        if not alive(cfg.student_server):
-            found.append(f"student server {cfg.student_server} does not answer; start it, or mend student_server")
-    if cfg.corpus == "wiki-18" and not cfg.retriever_url:
-        file = config.home() / "corpora" / "wiki-18.jsonl"
-        if not file.exists():
-            found.append(f"corpus {file} is missing; put it there, or pass --set retriever_url=http://HOST:PORT")
-    if numbers == [FIGURE_NOTEBOOK] and not (cfg.records / "cases.jsonl").exists():
-        found.append(
-            f"{cfg.records / 'cases.jsonl'} is missing; run notebook 04 at this preset before drawing its figures"
-        )
-    free = shutil.disk_usage(config.ROOT).free
-    if free < 3e9:
-        found.append(f"{free / 1e9:.1f} GB of disk are free at {config.ROOT}, expected 3 GB; free some first")
-    return found
-
-
-def _gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
-
-
-def _carried(model: str) -> bool:
-    from agentlib import weights
-
-    return bool(weights.known(model).wheels)
-
-
 def _estimate(cfg: config.Config) -> str:
     from agentlib import costs  # imports all that is planned; only long runs need it
 
     return costs.estimate(cfg)
+
+
+def _check(cfg: config.Config, numbers: Sequence[str]) -> int:
+    from agentlib import preflight
+
+    found = preflight.checks(cfg, numbers)
+    print(preflight.table(found).to_string())
+    if expected := _estimate(cfg):
+        print(f"\n{expected}")
+    return 0 if all(check.met for check in found) else 2
 
 
 def _measure(cfg: config.Config) -> None:
@@ -220,7 +175,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True,
                         help="keep what earlier runs finished (the default), or set it aside and start afresh")  # fmt: skip
     parser.add_argument("--publish", action="store_true", help="write outputs back into notebooks/ (for committing)")
+    parser.add_argument("--check", action="store_true", help="only say what is here and what is missing, in a table")
     asked = parser.parse_args(arguments)
+    from agentlib import preflight  # not above: --help is to be quick
+
     try:
         overrides = dict(setting(text) for text in asked.settings)
         cfg = config.load(asked.preset, **overrides)
@@ -231,7 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise ValueError(
                     f"{notebook.name} takes no parameter {', '.join(lacking)}, only {', '.join(known)}; add it to its cell"
                 )
-        problems = preflight(cfg, [n.name[:2] for n in notebooks])
+        numbers = [n.name[:2] for n in notebooks]
+        if asked.check:
+            return _check(cfg, numbers)
+        problems = preflight.problems(cfg, numbers)
     except ValueError as error:
         problems = [str(error)]
     if problems:

