@@ -93,7 +93,7 @@ def estimate(cfg: config.Config) -> str:
     machine = found["machine"]
     more = f"; {len(unknown)} parts were never measured ({', '.join(unknown[:3])} …)" if unknown else ""
     return (
-        f"about {_spoken(sum(hours.values()))} are left ({each}), as measured on {machine['cores']} cores of "
+        f"{'more than' if unknown else 'about'} {_spoken(sum(hours.values()))} are left ({each}), as measured on {machine['cores']} cores of "
         f"{machine['processor']}{more}; stop whenever you like, the same command goes on from there"
     )
 

@@ -85,7 +85,7 @@ def test_parts_without_a_rate_are_named(trained):
     machine = {"cores": 2, "processor": "a processor"}
     records.write_json(CFG.records / "costs.json", {"machine": machine, "parts": {"teacher-cot": rate}})
     said = costs.estimate(CFG)
-    assert "about 1 min are left (teacher 1 min), as measured on 2 cores of a processor" in said
+    assert "more than 1 min are left (teacher 1 min), as measured on 2 cores of a processor" in said
     assert "parts were never measured (teacher-agent, teacher-agent_ftp, " in said
 
 
