@@ -58,7 +58,7 @@ def measure(cfg: config.Config) -> Path:
     spent: dict[str, dict] = {}
     for part in parts(cfg):
         if part.work == "training":
-            losses = distill.finished(part.run).losses if part.done else ()
+            losses = distill.losses(part.run) if part.done else ()
             seconds, units = sum(step["seconds"] for step in losses), len(losses)
         else:
             times = list(records.read(part.run.times)) if part.run.times.exists() else []

@@ -7,6 +7,7 @@ The loss is the mean negative log-likelihood of every token of every assistant t
 its end-of-turn token; system, user and observation turns are context only.
 """
 
+import dataclasses
 import logging
 import math
 import time
@@ -21,6 +22,7 @@ from agentlib import cases, config, loading, models, records, teach, weights
 
 log = logging.getLogger(__name__)
 IGNORED = -100
+LOOK = 20  # trajectories of a student trained for a look at it
 TEACHER_OF = {
     "cot_distill": "cot",
     "cot_distill_rag": "cot",
@@ -119,16 +121,32 @@ def conversations(cfg: config.Config, method: str, search: Callable[[str], str] 
     return {case["id"]: cases.conversation(case) for case in kept}
 
 
-def train(cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None) -> Adapter:
-    """The student of a method, trained now unless that was done before."""
+def train(cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None, *,
+          recorded: bool = False) -> Adapter:  # fmt: skip
+    """The student of a method, trained now unless that was done before.
+
+    With `recorded` a run that was restored from records will do: its losses are there, its weights are not.
+    """
     from transformers import AutoTokenizer
 
     run = adapter_run(cfg, student, method)
-    if is_finished(run):
+    if recorded and is_finished(run):
+        return Adapter(run.folder / "student", losses(run))
+    if has_weights(run):
         return finished(run)
     tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student))
     examples = build_examples(conversations(cfg, method, search), tokenizer, longest(cfg, method))
     return distill(student, examples, cfg, run)
+
+
+def at_hand(cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None) -> Adapter:
+    """The student of a method if its weights are here, else one trained now on a few trajectories, for a look at it."""
+    if has_weights(run := adapter_run(cfg, student, method)):
+        return finished(run)
+    few = dataclasses.replace(cfg, train_examples=min(LOOK, cfg.train_examples or LOOK), epochs=1)
+    log.warning("the weights of %s, %s are not here; a student of %d trajectories stands in for it", student, method,
+                few.train_examples)  # fmt: skip
+    return train(few, student, method, search)
 
 
 def longest(cfg: config.Config, method: str) -> int:
@@ -156,11 +174,33 @@ def is_finished(run: records.Run) -> bool:
     return (run.folder / "finished.json").exists()
 
 
+def has_weights(run: records.Run) -> bool:
+    """Whether a training run has come to its end on this machine; one restored from records has no weights."""
+    return is_finished(run) and (run.folder / "student").exists()
+
+
+def losses(run: records.Run) -> tuple[dict, ...]:
+    """The loss curve of a finished training run."""
+    return tuple(records.read(run.folder / "loss.jsonl"))
+
+
+def restore_losses(run: records.Run, curve: Sequence[Mapping]) -> None:
+    """Make the folder of a training run that was finished elsewhere: its loss curve, no weights."""
+    with records.lock(run.folder):
+        records.write_json(run.folder / "config.json", run.configuration)
+        records.write_lines(run.folder / "loss.jsonl", curve)
+        records.write_json(run.folder / "finished.json", {"steps": len(curve), "weights": "not here"})
+
+
 def finished(run: records.Run) -> Adapter:
     """The adapter of a finished training run. Raises FileNotFoundError naming the remedy if there is none."""
     if not is_finished(run):
         raise FileNotFoundError(f"no trained student in {run.folder}; train it with notebook 03 (--only 03) first")
-    return Adapter(run.folder / "student", tuple(records.read(run.folder / "loss.jsonl")))
+    if not has_weights(run):
+        raise FileNotFoundError(
+            f"{run.folder} was restored from records and has no weights; delete it and train it with notebook 03 (--only 03)"
+        )
+    return Adapter(run.folder / "student", losses(run))
 
 
 def distill(base: str, examples: Sequence[Example], cfg: config.Config, run: records.Run, *, save_seconds: float = 60.0,
@@ -173,7 +213,7 @@ def distill(base: str, examples: Sequence[Example], cfg: config.Config, run: rec
     """
     import torch
 
-    if is_finished(run):
+    if has_weights(run):
         return finished(run)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with run:
@@ -184,11 +224,11 @@ def distill(base: str, examples: Sequence[Example], cfg: config.Config, run: rec
         optimizer = torch.optim.AdamW(trained.values(), lr=_peak_rate(cfg), weight_decay=0.0)
         lengths = [len(e.input_ids) for e in examples]
         batches = [b for epoch in range(cfg.epochs) for b in order(lengths, cfg.batch_size, cfg.seed + epoch)]
-        losses = _resume(run.folder / "checkpoint.pt", trained, optimizer)
+        curve = _resume(run.folder / "checkpoint.pt", trained, optimizer)
         saved = time.monotonic()
         model.train()
-        bar = tqdm(total=len(batches), initial=len(losses), desc=f"train {base}", unit="step", mininterval=5)
-        for step in range(len(losses), len(batches)):
+        bar = tqdm(total=len(batches), initial=len(curve), desc=f"train {base}", unit="step", mininterval=5)
+        for step in range(len(curve), len(batches)):
             batch = [examples[i] for i in batches[step]]
             rate = _peak_rate(cfg) * (1 - step / len(batches))  # linear decay, no warm-up (reference code)
             for group in optimizer.param_groups:
@@ -202,17 +242,17 @@ def distill(base: str, examples: Sequence[Example], cfg: config.Config, run: rec
             torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            losses.append({"step": step, "loss": loss, "tokens": tokens, "learning_rate": rate,
+            curve.append({"step": step, "loss": loss, "tokens": tokens, "learning_rate": rate,
                            "seconds": round(time.perf_counter() - started, 3)})  # fmt: skip
             bar.update()
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             if time.monotonic() - saved > save_seconds:
-                _checkpoint(run.folder / "checkpoint.pt", trained, optimizer, losses)
+                _checkpoint(run.folder / "checkpoint.pt", trained, optimizer, curve)
                 saved = time.monotonic()
         bar.close()
         _save(model, base, run.folder / "student")
-        records.write_lines(run.folder / "loss.jsonl", losses)
-        records.write_json(run.folder / "finished.json", {"steps": len(losses), "examples": len(examples)})
+        records.write_lines(run.folder / "loss.jsonl", curve)
+        records.write_json(run.folder / "finished.json", {"steps": len(curve), "examples": len(examples)})
         (run.folder / "checkpoint.pt").unlink(missing_ok=True)
     return finished(run)
 

@@ -81,9 +81,9 @@ def _sampling(cfg: config.Config, arm: Arm) -> config.Config:
     return dataclasses.replace(cfg, **{name: value for name, value in own.items() if value is not None})
 
 
-def evaluate(cfg: config.Config, arm: Arm, model: LanguageModel, questions: Sequence[Question], *, box: Sandbox | None,
-             search: Callable[[str], str] | None) -> list[dict]:  # fmt: skip
-    """One arm over its questions, resuming; returns the cases in the order asked.
+def evaluate(cfg: config.Config, arm: Arm, model: LanguageModel | None, questions: Sequence[Question], *,
+             box: Sandbox | None, search: Callable[[str], str] | None) -> list[dict]:  # fmt: skip
+    """One arm over its questions, resuming; returns the cases in the order asked. Where all are there, no model is needed.
 
     Raises RuntimeError with the count when questions are left unanswered; what was finished is kept.
     """
@@ -120,7 +120,7 @@ def _asked(cfg: config.Config, arm: Arm, questions: Sequence[Question], ask: Cal
         todo = run.todo(questions)
         bar = tqdm(total=len(questions), initial=len(questions) - len(todo), desc=arm.label, unit="q", mininterval=2)
         try:
-            failure = ask(run, todo, bar.update)
+            failure = ask(run, todo, bar.update) if todo else None
         finally:
             bar.close()
         left, done = run.todo(questions), run.finished()
@@ -184,11 +184,12 @@ def _cases(cfg, arm, model, todo, box, search) -> Iterator[dict]:
 
 
 @contextlib.contextmanager
-def answerer(cfg: config.Config, student: str) -> Iterator[Callable[[Arm, Sequence[Question]], Iterator[dict]]]:
+def answerer(cfg: config.Config, student: str, methods: Iterable[str]
+             ) -> Iterator[Callable[[Arm, Sequence[Question]], Iterator[dict]]]:  # fmt: skip
     """What a worker of a crew holds open for a student: its weights, its search, a sandbox of its own."""
     search = web_search(cfg)
     with Sandbox(tools={"web_search": search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb) as box:
-        model, adapters = open_student(cfg, student)
+        model, adapters = open_student(cfg, student, methods)
 
         def answer(arm: Arm, questions: Sequence[Question]) -> Iterator[dict]:
             model.use(adapters.get(arm.method))
@@ -198,13 +199,14 @@ def answerer(cfg: config.Config, student: str) -> Iterator[Callable[[Arm, Sequen
         model.close()
 
 
-def open_student(cfg: config.Config, student: str) -> tuple[LanguageModel, dict[str, Path]]:
+def open_student(cfg: config.Config, student: str, methods: Iterable[str]) -> tuple[LanguageModel, dict[str, Path]]:
     """A student with its weights loaded once, in this process or on the server at `cfg.student_server`, which holds the
-    adapters under their run folders' names; and its adapters by method.
+    adapters under their run folders' names; and its adapters for those of the methods that have one.
 
     Raises FileNotFoundError or ServerError, before anything is asked, for an adapter that is not there.
     """
-    adapters = {m: distill.finished(distill.adapter_run(cfg, student, m)).path for m in distill.TEACHER_OF}
+    trained = [m for m in distill.TEACHER_OF if m in methods]
+    adapters = {m: distill.finished(distill.adapter_run(cfg, student, m)).path for m in trained}
     if not cfg.student_server:
         return LocalModel(student, max_context=cfg.context_tokens, quantise=cfg.tuning == "qlora",
                           precision=cfg.precision), adapters  # fmt: skip
@@ -215,23 +217,27 @@ def open_student(cfg: config.Config, student: str) -> tuple[LanguageModel, dict[
 
 
 def evaluate_student(cfg: config.Config, student: str, *, box: Sandbox, search: Callable[[str], str]) -> list[dict]:
-    """All arms of one student, in this process or over `cfg.workers` Ray workers; each loads its weights once."""
-    found = []
+    """All arms of one student, in this process or over `cfg.workers` Ray workers; each loads its weights once, and not
+    at all where every case is there already."""
+    found, arms = [], plan(cfg, student)
+    asked = {arm: [q for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)] for arm in arms}
+    pending = {arm.method for arm in arms if arm_run(cfg, arm).todo(asked[arm])}
     with contextlib.ExitStack() as stack:
-        if cfg.workers:
-            opened = functools.partial(answerer, cfg, student)
+        model, adapters, crew = None, {}, None
+        if pending and cfg.workers:
+            opened = functools.partial(answerer, cfg, student, tuple(sorted(pending)))
             crew = stack.enter_context(Crew(opened, cfg.workers, chunk=cfg.batch_questions, address=cfg.ray_address,
                                             gpus=float(_has_gpu(cfg))))  # fmt: skip
-        else:
-            model, adapters = open_student(cfg, student)
+        elif pending:
+            model, adapters = open_student(cfg, student, pending)
             stack.callback(model.close)
-        for arm in plan(cfg, student):
-            questions = [q for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)]
-            if cfg.workers:
+        for arm, questions in asked.items():
+            if crew and arm.method in pending:
                 found += evaluate_spread(cfg, arm, crew, questions)
-            else:
+                continue
+            if model and arm.method in pending:
                 model.use(adapters.get(arm.method))
-                found += evaluate(cfg, arm, model, questions, box=box, search=search)
+            found += evaluate(cfg, arm, model, questions, box=box, search=search)
     return found + fewer_chains(found, cfg.sample_counts)
 
 

@@ -107,10 +107,21 @@ def _check(cfg: config.Config, numbers: Sequence[str]) -> int:
     return 0 if all(check.met for check in found) else 2
 
 
-def _measure(cfg: config.Config) -> None:
-    from agentlib import costs
+def _restore(cfg: config.Config) -> str:
+    from agentlib import archive
+
+    found = archive.restore(cfg)
+    said = f"{found.runs} runs with {found.cases} cases are taken from {archive.folder(cfg)}"
+    if found.strange:
+        said += f"; {len(found.strange)} packed runs there are of other settings, such as {found.strange[0]}"
+    return said
+
+
+def _keep(cfg: config.Config) -> None:
+    from agentlib import archive, costs
 
     costs.measure(cfg)
+    archive.pack(cfg)
 
 
 def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: Path) -> Line:
@@ -174,7 +185,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help="override one setting of the preset (may be repeated)")  # fmt: skip
     parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True,
                         help="keep what earlier runs finished (the default), or set it aside and start afresh")  # fmt: skip
-    parser.add_argument("--publish", action="store_true", help="write outputs back into notebooks/ (for committing)")
+    parser.add_argument("--from-records", action="store_true",
+                        help="take what the committed records hold as run, and run only what they lack")  # fmt: skip
+    parser.add_argument("--publish", action="store_true",
+                        help="write outputs back into notebooks/, and finished runs into figures/records/ (for committing)")  # fmt: skip
     parser.add_argument("--check", action="store_true", help="only say what is here and what is missing, in a table")
     asked = parser.parse_args(arguments)
     from agentlib import preflight  # not above: --help is to be quick
@@ -200,6 +214,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if not asked.resume and (kept := set_aside(cfg.runs)):
         print(f"earlier runs are set aside in {kept}")
+    if asked.from_records:
+        print(_restore(cfg))
     if any(n.name[:2] in ("02", "03", "04") for n in notebooks) and (expected := _estimate(cfg)):
         print(expected)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -213,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.publish:
             publish(cfg.runs / "notebooks" / notebook.name, notebook)
     if asked.publish:
-        _measure(cfg)
+        _keep(cfg)
     print(f"\n{table(lines)}")
     made = {name for line in lines for name in line.figures}
     lacking = [name for name in FIGURES if name not in made]

@@ -66,7 +66,6 @@ def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Calla
         if not known:
             own, arm = variation.cfg, variation.arm
             questions = [q for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)]
-            adapter = distill.train(own, arm.student, arm.method)
             if evaluate.arm_run(own, arm).todo(questions):
                 if loaded != own.tuning:
                     if model:
@@ -74,7 +73,7 @@ def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Calla
                     model = LocalModel(arm.student, max_context=cfg.context_tokens, quantise=own.tuning == "qlora",
                                        precision=cfg.precision)  # fmt: skip
                     loaded = own.tuning
-                model.use(adapter.path)
+                model.use(distill.train(own, arm.student, arm.method).path)
             known = evaluate.evaluate(own, arm, model, questions, box=box, search=search)
         found += [case | {"setting": variation.setting, "value": variation.value} for case in known]
     if model:

@@ -353,6 +353,7 @@ def test_a_student_that_was_trained_is_not_trained_again(project, monkeypatch):
     run = distill.adapter_run(cfg, SMOL, "agent_distill")
     records.write_lines(run.folder / "loss.jsonl", [{"step": 0, "loss": 1.0}])
     records.write_json(run.folder / "finished.json", {})
+    (run.folder / "student").mkdir()
     monkeypatch.setattr(distill, "distill", None)  # would be called
     assert distill.train(cfg, SMOL, "agent_distill").losses == ({"step": 0, "loss": 1.0},)
 

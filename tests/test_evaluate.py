@@ -263,6 +263,7 @@ def test_an_adapter_that_the_student_server_lacks_stops_before_anything_is_asked
         with distill.adapter_run(cfg, SMOL, method) as run:
             records.write_lines(run.folder / "loss.jsonl", [{"step": 0, "loss": 1.0}])
             records.write_json(run.folder / "finished.json", {"steps": 1})
+            (run.folder / "student").mkdir()
     monkeypatch.setattr(evaluate.ServerModel, "listed", lambda self: [SMOL])
     monkeypatch.setattr(evaluate.ServerModel, "generate", lambda *a, **k: pytest.fail("the server was asked"))
     with pytest.raises(RuntimeError, match=r"lists SmolLM2-135M-Instruct, expected the adapter 'adapter-smollm2"):

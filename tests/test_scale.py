@@ -132,7 +132,7 @@ def untrained(cfg, project):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(config, "ROOT", project)
         patched.setattr(distill, "TEACHER_OF", {})
-        with evaluate.answerer(cfg, SMOL) as answer:
+        with evaluate.answerer(cfg, SMOL, config.METHODS) as answer:
             yield answer
 
 

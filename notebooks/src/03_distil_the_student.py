@@ -109,10 +109,13 @@ pd.DataFrame(
 # on weights held in 4 bits (`overrides = {"tuning": "qlora"}`), and `"full"` trains everything. The loop computes
 # logits only at the learnt positions. Where the hardware multiplies bf16 natively, matrix products are done in it (the
 # weights that are trained stay in 32 bits). It checkpoints about once a minute and goes on exactly where it stopped.
+# A run taken from the committed records (`--from-records`) has its losses here, not its weights.
 
 # %%
 adapters = {
-    (name, method): distill.train(cfg, name, method, web_search) for name in cfg.students for method in distill.TEACHER_OF
+    (name, method): distill.train(cfg, name, method, web_search, recorded=True)
+    for name in cfg.students
+    for method in distill.TEACHER_OF
 }
 print(f"{len(adapters)} adapters")
 
@@ -173,7 +176,7 @@ assert sizes["NF4"] < sizes["32-bit"]
 asked = [{"role": "system", "content": prompts.AGENT_STUDENT}]
 asked += [{"role": "user", "content": prompts.question_turn("What is 123456 * 654321 + 1?")}]
 before = full.generate([asked], max_new_tokens=96, stop=prompts.STOP)[0][0].text
-full.use(adapters[student, "agent_distill_ftp"].path)
+full.use(distill.at_hand(cfg, student, "agent_distill_ftp", web_search).path)
 after = full.generate([asked], max_new_tokens=96, stop=prompts.STOP)[0][0].text
 print("BEFORE\n" + before, "AFTER\n" + after, sep="\n\n")
 
@@ -194,4 +197,4 @@ assert before != after
 # 3. Compare `"lora"` with `"qlora"` and `"full"`: loss after the same steps, seconds a step, megabytes.
 
 # %%
-assert all((adapter.path / "adapter_config.json").exists() or cfg.tuning == "full" for adapter in adapters.values())
+assert all(adapter.losses for adapter in adapters.values())

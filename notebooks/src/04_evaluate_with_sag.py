@@ -46,15 +46,15 @@ pd.Series(cfg.asdict())[names].to_frame("value")
 #
 # A small model often writes code that does not run. SAG (§3.2) samples *N* actions for a step, runs each from the
 # same state, drops those that fail, groups the rest by outcome, and keeps one of the largest group. Here is one step
-# of the distilled student, with its candidates coloured by group. Candidates run as they end, the shortest first; once no
+# of the smallest distilled student, with its candidates coloured by group. Candidates run as they end, the shortest first; once no
 # other outcome can overtake the leading group the rest are *dropped*, unfinished. The choice is the same as with all of
 # them, since of groups of equal size the one with the shortest candidate is taken.
 
 # %%
 web_search = search.web_search(cfg)
 box = Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
-student = cfg.students[-1]
-adapter = distill.finished(distill.adapter_run(cfg, student, "agent_distill_ftp"))
+student = cfg.students[0]
+adapter = distill.at_hand(cfg, student, "agent_distill_ftp", web_search)
 model = LocalModel(student, adapter=adapter.path, max_context=cfg.context_tokens, precision=cfg.precision)
 
 # %%

@@ -1,0 +1,138 @@
+"""Packed runs: what was finished elsewhere is put back, exactly, and never where another configuration asks."""
+
+import dataclasses
+
+import pytest
+
+from agentlib import archive, benchmarks, cases, config, distill, evaluate, records, run, teach
+from agentlib.cot import Chain
+from agentlib.models import Completion
+
+SMOL = "SmolLM2-135M-Instruct"
+CFG = dataclasses.replace(
+    config.load("laptop"), students=(SMOL,), benchmarks=("mini-aime",), panel_benchmarks=("mini-aime",), questions=2,
+    train_questions=3, sweep_temperatures=(), sweep_seeds=0, sweep_tunings=(), sweep_examples=(), sample_counts=(1,),
+)  # fmt: skip
+CURVE = [{"step": 0, "loss": 2.5, "tokens": 7, "learning_rate": 0.1, "seconds": 1.0}]
+
+
+@pytest.fixture
+def trained(project, monkeypatch):
+    monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [{"id": "q"}])
+    monkeypatch.setattr(distill.cases, "conversation", lambda case: case)
+
+
+def answered(arm):
+    """The run of an arm with all its cases; their text holds what models can write: a lone surrogate, a line separator."""
+    done = evaluate.arm_run(CFG, arm)
+    with done:
+        for question in benchmarks.test_questions(CFG):
+            chain = Chain(question.id, (Completion("\\boxed{1} \udcff\u2028.", 3, 2, "stop"),), ("1",), "1")
+            done.append(cases.cot_case(question, chain, 0.5, model=SMOL, method=arm.method, n=1))
+    return done
+
+
+def forget(*runs):
+    for one in runs:
+        one.folder.rename(one.folder.with_name("lost-" + one.folder.name))
+
+
+def test_a_packed_run_comes_back_as_it_was_and_nothing_is_asked_again(trained):
+    arms = evaluate.plan(CFG, SMOL)
+    runs = [answered(arm) for arm in arms]
+    before = [(r.finished(), list(records.read(r.times)), records.read_json(r.folder / "config.json")) for r in runs]
+    assert len(archive.pack(CFG)) == len(runs)
+    forget(*runs)
+    assert evaluate.arm_run(CFG, arms[0]).finished() == {}
+    restored = archive.restore(CFG)
+    assert (restored.runs, restored.cases, restored.strange) == (len(runs), 2 * len(runs), ())
+    assert before == [(r.finished(), list(records.read(r.times)), records.read_json(r.folder / "config.json")) for r in runs]
+    found = evaluate.evaluate_student(CFG, SMOL, box=None, search=None)  # no weights are loaded, none are here
+    assert len(found) == 2 * len(arms)
+    assert archive.restore(CFG).runs == 0, "what is there already is not put back again"
+
+
+def test_restoring_keeps_newer_cases_and_adds_what_is_lacking(trained):
+    arm = evaluate.plan(CFG, SMOL)[0]
+    whole = answered(arm)
+    archive.pack(CFG)
+    forget(whole)
+    first, second = benchmarks.test_questions(CFG)
+    with whole:
+        whole.append({"id": first.id, "mine": True})
+        whole.append({"id": second.id, "error": "outage"})
+    assert archive.restore(CFG).cases == 1
+    assert whole.finished()[first.id] == {"id": first.id, "mine": True} and "text" in whole.finished()[second.id]
+
+
+def test_a_run_with_less_does_not_replace_a_packed_one_with_more(trained):
+    arm = evaluate.plan(CFG, SMOL)[0]
+    whole = answered(arm)
+    (file,) = archive.pack(CFG)
+    packed = file.read_bytes()
+    forget(whole)
+    with whole:
+        whole.append({"id": benchmarks.test_questions(CFG)[0].id})
+    assert archive.pack(CFG) == [] and file.read_bytes() == packed
+
+
+def test_the_same_cases_are_packed_to_the_same_bytes(trained):
+    answered(evaluate.plan(CFG, SMOL)[0])
+    (file,) = archive.pack(CFG)
+    first = file.read_bytes()
+    archive.pack(CFG)
+    assert file.read_bytes() == first
+
+
+def test_what_another_configuration_made_is_left_alone_and_named(trained):
+    answered(evaluate.plan(CFG, SMOL)[0])
+    (file,) = archive.pack(CFG)
+    other = dataclasses.replace(CFG, step_tokens=17, cot_tokens=17)
+    assert archive.restore(other) == archive.Restored(0, 0, (file.name,))
+
+
+def test_a_restored_student_has_its_losses_and_no_weights(trained):
+    one = distill.adapter_run(CFG, SMOL, "agent_distill")
+    records.write_lines(one.folder / "loss.jsonl", CURVE)
+    records.write_json(one.folder / "finished.json", {"steps": 1})
+    (one.folder / "student").mkdir()
+    archive.pack(CFG)
+    forget(one)
+    archive.restore(CFG)
+    assert distill.train(CFG, SMOL, "agent_distill", recorded=True).losses == tuple(CURVE)
+    assert distill.is_finished(one) and not distill.has_weights(one)
+    with pytest.raises(FileNotFoundError, match="was restored from records and has no weights; delete it and train it"):
+        distill.finished(one)
+
+
+def test_weights_that_are_not_here_are_trained_where_they_are_needed(trained, monkeypatch):
+    asked = []
+    monkeypatch.setattr(distill, "train", lambda cfg, student, method, search: asked.append(cfg))
+    one = distill.adapter_run(CFG, SMOL, "agent_distill")
+    distill.restore_losses(one, CURVE)
+    distill.at_hand(CFG, SMOL, "agent_distill")
+    assert [(c.train_examples, c.epochs) for c in asked] == [(distill.LOOK, 1)]
+    (one.folder / "student").mkdir()
+    assert distill.at_hand(CFG, SMOL, "agent_distill").path == one.folder / "student" and len(asked) == 1
+
+
+def test_later_tries_of_the_teacher_are_packed_too(trained):
+    for attempt in (0, 2):
+        with teach.teacher_run(CFG, "cot", attempt) as one:
+            one.append({"id": "q", "attempt": attempt})
+    assert len(archive.pack(CFG)) == 2
+
+
+def test_a_broken_file_is_named(trained):
+    answered(evaluate.plan(CFG, SMOL)[0])
+    (file,) = archive.pack(CFG)
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"packed run .*\.jsonl\.xz cannot be read .*; check it out again, or delete it"):
+        archive.unpack(file)
+
+
+def test_the_command_says_what_it_took_from_records(trained):
+    answered(evaluate.plan(CFG, SMOL)[0])
+    archive.pack(CFG)
+    assert run._restore(CFG).startswith("0 runs with 0 cases are taken from ")
+    assert run._restore(dataclasses.replace(CFG, cot_tokens=17, step_tokens=17)).endswith(".jsonl.xz")
