@@ -17,7 +17,7 @@ test: .venv/ready-test        ## lint, then all tests, the notebooks at smoke am
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: .venv/ready-bench      ## measure against peers, on an idle machine; appends to tests/benchmarks/*.jsonl
-	for work in starting sandbox retrieval training generation; do $(BIN)/python tests/benchmarks/$$work.py || exit 1; done
+	for work in starting sandbox retrieval nearest training generation; do $(BIN)/python tests/benchmarks/$$work.py || exit 1; done
 
 publish: .venv/ready-test     ## run the notebooks and keep their outputs in notebooks/ (afresh: ARGS=--no-resume)
 	$(BIN)/jupytext --sync notebooks/src/*.py

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import httpx
 import pandas as pd
 
-from agentlib import config, weights
+from agentlib import config, nearest, weights
 
 LEAST_DISK = 3e9
 # Bytes a parameter takes in training: NF4 with its scales, bf16, or 32-bit weights with gradients and two moments.
 TRAINED_BYTES = {"qlora": 0.56, "lora": 2.0, "full": 16.0}
 # Beside the weights: the adapter with its optimiser, activations of one checkpointed sequence, logits of its learnt part.
 WORKING_BYTES = 8e9
+WIKI_PASSAGES, WIKI_DIMENSION = 21_000_000, 768
 WIKI = {"corpus": 14e9, "vectors": 65e9}  # bytes; Search-R1's wiki-18.jsonl, and 21 million vectors of 768 numbers in 32 bits
 
 
@@ -131,7 +132,7 @@ def _retriever(cfg: config.Config) -> Iterator[Check]:
         url = cfg.retriever_url.rstrip("/").removesuffix("/retrieve")
         up = answers(url, "/health") or answers(url, "/docs")  # Search-R1's own server has no health page
         yield Check("retriever", f"{url} {'answers' if up else 'does not answer'}", "an answer", up,
-                    "start it with agentlib.retrieval_server.serve, or mend retriever_url")  # fmt: skip
+                    "start it with python -m agentlib.serve, or mend retriever_url")  # fmt: skip
     elif cfg.corpus == "wiki-18":
         file = config.home() / "corpora" / "wiki-18.jsonl"
         yield Check("corpus wiki-18", "there" if file.exists() else f"{file} is missing", "a file", file.exists(),
@@ -149,7 +150,12 @@ def disk_bytes(cfg: config.Config) -> float:
     hub, and adapters; at least `LEAST_DISK`."""
     needed = LEAST_DISK
     if cfg.corpus == "wiki-18" and not cfg.retriever_url:
-        needed += WIKI["corpus"] + (2 * WIKI["vectors"] if cfg.retriever == "faiss" else WIKI["corpus"])
+        # The corpus is copied into the index folder; a dense index is made of shards of vectors in 32 bits.
+        needed += WIKI["corpus"]
+        if cfg.retriever == "bm25":
+            needed += WIKI["corpus"]
+        else:
+            needed += WIKI["vectors"] + nearest.disk_bytes(cfg.retriever, WIKI_PASSAGES, WIKI_DIMENSION)
     if not cfg.student_server:
         hub = [weights.known(s) for s in cfg.students if not weights.known(s).wheels]
         needed += sum(2e6 * model.parameters for model in hub)

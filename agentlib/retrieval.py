@@ -1,11 +1,11 @@
-"""Passages found by meaning or by words: building and searching FAISS and BM25 indexes.
+"""Passages found by meaning or by words: building and searching an index of a corpus.
 
 Owns the index folder (corpus, vectors, digest) and the agent's `web_search`. Knows nothing of agents, of how a
-text becomes a vector (`encoder`) or of HTTP (`retrieval_server`). Defaults are the paper's: flat inner product,
-top 3.
+text becomes a vector (`encoder`), of how vectors are found (`nearest`) or of HTTP (`retrieval_server`). Defaults are
+the paper's: flat inner product, top 3.
 
-An index folder holds passages.jsonl and offsets.npy (the corpus, read from disk line by line), index.faiss or
-bm25/, and meta.json, written last: a folder without meta.json is an interrupted build.
+An index folder holds passages.jsonl and offsets.npy (the corpus, read from disk line by line), the files of `nearest`
+or bm25/, and meta.json, written last: a folder without meta.json is an interrupted build.
 """
 
 import functools
@@ -22,13 +22,14 @@ from typing import Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from agentlib import records
+from agentlib import nearest, records
 from agentlib.encoder import Encoder
 from agentlib.encoder import encoder_settings as encoder_settings
 from agentlib.encyclopedia import Passage
 
 log = logging.getLogger(__name__)
 
+KINDS = (*nearest.KINDS, "bm25")
 REBUILD = "build it with notebook 01, or with agentlib.retrieval.build_index"
 
 
@@ -126,18 +127,18 @@ def build_index(
 ) -> Path:  # fmt: skip
     """Make the index of a corpus in `folder`, or finish an interrupted one; returns the folder.
 
-    `kind` "faiss" needs an `encoder`; vectors are written `shard` passages at a time, and a build that was
-    interrupted goes on after its last whole shard. An index that is complete for this very corpus and encoder is
-    left as it is; one of another corpus is replaced. `shard` 0 takes a fiftieth of the corpus, within bounds.
-    Needs, with 21 million passages of 768 numbers, 65 GB of memory and twice that of disk.
+    All kinds but "bm25" need an `encoder` (`nearest` tells them apart); vectors are written `shard` passages at a time,
+    and a build that was interrupted goes on after its last whole shard. An index that is complete for this very corpus
+    and encoder is left as it is; one of another corpus is replaced. `shard` 0 takes a fiftieth of the corpus, within
+    bounds. A flat index of 21 million passages of 768 numbers needs 65 GB of memory and twice that of disk.
 
     Raises ValueError for an unknown kind, no encoder or no passages.
     """
     folder = Path(folder)
-    if kind not in ("faiss", "bm25"):
-        raise ValueError(f"index kind is {kind!r}, expected 'faiss' or 'bm25'")
-    if kind == "faiss" and encoder is None:
-        raise ValueError("index kind 'faiss' needs an encoder and got None; give one, or choose kind 'bm25'")
+    if kind not in KINDS:
+        raise ValueError(f"index kind is {kind!r}, expected one of {', '.join(KINDS)}")
+    if kind != "bm25" and encoder is None:
+        raise ValueError(f"index kind {kind!r} needs an encoder and got None; give one, or choose kind 'bm25'")
     with records.lock(folder):
         return _build(Path(folder), passages, encoder, kind, shard, progress)
 
@@ -166,7 +167,7 @@ def _build(folder: Path, passages: Iterable[Passage], encoder: Encoder | None, k
             records.write_json(folder / "building.json", plan)
         shards.mkdir(exist_ok=True)
         _encode_shards(shards, stored, encoder, shard, progress)
-        _build_faiss(folder, shards, encoder.dimension)
+        nearest.build(folder, sorted(shards.glob("*.npy")), encoder.dimension, kind, progress)
     records.write_json(folder / "meta.json", meta)
     _forget_shards(folder)  # only now: until the index is whole they are hours of work
     return folder
@@ -196,16 +197,6 @@ def _encode_shards(shards: Path, stored: StoredPassages, encoder: Encoder, size:
                     np.save(stream, encoder.encode([contents(p) for p in some], kind="passage"))
                 part.replace(file)
             bar.update(len(some))
-
-
-def _build_faiss(folder: Path, shards: Path, dimension: int) -> None:
-    import faiss
-
-    index = faiss.IndexFlatIP(dimension)
-    for file in sorted(shards.glob("*.npy")):
-        index.add(np.load(file))
-    faiss.write_index(index, str(folder / "index.faiss.part"))
-    (folder / "index.faiss.part").replace(folder / "index.faiss")
 
 
 def _words(texts: Iterable[str], progress: bool = False) -> list[list[str]]:
@@ -275,18 +266,7 @@ def open_index(folder: Path, passages: Iterable[Passage] | None = None, encoder:
     found = encoder.identity if encoder else None
     if found != meta["encoder"]:
         raise ValueError(f"index {folder} was built with the encoder {meta['encoder']}, got {found}; give that one")
-    return Index(meta, stored, functools.partial(_nearest_by_meaning, _open_faiss(folder), encoder))
-
-
-def _open_faiss(folder: Path) -> Any:
-    import faiss
-
-    index = faiss.read_index(str(folder / "index.faiss"))
-    if getattr(faiss, "get_num_gpus", lambda: 0)() == 0:
-        return index
-    options = faiss.GpuMultipleClonerOptions()
-    options.shard = options.useFloat16 = True  # 21 million passages: 32 GB, spread over the GPUs there are
-    return faiss.index_cpu_to_all_gpus(index, co=options)
+    return Index(meta, stored, functools.partial(_nearest_by_meaning, nearest.Nearest(folder), encoder))
 
 
 def _open_bm25(folder: Path) -> Any:
@@ -295,9 +275,8 @@ def _open_bm25(folder: Path) -> Any:
     return bm25s.BM25.load(folder / "bm25", show_progress=False)
 
 
-def _nearest_by_meaning(index: Any, encoder: Encoder, queries: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
-    scores, places = index.search(encoder.encode(queries, kind="query"), k)
-    return places, scores
+def _nearest_by_meaning(index: nearest.Nearest, encoder: Encoder, queries: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+    return index.search(encoder.encode(queries, kind="query"), k)
 
 
 def _nearest_by_words(index: Any, queries: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:

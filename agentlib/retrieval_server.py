@@ -5,10 +5,14 @@ Owns the request and response format, the server and the client. Knows nothing o
     POST /retrieve {"queries": ["..."], "topk": 3, "return_scores": true}
     -> {"result": [[{"document": {"id", "title", "contents"}, "score": 0.8}, ...], ...]}
 
-Without `return_scores` each document stands alone, as in Search-R1.
+Without `return_scores` each document stands alone, as in Search-R1. A server with a token wants it in each request
+(`Authorization: Bearer ...`); both sides take it from the environment variable `AGENTLIB_RETRIEVER_TOKEN`, so that it
+stands in no configuration and no record.
 """
 
 import contextlib
+import os
+import secrets
 import socket
 import threading
 import time
@@ -24,12 +28,16 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
-def application(searcher: Searcher) -> "FastAPI":
+TOKEN = "AGENTLIB_RETRIEVER_TOKEN"
+
+
+def application(searcher: Searcher, token: str | None = None) -> "FastAPI":
     """The web application: POST /retrieve, and GET /health with {"status": "ok"}.
 
-    A malformed request gets status 422 with the reason, never an empty result.
+    A malformed request gets status 422 with the reason, never an empty result. `token` None takes that of the
+    environment; with one, a request without it gets status 401. The health page asks for none.
     """
-    from fastapi import FastAPI
+    from fastapi import Depends, FastAPI, Header, HTTPException
     from pydantic import BaseModel, Field
 
     class Request(BaseModel):
@@ -39,7 +47,13 @@ def application(searcher: Searcher) -> "FastAPI":
 
     app = FastAPI(title="agentlib retriever")
 
-    @app.post("/retrieve")
+    token = _checked(token)
+
+    def admitted(authorization: str = Header("")) -> None:
+        if token and not secrets.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
+            raise HTTPException(401, f"this retriever wants its token; set {TOKEN} on both sides")
+
+    @app.post("/retrieve", dependencies=[Depends(admitted)])
     def retrieve(request: Request) -> dict[str, Any]:
         found = searcher.search(request.queries, request.topk or 3)
         return {"result": [[_wire(hit, request.return_scores) for hit in hits] for hits in found]}
@@ -51,20 +65,21 @@ def application(searcher: Searcher) -> "FastAPI":
     return app
 
 
+def _checked(token: str | None) -> str:
+    """A token, None being that of the environment. Raises ValueError for one that no HTTP header can carry."""
+    token = os.environ.get(TOKEN, "") if token is None else token
+    if not (token.isascii() and token.isprintable()):
+        raise ValueError(f"the retriever's token holds other than printable ASCII characters; set {TOKEN} to one of letters and digits")
+    return token
+
+
 def _wire(hit: Hit, scored: bool) -> dict[str, Any]:
     document = {"id": hit.passage.id, "title": hit.passage.title, "contents": contents(hit.passage)}
     return {"document": document, "score": hit.score} if scored else document
 
 
-def serve(searcher: Searcher, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Answer requests until interrupted."""
-    import uvicorn
-
-    uvicorn.run(application(searcher), host=host, port=port, log_level="warning")
-
-
 @contextlib.contextmanager
-def serving(searcher: Searcher, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+def serving(searcher: Searcher, host: str = "127.0.0.1", port: int = 0, token: str | None = None) -> Iterator[str]:
     """A server in a thread of this process while the block runs; yields its URL. Port 0 takes a free one.
 
     Raises OSError when the port is taken.
@@ -72,7 +87,7 @@ def serving(searcher: Searcher, host: str = "127.0.0.1", port: int = 0) -> Itera
     import uvicorn
 
     listener = socket.create_server((host, port))
-    server = uvicorn.Server(uvicorn.Config(application(searcher), log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(application(searcher, token), log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started and thread.is_alive():
@@ -100,9 +115,10 @@ class RetrieverClient:
     run instead of lowering its score.
     """
 
-    def __init__(self, url: str, seconds: float = 60.0, attempts: int = 8):
+    def __init__(self, url: str, seconds: float = 60.0, attempts: int = 8, token: str | None = None):
         self.url = url.rstrip("/").removesuffix("/retrieve") + "/retrieve"
-        self._client = httpx.Client(timeout=seconds)
+        token = _checked(token)
+        self._client = httpx.Client(timeout=seconds, headers={"Authorization": f"Bearer {token}"} if token else {})
         self._retry = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_passing),
             stop=tenacity.stop_after_attempt(attempts),
@@ -125,7 +141,7 @@ class RetrieverClient:
         except httpx.HTTPError as error:
             raise ConnectionError(
                 f"retriever at {self.url} cannot be reached ({type(error).__name__}: {error}); start it with "
-                "agentlib.retrieval_server.serve or correct retriever_url"
+                "python -m agentlib.serve or correct retriever_url"
             ) from None
         try:
             found = [[Hit(from_document(r["document"]), float(r["score"])) for r in row] for row in answer["result"]]

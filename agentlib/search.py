@@ -29,7 +29,7 @@ def corpus(cfg: config.Config) -> Iterable[Passage]:
 def index_folder(cfg: config.Config) -> Path:
     """Where a configuration's index lies, named by what shapes it."""
     shape = {"corpus": cfg.corpus, "passages": cfg.passages, "retriever": cfg.retriever}
-    if cfg.retriever == "faiss":
+    if cfg.retriever != "bm25":
         shape["encoder"] = cfg.encoder
     return cfg.runs / f"index-{cfg.retriever}-{records.digest(shape)}"
 

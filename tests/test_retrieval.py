@@ -33,7 +33,7 @@ def passages():
 @pytest.fixture(scope="session", params=["faiss", "bm25"])
 def built(request, tmp_path_factory, passages, encoder):
     folder = tmp_path_factory.mktemp(request.param)
-    return retrieval.build_index(folder, passages, encoder if request.param == "faiss" else None, kind=request.param)
+    return retrieval.build_index(folder, passages, None if request.param == "bm25" else encoder, kind=request.param)
 
 
 @pytest.fixture(scope="session")
@@ -184,6 +184,29 @@ def test_shards_of_another_corpus_are_not_kept(tmp_path, passages, encoder):
     assert [h[0].passage for h in hits] == other
 
 
+class ByName:
+    """An encoder that gives each text a direction of its own."""
+
+    name, dimension, identity = "by-name", 32, {"name": "by-name"}
+
+    def encode(self, texts, kind="query", progress=False):
+        draws = [np.random.default_rng(list(text.encode())).standard_normal(32) for text in texts]
+        return np.array([d / np.linalg.norm(d) for d in draws], np.float32)
+
+
+@pytest.mark.parametrize("kind", ["ivfpq", "hnsw"])
+def test_an_approximate_index_is_built_reopened_and_searched_like_the_others(tmp_path, kind):
+    passages = [Passage(str(number), f"Town {number}", "A town.") for number in range(10_050)]
+    folder = retrieval.build_index(tmp_path, passages, ByName(), kind=kind, progress=False)
+    index = retrieval.open_index(folder, passages, ByName())
+    queries = [retrieval.contents(p) for p in passages[:200]]
+    found = [hits[0].passage.id for hits in index.search(queries, 1)]
+    assert np.mean([a == p.id for a, p in zip(found, passages, strict=False)]) > 0.9
+    assert len(index.search(queries[:1], 3)[0]) == 3
+    with pytest.raises(ValueError, match="expected one of faiss, ivfpq, hnsw, bm25"):
+        retrieval.build_index(tmp_path, passages, ByName(), kind="scann")
+
+
 def test_tool_text_is_readable_and_refuses_nonsense(index):
     search = retrieval.as_tool(index, k=2)
     text = search("capital of France")
@@ -236,6 +259,22 @@ def test_the_wire_is_that_of_search_r1(index):
             retrieval_server.RetrieverClient(url).search(["x"], k=0)
         with pytest.raises(ConnectionError, match="answered 404"):
             retrieval_server.RetrieverClient(url + "/elsewhere").search(["x"])
+
+
+def test_a_token_is_wanted_where_one_is_set_and_taken_from_the_environment(index, monkeypatch):
+    monkeypatch.setenv(retrieval_server.TOKEN, "")
+    with retrieval_server.serving(index, token="s3cret") as url:
+        assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+        for token in ("", "wrong", "s3cre", "s3cret1"):
+            client = retrieval_server.RetrieverClient(url, attempts=1, token=token)
+            with pytest.raises(ConnectionError, match=f"answered 401 .*set {retrieval_server.TOKEN} on both sides"):
+                client.search(["capital of Japan"])
+        monkeypatch.setenv(retrieval_server.TOKEN, "s3cret")
+        assert retrieval_server.RetrieverClient(url).search(["capital of Japan"], 1)[0][0].passage.title == "Japan"
+    with pytest.raises(ValueError, match="holds other than printable ASCII characters"):
+        retrieval_server.RetrieverClient(url, token="s3cr\u00e9t\n")
+    with retrieval_server.serving(index) as url, pytest.raises(ConnectionError, match="answered 401"):
+        retrieval_server.RetrieverClient(url, token="").search(["capital of Japan"])  # the server has the environment's
 
 
 def test_a_lost_server_is_an_error_and_a_late_one_is_waited_for(index):

@@ -1,0 +1,143 @@
+"""Nearest vectors by inner product: exact, or approximate in a tenth of the memory.
+
+Owns three kinds of FAISS index and what each keeps on disk. Knows nothing of texts, passages or encoders.
+
+- `faiss`: flat, exact, every vector in memory in 32 bits; the published retriever (§4.1 uses Search-R1's).
+- `ivfpq`: an inverted file of product-quantised vectors (Jégou et al. 2011) in memory, four bits for four numbers, whose
+  tables fit into registers (André et al. 2015); the best `RERANKED` candidates are scored again with vectors in 16 bits
+  that stay on disk.
+- `hnsw`: a graph of neighbours (Malkov and Yashunin 2018) over vectors in 16 bits in memory; the fastest, not the smallest.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+KINDS = ("faiss", "ivfpq", "hnsw")
+RERANKED = 64  # candidates of `ivfpq` whose exact scores are read from disk
+PROBED = 64  # lists of `ivfpq` that a query visits, at most an eighth of them
+TRAINED_ON = 64  # vectors a list that its centre is found from
+CODE = 4  # numbers that four bits stand for
+LINKS, EF_BUILD, EF_SEARCH = 24, 120, 96  # `hnsw`: neighbours a vector, breadth of the search in building and asking
+FEWEST = 10_000  # vectors below which a flat index is as fast and quantisers have too little to learn from
+
+
+def lists(count: int) -> int:
+    """How many lists an inverted file of `count` vectors has: about four times the square root, a power of two."""
+    return 2 ** round(math.log2(4 * math.sqrt(count)))
+
+
+def memory_bytes(kind: str, count: int, dimension: int) -> float:
+    """About what an open index of `count` vectors takes of memory."""
+    each = {"faiss": 4 * dimension, "ivfpq": dimension / CODE / 2 + 8, "hnsw": 2 * dimension + 8 * LINKS + 4}[kind]
+    return count * each + (4 * dimension * lists(count) if kind == "ivfpq" else 0)
+
+
+def disk_bytes(kind: str, count: int, dimension: int) -> float:
+    """About what an index of `count` vectors takes of disk."""
+    return memory_bytes(kind, count, dimension) + (2 * dimension * count if kind == "ivfpq" else 0)
+
+
+def build(folder: Path, shards: Sequence[Path], dimension: int, kind: str = "faiss", progress: bool = False) -> None:
+    """Make index.faiss in `folder` from the vectors (n, dimension) of all shards in their order (float32 .npy files).
+
+    Fewer than `FEWEST` vectors are indexed flat, whatever the kind. What `ivfpq` learns is kept in the first shard's
+    folder until the index is whole, so that an interrupted build does not learn it again.
+    """
+    import faiss
+
+    if kind not in KINDS:
+        raise ValueError(f"kind of FAISS index is {kind!r}, expected one of {', '.join(KINDS)}")
+    parts = [np.load(file, mmap_mode="r") for file in shards]
+    count = sum(map(len, parts))
+    if kind != "faiss" and count < FEWEST:
+        log.info("%d vectors are indexed flat, %s starts at %d", count, kind, FEWEST)
+        kind = "faiss"
+    if kind == "ivfpq":
+        index = _learnt(Path(shards[0]).parent / "learnt.faiss", parts, count, dimension)
+        _write_vectors(folder / "vectors.f16", parts)
+    elif kind == "hnsw":
+        index = faiss.IndexHNSWSQ(dimension, faiss.ScalarQuantizer.QT_fp16, LINKS, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = EF_BUILD
+        index.train(np.zeros((1, dimension), np.float32))  # 16 bits need no learning
+    else:
+        index = faiss.IndexFlatIP(dimension)
+    with tqdm(total=count, desc=f"index ({kind})", unit="vector", disable=not progress or kind == "faiss") as bar:
+        for part in parts:
+            for start in range(0, len(part), 65536):  # a shard may be larger than what is to be held at once
+                some = np.ascontiguousarray(part[start : start + 65536], np.float32)
+                index.add(some)
+                bar.update(len(some))
+    faiss.write_index(index, str(folder / "index.faiss.part"))
+    (folder / "index.faiss.part").replace(folder / "index.faiss")
+    if kind != "ivfpq":
+        (folder / "vectors.f16").unlink(missing_ok=True)
+
+
+def _learnt(file: Path, parts: Sequence[np.ndarray], count: int, dimension: int) -> Any:
+    """An empty inverted file whose centres and codes were learnt from vectors drawn evenly from all parts."""
+    import faiss
+
+    if file.exists():
+        return faiss.read_index(str(file))
+    number = lists(count)
+    step = max(1, count // (TRAINED_ON * number))
+    sample = np.concatenate([np.asarray(part[::step], np.float32) for part in parts])
+    quantiser = faiss.IndexFlatIP(dimension)
+    index = faiss.IndexIVFPQFastScan(quantiser, dimension, number, dimension // CODE, 4, faiss.METRIC_INNER_PRODUCT)
+    log.info("learning %d lists from %d vectors", number, len(sample))
+    index.train(sample)
+    faiss.write_index(index, str(file.with_suffix(".part")))
+    file.with_suffix(".part").replace(file)
+    return index
+
+
+def _write_vectors(file: Path, parts: Sequence[np.ndarray]) -> None:
+    """All vectors in 16 bits, row after row."""
+    part_file = file.with_name(file.name + ".part")
+    with open(part_file, "wb") as stream:
+        for part in parts:
+            for start in range(0, len(part), 65536):
+                part[start : start + 65536].astype(np.float16).tofile(stream)
+    part_file.replace(file)
+
+
+class Nearest:
+    """An index opened for searching."""
+
+    def __init__(self, folder: Path):
+        import faiss
+
+        self.index = faiss.read_index(str(folder / "index.faiss"))
+        self.vectors = None
+        if isinstance(self.index, faiss.IndexIVFPQFastScan):
+            self.index.nprobe = max(1, min(PROBED, self.index.nlist // 8))
+            shape = (self.index.ntotal, self.index.d)
+            self.vectors = np.memmap(folder / "vectors.f16", np.float16, "r", shape=shape)
+        elif isinstance(self.index, faiss.IndexHNSW):
+            self.index.hnsw.efSearch = EF_SEARCH
+        elif getattr(faiss, "get_num_gpus", lambda: 0)():
+            options = faiss.GpuMultipleClonerOptions()
+            options.shard = options.useFloat16 = True  # 21 million passages: 32 GB, spread over the GPUs there are
+            self.index = faiss.index_cpu_to_all_gpus(self.index, co=options)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Places and inner products (queries, k) of the nearest vectors, best first; -1 where fewer were found."""
+        if self.vectors is None:
+            scores, places = self.index.search(queries, k)
+            return places, scores
+        _, candidates = self.index.search(queries, max(k, RERANKED))
+        places, scores = np.full((len(queries), k), -1), np.full((len(queries), k), -np.inf, np.float32)
+        for row, found in enumerate(candidates):
+            found = np.sort(found[found >= 0])  # in the order they lie on disk
+            exact = self.vectors[found].astype(np.float32) @ queries[row]
+            best = np.argsort(-exact, kind="stable")[:k]
+            places[row, : len(best)], scores[row, : len(best)] = found[best], exact[best]
+        return places, scores

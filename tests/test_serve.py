@@ -1,0 +1,46 @@
+"""The retriever's command: it says what is lacking, and serves what a client then finds."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from agentlib import config, retrieval_server, search, serve
+
+SMALL = ["--set", "retriever=bm25", "--set", "passages=1600"]
+
+
+def test_an_index_that_is_not_there_is_named_with_the_remedy(project, capsys):
+    assert serve.main(SMALL) == 2
+    assert re.search(r"error: index .* is missing; build it with notebook 01", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--set", "retriever=flat"], "expected one of faiss, ivfpq, hnsw, bm25"), (["--set", "nonsense=1"], "is unknown"),
+     (["--set", "retriever_url=http://127.0.0.1:1"], "that server is up already")],
+)  # fmt: skip
+def test_wrong_settings_are_sentences(project, capsys, arguments, said):
+    assert serve.main(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_command_builds_serves_and_ends_when_interrupted(tmp_path):
+    """As a user runs it, from a copy of nothing but the package, so that the index lands there."""
+    (tmp_path / "agentlib").symlink_to(config.ROOT / "agentlib")
+    code = ("import sys; from pathlib import Path; from agentlib import config, serve; "
+            "config.ROOT = Path(sys.argv[1]); sys.exit(serve.main(sys.argv[2:]))")  # fmt: skip
+    command = [sys.executable, "-c", code, str(tmp_path), *SMALL, "--build", "--port", "0"]
+    environment = os.environ | {retrieval_server.TOKEN: "workshop"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) as server:
+        try:
+            said = server.stdout.readline()
+            url = re.match(r"1600 passages at (http://127\.0\.0\.1:\d+)/retrieve; use it with --set retriever_url=\1", said)[1]
+            hits = retrieval_server.RetrieverClient(url, token="workshop").search(["capital of France"], 1)[0]
+            assert hits and hits[0].passage in list(search.corpus(config.load("smoke", passages=1600)))
+        finally:
+            server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 0
