@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import config, costs, distill, records, teach
+from agentlib import config, costs, records, teach, training
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def pack(cfg: config.Config) -> list[Path]:
     for work, run in runs(cfg):
         file = folder(cfg) / f"{run.folder.name}.jsonl.xz"
         if work == "training":
-            rows = list(distill.losses(run)) if distill.is_finished(run) else []
+            rows = list(training.losses(run)) if training.is_finished(run) else []
         else:
             rows = list(run.finished().values())
         if not rows or (file.exists() and len(unpack(file)[1]) > len(rows)):
@@ -80,6 +80,8 @@ def restore(cfg: config.Config) -> Restored:
 
     A restored training run has its loss curve and no weights.
     """
+    if not folder(cfg).exists():
+        return Restored(0, 0, ())
     there = {file.name: file for file in sorted(folder(cfg).glob("*.jsonl.xz"))}
     restored = cases = 0
     for work, run in runs(cfg):
@@ -88,8 +90,8 @@ def restore(cfg: config.Config) -> Restored:
             continue
         head, rows = unpack(file)
         if work == "training":
-            if not distill.is_finished(run):
-                distill.restore_losses(run, rows)
+            if not training.is_finished(run):
+                training.restore_losses(run, rows)
                 restored += 1
             continue
         done = run.finished()

@@ -91,6 +91,8 @@ class Config:
     sweep_seeds: int = 5  # Table 7
     sweep_tunings: tuple[str, ...] = ("lora", "qlora", "full")  # Table 8, and QLoRA
     sweep_examples: tuple[int, ...] = (25, 50, 100, 0)  # trajectories; 0 is all
+    judge_server: str = ""  # of an LLM that also grades factual answers, as in §4.1; "" grades by rules alone
+    judge: str = "gpt-4o-mini"  # §4.1
     vote: str = "outcome"  # "as_published" votes on printed text only
     batch_questions: int = 32  # conversations decoded together
     workers: int = 0  # Ray workers that the teacher's runs and the evaluation are spread over; 0 is this process

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import benchmarks, config, distill, evaluate, records, sweeps, teach
+from agentlib import benchmarks, config, distill, evaluate, records, sweeps, teach, training
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def parts(cfg: config.Config) -> Iterator[Part]:
             seen.add(run.folder)
             steps = own.epochs * -(-len(distill.training_cases(own, method)) // own.batch_size)
             name = run.name + (f"-{own.tuning}" if own.tuning != "lora" else "")
-            yield Part("training", name, "step", steps, steps * distill.is_finished(run), run)
+            yield Part("training", name, "step", steps, steps * training.is_finished(run), run)
     for own, arm in [*((cfg, arm) for arm in arms), *((v.cfg, v.arm) for v in varied)]:
         run = evaluate.arm_run(own, arm)
         asked = [q for name in arm.benchmarks for q in benchmarks.load(name, own.questions)]
@@ -58,7 +58,7 @@ def measure(cfg: config.Config) -> Path:
     spent: dict[str, dict] = {}
     for part in parts(cfg):
         if part.work == "training":
-            losses = distill.losses(part.run) if part.done else ()
+            losses = training.losses(part.run) if part.done else ()
             seconds, units = sum(step["seconds"] for step in losses), len(losses)
         else:
             times = list(records.read(part.run.times)) if part.run.times.exists() else []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from agentlib import benchmarks, cases, config, cot, distill, prompts, records, teach
+from agentlib import benchmarks, cases, config, cot, distill, prompts, records, teach, training
 from agentlib.agent import Agent
 from agentlib.models import LanguageModel, LocalModel
 from agentlib.sag import SAG
@@ -206,7 +206,7 @@ def open_student(cfg: config.Config, student: str, methods: Iterable[str]) -> tu
     Raises FileNotFoundError or ServerError, before anything is asked, for an adapter that is not there.
     """
     trained = [m for m in distill.TEACHER_OF if m in methods]
-    adapters = {m: distill.finished(distill.adapter_run(cfg, student, m)).path for m in trained}
+    adapters = {m: training.finished(distill.adapter_run(cfg, student, m)).path for m in trained}
     if not cfg.student_server:
         return LocalModel(student, max_context=cfg.context_tokens, quantise=cfg.tuning == "qlora",
                           precision=cfg.precision), adapters  # fmt: skip

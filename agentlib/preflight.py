@@ -5,6 +5,7 @@ the command stays quick.
 """
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import httpx
 import pandas as pd
 
 from agentlib import config, nearest, weights
+from agentlib.verdicts import KEY as JUDGE_KEY
 
 LEAST_DISK = 3e9
 # Bytes a parameter takes in training: NF4 with its scales, bf16, or 32-bit weights with gradients and two moments.
@@ -42,7 +44,7 @@ def checks(cfg: config.Config, numbers: Sequence[str] = ()) -> list[Check]:
     """All checks of a configuration; `numbers` are those of the notebooks to be run, none means all of them."""
     if list(numbers) == ["05"]:
         return list(_records(cfg))
-    return [*_gpus(cfg), *_teacher(cfg), *_student_server(cfg), *_retriever(cfg), _disk(cfg)]
+    return [*_gpus(cfg), *_teacher(cfg), *_student_server(cfg), *_retriever(cfg), *_judge(cfg), _disk(cfg)]
 
 
 def problems(cfg: config.Config, numbers: Sequence[str] = ()) -> list[str]:
@@ -127,6 +129,13 @@ def _student_server(cfg: config.Config) -> Iterator[Check]:
                     "start it, or mend student_server")  # fmt: skip
 
 
+def _judge(cfg: config.Config) -> Iterator[Check]:
+    if cfg.judge_server:
+        up = answers(cfg.judge_server.rstrip("/").removesuffix("/v1"), "/v1/models", key=os.environ.get(JUDGE_KEY, ""))
+        yield Check(f"judge {cfg.judge}", f"{cfg.judge_server} {'answers' if up else 'does not answer'}", "an answer", up,
+                    f"start it, set {JUDGE_KEY} if it wants a key, or leave judge_server out")  # fmt: skip
+
+
 def _retriever(cfg: config.Config) -> Iterator[Check]:
     if cfg.retriever_url:
         url = cfg.retriever_url.rstrip("/").removesuffix("/retrieve")
@@ -137,6 +146,15 @@ def _retriever(cfg: config.Config) -> Iterator[Check]:
         file = config.home() / "corpora" / "wiki-18.jsonl"
         yield Check("corpus wiki-18", "there" if file.exists() else f"{file} is missing", "a file", file.exists(),
                     "put it there, or pass --set retriever_url=http://HOST:PORT")  # fmt: skip
+        yield _memory(cfg)
+
+
+def _memory(cfg: config.Config) -> Check:
+    """Whether the index of wiki-18 fits into this machine's memory once it is open."""
+    needed = nearest.memory_bytes(cfg.retriever, WIKI_PASSAGES, WIKI_DIMENSION) if cfg.retriever != "bm25" else WIKI["corpus"]
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Check(f"memory for the index ({cfg.retriever})", f"{there / 1e9:.0f} GB", f"{needed / 1e9:.0f} GB", there >= needed,
+                 "pass --set retriever=ivfpq, or serve the index from a larger machine (--set retriever_url=…)")  # fmt: skip
 
 
 def _disk(cfg: config.Config) -> Check:
@@ -168,8 +186,9 @@ def _records(cfg: config.Config) -> Iterator[Check]:
                 "run notebook 04 at this preset before drawing its figures")  # fmt: skip
 
 
-def answers(url: str, path: str, seconds: float = 5.0) -> bool:
-    """Whether a server answers at an address with anything but an error of its own."""
+def answers(url: str, path: str, seconds: float = 5.0, key: str = "") -> bool:
+    """Whether a server answers at an address, to a key if it wants one, with anything but an error of its own."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
-        return httpx.get(url.rstrip("/") + path, timeout=seconds).status_code < 400
+        return httpx.get(url.rstrip("/") + path, timeout=seconds, headers=headers).status_code < 400
     return False

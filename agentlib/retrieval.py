@@ -29,6 +29,7 @@ from agentlib.encyclopedia import Passage
 
 log = logging.getLogger(__name__)
 
+ALIKE = 0.98  # cosine of a vector in an adopted index to ours; 16 bits and other libraries stay above it
 KINDS = (*nearest.KINDS, "bm25")
 REBUILD = "build it with notebook 01, or with agentlib.retrieval.build_index"
 
@@ -170,6 +171,47 @@ def _build(folder: Path, passages: Iterable[Passage], encoder: Encoder | None, k
         nearest.build(folder, sorted(shards.glob("*.npy")), encoder.dimension, kind, progress)
     records.write_json(folder / "meta.json", meta)
     _forget_shards(folder)  # only now: until the index is whole they are hours of work
+    return folder
+
+
+def adopt_index(folder: Path, file: Path, passages: Iterable[Passage], encoder: Encoder, checked: int = 64) -> Path:
+    """Take a flat index that others built of this very corpus, such as Search-R1's of wiki-18, instead of building one.
+
+    `checked` passages, spread evenly, are encoded and held against the vectors in the file, which takes a minute and
+    finds another encoder, other prefixes, another corpus or another order. The file is linked, or copied where it lies
+    on another disk. Raises ValueError for an index that does not fit.
+    """
+    import faiss
+
+    index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+    if not isinstance(index, faiss.IndexFlat) or index.d != encoder.dimension:
+        raise ValueError(
+            f"index {file} is a {type(index).__name__} of {index.d} numbers, expected a flat one of {encoder.dimension}, "
+            f"as {encoder.name} gives; give the index of that encoder"
+        )
+    folder = Path(folder)
+    with records.lock(folder):
+        (folder / "meta.json").unlink(missing_ok=True)
+        digest, count = _write_corpus(folder, passages)
+        for name in ("passages.jsonl", "offsets.npy"):
+            (folder / f"{name}.part").replace(folder / name)
+        if count != index.ntotal:
+            raise ValueError(f"index {file} holds {index.ntotal} vectors, the corpus {count} passages; give the corpus it was built of")
+        stored, places = StoredPassages(folder), np.linspace(0, count - 1, min(checked, count)).astype(int)
+        ours = encoder.encode([contents(stored[int(p)]) for p in places], kind="passage")
+        theirs = np.stack([index.reconstruct(int(p)) for p in places])
+        alike = (ours * theirs).sum(1) / np.linalg.norm(theirs, axis=1)
+        if (worst := float(alike.min())) < ALIKE:
+            raise ValueError(
+                f"passage {places[alike.argmin()]} of index {file} has cosine {worst:.3f} to what {encoder.name} makes of it, "
+                f"expected {ALIKE} or more; give the corpus, in its order, and the encoder that it was built with"
+            )
+        (folder / "index.faiss").unlink(missing_ok=True)
+        try:
+            (folder / "index.faiss").hardlink_to(file)
+        except OSError:
+            shutil.copyfile(file, folder / "index.faiss")
+        records.write_json(folder / "meta.json", {"digest": digest, "count": count, "kind": "faiss", "encoder": encoder.identity})
     return folder
 
 

@@ -97,12 +97,22 @@ def _estimate(cfg: config.Config) -> str:
     return costs.estimate(cfg)
 
 
+def _gpu_hours(cfg: config.Config) -> str:
+    from agentlib import budget, tasks
+
+    if not tasks.here():
+        return "GPU-hours are reckoned once the question files are in the cache; notebook 02 downloads them"
+    return f"{budget.table(cfg).round(1).to_string()}\n{budget.sentence(cfg)}"
+
+
 def _check(cfg: config.Config, numbers: Sequence[str]) -> int:
     from agentlib import preflight
 
     found = preflight.checks(cfg, numbers)
     print(preflight.table(found).to_string())
-    if expected := _estimate(cfg):
+    if cfg.preset == "paper":
+        print(f"\n{_gpu_hours(cfg)}")
+    elif expected := _estimate(cfg):
         print(f"\n{expected}")
     return 0 if all(check.met for check in found) else 2
 

@@ -21,6 +21,7 @@ them a scale such as million; a fuller date. Other words that negate, hedge or o
 
 import hashlib
 import json
+import math
 import re
 import threading
 import unicodedata
@@ -43,6 +44,9 @@ _DOUBT = set(
     ["not", "no", "never", "neither", "nor", "isnt", "wasnt", "arent", "werent", "except", "without", "unlike", "instead", "rather", "or", "either", "and", "both", "maybe", "perhaps", "possibly", "probably", "might", "versus", "vs"]
 )
 _SCALES = set(["hundred", "thousand", "million", "billion", "trillion", "dozen", "percent", "percentage", "th", "half"])
+
+
+_WRAPPED = re.compile(r"\\(?:text|mbox|mathrm)")  # words in LaTeX, which no algebra reads
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,31 @@ def grade(
     if not golds:
         return Grade(False, False, 0.0, "no gold answer")
     return max((compare(prediction, g, seconds) for g in golds), key=lambda g: (g.correct, g.exact_match, g.f1))
+
+
+def correct_as_published(prediction: Any, gold: str, *, seconds: float = 5.0) -> bool:
+    """Whether a maths answer is right by the reference code's rules, in our words: to compare its numbers with ours, not
+    to grade with.
+
+    The prediction is brought to one form, the gold stays as it is printed; numbers are equal within a ten-thousandth, and
+    so are a hundredth and the hundredfold of the gold, as if one of them were per cent.
+    """
+    if prediction is None or not score_maths.plain(prediction).strip():
+        return False
+    ours, theirs = normalise(prediction, "math"), gold.strip()
+    if ours == theirs:
+        return True
+    try:
+        x, y = (float(text.replace(",", "")) for text in (ours, theirs))
+        return any(math.isclose(x, y * factor, rel_tol=1e-4) for factor in (1.0, 0.01, 100.0))
+    except ValueError:
+        pass
+    if _WRAPPED.search(theirs) or max(len(ours), len(theirs)) > score_maths.LONGEST:
+        return False
+    try:
+        return score_worker.shared().equal(theirs, ours, seconds=seconds)
+    except score_worker.GradingFailed:
+        return False
 
 
 def normalise(answer: Any, domain: str = "math") -> str:

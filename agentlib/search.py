@@ -46,6 +46,13 @@ def build(cfg: config.Config) -> Path:
     return retrieval.build_index(index_folder(cfg), corpus(cfg), encoder(cfg), kind=cfg.retriever)
 
 
+def adopt(cfg: config.Config, file: Path) -> Path:
+    """Take a flat index that others built of a configuration's corpus, after a check, as its index."""
+    if cfg.retriever != "faiss":
+        raise ValueError(f"setting 'retriever' is {cfg.retriever!r}, expected 'faiss' for an index that others built: those are flat")
+    return retrieval.adopt_index(index_folder(cfg), file, corpus(cfg), encoder(cfg))
+
+
 def open_searcher(cfg: config.Config) -> retrieval.Searcher:
     """The finished index, checked against its corpus, or a client of the /retrieve server at `retriever_url`."""
     if cfg.retriever_url:

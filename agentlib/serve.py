@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from agentlib import config, retrieval_server, run, search
 
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
                         help="override one setting of the preset, such as retriever=ivfpq (may be repeated)")  # fmt: skip
     parser.add_argument("--build", action="store_true", help="build the index first where it is missing or unfinished")
+    parser.add_argument("--adopt", type=Path, metavar="FILE",
+                        help="take this flat index, such as Search-R1's of wiki-18, after checking it against the corpus")  # fmt: skip
     parser.add_argument("--host", default=LOOPBACK[0], help="the address to listen at; this machine's own alone by default")
     parser.add_argument("--port", type=int, default=8000)
     asked = parser.parse_args(arguments)
@@ -28,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cfg = config.load(asked.preset, **dict(map(run.setting, asked.settings)))
         if cfg.retriever_url:
             raise ValueError(f"setting 'retriever_url' is {cfg.retriever_url!r}: that server is up already, leave it out")
-        if asked.build:
+        if asked.adopt:
+            search.adopt(cfg, asked.adopt)
+        elif asked.build:
             search.build(cfg)
         searcher = search.open_searcher(cfg)
         if asked.host not in LOOPBACK and not os.environ.get(retrieval_server.TOKEN):

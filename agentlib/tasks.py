@@ -3,6 +3,7 @@
 Owns `Question` and the loaders of the published files. Knows nothing of models or grading.
 """
 
+import functools
 import json
 import logging
 from dataclasses import asdict, dataclass
@@ -64,19 +65,29 @@ def load(name: str, limit: int = 0) -> list[Question]:
 
     Raises ValueError for an unknown name, and for a file whose entries lack a question or an id.
     """
-    import pooch
-
     if name not in PUBLISHED:
         raise ValueError(f"question set {name!r} is unknown, expected one of {', '.join(PUBLISHED)}")
+    return list(_published(name, config.home() / "tasks"))[: limit or None]
+
+
+@functools.cache  # a plan asks for the same sets many times
+def _published(name: str, folder: Path) -> tuple[Question, ...]:
+    import pooch
+
     source = PUBLISHED[name]
     file = pooch.retrieve(
         SOURCE + source.file,
         known_hash=source.sha256,
         fname=source.file,
-        path=config.home() / "tasks",
+        path=folder,
         progressbar=True,
     )
-    return read(Path(file), name, source.domain, source.split)[: limit or None]
+    return tuple(read(Path(file), name, source.domain, source.split))
+
+
+def here() -> bool:
+    """Whether all of the paper's question files are in the cache, so that nothing need be downloaded."""
+    return all((config.home() / "tasks" / source.file).exists() for source in PUBLISHED.values())
 
 
 def read(file: Path, name: str, domain: str, split: str) -> list[Question]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from hypothesis import HealthCheck, settings
 
-from agentlib import config
+from agentlib import config, tasks
 from agentlib.models import Completion
 from agentlib.tasks import Question
 
@@ -127,3 +128,20 @@ def project(tmp_path, monkeypatch):
     """An empty project folder in place of the real one: runs, records and figures land here."""
     monkeypatch.setattr(config, "ROOT", tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def paper_home(tmp_path_factory):
+    """A download cache that holds the paper's real files."""
+    for folder in (config.ROOT.parent / "shared" / "data", config.home() / "tasks"):
+        if all((folder / p.file).exists() for p in tasks.PUBLISHED.values()):
+            home = tmp_path_factory.mktemp("home")
+            shutil.copytree(folder, home / "tasks")
+            return home
+    pytest.skip("the paper's question files are not here; tasks.load downloads them when they are first used")
+
+
+@pytest.fixture
+def paper_files(paper_home, monkeypatch):
+    """The paper's question files are in the cache."""
+    monkeypatch.setenv("AGENTLIB_HOME", str(paper_home))

@@ -6,7 +6,19 @@ from pathlib import Path
 
 from conftest import Scripted, act
 
-from agentlib import benchmarks, config, distill, encyclopedia, evaluate, prompts, records, retrieval, teach, weights
+from agentlib import (
+    benchmarks,
+    config,
+    encyclopedia,
+    evaluate,
+    masks,
+    prompts,
+    records,
+    retrieval,
+    teach,
+    training,
+    weights,
+)
 from agentlib.sandbox import Sandbox
 
 SMOL = "SmolLM2-135M-Instruct"
@@ -37,9 +49,9 @@ def run(kind: str) -> None:
         retrieval.build_index(config.ROOT / "index", encyclopedia.passages()[:96], encoder, shard=8, progress=False)
     elif kind == "train":
         cfg = config.load("smoke", lora_rank=4, batch_size=1, precision="fp32")
-        examples = [distill.Example(f"q{k}", list(range(10, 30 + k)), [-100] * 5 + list(range(15, 30 + k))) for k in range(12)]
+        examples = [masks.Example(f"q{k}", list(range(10, 30 + k)), [-100] * 5 + list(range(15, 30 + k))) for k in range(12)]
         begin()
-        distill.distill(SMOL, examples, cfg, records.Run(config.ROOT, "train", {}), save_seconds=0.0)
+        training.fine_tune(SMOL, examples, cfg, records.Run(config.ROOT, "train", {}), save_seconds=0.0)
     else:
         cfg = config.load("smoke", batch_questions=2, train_questions=12, questions=12)
         names = cfg.benchmarks[:2] if kind == "evaluate" else cfg.train_sets[:1]

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from agentlib import archive, benchmarks, cases, config, distill, evaluate, records, run, teach
+from agentlib import archive, benchmarks, cases, config, distill, evaluate, records, run, teach, training
 from agentlib.cot import Chain
 from agentlib.models import Completion
 
@@ -100,16 +100,16 @@ def test_a_restored_student_has_its_losses_and_no_weights(trained):
     forget(one)
     archive.restore(CFG)
     assert distill.train(CFG, SMOL, "agent_distill", recorded=True).losses == tuple(CURVE)
-    assert distill.is_finished(one) and not distill.has_weights(one)
+    assert training.is_finished(one) and not training.has_weights(one)
     with pytest.raises(FileNotFoundError, match="was restored from records and has no weights; delete it and train it"):
-        distill.finished(one)
+        training.finished(one)
 
 
 def test_weights_that_are_not_here_are_trained_where_they_are_needed(trained, monkeypatch):
     asked = []
     monkeypatch.setattr(distill, "train", lambda cfg, student, method, search: asked.append(cfg))
     one = distill.adapter_run(CFG, SMOL, "agent_distill")
-    distill.restore_losses(one, CURVE)
+    training.restore_losses(one, CURVE)
     distill.at_hand(CFG, SMOL, "agent_distill")
     assert [(c.train_examples, c.epochs) for c in asked] == [(distill.LOOK, 1)]
     (one.folder / "student").mkdir()
@@ -136,3 +136,7 @@ def test_the_command_says_what_it_took_from_records(trained):
     archive.pack(CFG)
     assert run._restore(CFG).startswith("0 runs with 0 cases are taken from ")
     assert run._restore(dataclasses.replace(CFG, cot_tokens=17, step_tokens=17)).endswith(".jsonl.xz")
+
+
+def test_a_preset_without_packed_runs_has_nothing_to_restore(project):
+    assert archive.restore(config.load("paper")) == archive.Restored(0, 0, ())

@@ -8,8 +8,9 @@ import pytest
 import torch
 from conftest import SMOL
 
-from agentlib import config, distill, loading, models, records, weights
-from agentlib.distill import IGNORED, Example
+from agentlib import config, distill, loading, masks, models, records, training, weights
+from agentlib.masks import IGNORED, Example
+from agentlib.processes import Processes
 
 NAMES = [SMOL, "Qwen2.5-Coder-0.5B-Instruct"]
 TWO_STEPS = [
@@ -47,7 +48,7 @@ def load_tokenizer(name):
 
 @pytest.fixture(scope="module")
 def examples():
-    built = distill.build_examples(PAIRS, load_tokenizer(SMOL), 60)
+    built = masks.build_examples(PAIRS, load_tokenizer(SMOL), 60)
     assert len(built) == 5 and all(len(e.input_ids) <= 60 for e in built)
     return built
 
@@ -68,12 +69,12 @@ def learnt(example, tokenizer):
 
 
 def test_each_assistant_turn_is_learnt_with_its_end_and_nothing_else(tokenizer):
-    (example,) = distill.build_examples({"q": TWO_STEPS}, tokenizer, 1000)
+    (example,) = masks.build_examples({"q": TWO_STEPS}, tokenizer, 1000)
     assert learnt(example, tokenizer) == [m["content"] + "<|im_end|>" for m in TWO_STEPS if m["role"] == "assistant"]
 
 
 def test_the_tokens_are_those_that_generation_reads(tokenizer):
-    (example,) = distill.build_examples({"q": TWO_STEPS}, tokenizer, 1000)
+    (example,) = masks.build_examples({"q": TWO_STEPS}, tokenizer, 1000)
     first = example.labels.index(next(label for label in example.labels if label != IGNORED))
     prompt = models.render(tokenizer, TWO_STEPS[:2])
     assert example.input_ids[:first] == tokenizer(prompt, add_special_tokens=False)["input_ids"]
@@ -85,24 +86,24 @@ def test_the_tokens_are_those_that_generation_reads(tokenizer):
 
 
 def test_a_single_turn_has_one_learnt_stretch(tokenizer):
-    (example,) = distill.build_examples({"q": brief("Hi?", "Hello.")}, tokenizer, 1000)
+    (example,) = masks.build_examples({"q": brief("Hi?", "Hello.")}, tokenizer, 1000)
     assert learnt(example, tokenizer) == ["Hello.<|im_end|>"]
 
 
 def test_longer_conversations_are_left_out_with_a_notice(caplog):
     tokenizer = load_tokenizer(SMOL)
-    built = distill.build_examples({"short": PAIRS["q0"], "long": TWO_STEPS}, tokenizer, 50)
+    built = masks.build_examples({"short": PAIRS["q0"], "long": TWO_STEPS}, tokenizer, 50)
     assert [e.id for e in built] == ["short"]
     assert "1 of 2 conversations are longer than 50 tokens" in caplog.text
 
 
 def test_a_limit_no_conversation_fits_in_is_refused():
     tokenizer = load_tokenizer(SMOL)
-    shortest = min(len(e.input_ids) for e in distill.build_examples(PAIRS, tokenizer, 1000))
+    shortest = min(len(e.input_ids) for e in masks.build_examples(PAIRS, tokenizer, 1000))
     with pytest.raises(ValueError, match=rf"none of 5 conversations fits in 10 tokens \(the shortest has {shortest}\)"):
-        distill.build_examples(PAIRS, tokenizer, 10)
+        masks.build_examples(PAIRS, tokenizer, 10)
     with pytest.raises(ValueError, match="none of 0"):
-        distill.build_examples({}, tokenizer, 10)
+        masks.build_examples({}, tokenizer, 10)
 
 
 class Rewriting:
@@ -117,7 +118,7 @@ class Rewriting:
 
 def test_a_template_that_rewrites_earlier_turns_is_refused():
     with pytest.raises(ValueError, match="'rewriting' rewrites earlier turns"):
-        distill.segments(TWO_STEPS, Rewriting())
+        masks.segments(TWO_STEPS, Rewriting())
 
 
 # --- loss -------------------------------------------------------------------------------------------------------
@@ -130,22 +131,21 @@ def test_the_loss_is_the_plain_one_over_all_logits(smol, examples):
         for example in batch:
             logits = smol._base(torch.tensor([example.input_ids])).logits[0].float().log_softmax(-1)
             expected -= sum(float(logits[i - 1, label]) for i, label in enumerate(example.labels) if label != IGNORED)
-        assert float(distill.token_loss(smol._base, batch, "cpu")) == pytest.approx(expected, rel=1e-4)
+        assert float(training.token_loss(smol._base, batch, "cpu")) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_batch_in_parts_has_the_mean_loss_a_token_and_the_same_gradients(monkeypatch):
     model = torch.nn.Linear(1, 1)
 
-    def by_position(model, part, device):
-        return sum(model(torch.tensor([float(label)]))[0] for e in part for label in e.labels[1:] if label != IGNORED)
+    def by_label(ids, labels):
+        return model(labels[:, 1:][labels[:, 1:] != IGNORED].float()[:, None]).sum()
 
-    monkeypatch.setattr(distill, "token_loss", by_position)
     batch = [Example("a", [1, 2, 3], [IGNORED, 2, 3]), Example("b", [1, 2, 3, 4], [IGNORED, IGNORED, IGNORED, 4])]
     found = {}
     for budget in (1, 10_000):
-        monkeypatch.setitem(distill.MICRO_TOKENS, "cpu", budget)
+        monkeypatch.setitem(training.MICRO_TOKENS, "cpu", budget)
         model.zero_grad()
-        loss, tokens = distill._accumulate(model, batch, "cpu", "fp32")
+        loss, tokens = training._accumulate(by_label, batch, "cpu", "fp32", Processes())
         found[budget] = (loss, float(model.weight.grad))
         assert tokens == 7
     assert found[1] == pytest.approx(found[10_000]) and found[1][1] == pytest.approx((2 + 3 + 4) / 3)
@@ -153,14 +153,14 @@ def test_a_batch_in_parts_has_the_mean_loss_a_token_and_the_same_gradients(monke
 
 def test_each_epoch_sees_every_example_once_in_its_own_order():
     lengths = [5, 1, 9, 2, 8, 3, 7]
-    one, two = distill.order(lengths, 3, 1), distill.order(lengths, 3, 2)
+    one, two = training.order(lengths, 3, 1), training.order(lengths, 3, 2)
     assert all(sorted(k for batch in epoch for k in batch) == list(range(7)) for epoch in (one, two))
-    assert one == distill.order(lengths, 3, 1) != two and sorted(map(len, one)) == [1, 3, 3]
+    assert one == training.order(lengths, 3, 1) != two and sorted(map(len, one)) == [1, 3, 3]
 
 
 def test_a_batch_holds_examples_of_like_length():
     lengths = np.random.default_rng(0).integers(100, 2000, 320).tolist()
-    batches = distill.order(lengths, 4, 0)
+    batches = training.order(lengths, 4, 0)
     padded = sum(4 * max(lengths[k] for k in batch) for batch in batches)
     assert padded < 1.15 * sum(lengths), "shuffled alone it is 1.5"
     firsts = [lengths[batch[0]] for batch in batches]
@@ -179,7 +179,7 @@ def settings(**changed):
 def trained(tmp_path_factory, examples):
     """Three undisturbed steps of LoRA."""
     run = records.Run(tmp_path_factory.mktemp("lora"), "adapter", {})
-    return run, distill.distill(SMOL, examples, settings(), run)
+    return run, training.fine_tune(SMOL, examples, settings(), run)
 
 
 def curve(adapter):
@@ -194,7 +194,7 @@ def test_training_makes_a_curve_with_a_falling_rate_and_learns(trained, examples
 
     def loss():
         with torch.no_grad():
-            return float(distill.token_loss(smol._model, examples, "cpu"))
+            return float(training.token_loss(smol._model, examples, "cpu"))
 
     before = loss()
     try:
@@ -206,14 +206,14 @@ def test_training_makes_a_curve_with_a_falling_rate_and_learns(trained, examples
 
 def test_a_finished_run_is_returned_as_it_is(trained, examples, monkeypatch):
     run, adapter = trained
-    monkeypatch.setattr(distill, "_student", lambda *_: pytest.fail("it was trained again"))
-    assert distill.distill(SMOL, examples, settings(), run) == adapter == distill.finished(run)
+    monkeypatch.setattr(training, "_student", lambda *_: pytest.fail("it was trained again"))
+    assert training.fine_tune(SMOL, examples, settings(), run) == adapter == training.finished(run)
     assert not (run.folder / "checkpoint.pt").exists()
 
 
 def test_an_unfinished_run_names_the_remedy(tmp_path):
     with pytest.raises(FileNotFoundError, match="train it with notebook 03"):
-        distill.finished(records.Run(tmp_path, "adapter", {}))
+        training.finished(records.Run(tmp_path, "adapter", {}))
 
 
 def test_the_adapter_is_plain_peft(trained):
@@ -223,7 +223,7 @@ def test_the_adapter_is_plain_peft(trained):
 
 
 def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(trained, examples, tmp_path, monkeypatch):
-    run, real, calls = records.Run(tmp_path, "adapter", {}), distill._accumulate, []
+    run, real, calls = records.Run(tmp_path, "adapter", {}), training._accumulate, []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -232,14 +232,14 @@ def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(traine
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(distill, "_accumulate", interrupted)
+        patch.setattr(training, "_accumulate", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            distill.distill(SMOL, examples, settings(), run, save_seconds=0)
+            training.fine_tune(SMOL, examples, settings(), run, save_seconds=0)
     assert (run.folder / "checkpoint.pt").exists() and not (run.folder / "finished.json").exists()
     torch.rand(7)
     with monkeypatch.context() as patch:
-        patch.setattr(distill, "_accumulate", lambda *a: (calls.append(1), real(*a))[1])
-        resumed = distill.distill(SMOL, examples, settings(), run, save_seconds=0)
+        patch.setattr(training, "_accumulate", lambda *a: (calls.append(1), real(*a))[1])
+        resumed = training.fine_tune(SMOL, examples, settings(), run, save_seconds=0)
     assert len(calls) == 4, "two steps before, one after"
     assert curve(resumed) == pytest.approx(curve(trained[1]), rel=1e-5)
     assert weights._sha256(resumed.path / "adapter_config.json") == weights._sha256(
@@ -266,7 +266,7 @@ def test_a_loss_that_is_no_number_stops_with_step_and_ids(examples, tmp_path, mo
     monkeypatch.setattr(loading, "load_weights", poisoned)
     run = records.Run(tmp_path, "adapter", {})
     with pytest.raises(FloatingPointError) as error:
-        distill.distill(SMOL, examples[:1], settings(), run)
+        training.fine_tune(SMOL, examples[:1], settings(), run)
     assert "at step 0" in str(error.value) and "'q0'" in str(error.value) and "learning_rate" in str(error.value)
     assert not (run.folder / "finished.json").exists()
 
@@ -275,7 +275,7 @@ def test_qlora_trains_on_a_cpu_and_saves_an_adapter_that_plain_peft_loads(exampl
     from peft import PeftModel
 
     run = records.Run(tmp_path, "adapter", {})
-    adapter = distill.distill(SMOL, examples[:3], settings(tuning="qlora"), run)
+    adapter = training.fine_tune(SMOL, examples[:3], settings(tuning="qlora"), run)
     assert len(adapter.losses) == 2 and all(map(math.isfinite, curve(adapter)))
     plain = loading.load_weights(weights.fetch(SMOL), "cpu", "fp32", quantise=False)
     loaded = PeftModel.from_pretrained(plain, adapter.path)
@@ -289,7 +289,7 @@ def test_full_tuning_saves_a_whole_model_that_differs_from_its_base(examples, tm
     from transformers import AutoModelForCausalLM
 
     run = records.Run(tmp_path, "adapter", {})
-    adapter = distill.distill(SMOL, examples[:1], settings(tuning="full", full_learning_rate=1e-3), run)
+    adapter = training.fine_tune(SMOL, examples[:1], settings(tuning="full", full_learning_rate=1e-3), run)
     assert len(adapter.losses) == 1 and adapter.losses[0]["learning_rate"] == 1e-3
     assert not (adapter.path / "adapter_config.json").exists()
     model = AutoModelForCausalLM.from_pretrained(adapter.path)

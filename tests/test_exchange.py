@@ -7,7 +7,7 @@ import pytest
 from conftest import SMOL
 from transformers import AutoTokenizer
 
-from agentlib import cases, distill, exchange, prompts, weights
+from agentlib import cases, exchange, masks, prompts, weights
 
 THINK = "Thought: I look it up.\nCode:\n```py\nprint(web_search('Bonn'))\n```<end_code>"
 ANSWER = "Thought: It is Germany.\nCode:\n```py\nfinal_answer('Germany')\n```"
@@ -94,8 +94,8 @@ def test_published_rows_train_with_loss_on_the_assistants_turns_alone(tmp_path):
     file.write_text("\n".join(json.dumps(row(question=f"Where is Bonn {k}?")) for k in range(3)) + "\n", encoding="utf-8")
     found = exchange.load_published(str(file.parent))
     tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(SMOL))
-    examples = distill.build_examples({c["id"]: cases.conversation(c) for c in found}, tokenizer, 2048)
-    learnt = tokenizer.decode([token for token in examples[0].labels if token != distill.IGNORED])
+    examples = masks.build_examples({c["id"]: cases.conversation(c) for c in found}, tokenizer, 2048)
+    learnt = tokenizer.decode([token for token in examples[0].labels if token != masks.IGNORED])
     end = tokenizer.eos_token
     assert len(examples) == 3 and learnt == f"{THINK}{end}{ANSWER}<end_code>{end}"
 

@@ -60,7 +60,9 @@ def test_too_small_a_disk_is_said(project, monkeypatch):
 
 def test_an_index_of_wikipedia_needs_its_vectors_twice_and_a_server_none_of_it():
     here, served = preflight.disk_bytes(paper()), preflight.disk_bytes(paper(retriever_url="http://x"))
-    assert here - served == preflight.WIKI["corpus"] + 2 * preflight.WIKI["vectors"]
+    assert here - served == pytest.approx(preflight.WIKI["corpus"] + 2 * preflight.WIKI["vectors"], rel=0.01)
+    smaller = preflight.disk_bytes(paper(retriever="ivfpq"))
+    assert here - smaller == pytest.approx(30e9, rel=0.05), "its vectors are kept in 16 bits instead of 32"
     assert preflight.disk_bytes(config.load("laptop")) == preflight.LEAST_DISK, "its models come out of wheels"
 
 
@@ -101,3 +103,10 @@ def test_the_table_shows_what_is_met_too(project, monkeypatch, capsys):
     assert "✓" in said and "9.0 GB are free" in said and "✗" not in said
     assert run.main(["--preset", "smoke", "--check"]) == 2
     assert "recorded teacher teacher_cot.jsonl" in capsys.readouterr().out
+
+
+def test_the_memory_of_an_index_is_checked_before_it_is_built(monkeypatch):
+    monkeypatch.setattr(preflight.os, "sysconf", lambda name: {"SC_PHYS_PAGES": 8_000_000, "SC_PAGE_SIZE": 4096}[name])
+    flat, small = preflight._memory(paper()), preflight._memory(paper(retriever="ivfpq"))
+    assert not flat.met and flat.expected == "65 GB" and "retriever=ivfpq" in flat.remedy
+    assert small.met and small.expected == "2 GB"

@@ -207,6 +207,40 @@ def test_an_approximate_index_is_built_reopened_and_searched_like_the_others(tmp
         retrieval.build_index(tmp_path, passages, ByName(), kind="scann")
 
 
+@pytest.fixture
+def published(tmp_path):
+    """A corpus, and the index that somebody else built of it."""
+    passages = [Passage(str(number), f"Town {number}", "A town.") for number in range(300)]
+    retrieval.build_index(tmp_path / "theirs", passages, ByName(), progress=False)
+    return passages, tmp_path / "theirs" / "index.faiss"
+
+
+def test_an_index_of_others_is_taken_when_it_fits_the_corpus(tmp_path, published):
+    passages, file = published
+    folder = retrieval.adopt_index(tmp_path / "ours", file, passages, ByName())
+    index = retrieval.open_index(folder, passages, ByName())
+    assert index.search([retrieval.contents(passages[7])], 1)[0][0].passage == passages[7]
+    assert (folder / "index.faiss").stat().st_ino == file.stat().st_ino, "linked, not copied"
+
+
+@pytest.mark.parametrize("trouble", ["order", "corpus", "words", "width"])
+def test_an_index_of_others_that_does_not_fit_is_refused(tmp_path, published, monkeypatch, trouble):
+    passages, file = published
+    if trouble == "order":
+        passages, said = passages[::-1], r"passage \d+ of index .* has cosine .*, expected 0.98 or more; give the corpus, in its order"
+    elif trouble == "corpus":
+        passages, said = passages[:-1], "holds 300 vectors, the corpus 299 passages"
+    elif trouble == "words":
+        passages, said = [Passage(p.id, p.title, p.text + " Small.") for p in passages], "has cosine"
+    else:
+        monkeypatch.setattr(ByName, "dimension", 48)
+        said = "is a IndexFlat(IP)? of 32 numbers, expected a flat one of 48"
+    with pytest.raises(ValueError, match=said):
+        retrieval.adopt_index(tmp_path / "ours", file, passages, ByName())
+    with pytest.raises(FileNotFoundError, match="is missing"):
+        retrieval.open_index(tmp_path / "ours", encoder=ByName())
+
+
 def test_tool_text_is_readable_and_refuses_nonsense(index):
     search = retrieval.as_tool(index, k=2)
     text = search("capital of France")

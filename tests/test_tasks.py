@@ -1,7 +1,6 @@
 """Questions: the published schema with its blemishes, and the paper's real files where they are at hand."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -102,24 +101,8 @@ COUNTS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def cached(tmp_path_factory):
-    """A download cache that holds the paper's real files."""
-    for folder in (config.ROOT.parent / "shared" / "data", config.home() / "tasks"):
-        if all((folder / p.file).exists() for p in tasks.PUBLISHED.values()):
-            home = tmp_path_factory.mktemp("home")
-            shutil.copytree(folder, home / "tasks")
-            return home
-    pytest.skip("the paper's question files are not here; tasks.load downloads them when they are first used")
-
-
-@pytest.fixture
-def real(cached, monkeypatch):
-    monkeypatch.setenv("AGENTLIB_HOME", str(cached))
-
-
 @pytest.mark.parametrize("name", tasks.PUBLISHED)
-def test_the_papers_files_load_from_the_cache_by_checksum(real, name):
+def test_the_papers_files_load_from_the_cache_by_checksum(paper_files, name):
     found = tasks.load(name)
     assert len(found) == COUNTS[name]
     assert len({q.id for q in found}) == len({q.text for q in found}) == len(found)
@@ -128,7 +111,7 @@ def test_the_papers_files_load_from_the_cache_by_checksum(real, name):
     assert [q.id for q in tasks.load(name, 5)] == [q.id for q in found[:5]]
 
 
-def test_the_papers_files_keep_levels_subjects_and_signs(real):
+def test_the_papers_files_keep_levels_subjects_and_signs(paper_files):
     assert {q.level for q in tasks.load("math500")} == set("12345")
     assert {q.level for q in tasks.load("math-hard-train")} == {"4", "5"}
     assert {q.level for q in tasks.load("math-medium-train")} == {"2", "3"}
@@ -137,7 +120,7 @@ def test_the_papers_files_keep_levels_subjects_and_signs(real):
     assert sum(g.startswith("-") for g in golds) == 54 and not any(g.endswith(".0") for g in golds)
 
 
-def test_olymmath_questions_keep_their_subject(real):
+def test_olymmath_questions_keep_their_subject(paper_files):
     assert "Combinatorics" in {q.subject for q in tasks.load("olymmath")}
 
 

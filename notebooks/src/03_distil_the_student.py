@@ -31,7 +31,7 @@ from datasets import Dataset
 from matplotlib.figure import Figure
 from transformers import AutoTokenizer
 
-from agentlib import config, distill, prompts, search, show, weights
+from agentlib import config, distill, masks, prompts, search, show, training, weights
 from agentlib.models import LocalModel
 
 # %% tags=["parameters"]
@@ -52,14 +52,14 @@ pd.Series(cfg.asdict())[names].to_frame("value")
 
 # %%
 web_search = search.web_search(cfg)
-training = {method: distill.conversations(cfg, method, web_search) for method in distill.TEACHER_OF}
-{config.METHODS[method]: len(found) for method, found in training.items()}
+taught = {method: distill.conversations(cfg, method, web_search) for method in distill.TEACHER_OF}
+{config.METHODS[method]: len(found) for method, found in taught.items()}
 
 # %% [markdown]
 # Conversations are plain `messages`, so they open in `datasets` and train in any other library too.
 
 # %%
-dataset = Dataset.from_list([{"id": k, "messages": v} for k, v in training["agent_distill_ftp"].items()])
+dataset = Dataset.from_list([{"id": k, "messages": v} for k, v in taught["agent_distill_ftp"].items()])
 dataset
 
 # %% [markdown]
@@ -75,7 +75,7 @@ dataset
 # %%
 student = cfg.students[0]
 tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student))
-examples = {m: distill.build_examples(found, tokenizer, distill.longest(cfg, m)) for m, found in training.items()}
+examples = {m: masks.build_examples(found, tokenizer, distill.longest(cfg, m)) for m, found in taught.items()}
 shortest = min(examples["agent_distill_ftp"], key=lambda e: len(e.input_ids))
 show.mask(shortest, tokenizer)
 
@@ -83,8 +83,8 @@ show.mask(shortest, tokenizer)
 # Decoding only the learnt tokens gives back exactly the assistant's turns:
 
 # %%
-learnt = tokenizer.decode([token for token in shortest.labels if token != distill.IGNORED])
-turns = [m["content"] for m in training["agent_distill_ftp"][shortest.id] if m["role"] == "assistant"]
+learnt = tokenizer.decode([token for token in shortest.labels if token != masks.IGNORED])
+turns = [m["content"] for m in taught["agent_distill_ftp"][shortest.id] if m["role"] == "assistant"]
 print(learnt)
 
 # %%
@@ -96,7 +96,7 @@ pd.DataFrame(
         config.METHODS[m]: {
             "examples": len(found),
             "tokens": sum(len(e.input_ids) for e in found),
-            "learnt tokens": sum(label != distill.IGNORED for e in found for label in e.labels),
+            "learnt tokens": sum(label != masks.IGNORED for e in found for label in e.labels),
         }
         for m, found in examples.items()
     }
@@ -127,7 +127,7 @@ print(f"{len(adapters)} adapters")
 # %%
 figure = Figure(figsize=(7.5, 3.2), layout="constrained")
 axes = figure.subplots()
-for method in training:
+for method in taught:
     curve = pd.DataFrame(adapters[student, method].losses)
     axes.plot(curve["step"] + 1, curve["loss"], label=config.METHODS[method])
 axes.set(xlabel="step", ylabel="loss (nats a token)", title=f"{student}, {cfg.tuning}", ylim=(0, None))
@@ -158,7 +158,7 @@ pd.DataFrame(
 small = dataclasses.replace(cfg, tuning="qlora", epochs=1, batch_size=1)
 few = examples["agent_distill_ftp"][:2]
 packed_run = distill.adapter_run(dataclasses.replace(small, train_examples=2), student, "agent_distill_ftp")
-packed = distill.distill(student, few, small, packed_run)
+packed = training.fine_tune(student, few, small, packed_run)
 four_bit, full = (LocalModel(student, quantise=q, precision="fp32") for q in (True, False))
 sizes = {"32-bit": full._base.get_memory_footprint() / 1e6, "NF4": four_bit._base.get_memory_footprint() / 1e6}
 pd.Series(sizes, name="MB of weights").round().to_frame()

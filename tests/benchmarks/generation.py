@@ -16,7 +16,7 @@ from pathlib import Path
 
 import common
 
-from agentlib import benchmarks, cases, config, distill, prompts, records, search, weights
+from agentlib import benchmarks, cases, config, distill, masks, prompts, records, search, training, weights
 from agentlib.agent import Agent
 from agentlib.models import LocalModel
 from agentlib.sag import SAG
@@ -32,8 +32,8 @@ def train(folder: Path, cfg: config.Config) -> Path:
 
     tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(STUDENT))
     taught = {case["id"]: cases.conversation(case) for case in distill.training_cases(cfg, "agent_distill")}
-    examples = distill.build_examples(taught, tokenizer, cfg.max_length)
-    return distill.distill(STUDENT, examples, cfg, records.Run(folder, "student", {})).path
+    examples = masks.build_examples(taught, tokenizer, cfg.max_length)
+    return training.fine_tune(STUDENT, examples, cfg, records.Run(folder, "student", {})).path
 
 
 def questions(cfg: config.Config, count: int) -> list:

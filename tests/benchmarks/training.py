@@ -44,24 +44,24 @@ def examples(cfg):
     """Recorded trajectories of the teacher as tokens, in the order in which ours trains on them."""
     from transformers import AutoTokenizer
 
-    from agentlib import cases, distill, weights
+    from agentlib import cases, distill, masks, weights
 
     tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(STUDENT))
     taught = {case["id"]: cases.conversation(case) for case in distill.training_cases(cfg, "agent_distill")}
-    return distill.build_examples(taught, tokenizer, cfg.max_length)[:EXAMPLES], tokenizer
+    return masks.build_examples(taught, tokenizer, cfg.max_length)[:EXAMPLES], tokenizer
 
 
 def ours(changes: dict) -> list[dict]:
     import bitsandbytes  # noqa: F401 (libraries are no memory of the training)
     import peft  # noqa: F401
 
-    from agentlib import attention, distill, records  # noqa: F401
+    from agentlib import attention, records, training  # noqa: F401
 
     cfg = settings(**changes)
     found, _ = examples(cfg)
     with tempfile.TemporaryDirectory() as folder:
         common.start()
-        return list(distill.distill(STUDENT, found, cfg, records.Run(Path(folder), "bench", {})).losses)
+        return list(training.fine_tune(STUDENT, found, cfg, records.Run(Path(folder), "bench", {})).losses)
 
 
 def trl(changes: dict) -> list[dict]:
@@ -71,7 +71,7 @@ def trl(changes: dict) -> list[dict]:
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from agentlib import distill, loading, weights
+    from agentlib import loading, training, weights
 
     cfg = settings()
     found, tokenizer = examples(cfg)
@@ -79,7 +79,7 @@ def trl(changes: dict) -> list[dict]:
     rows = [
         found[k]
         for epoch in range(cfg.epochs)
-        for batch in distill.order(lengths, BATCH, cfg.seed + epoch)
+        for batch in training.order(lengths, BATCH, cfg.seed + epoch)
         for k in batch
     ]
     steps: list[dict] = []

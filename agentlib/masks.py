@@ -1,0 +1,78 @@
+"""Token masks: conversations as token sequences, with loss on what the teacher wrote and on nothing else (§3).
+
+Owns the cutting of a rendered conversation into turns, and examples. Knows nothing of training or of models' weights.
+
+The loss is the mean negative log-likelihood of every token of every assistant turn (r_t, a_t), with
+its end-of-turn token; system, user and observation turns are context only.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agentlib import models
+
+log = logging.getLogger(__name__)
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Example:
+    """One conversation as tokens; `labels` are the tokens where there is loss, -100 elsewhere."""
+
+    id: str
+    input_ids: list[int]
+    labels: list[int]
+
+
+def build_examples(conversations: Mapping[str, list[dict]], tokenizer, max_length: int) -> list[Example]:
+    """Conversations by id, each ending in an assistant turn, as token sequences of at most `max_length`.
+
+    Text is cut at every turn's edges before it is tokenised, so that training sees the tokens that
+    generation produces. Longer ones are left out with a notice. Raises ValueError if none is left.
+    """
+    examples, lengths = [], []
+    for name, messages in conversations.items():
+        ids: list[int] = []
+        labels: list[int] = []
+        for text, learn in segments(messages, tokenizer):
+            tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids += tokens
+            labels += tokens if learn else [IGNORED] * len(tokens)
+        lengths.append(len(ids))
+        if len(ids) <= max_length:
+            examples.append(Example(name, ids, labels))
+    if not examples:
+        raise ValueError(
+            f"none of {len(lengths)} conversations fits in {max_length} tokens (the shortest has {min(lengths, default=0)}); "
+            "raise max_length or check the filter of the teacher's trajectories"
+        )
+    if len(examples) < len(lengths):
+        log.warning(
+            "%d of %d conversations are longer than %d tokens and left out",
+            len(lengths) - len(examples),
+            len(lengths),
+            max_length,
+        )
+    return examples
+
+
+def segments(messages: Sequence[dict], tokenizer) -> list[tuple[str, bool]]:
+    """The rendered conversation in pieces (text, whether there is loss on it)."""
+    found: list[tuple[str, bool]] = []
+    written = ""
+    for number, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        before = models.render(tokenizer, messages[:number])
+        after = tokenizer.apply_chat_template(messages[: number + 1], tokenize=False)
+        if not before.startswith(written) or not after.startswith(before):
+            raise ValueError(
+                f"chat template of {tokenizer.name_or_path!r} rewrites earlier turns, expected one that only appends; "
+                "choose another student or its base template"
+            )
+        turn = after[len(before) :]
+        end = turn.rfind(tokenizer.eos_token) + len(tokenizer.eos_token) if tokenizer.eos_token in turn else len(turn)
+        found += [(before[len(written) :], False), (turn[:end], True)]
+        written = before + turn[:end]
+    return found

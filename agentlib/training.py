@@ -1,0 +1,331 @@
+"""The training loop: LoRA, QLoRA (NF4) or full fine-tuning of a student on masked conversations (§4.1).
+
+Owns the order of examples, the loss, checkpoints with exact resume, and the files of a finished student. Knows nothing
+of where conversations come from. What one process of several does is told by `processes`.
+"""
+
+import contextlib
+import logging
+import math
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from agentlib import config, loading, records, weights
+from agentlib.masks import IGNORED, Example
+from agentlib.processes import Processes, alike, whole
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A finished student: PEFT files (or a whole model, for full fine-tuning) and its loss curve."""
+
+    path: Path
+    losses: tuple[dict, ...]  # step, loss (nats a token), tokens, learning_rate, seconds
+
+
+def is_finished(run: records.Run) -> bool:
+    """Whether a training run has come to its end."""
+    return (run.folder / "finished.json").exists()
+
+
+def has_weights(run: records.Run) -> bool:
+    """Whether a training run has come to its end on this machine; one restored from records has no weights."""
+    return is_finished(run) and (run.folder / "student").exists()
+
+
+def losses(run: records.Run) -> tuple[dict, ...]:
+    """The loss curve of a finished training run."""
+    return tuple(records.read(run.folder / "loss.jsonl"))
+
+
+def restore_losses(run: records.Run, curve: Sequence[Mapping]) -> None:
+    """Make the folder of a training run that was finished elsewhere: its loss curve, no weights."""
+    with records.lock(run.folder):
+        records.write_json(run.folder / "config.json", run.configuration)
+        records.write_lines(run.folder / "loss.jsonl", curve)
+        records.write_json(run.folder / "finished.json", {"steps": len(curve), "weights": "not here"})
+
+
+def finished(run: records.Run) -> Adapter:
+    """The adapter of a finished training run. Raises FileNotFoundError naming the remedy if there is none."""
+    if not is_finished(run):
+        raise FileNotFoundError(f"no trained student in {run.folder}; train it with notebook 03 (--only 03) first")
+    if not has_weights(run):
+        raise FileNotFoundError(
+            f"{run.folder} was restored from records and has no weights; delete it and train it with notebook 03 (--only 03)"
+        )
+    return Adapter(run.folder / "student", losses(run))
+
+
+def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: records.Run, *, save_seconds: float = 60.0,
+              device: str | None = None, group: Processes | None = None) -> Adapter:  # fmt: skip
+    """Fine-tune `base` on the examples into `run.folder / "student"`; a finished run is returned as it is.
+
+    An interrupted run goes on from its last checkpoint with the same losses as an undisturbed one. Where the
+    precision is bf16, matrix products are done in it; what is trained, its optimiser and the loss stay in 32 bits.
+    The processes of a `group` share each batch and come to the same losses as one process would; they must see the same
+    run folder, where the first of them writes. Raises FloatingPointError with the step and the batch's ids when the loss
+    is not finite, ValueError for QLoRA in shards.
+    """
+    import torch
+
+    group = group or Processes()
+    if group.sharded and cfg.tuning == "qlora":
+        raise ValueError("tuning is 'qlora' in shards (FSDP), expected 'lora' or 'full' there; or leave --sharded out")
+    if all(group.gathered(has_weights(run))):
+        return finished(run)
+    device = device or group.device()
+    with run if group.first else contextlib.nullcontext():
+        torch.manual_seed(cfg.seed)  # the same new weights in all processes
+        precision = loading.resolve_precision(cfg.precision, device)
+        model = _student(base, cfg, device, precision)
+        loss_of = group.spread(_loss_module(model), model.get_decoder().layers)
+        if group.count > 1:
+            torch.manual_seed(cfg.seed + group.rank)  # what each drops out is its own
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        optimizer = torch.optim.AdamW(trained.values(), lr=_peak_rate(cfg), weight_decay=0.0)
+        lengths = [len(e.input_ids) for e in examples]
+        batches = [b for epoch in range(cfg.epochs) for b in order(lengths, cfg.batch_size, cfg.seed + epoch)]
+        curve = _resume(run.folder / "checkpoint.pt", trained, optimizer, group)
+        saved = time.monotonic()
+        model.train()
+        bar = tqdm(total=len(batches), initial=len(curve), desc=f"train {base}", unit="step", mininterval=5,
+                   disable=not group.first)  # fmt: skip
+        for step in range(len(curve), len(batches)):
+            batch = [examples[i] for i in batches[step]]
+            rate = _peak_rate(cfg) * (1 - step / len(batches))  # linear decay, no warm-up (reference code)
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = rate
+            started = time.perf_counter()
+            loss, tokens = _accumulate(loss_of, batch, device, precision, group)
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"loss is {loss} at step {step} on examples {[e.id for e in batch]}; lower learning_rate"
+                )
+            torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            curve.append({"step": step, "loss": loss, "tokens": tokens, "learning_rate": rate,
+                           "seconds": round(time.perf_counter() - started, 3)})  # fmt: skip
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            if group.largest(time.monotonic() - saved > save_seconds):
+                _checkpoint(run.folder / "checkpoint.pt", trained, optimizer, curve, group)
+                saved = time.monotonic()
+        bar.close()
+        _save(model, base, run.folder / "student", group)
+        if group.first:
+            records.write_lines(run.folder / "loss.jsonl", curve)
+            records.write_json(run.folder / "finished.json", {"steps": len(curve), "examples": len(examples)})
+            (run.folder / "checkpoint.pt").unlink(missing_ok=True)
+        group.wait()
+    return finished(run)
+
+
+GROUPED = 8  # batches whose examples are sorted by length among each other, so that little is padded
+
+
+def order(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:
+    """One epoch's batches of example numbers, shuffled, with examples of like length (tokens) together."""
+    random = np.random.default_rng(seed)
+    shuffled = random.permutation(len(lengths)).tolist()
+    batches = []
+    for start in range(0, len(shuffled), GROUPED * batch_size):
+        alike = sorted(shuffled[start : start + GROUPED * batch_size], key=lambda k: lengths[k])
+        batches += [alike[k : k + batch_size] for k in range(0, len(alike), batch_size)]
+    return [batches[k] for k in random.permutation(len(batches))]
+
+
+def token_loss(model, batch: Sequence[Example], device: str):
+    """Summed negative log-likelihood (nats) of a batch's learnt tokens."""
+    return _negative_log_likelihood(model, *_padded(batch, device))
+
+
+def _padded(batch: Sequence[Example], device: str):
+    """Token ids and labels (examples, longest), padded on the right, where no token that counts looks: no mask is needed."""
+    import torch
+
+    width = max(len(e.input_ids) for e in batch)
+    ids = torch.zeros((len(batch), width), dtype=torch.long)
+    labels = torch.full_like(ids, IGNORED)
+    for row, example in enumerate(batch):
+        ids[row, : len(example.input_ids)] = torch.tensor(example.input_ids)
+        labels[row, : len(example.labels)] = torch.tensor(example.labels)
+    return ids.to(device), labels.to(device)
+
+
+def _negative_log_likelihood(model, ids, labels):
+    """Summed over the learnt tokens (nats); logits are made only for those."""
+    import torch
+
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    learnt = labels[:, 1:] != IGNORED
+    logits = causal.get_output_embeddings()(hidden[:, :-1][learnt])
+    return torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][learnt], reduction="sum")
+
+
+def _loss_module(model):
+    """The student as a module from ids and labels to their loss, which several processes can wrap."""
+    import torch
+
+    class Loss(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.student = model
+
+        def forward(self, ids, labels):
+            return _negative_log_likelihood(self.student, ids, labels)
+
+    return Loss()
+
+
+# Padded tokens run through the model at once; a batch larger than this is split. A CPU is busy with one
+# sequence, so padding would only be work thrown away.
+MICRO_TOKENS = {"cpu": 512, "cuda": 8192}
+
+
+def _accumulate(loss_of, batch: Sequence[Example], device: str, precision: str, group: Processes) -> tuple[float, int]:
+    """Gradients of the batch's mean loss a token, in parts of like length; returns that loss and the tokens read.
+
+    `loss_of` is a module from ids and labels to their summed loss. Each process takes its share of the batch.
+    """
+    import torch
+
+    learnt = sum(label != IGNORED for e in batch for label in e.labels[1:])
+    by_length = sorted(batch, key=lambda e: -len(e.input_ids))
+    parts = _parts(group.share(by_length), MICRO_TOKENS[device.partition(":")[0]])
+    # Processes meet in every part, so all have the same number of them; one without loss adds nothing.
+    nothing = Example(by_length[-1].id, by_length[-1].input_ids, [IGNORED] * len(by_length[-1].input_ids))
+    parts += [[nothing]] * (group.largest(len(parts)) - len(parts))
+    total = 0.0
+    for number, part in enumerate(parts, 1):
+        with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=precision == "bf16"):
+            loss = loss_of(*_padded(part, device)) / learnt
+        group.backward(loss, last=number == len(parts))
+        total += float(loss.detach())
+    return group.total(total), sum(len(e.input_ids) for e in batch)
+
+
+def _parts(examples: Sequence[Example], tokens: int) -> list[list[Example]]:
+    """Examples, longest first, in parts that hold at most so many padded tokens, or one example."""
+    parts: list[list[Example]] = []
+    for example in examples:
+        if parts and len(parts[-1][0].input_ids) * (len(parts[-1]) + 1) <= tokens:
+            parts[-1].append(example)
+        else:
+            parts.append([example])
+    return parts
+
+
+def _peak_rate(cfg: config.Config) -> float:
+    return cfg.full_learning_rate if cfg.tuning == "full" else cfg.learning_rate
+
+
+def _student(base: str, cfg: config.Config, device: str, precision: str):
+    """The base model with what is to be trained: LoRA on all linear layers (frozen or NF4 weights), or all of it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    from agentlib.attention import TRAINING
+
+    # Weights that are trained are held in 32 bits; on a CPU, where memory is not what is short, frozen ones too.
+    held = "fp32" if cfg.tuning == "full" or (device == "cpu" and cfg.tuning == "lora") else precision
+    model = loading.load_weights(weights.fetch(base), device, held, cfg.tuning == "qlora", TRAINING)
+    if device == "cpu" and cfg.tuning == "lora" and precision == "bf16":
+        # Products would round these weights to bf16 each time; embeddings and norms stay as they are.
+        for module in model.get_decoder().modules():
+            if isinstance(module, torch.nn.Linear):
+                module.weight.data = module.weight.data.bfloat16()
+    if device != "cpu" or cfg.tuning == "qlora":
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    if cfg.tuning == "full":
+        return model
+    lora = LoraConfig(
+        r=cfg.lora_rank, lora_alpha=cfg.lora_alpha, lora_dropout=cfg.lora_dropout, target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )  # fmt: skip
+    model = get_peft_model(model, lora)
+    if precision == "bf16":
+        # Products take bf16 anyway; a copy in 32 bits between them would change nothing but the time.
+        for module in model.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.cast_input_dtype_enabled = False
+    return model
+
+
+def _checkpoint(file: Path, trained: Mapping, optimizer, losses: list[dict], group: Processes) -> None:
+    """What exact resume needs: trained weights, optimiser, every process's random state (dropout), losses so far."""
+    import torch
+
+    held = optimizer.state_dict()
+    held["state"] = {number: whole(state) for number, state in held["state"].items()}
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    state = {"weights": whole(trained), "optimizer": held, "losses": losses,
+             "random": group.gathered((torch.get_rng_state(), cuda))}  # fmt: skip
+    if group.first:
+        part = file.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(file)
+
+
+def _resume(file: Path, trained: Mapping, optimizer, group: Processes) -> list[dict]:
+    import torch
+
+    if not file.exists():
+        return []
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    if len(state["random"]) != group.count:
+        raise ValueError(
+            f"checkpoint {file} is of {len(state['random'])} processes, this run has {group.count}; start as many as "
+            "before, or delete it to train from the start"
+        )
+    with torch.no_grad():
+        for name, weight in trained.items():
+            weight.copy_(alike(state["weights"][name], weight))
+    weights_of = list(trained.values())
+    for number, held in state["optimizer"]["state"].items():
+        like = weights_of[number]
+        state["optimizer"]["state"][number] = {
+            name: alike(tensor, like) if tensor.shape == like.shape else tensor for name, tensor in held.items()
+        }
+    optimizer.load_state_dict(state["optimizer"])
+    ours, cuda = state["random"][group.rank]
+    torch.set_rng_state(ours)
+    if cuda is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(cuda)
+    log.info("training goes on from step %d", len(state["losses"]))
+    return state["losses"]
+
+
+def _save(model, base: str, folder: Path, group: Processes) -> None:
+    """Adapter or model files with the tokenizer, moved into place when complete."""
+    from transformers import AutoTokenizer
+
+    adapter = hasattr(model, "peft_config")
+    state = model.state_dict()
+    if adapter:
+        state = {name: tensor for name, tensor in state.items() if "lora_" in name}
+    state = whole(state)
+    if not group.first:
+        return
+    fresh = folder.with_name(folder.name + ".part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    if adapter:
+        for settings in model.peft_config.values():
+            settings.base_model_name_or_path = weights.known(base).hub or base
+    # The vocabulary is never changed, so no embeddings need saving (and no base model need be looked up).
+    model.save_pretrained(fresh, state_dict=state, **({"save_embedding_layers": False} if adapter else {}))
+    AutoTokenizer.from_pretrained(weights.fetch_tokenizer(base)).save_pretrained(fresh)
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.replace(folder)

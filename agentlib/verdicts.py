@@ -1,0 +1,54 @@
+"""The same answers graded in other ways, beside ours: exact match, the reference code's rules, an LLM judge (§4.1).
+
+Owns the comparison. Knows nothing of models or of how an answer came about. A difference between two tables of accuracy
+can so be traced to the grading, or not.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from agentlib import config, score
+
+KEY = "AGENTLIB_JUDGE_KEY"  # the environment variable of the judge's key, so that it stands in no record
+
+
+def open_judge(cfg: config.Config, cache_file: Path) -> score.Judge | None:
+    """The judge of a configuration, or None where it names no server."""
+    if not cfg.judge_server:
+        return None
+    return score.Judge(cfg.judge_server, cfg.judge, cache_file, api_key=os.environ.get(KEY, ""))
+
+
+def verdicts(cases: Sequence[Mapping], judge: score.Judge | None = None) -> pd.DataFrame:
+    """A row a finished case: whether it is right by `ours`, by `exact` match, `as_published` (maths), by the `judge`
+    (factual, where there is one). A grading that a case has not is missing, not wrong."""
+    rows = []
+    for case in tqdm([c for c in cases if not c.get("error")], desc="grade in other ways", unit="case", mininterval=2):
+        maths = case["domain"] == "math"
+        row = {name: case[name] for name in ("benchmark", "model", "method", "n", "id")}
+        row |= {"ours": case["correct"], "exact": case["exact_match"], "as_published": None, "judge": None}
+        if maths:
+            row["as_published"] = score.correct_as_published(case["prediction"], case["gold"])
+        elif judge:
+            row["judge"] = judge.grade(case["question"], case["prediction"], case["gold"]).correct
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def table(found: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy (%) by kind of question and method under each grading, with the number of questions."""
+    kind = found["benchmark"].map(lambda name: "maths" if found.loc[found["benchmark"] == name, "as_published"].notna().any() else "factual")
+    grouped = found.assign(questions=kind).groupby(["questions", "model", "method", "n"], sort=False)
+    shares = grouped[["ours", "exact", "as_published", "judge"]].agg(lambda column: 100 * column.dropna().astype(bool).mean())
+    return shares.dropna(axis=1, how="all").assign(cases=grouped.size())
+
+
+def disagreements(found: pd.DataFrame) -> pd.DataFrame:
+    """The cases that two gradings see differently."""
+    shown = found[["ours", "as_published", "judge"]]
+    differ = shown.apply(lambda row: len({bool(v) for v in row.dropna()}) > 1, axis=1)
+    return found[differ]
