@@ -74,7 +74,7 @@ class Config:
     corpus: str = "wiki-18"  # code
     passages: int = 0  # 0 is the whole corpus
     encoder: str = "e5-base-v2"  # code
-    retriever: str = "faiss"  # flat (code); "ivfpq" in a twentieth of its memory, "hnsw" in half of it, or "bm25"
+    retriever: str = "faiss"  # flat (code); "ivfpq" in a twentieth of its memory, "hnsw", or "bm25"
     retriever_url: str = ""  # a running /retrieve server; "" searches in this process
     top_k: int = 3  # code
 

@@ -55,11 +55,18 @@ def launch(folder, tuning, kind, stop=99):
                           env=environment, timeout=600)  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["lora", "full"])
-def alone(request, tmp_path_factory):
-    """One process's training, whole."""
-    run = records.Run(tmp_path_factory.mktemp(request.param), "run", {})
-    return request.param, training.fine_tune(SMOL, EXAMPLES, settings(request.param), run)
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """One process's training, whole, by tuning."""
+    made = {}
+
+    def adapter(tuning):
+        if tuning not in made:
+            run = records.Run(tmp_path_factory.mktemp(tuning), "run", {})
+            made[tuning] = training.fine_tune(SMOL, EXAMPLES, settings(tuning), run)
+        return made[tuning]
+
+    return adapter
 
 
 def same(folder, adapter):
@@ -77,9 +84,9 @@ def same(folder, adapter):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["copied", "sharded"])
-def test_two_processes_train_as_one_and_go_on_where_they_were_stopped(alone, tmp_path, kind):
-    tuning, adapter = alone
+@pytest.mark.parametrize(("tuning", "kind"), [("lora", "copied"), ("lora", "sharded"), ("full", "sharded")])
+def test_two_processes_train_as_one_and_go_on_where_they_were_stopped(alone, tmp_path, tuning, kind):
+    adapter = alone(tuning)
     stopped = launch(tmp_path, tuning, kind, stop=2)
     assert stopped.returncode != 0 and (tmp_path / records.Run(tmp_path, "run", {}).folder.name / "checkpoint.pt").exists()
     done = launch(tmp_path, tuning, kind)

@@ -26,7 +26,21 @@
 # %%
 import pandas as pd
 
-from agentlib import benchmarks, cases, claims, config, distill, evaluate, records, sag, search, show, sweeps, tables
+from agentlib import (
+    benchmarks,
+    cases,
+    claims,
+    config,
+    distill,
+    evaluate,
+    records,
+    sag,
+    search,
+    show,
+    sweeps,
+    tables,
+    verdicts,
+)
 from agentlib.agent import Agent
 from agentlib.models import LocalModel
 from agentlib.sag import SAG
@@ -149,7 +163,23 @@ broken.groupby(["method", "n"])[["parse", "execution"]].mean().round(3).join(
 claims.early_stop(frame).round(1)
 
 # %% [markdown]
-# ## 5 · Read a few
+# ## 5 · The same answers, graded otherwise
+#
+# Is a difference from the paper one of models, or of grading? *exact* is the strict text, *as_published* the reference
+# code's rules for maths (numbers within a ten-thousandth, but also off by a hundred; gold answers taken as printed), and
+# with `judge_server` set an LLM judges factual answers, as the paper's GPT-4o-mini did.
+
+# %%
+judge = verdicts.open_judge(cfg, cfg.runs / "judge.jsonl")
+graded = verdicts.verdicts(found, judge)
+verdicts.table(graded).round(1)
+
+# %%
+disputed = verdicts.disagreements(graded)
+print(f"{len(disputed)} of {len(graded)} cases are graded differently")
+
+# %% [markdown]
+# ## 6 · Read a few
 #
 # Numbers say how often; transcripts say why. One question that the distilled agent got right, if there is one, and
 # one that it did not.
@@ -164,7 +194,7 @@ wrong = [c for c in distilled if not c["correct"]]
 show.case(wrong[0]) if wrong else print("none wrong in this run")
 
 # %% [markdown]
-# ## 6 · For the diagrams
+# ## 7 · For the diagrams
 #
 # Figures 2 and 3 of the paper are drawings of its idea. Ours are drawn from real cases: one question that was asked
 # of a CoT student and an agent student, one first-thought prefix of the teacher, one vote. Prefer cases that tell
@@ -177,7 +207,7 @@ print("Fig. 2:", chosen["pair"]["cot"]["question"])
 print("Fig. 3:", chosen["prefix"]["question"])
 
 # %% [markdown]
-# ## 7 · One setting at a time
+# ## 8 · One setting at a time
 #
 # For the smallest student: the temperature of SAG, its seed, the kind of fine-tuning, and the number of trajectories
 # (Tables 6 to 8 and one the paper has not). Adapters that are missing are trained here. `smoke` varies nothing.

@@ -145,7 +145,7 @@ keep("beside_the_paper", means)
 # %% [markdown]
 # ## Tables 6, 7 and 8, and the number of trajectories
 #
-# One setting varied at a time, for the smallest student (section 7 of notebook 04; `smoke` varies nothing).
+# One setting varied at a time, for the smallest student (section 8 of notebook 04; `smoke` varies nothing).
 
 # %%
 file = cfg.records / "sweeps.jsonl"
