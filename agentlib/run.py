@@ -127,11 +127,11 @@ def _restore(cfg: config.Config) -> str:
     return said
 
 
-def _keep(cfg: config.Config) -> None:
+def _keep(cfg: config.Config) -> int:
     from agentlib import archive, costs
 
     costs.measure(cfg)
-    archive.pack(cfg)
+    return len(archive.pack(cfg)) if cfg.preset != "smoke" else 0  # which takes minutes; nothing of it need be kept
 
 
 def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: Path) -> Line:
@@ -199,6 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help="take what the committed records hold as run, and run only what they lack")  # fmt: skip
     parser.add_argument("--publish", action="store_true",
                         help="write outputs back into notebooks/, and finished runs into figures/records/ (for committing)")  # fmt: skip
+    parser.add_argument("--pack", action="store_true",
+                        help="only pack the runs finished so far into figures/records/ (for committing)")  # fmt: skip
     parser.add_argument("--check", action="store_true", help="only say what is here and what is missing, in a table")
     asked = parser.parse_args(arguments)
     from agentlib import preflight  # not above: --help is to be quick
@@ -213,11 +215,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise ValueError(
                     f"{notebook.name} takes no parameter {', '.join(lacking)}, only {', '.join(known)}; add it to its cell"
                 )
+        if asked.pack:
+            print(f"{_keep(cfg)} runs of {cfg.runs} are packed in {cfg.records}")
+            return 0
         numbers = [n.name[:2] for n in notebooks]
         if asked.check:
             return _check(cfg, numbers)
         problems = preflight.problems(cfg, numbers)
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         problems = [str(error)]
     if problems:
         print("\n".join(f"error: {p}" for p in problems), file=sys.stderr)

@@ -138,5 +138,13 @@ def test_the_command_says_what_it_took_from_records(trained):
     assert run._restore(dataclasses.replace(CFG, cot_tokens=17, step_tokens=17)).endswith(".jsonl.xz")
 
 
+def test_the_command_packs_what_is_finished_so_far(trained, capsys, monkeypatch):
+    answered(evaluate.plan(CFG, SMOL)[0])
+    monkeypatch.setattr(run.config, "load", lambda preset, **_: CFG)
+    assert run.main(["--preset", "laptop", "--pack"]) == 0
+    assert capsys.readouterr().out.startswith("1 runs of ") and len(list(archive.folder(CFG).iterdir())) == 1
+    assert records.read_json(CFG.records / "costs.json")["parts"]
+
+
 def test_a_preset_without_packed_runs_has_nothing_to_restore(project):
     assert archive.restore(config.load("paper")) == archive.Restored(0, 0, ())

@@ -88,11 +88,28 @@ SMALLER = {"passages": 1500, "train_examples": 6, "max_steps": 2, "step_tokens":
            "sample_counts": "1,4"}  # fmt: skip
 
 
+def copied(folder):
+    """A copy of the tree's parts that notebooks need, so that a run starts afresh and leaves what is committed alone."""
+    for part in ("agentlib", "notebooks", "figures", "tests/benchmarks"):
+        shutil.copytree(config.ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    return os.environ | {"PYTHONPATH": str(folder)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["07", "10"])
+def test_notebooks_beside_the_main_line_run_on_their_own(tmp_path, number):
+    environment = copied(tmp_path)
+    command = [sys.executable, "-m", "agentlib.run", "--preset", "smoke", "--only", number]
+    if number == "10":  # it searches in the index of notebook 01
+        command += ["--only", "01"]
+    command += [f"--set={name}={value}" for name, value in SMALLER.items()]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 @pytest.mark.slow
 def test_smoke_runs_headless_makes_eight_figures_and_resumes_faster(tmp_path):
-    """In a copy of the tree, so that it starts afresh and leaves the committed figures and records alone."""
-    for part in ("agentlib", "notebooks", "figures"):
-        shutil.copytree(config.ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = copied(tmp_path)
     shutil.rmtree(tmp_path / "figures" / "smoke", ignore_errors=True)
     shutil.rmtree(tmp_path / "figures" / "records" / "smoke", ignore_errors=True)
     command = [sys.executable, "-m", "agentlib.run", "--preset", "smoke"]
@@ -100,8 +117,7 @@ def test_smoke_runs_headless_makes_eight_figures_and_resumes_faster(tmp_path):
     took, found = [], []
     for _ in range(2):
         started = time.monotonic()
-        ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path,
-                             env=os.environ | {"PYTHONPATH": str(tmp_path)})  # fmt: skip
+        ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
         took.append(time.monotonic() - started)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         total = next(line for line in ran.stdout.splitlines() if line.startswith("total"))
