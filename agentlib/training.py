@@ -313,10 +313,9 @@ def _save(model, base: str, folder: Path, group: Processes) -> None:
     from transformers import AutoTokenizer
 
     adapter = hasattr(model, "peft_config")
-    state = model.state_dict()
-    if adapter:
-        state = {name: tensor for name, tensor in state.items() if "lora_" in name}
-    state = whole(state)
+    every, own = ({n for n, _ in model.named_parameters(remove_duplicate=r)} for r in (False, True))
+    state = {name: tensor for name, tensor in model.state_dict().items() if name not in every - own}  # tied ones once
+    state = whole({name: tensor for name, tensor in state.items() if not adapter or "lora_" in name})
     if not group.first:
         return
     fresh = folder.with_name(folder.name + ".part")

@@ -29,6 +29,7 @@ sys.path.insert(0, {tests!r})
 from test_processes import EXAMPLES, settings
 folder, tuning, sharded, stop = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "sharded", int(sys.argv[4])
 with Processes(sharded) as group:
+    print(f"process {{group.rank}} of {{group.count}}", flush=True)
     real, steps = training._accumulate, []
     def counted(*arguments):
         steps.append(1)
@@ -48,7 +49,7 @@ def settings(tuning):
 def launch(folder, tuning, kind, stop=99):
     program = folder / "program.py"
     program.write_text(PROGRAM.format(tests=str(config.ROOT / "tests")))
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
                   "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")} | {"OMP_NUM_THREADS": "1"}
     return subprocess.run([*accelerate, program, folder, tuning, kind, str(stop)], capture_output=True, text=True,
@@ -88,6 +89,7 @@ def same(folder, adapter):
 def test_two_processes_train_as_one_and_go_on_where_they_were_stopped(alone, tmp_path, tuning, kind):
     adapter = alone(tuning)
     stopped = launch(tmp_path, tuning, kind, stop=2)
+    assert all(f"process {rank} of 2" in stopped.stdout for rank in (0, 1)), stopped.stdout + stopped.stderr[-2000:]
     assert stopped.returncode != 0 and (tmp_path / records.Run(tmp_path, "run", {}).folder.name / "checkpoint.pt").exists()
     done = launch(tmp_path, tuning, kind)
     assert done.returncode == 0, done.stderr[-2000:]

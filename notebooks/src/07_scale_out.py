@@ -142,23 +142,27 @@ assert len(found) == 2
 # ## 4 · Training by several processes
 #
 # ```
-# accelerate launch --num_processes 4 -m agentlib.train --preset paper --student Qwen2.5-7B-Instruct
-# accelerate launch --num_processes 4 -m agentlib.train --preset paper --student Qwen2.5-7B-Instruct --sharded
+# accelerate launch --multi_gpu --num_processes 4 -m agentlib.train --preset paper --student Qwen2.5-7B-Instruct
+# accelerate launch --multi_gpu --num_processes 4 -m agentlib.train --preset paper --student Qwen2.5-7B-Instruct --sharded
 # ```
 #
 # The first keeps a copy of the student in each process (DDP), the second a shard (FSDP). Every batch is divided among
 # the processes, and gradients and losses are summed over its tokens, so the number of processes changes no result.
-# Notebook 03 takes what was trained this way as trained. Two CPU processes, beside one:
+# Notebook 03 takes what was trained this way as trained. The same command starts two processes on a machine without a
+# GPU, which talk through gloo; here they are beside one:
 
 # %%
 method = "agent_distill_ftp"
 few = dataclasses.replace(cfg, train_examples=4, epochs=1, batch_size=2, precision="fp32", tuning="lora")
 changed = [f"--set={n}={getattr(few, n)}" for n in ("train_examples", "epochs", "batch_size", "precision", "tuning")]
-launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1",
+launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1",
           "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m", "agentlib.train"]  # fmt: skip
 command = [*launch, f"--preset={preset}", f"--student={student}", f"--method={method}", *changed]
 done = subprocess.run(command, cwd=config.ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
 print(done.stdout.strip().replace(str(config.ROOT) + "/", "") or done.stderr[-2000:])
+
+# %%
+assert "on 2 processes" in done.stdout
 
 # %%
 two = training.finished(distill.adapter_run(few, student, method))
