@@ -354,7 +354,7 @@ def test_a_student_that_was_trained_is_not_trained_again(project, monkeypatch):
     records.write_lines(run.folder / "loss.jsonl", [{"step": 0, "loss": 1.0}])
     records.write_json(run.folder / "finished.json", {})
     (run.folder / "student").mkdir()
-    monkeypatch.setattr(distill, "distill", None)  # would be called
+    monkeypatch.setattr(training, "fine_tune", None)  # would be called
     assert distill.train(cfg, SMOL, "agent_distill").losses == ({"step": 0, "loss": 1.0},)
 
 

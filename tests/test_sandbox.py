@@ -332,7 +332,7 @@ def test_an_outage_of_a_tool_stops_the_run_and_is_no_observation(session, search
 def test_a_candidate_that_finds_no_process_left_is_tried_again():
     """One candidate's fork bomb is not another's failure, given the usual time: a thousand processes are slow."""
     bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
-    with open_box(seconds=8.0) as box, box.session() as session:
+    with open_box(seconds=20.0) as box, box.session() as session:
         outcomes = session.try_each([bomb, *["6 * 7"] * 4])
     assert outcomes[0].failure is not None and [o.value for o in outcomes[1:]] == ["42"] * 4, outcomes
 
