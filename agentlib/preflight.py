@@ -17,6 +17,7 @@ from agentlib import config, nearest, weights
 from agentlib.verdicts import KEY as JUDGE_KEY
 
 LEAST_DISK = 3e9
+CPU_PARAMETERS = 500  # millions; larger students are not trained without a GPU
 # Bytes a parameter takes in training: NF4 with its scales, bf16, or 32-bit weights with gradients and two moments.
 TRAINED_BYTES = {"qlora": 0.56, "lora": 2.0, "full": 16.0}
 # Beside the weights: the adapter with its optimiser, activations of one checkpointed sequence, logits of its learnt part.
@@ -71,8 +72,9 @@ def _gpus(cfg: config.Config) -> Iterator[Check]:
     needed = max((training_bytes(cfg, student) for student in cfg.students), default=0.0)
     largest = max(cfg.students, key=lambda s: training_bytes(cfg, s), default="")
     if not there:
-        yield Check("GPU", "none here", "one or more", bool(cfg.student_server),
-                    "run it on a machine with one, or use --preset laptop")  # fmt: skip
+        small = all(weights.known(student).parameters <= CPU_PARAMETERS for student in cfg.students)
+        yield Check("GPU", "none here", f"one or more for students above {CPU_PARAMETERS:.0f} million parameters",
+                    bool(cfg.student_server) or small, "run it on a machine with one, or use --preset laptop")  # fmt: skip
         return
     yield Check(f"GPU memory for {largest}", f"{len(there)} x {min(there) / 1e9:.0f} GB", f"about {needed / 1e9:.0f} GB ({cfg.tuning})",
                 min(there) >= needed, "leave that student out with --set students=…, or --set tuning=qlora")  # fmt: skip

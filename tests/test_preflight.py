@@ -110,3 +110,9 @@ def test_the_memory_of_an_index_is_checked_before_it_is_built(monkeypatch):
     flat, small = preflight._memory(paper()), preflight._memory(paper(retriever="ivfpq"))
     assert not flat.met and flat.expected == "65 GB" and "retriever=ivfpq" in flat.remedy
     assert small.met and small.expected == "2 GB"
+
+
+def test_small_students_need_no_gpu(monkeypatch):
+    monkeypatch.setattr(preflight, "gpu_memory", list)
+    (large,), (small,) = (list(preflight._gpus(paper(**c))) for c in ({}, {"students": ["SmolLM2-135M-Instruct"]}))
+    assert small.met and not large.met and "above 500 million parameters" in large.sentence
