@@ -6,7 +6,8 @@ Owns three kinds of FAISS index and what each keeps on disk. Knows nothing of te
 - `ivfpq`: an inverted file of product-quantised vectors (Jégou et al. 2011) in memory, four bits for four numbers, whose
   tables fit into registers (André et al. 2015); the best `RERANKED` candidates are scored again with vectors in 16 bits
   that stay on disk.
-- `hnsw`: a graph of neighbours (Malkov and Yashunin 2018) over vectors in 16 bits in memory; the fastest, not the smallest.
+- `hnsw`: a graph of neighbours (Malkov and Yashunin 2018) over vectors in 16 bits in memory: quick to
+  ask, slow to build, more than half of the flat one's memory.
 """
 
 import logging
@@ -26,7 +27,7 @@ PROBED = 64  # lists of `ivfpq` that a query visits, at most an eighth of them
 TRAINED_ON = 64  # vectors a list that its centre is found from
 CODE = 4  # numbers that four bits stand for
 LINKS, EF_BUILD, EF_SEARCH = 24, 120, 96  # `hnsw`: neighbours a vector, breadth of the search in building and asking
-FEWEST = 10_000  # vectors below which a flat index is as fast and quantisers have too little to learn from
+FEWEST = 10_000  # vectors below which a flat index is small and quantisers have too little to learn from
 
 
 def lists(count: int) -> int:

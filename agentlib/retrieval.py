@@ -179,7 +179,7 @@ def adopt_index(folder: Path, file: Path, passages: Iterable[Passage], encoder: 
 
     `checked` passages, spread evenly, are encoded and held against the vectors in the file, which takes a minute and
     finds another encoder, other prefixes, another corpus or another order. The file is linked, or copied where it lies
-    on another disk. Raises ValueError for an index that does not fit.
+    on another disk. Raises ValueError for an index that does not fit, and where a finished one is already.
     """
     import faiss
 
@@ -191,7 +191,8 @@ def adopt_index(folder: Path, file: Path, passages: Iterable[Passage], encoder: 
         )
     folder = Path(folder)
     with records.lock(folder):
-        (folder / "meta.json").unlink(missing_ok=True)
+        if (folder / "meta.json").exists():
+            raise ValueError(f"index {folder} is finished already; delete it first to take {file} instead")
         digest, count = _write_corpus(folder, passages)
         for name in ("passages.jsonl", "offsets.npy"):
             (folder / f"{name}.part").replace(folder / name)

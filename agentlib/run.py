@@ -24,6 +24,7 @@ FIGURES = (
     "fig6_tokens", "fig7_code_errors", "fig8_retrieval_calls",
 )  # fmt: skip
 FIGURE_NOTEBOOK = "05"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,7 +262,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def publish(executed: Path, notebook: Path) -> None:
     """Copy the outputs of an executed copy into the committed notebook, without what papermill added.
 
-    Progress bars and warnings (standard error) stay in the executed copy; paths are made relative.
+    Progress bars (standard error, or widgets, which are dead on a page) and warnings stay in the executed copy; paths are
+    made relative.
     """
     done, kept = (json.loads(p.read_text(encoding="utf-8")) for p in (executed, notebook))
     ran = [c for c in done["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
@@ -269,7 +271,7 @@ def publish(executed: Path, notebook: Path) -> None:
         raise ValueError(f"{executed} is not a run of {notebook.name} as it stands; run it again")
     for cell, source in zip(kept["cells"], ran, strict=True):
         if cell["cell_type"] == "code":
-            outputs = [o for o in source["outputs"] if o.get("name") != "stderr"]
+            outputs = [o for o in source["outputs"] if o.get("name") != "stderr" and WIDGET not in o.get("data", {})]
             cell["outputs"] = json.loads(relative(json.dumps(outputs, ensure_ascii=False)))
             for output in cell["outputs"]:
                 if picture := output.get("data", {}).get("image/png"):

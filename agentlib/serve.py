@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with retrieval_server.serving(searcher, asked.host, asked.port) as url:
             print(f"{len(searcher)} passages at {url}/retrieve; use it with --set retriever_url={url}", flush=True)
             threading.Event().wait()  # until interrupted
+    except ImportError as error:
+        print(f"error: a server needs {error.name}, which is not installed; pip install 'agentlib[retriever]'", file=sys.stderr)
+        return 2
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

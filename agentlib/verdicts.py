@@ -30,6 +30,7 @@ def verdicts(cases: Sequence[Mapping], judge: score.Judge | None = None) -> pd.D
     for case in tqdm([c for c in cases if not c.get("error")], desc="grade in other ways", unit="case", mininterval=2):
         maths = case["domain"] == "math"
         row = {name: case[name] for name in ("benchmark", "model", "method", "n", "id")}
+        row["questions"] = "maths" if maths else "factual"
         row |= {"ours": case["correct"], "exact": case["exact_match"], "as_published": None, "judge": None}
         if maths:
             row["as_published"] = score.correct_as_published(case["prediction"], case["gold"])
@@ -41,8 +42,7 @@ def verdicts(cases: Sequence[Mapping], judge: score.Judge | None = None) -> pd.D
 
 def table(found: pd.DataFrame) -> pd.DataFrame:
     """Accuracy (%) by kind of question and method under each grading, with the number of questions."""
-    kind = found["benchmark"].map(lambda name: "maths" if found.loc[found["benchmark"] == name, "as_published"].notna().any() else "factual")
-    grouped = found.assign(questions=kind).groupby(["questions", "model", "method", "n"], sort=False)
+    grouped = found.groupby(["questions", "model", "method", "n"], sort=False)
     shares = grouped[["ours", "exact", "as_published", "judge"]].agg(lambda column: 100 * column.dropna().astype(bool).mean())
     return shares.dropna(axis=1, how="all").assign(cases=grouped.size())
 

@@ -221,6 +221,9 @@ def test_an_index_of_others_is_taken_when_it_fits_the_corpus(tmp_path, published
     index = retrieval.open_index(folder, passages, ByName())
     assert index.search([retrieval.contents(passages[7])], 1)[0][0].passage == passages[7]
     assert (folder / "index.faiss").stat().st_ino == file.stat().st_ino, "linked, not copied"
+    with pytest.raises(ValueError, match="is finished already; delete it first"):
+        retrieval.adopt_index(folder, file, passages[::-1], ByName())
+    assert retrieval.open_index(folder, passages, ByName()), "a finished index is not lost to a wrong one"
 
 
 @pytest.mark.parametrize("trouble", ["order", "corpus", "words", "width"])

@@ -29,6 +29,13 @@ def test_wrong_settings_are_sentences(project, capsys, arguments, said):
     assert said in capsys.readouterr().err
 
 
+def test_a_server_without_its_packages_says_what_to_install(project, capsys, monkeypatch):
+    monkeypatch.setattr(search, "open_searcher", lambda cfg: [])
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert serve.main(SMALL) == 2
+    assert "error: a server needs uvicorn, which is not installed; pip install 'agentlib[retriever]'" in capsys.readouterr().err
+
+
 def test_the_command_builds_serves_and_ends_when_interrupted(tmp_path):
     """As a user runs it, from a copy of nothing but the package, so that the index lands there."""
     (tmp_path / "agentlib").symlink_to(config.ROOT / "agentlib")
