@@ -231,7 +231,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not asked.resume and (kept := set_aside(cfg.runs)):
         print(f"earlier runs are set aside in {kept}")
     if asked.from_records:
-        print(_restore(cfg))
+        try:
+            print(_restore(cfg))
+        except (ValueError, FileNotFoundError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
     if any(n.name[:2] in ("02", "03", "04") for n in notebooks) and (expected := _estimate(cfg)):
         print(expected)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -148,3 +148,10 @@ def test_the_command_packs_what_is_finished_so_far(trained, capsys, monkeypatch)
 
 def test_a_preset_without_packed_runs_has_nothing_to_restore(project):
     assert archive.restore(config.load("paper")) == archive.Restored(0, 0, ())
+
+
+def test_packed_runs_without_the_teachers_records_are_a_sentence(project, capsys, monkeypatch):
+    archive.folder(CFG).mkdir(parents=True)
+    monkeypatch.setattr(run.config, "load", lambda preset, **_: CFG)
+    assert run.main(["--preset", "laptop", "--from-records", "--only", "03"]) == 2
+    assert "error: records file" in capsys.readouterr().err
