@@ -33,7 +33,7 @@ from agentlib.isolation import RENEWED_AFTER, STARTERS, Protection, Zygote
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 10.0  # for a fork to begin, or a killed one to be gone
+GRACE_SECONDS = 10.0  # for a fork to begin, or what was killed to be gone
 BIRTHS = 3  # how often the fork of one candidate is asked for
 
 
@@ -84,6 +84,11 @@ class _Trial:
         self.ending: Failure | None = None  # why it is being killed
         self.tries, self.lost = 0, False  # how often its fork was asked for; whether the isolated process ended
         self.outcome: Outcome | None = None
+
+    def renew(self, number: int) -> None:
+        """Make it ready to be started again, as interpreter `number`."""
+        self.outcome, self.ending, self.number = None, None, number
+        self.session._candidates.add(number)
 
     def start(self, queue: SimpleQueue) -> None:
         """Ask for the fork. The clock of the action starts when the fork says so, a coarser one now."""
@@ -406,21 +411,30 @@ class Sandbox:
                 session._next()
             trials.append([_Trial(session, c, next(self._numbers), self.seconds, self.tool_seconds) for c in codes])
             session._candidates.update(trial.number for trial in trials[-1])
-        self._race([trial for group in trials for trial in group])
+        everyone = [trial for group in trials for trial in group]
+        self._race(everyone)
+        unborn = [trial for trial in everyone if trial.unborn]
+        if unborn and self._await_births():
+            for trial in unborn:
+                trial.renew(next(self._numbers))
+                trial.tries = 0
+            self._race(unborn)
         return [[trial.outcome for trial in group] for group in trials]
 
     def _race(self, trials: list[_Trial]) -> None:
         """Run the trials to their outcomes, `workers` at a time.
 
-        One that cannot begin is tried again after the others: an action may have used up all processes for a while.
-        Raises RuntimeError if that is not the session's own doing.
+        One that cannot begin is tried again once nothing else runs, and alone: another action may have used up all
+        processes, and goes on doing so until its time is over. Raises RuntimeError if that does not help and the fault
+        is not the session's own.
         """
         queue: SimpleQueue = SimpleQueue()
-        waiting, running = deque(trials), {}
+        waiting, unborn, running = deque(trials), deque(), {}
         try:
-            while waiting or running:
-                while waiting and len(running) < self.workers:
-                    trial = waiting.popleft()
+            while waiting or unborn or running:
+                while not running and unborn or not unborn and waiting and len(running) < self.workers:
+                    trial = (unborn or waiting).popleft()
+                    time.sleep(0.1 * trial.tries)
                     trial.start(queue)
                     if not trial.outcome:
                         running[trial.number] = trial
@@ -438,10 +452,9 @@ class Sandbox:
                         running[number].hear(kind, payload, at, self._answer)
                 for trial in running.values():
                     if trial.unborn and not trial.lost and trial.tries < BIRTHS:
-                        time.sleep(0.0 if waiting or len(running) > 1 else 0.1 * trial.tries)
-                        trial.outcome, trial.ending, trial.number = None, None, next(self._numbers)
-                        trial.session._candidates.add(trial.number)
-                        waiting.append(trial)
+                        log.info("sandbox: an action could not begin and is tried again")
+                        trial.renew(next(self._numbers))
+                        unborn.append(trial)
                 running = {n: trial for n, trial in running.items() if not trial.outcome and trial.number == n}
         finally:
             for trial in running.values():  # only if an interrupt, or a tool's outage, came in between
@@ -451,19 +464,27 @@ class Sandbox:
                 "the sandbox's isolated process has ended (was the machine out of memory?) and its sessions are lost; "
                 "open new sessions"
             )
-        if any(trial.unborn and trial.tries == BIRTHS for trial in trials):
-            self._prove_alive()
 
-    def _prove_alive(self) -> None:
-        """Raise RuntimeError unless the pristine interpreter can be forked: then a session has broken itself."""
-        with Session(self, self._zygote) as fresh:
-            trial = _Trial(fresh, "1", next(self._numbers), self.seconds, self.tool_seconds)
-            trial.tries = BIRTHS  # once only
-            self._race([trial])
-        if trial.unborn:
-            raise RuntimeError(
-                "the sandbox cannot start interpreters any more; look for missing memory, processes or disk space"
-            )
+    def _await_births(self) -> bool:
+        """Whether the pristine interpreter could not be forked at once, but can be now.
+
+        If it could be at once, a session has broken itself. Raises RuntimeError if it cannot be for GRACE_SECONDS:
+        the processes of an action that was ended are gone by then.
+        """
+        began, pause = time.monotonic(), 0.0
+        while True:
+            with Session(self, self._zygote) as fresh:
+                trial = _Trial(fresh, "1", next(self._numbers), self.seconds, self.tool_seconds)
+                trial.tries = BIRTHS  # once only
+                time.sleep(pause)
+                self._race([trial])
+            if not trial.unborn:
+                return pause > 0.0
+            if time.monotonic() > began + GRACE_SECONDS:
+                raise RuntimeError(
+                    "the sandbox cannot start interpreters any more; look for missing memory, processes or disk space"
+                )
+            pause = 0.2
 
     def _answer(self, trial: _Trial, call: bytes) -> bytes:
         """Call the tool, or take the answer that the session's step has already; the reply as JSON."""
