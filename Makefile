@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: reproduce figures test bench publish lab clean
+.PHONY: reproduce figures test bench publish workshop lab clean
 
 reproduce: .venv/ready        ## notebooks 00-05 at PRESET, then a table of minutes and figures
 	$(BIN)/python -m agentlib.run --preset $(PRESET) $(ARGS)
@@ -22,6 +22,9 @@ bench: .venv/ready-bench      ## measure against peers, on an idle machine; appe
 publish: .venv/ready-test     ## run the notebooks and keep their outputs in notebooks/ (afresh: ARGS=--no-resume)
 	$(BIN)/jupytext --sync notebooks/src/*.py
 	$(BIN)/python -m agentlib.run --preset $(PRESET) --publish $(ARGS)
+
+workshop: .venv/ready         ## student copies of the notebooks, without the solutions, in workshop/
+	$(BIN)/python -m agentlib.exercises
 
 lab: .venv/ready              ## open the notebooks
 	$(BIN)/jupyter lab notebooks

@@ -51,6 +51,7 @@ class Trajectory:
     answer: Any = None
     stopped: str = ""  # "final_answer" | "max_steps" | "context_full"
     prefix: str = ""
+    tools: str = ""  # what it was told of tools beside the search
     last_words: Completion | None = None  # the free-text answer asked for when the steps ran out
 
     @property
@@ -82,10 +83,10 @@ def read_code(text: str) -> str | None:
     return code or None
 
 
-def opening(question: str, style: Style) -> list[dict]:
-    """System and first user turn: the full prompt for teachers and untuned models, the short one for students."""
-    system = prompts.AGENT_TEACHER if style == "teacher" else prompts.AGENT_STUDENT
-    return [{"role": "system", "content": system}, {"role": "user", "content": prompts.question_turn(question)}]
+def opening(question: str, style: Style, tools: str = "") -> list[dict]:
+    """System and first user turn: the full prompt for teachers and untuned models, the short one for students. `tools` are
+    lines that tell of more tools than the search."""
+    return [{"role": "system", "content": prompts.agent_system(style, tools)}, {"role": "user", "content": prompts.question_turn(question)}]
 
 
 def turns(step: Step) -> list[dict]:
@@ -102,7 +103,8 @@ def observe(outcome: Outcome) -> str:
 class Agent:
     """Runs many questions at once: one call of the model a step for all that are still open.
 
-    `step_tokens` bounds one turn; `batch` the conversations open at once (each holds a sandbox session).
+    `step_tokens` bounds one turn; `batch` the conversations open at once (each holds a sandbox session). The model is told of
+    every tool of the sandbox beside `web_search`, by its signature and the first line of its docstring.
     """
 
     def __init__(self, model: LanguageModel, box: Sandbox, *, style: Style = "student", max_steps: int = 5,
@@ -114,6 +116,7 @@ class Agent:
         self.model, self.box, self.style, self.max_steps = model, box, style, max_steps
         self.sag = sag or SAG(n=1, temperature=0.0, top_p=1.0)
         self.step_tokens, self.batch, self.seed = step_tokens, batch, seed
+        self.tools = prompts.tool_lines({name: tool for name, tool in box.tools.items() if name != "web_search"})
 
     def run(self, questions: Iterable[Question], prefixes: Sequence[str | None] | None = None) -> Iterator[Trajectory]:
         """Yield each question's trajectory as it ends (not in the order asked).
@@ -130,8 +133,9 @@ class Agent:
             while waiting or open_runs:
                 while waiting and len(open_runs) < self.batch:
                     question, prefix = waiting.pop()
-                    trajectory = Trajectory(question.id, prefix=prefix or "")
-                    open_runs.append(_Open(trajectory, opening(question.text, self.style), self.box.session()))
+                    trajectory = Trajectory(question.id, prefix=prefix or "", tools=self.tools)
+                    turns = opening(question.text, self.style, self.tools)
+                    open_runs.append(_Open(trajectory, turns, self.box.session()))
                 yield from self._end(open_runs, [r for r in open_runs if self._full(r)], "context_full")
                 if open_runs:
                     self._step(open_runs)

@@ -3,10 +3,13 @@
 Owns what is drawn. Knows nothing of how a number is computed (`tables`) or how marks look (`charts`).
 """
 
+from collections.abc import Mapping, Sequence
+
 import pandas as pd
 from matplotlib.figure import Figure
 
-from agentlib.charts import COLOURS, blank, finish, footer, styled, whisker
+from agentlib import config
+from agentlib.charts import COLOURS, bars, blank, finish, footer, legend, styled, whisker
 from agentlib.tables import Point, accuracy, cases_of, mean_accuracy, pick, size_label
 
 LINES = {  # label: domain, colour, marker
@@ -49,4 +52,40 @@ def data_efficiency(cases: pd.DataFrame, note: str = "") -> Figure:
     finish(axes)
     axes.set(title=f"Agent distillation, {size_label(model)}", xlabel="trajectories trained on", ylabel="accuracy (%)")
     axes.legend(loc="best")
+    return figure
+
+
+@styled
+def accuracy_bars(cases: pd.DataFrame, note: str = "") -> Figure:
+    """Accuracy of each method on each benchmark of a table of cases, per cent, with 95 % Wilson intervals.
+
+    Raises ValueError for a method that is not one of `config.METHODS`.
+    """
+    if strange := sorted(set(cases["method"]) - set(config.METHODS)):
+        raise ValueError(f"method {strange[0]!r} has no colour, expected one of {', '.join(config.METHODS)}")
+    names = list(dict.fromkeys(cases["benchmark"]))
+    methods = [m for m in config.METHODS if m in set(cases["method"])]
+    series = [(config.METHODS[m], m, [accuracy(pick(cases, method=m, benchmark=name)) for name in names]) for m in methods]
+    figure = blank(6.0, 3.2, footer(note, [p for *_, points in series for p in points], "whiskers: 95\u00a0% Wilson interval"))
+    axes = figure.subplots()
+    bars(axes, names, series)
+    finish(axes)
+    axes.set(ylabel="accuracy (%)")
+    legend(figure, series)
+    figure.alt = f"Bars of accuracy on {', '.join(names)} for {', '.join(label for label, *_ in series)}, with 95 % intervals."
+    return figure
+
+
+@styled
+def loss_curves(curves: Mapping[str, Sequence[Mapping]], note: str = "") -> Figure:
+    """Training losses (nats a learnt token) against the step, a line a method; `curves` are those of `training.losses`."""
+    figure = blank(7.5, 3.2, note)
+    axes = figure.subplots()
+    for method, curve in curves.items():
+        axes.plot([step["step"] + 1 for step in curve], [step["loss"] for step in curve], color=COLOURS[method],
+                  marker="o" if len(curve) == 1 else "", label=config.METHODS[method])  # fmt: skip
+    finish(axes)
+    axes.set(xlabel="step", ylabel="loss (nats a token)")
+    axes.legend()
+    figure.alt = f"Lines of training loss against the step, for {', '.join(config.METHODS[m] for m in curves)}."
     return figure

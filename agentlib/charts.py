@@ -67,12 +67,14 @@ def alt_text(name: str) -> str:
 
 
 class Chart(Figure):
-    """A Figure that shows itself in a notebook even where pyplot was never imported."""
+    """A Figure that shows itself in a notebook even where pyplot was never imported, with its alt text once it has one."""
 
-    def _repr_png_(self) -> bytes:
+    alt = ""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
         stream = io.BytesIO()
         self.savefig(stream, format="png", dpi=100)
-        return stream.getvalue()
+        return stream.getvalue(), ({"alt": self.alt} if self.alt else {})
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
@@ -82,6 +84,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    figure.alt = ALT_TEXT.get(name, "")
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
     with matplotlib.rc_context(STYLE):
         figure.savefig(svg, metadata={"Date": None, "Creator": None, "Title": name, "Description": ALT_TEXT.get(name)})

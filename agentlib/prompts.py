@@ -6,6 +6,9 @@ students) are kept; the wording is ours.
 """
 
 import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
 
 THOUGHT, END_CODE, OBSERVATION = "Thought:", "<end_code>", "Observation:"
 STOP = (END_CODE, OBSERVATION)  # reference code
@@ -168,6 +171,22 @@ Ben Nevis is 1,345 metres high, Snowdon 1,085 metres. 1,085 is less than 1,345.
         ),
     ),
 }
+
+
+def tool_lines(tools: Mapping[str, Callable[..., Any]]) -> str:
+    """What an agent is told of tools beside the search: each one's signature and the first line of its docstring."""
+    lines = []
+    for name, tool in tools.items():
+        meaning = (inspect.getdoc(tool) or "").partition("\n")[0].strip()
+        lines.append(f"You can also call {name}{inspect.signature(tool)}{f': {meaning}' if meaning else ''}")
+    return "\n".join(lines)
+
+
+def agent_system(style: str, tools: str = "") -> str:
+    """The system turn of an agent: for a "teacher" (or an untuned model) with rules and worked examples, for a "student"
+    without. `tools` are lines of `tool_lines`."""
+    told = f"{AGENT_STUDENT}\n{tools}" if tools else AGENT_STUDENT
+    return told + AGENT_TEACHER.removeprefix(AGENT_STUDENT) if style == "teacher" else told
 
 
 def question_turn(text: str) -> str:

@@ -128,6 +128,13 @@ def _restore(cfg: config.Config) -> str:
     return said
 
 
+def _site(cfg: config.Config, lines: Sequence[Line]) -> Path:
+    from agentlib import site
+
+    minutes = {line.notebook: line.minutes for line in lines}
+    return site.build(site.executed(cfg, NOTEBOOKS), cfg.figures, cfg.runs / "site", f"Preset {cfg.preset}.", minutes)
+
+
 def _keep(cfg: config.Config) -> int:
     from agentlib import archive, costs
 
@@ -167,12 +174,16 @@ def drawn(folder: Path, since: float) -> list[str]:
     ]  # fmt: skip
 
 
+def short(figures: Sequence[str]) -> str:
+    """Figures by their numbers."""
+    return ", ".join(name.partition("_")[0] for name in figures)
+
+
 def table(lines: Sequence[Line]) -> str:
     """The closing table: notebook, minutes, figures it made."""
     rows = [("notebook", "minutes", "figures"), ("--------", "-------", "-------")]
     for line in lines:
-        short = ", ".join(name.partition("_")[0] for name in line.figures)
-        rows.append((line.notebook, f"{line.minutes:.1f}", line.failure or short or "-"))
+        rows.append((line.notebook, f"{line.minutes:.1f}", line.failure or short(line.figures) or "-"))
     rows.append(("total", f"{sum(line.minutes for line in lines):.1f}", f"{sum(len(line.figures) for line in lines)}"))
     widths = [max(len(row[k]) for row in rows) for k in (0, 1)]
     return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c}" for a, b, c in rows)
@@ -202,6 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help="write outputs back into notebooks/, and finished runs into figures/records/ (for committing)")  # fmt: skip
     parser.add_argument("--pack", action="store_true",
                         help="only pack the runs finished so far into figures/records/ (for committing)")  # fmt: skip
+    parser.add_argument("--html", action="store_true",
+                        help="write the executed notebooks and the figures as a site, too: runs/PRESET/site/index.html")  # fmt: skip
     parser.add_argument("--check", action="store_true", help="only say what is here and what is missing, in a table")
     asked = parser.parse_args(arguments)
     from agentlib import preflight  # not above: --help is to be quick
@@ -246,11 +259,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines.append(line)
         if line.failure:
             break
+        print(f"          {line.minutes:.1f} minutes{', drew ' if line.figures else ''}{short(line.figures)}", flush=True)
         if asked.publish:
             publish(cfg.runs / "notebooks" / notebook.name, notebook)
     if asked.publish:
         _keep(cfg)
     print(f"\n{table(lines)}")
+    if asked.html:
+        print(f"\nthe site: {_site(cfg, lines)}")
     made = {name for line in lines for name in line.figures}
     lacking = [name for name in FIGURES if name not in made]
     if lines[-1].failure:

@@ -432,7 +432,7 @@ class Sandbox:
         waiting, unborn, running = deque(trials), deque(), {}
         try:
             while waiting or unborn or running:
-                while not running and unborn or not unborn and waiting and len(running) < self.workers:
+                while (not running and unborn) or (not unborn and waiting and len(running) < self.workers):
                     trial = (unborn or waiting).popleft()
                     time.sleep(0.1 * trial.tries)
                     trial.start(queue)

@@ -143,7 +143,7 @@ def test_the_same_records_give_the_same_bytes(smoke, tmp_path):
     }.items():
         first = figures.save(draw(), tmp_path / "a", name)
         shown = draw()
-        assert shown._repr_png_().startswith(b"\x89PNG")  # shown in a notebook before it is saved
+        assert shown._repr_png_()[0].startswith(b"\x89PNG")  # shown in a notebook before it is saved
         second = figures.save(shown, tmp_path / "b", name)
         assert [p.name for p in first] == [f"{name}.svg", f"{name}.png"]
         assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
@@ -160,10 +160,27 @@ def test_data_efficiency_draws_the_mean_of_each_kind_of_benchmark(smoke):
         beyond.data_efficiency(varied(smoke).assign(setting="seed"))
 
 
+def test_loss_curves_have_a_line_a_method_and_a_dot_for_a_single_step():
+    curve = [{"step": k, "loss": 2.0 - k} for k in range(2)]
+    (axes,) = beyond.loss_curves({"cot_distill": curve, "agent_distill": curve[:1]}, "note").axes
+    assert [list(line.get_ydata()) for line in axes.lines] == [[2.0, 1.0], [2.0]] and axes.lines[1].get_marker() == "o"
+
+
+def test_bars_of_other_peoples_questions_stand_at_their_accuracy(smoke):
+    mine = smoke[(smoke["benchmark"] == "mini-math") & (smoke["n"] == 1)].assign(benchmark="mine")
+    figure = beyond.accuracy_bars(mine, "note")
+    (axes,) = figure.axes
+    heights = [patch.get_height() for patch in axes.patches]
+    rights = [100 * mine[mine["method"] == m]["correct"].eq(True).mean() for m in config.METHODS]
+    assert heights == pytest.approx(rights) and [t.get_text() for t in axes.get_xticklabels()] == ["mine"] and "mine" in figure.alt
+    with pytest.raises(ValueError, match="method 'magic' has no colour"):
+        beyond.accuracy_bars(mine.assign(method="magic"))
+
+
 def test_drawing_leaves_no_settings_behind_and_shows_without_pyplot(smoke):
     before = dict(matplotlib.rcParams)
     figure = figures.fig2_cot_against_agent(COT, AGENT)
-    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert figure._repr_png_()[0].startswith(b"\x89PNG")
     assert dict(matplotlib.rcParams) == before
 
 

@@ -408,7 +408,7 @@ class Counting:
     """A sandbox that keeps the sessions it opened."""
 
     def __init__(self, box):
-        self.box, self.sessions = box, []
+        self.box, self.sessions, self.tools = box, [], box.tools
 
     def session(self):
         self.sessions.append(self.box.session())

@@ -28,7 +28,7 @@ import dataclasses
 
 import pandas as pd
 
-from agentlib import benchmarks, config, encyclopedia, minisuite, records, retrieval, search, show
+from agentlib import benchmarks, config, encyclopedia, exercises, minisuite, records, retrieval, search, show
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -141,9 +141,65 @@ assert len(refused) == 1
 #
 # ## Exercises
 #
-# 1. Find a query where BM25 wins and one where the dense index wins. What do they have in common?
-# 2. Set `overrides = {"top_k": 10}`. How does *complete* change, and what does it cost the agent's context?
-# 3. Write the two queries that an agent would need for the first `mini-musique` question, and check that they suffice.
+# Each has a check under it that says when you are there; an unfinished one stops nothing. One way to solve them is in this
+# notebook; `make workshop` writes copies without.
+#
+# ### 1 · Where words win
+#
+# Find a query to which BM25 puts the right passage first and the dense index does not. (What is it that words carry and
+# meanings blur?)
+
+# %% tags=["exercise"]
+query, wanted = "", "title of the right passage"
+# solution
+query, wanted = "558", "Cordoba Oro (NIO)"  # its number in ISO 4217: a rare word, but it means nothing
+
+# %%
+def first(searcher, text):
+    return searcher.search([text], k=1)[0][0].passage.title
+
+exercises.check("Where words win", lambda: first(sparse, query) == wanted != first(index, query))
+
+# %% [markdown]
+# ### 2 · More passages
+#
+# How much more *complete* is the dense index with ten passages than with three? Write `complete(name, k)`: the share of the first 40
+# questions of a benchmark all of whose supporting passages are among the top `k`.
+
+# %% tags=["exercise"]
+def complete(name, k):
+    ...
+# solution
+def complete(name, k):
+    asked = benchmarks.load(name, 40)
+    tops = index.search([q.text for q in asked], k=k)
+    return sum(set(minisuite.support(q)) <= {hit.passage.id for hit in hits} for q, hits in zip(asked, tops, strict=True)) / len(asked)
+
+# %%
+exercises.check(
+    "More passages",
+    lambda: all(complete(n, 3) == recall.loc[(n, "dense"), "complete"] and 1 >= complete(n, 10) >= complete(n, 3) for n in sets),
+    "With k=3 it must give the table's column 'complete'.",
+)
+
+# %% [markdown]
+# ### 3 · Be the agent
+#
+# Write the queries that an agent would need for the first `mini-musique` question, so that all its passages are found among
+# the top three of one of them. You may read passages in between: that is the point.
+
+# %% tags=["exercise"]
+question = benchmarks.load("mini-musique")[0]
+print(question.text)
+queries = [question.text]
+# solution
+queries = ["Ndola", "capital of Zambia", "population of Lusaka"]  # each names what the one before has found
+
+# %%
+exercises.check(
+    "Be the agent",
+    lambda: set(minisuite.support(question)) <= {hit.passage.id for hits in sparse.search(queries, k=3) for hit in hits},
+)
 
 # %%
 records.write_json(cfg.records / "recall.json", recall.reset_index().to_dict("records"))

@@ -27,7 +27,7 @@
 # %%
 import pandas as pd
 
-from agentlib import cases, claims, config, records, search, show, tables, teach
+from agentlib import cases, claims, config, exercises, records, search, show, tables, teach
 from agentlib.agent import Agent, first_thought_prefix
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
@@ -98,12 +98,15 @@ claims.first_thoughts(taught).round(2)
 # %% [markdown]
 # ## 3 · One question, three answers
 #
-# First the chain of thought: no tools, all from memory.
+# Preferably one that the agent got right by searching and the chain of thought got wrong. First the chain of thought: no
+# tools, all from memory.
 
 # %%
 by_id = {method: {c["id"]: c for c in found} for method, found in taught.items()}
-telling = [i for i, c in by_id["agent_ftp"].items() if cases.kept(c) and c["tool_calls"] and not by_id["cot"][i]["correct"]]
-chosen = telling[0]
+def tells(case):  # best: a search that led to the right answer, where the chain of thought went wrong
+    return cases.kept(case) and (1 + bool(case["tool_calls"] and not by_id["cot"][case["id"]]["correct"]))
+
+chosen = max(by_id["agent_ftp"].values(), key=tells)["id"]
 show.case(by_id["cot"][chosen])
 
 # %% [markdown]
@@ -180,9 +183,56 @@ frame[frame["method"] != "cot"].groupby(["method", "stopped", "correct"]).size()
 #
 # ## Exercises
 #
-# 1. Take a question that CoT gets right and the agent wrong. Read both: who made which mistake?
-# 2. Write a prefix of your own ("Thought: I will first …") and continue it in section 4. Does the model follow it?
-# 3. Change `cases.kept` to drop trajectories with any error. How many are lost, and what would the student not learn?
+# Each has a check under it that says when you are there; an unfinished one stops nothing. One way to solve them is in this
+# notebook; `make workshop` writes copies without.
+#
+# ### 1 · Who made which mistake?
+#
+# Collect the ids of the questions that the chain of thought got right and the agent wrong, then read one of them with
+# `show.beside`.
+
+# %% tags=["exercise"]
+lost = []
+# solution
+lost = [i for i, c in by_id["cot"].items() if c["correct"] and not by_id["agent"][i]["correct"]]
+show.beside(by_id["cot"][lost[0]], by_id["agent"][lost[0]]) if lost else print("the agent lost none")
+
+# %%
+compared = records.compare(by_method["cot"], by_method["agent"])
+exercises.check("Who made which mistake?", lambda: len(set(lost)) == len(lost) == compared["only_a"], "Compare with section 2.")
+
+# %% [markdown]
+# ### 2 · A prefix of your own
+#
+# Write a first thought and let the model of section 4 continue it. Does it follow?
+
+# %% tags=["exercise"]
+mine, followed = "Thought: ", None
+# solution
+mine = "Thought: I will search first, and compute nothing in my head."
+with Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds) as box:
+    agent = Agent(model, box, style="teacher", max_steps=1, step_tokens=cfg.step_tokens, seed=cfg.seed)
+    (followed,) = agent.run([question], [mine])
+print(followed.steps[0].text)
+
+# %%
+exercises.check("A prefix of your own", lambda: len(mine.split()) > 4 and followed.steps[0].text.startswith(mine))
+
+# %% [markdown]
+# ### 3 · A stricter filter
+#
+# Keep only trajectories of the agent in which nothing went wrong on the way. How many are lost, and what would a student not learn
+# from the rest?
+
+# %% tags=["exercise"]
+strict = taught["agent"]
+# solution
+strict = [c for c in taught["agent"] if cases.kept(c) and not c["execution_errors"]]
+print(f"{len(strict)} of {sum(cases.kept(c) for c in taught['agent'])} are left; none of them shows how to repair an error")
+
+# %%
+row = counts["agent"]
+exercises.check("A stricter filter", lambda: len(strict) == row["kept"] - row["of them with a repaired error"])
 
 # %%
 assert set(taught) == set(teach.METHODS)

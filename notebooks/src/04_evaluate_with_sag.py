@@ -33,6 +33,8 @@ from agentlib import (
     config,
     distill,
     evaluate,
+    exercises,
+    failures,
     records,
     sag,
     search,
@@ -40,6 +42,7 @@ from agentlib import (
     sweeps,
     tables,
     verdicts,
+    widgets,
 )
 from agentlib.agent import Agent
 from agentlib.models import LocalModel
@@ -60,7 +63,7 @@ pd.Series(cfg.asdict())[names].to_frame("value")
 #
 # A small model often writes code that does not run. SAG (§3.2) samples *N* actions for a step, runs each from the
 # same state, drops those that fail, groups the rest by outcome, and keeps one of the largest group. Here is one step
-# of the smallest distilled student, with its candidates coloured by group. Candidates run as they end, the shortest first; once no
+# of the smallest distilled student, its candidates side by side, coloured by group. Candidates run as they end, the shortest first; once no
 # other outcome can overtake the leading group the rest are *dropped*, unfinished. The choice is the same as with all of
 # them, since of groups of equal size the one with the shortest candidate is taken.
 
@@ -72,13 +75,22 @@ adapter = distill.at_hand(cfg, student, "agent_distill_ftp", web_search)
 model = LocalModel(student, adapter=adapter.path, max_context=cfg.context_tokens, precision=cfg.precision)
 
 # %%
-setting = SAG(n=8, temperature=0.8, top_p=cfg.top_p)
-agent = Agent(model, box, max_steps=1, sag=setting, step_tokens=cfg.step_tokens, seed=cfg.seed)
 question = benchmarks.load(cfg.benchmarks[5])[0]
-(one,) = agent.run([question])
-step = cases.agent_case(question, one, model=student)["trace"][0]
+sampled = {}
+for temperature in (0.2, 0.8, 1.2):
+    setting = SAG(n=8, temperature=temperature, top_p=cfg.top_p)
+    agent = Agent(model, box, max_steps=1, sag=setting, step_tokens=cfg.step_tokens, seed=cfg.seed)
+    (sampled[temperature],) = agent.run([question])
+steps = {t: cases.agent_case(question, one, model=student)["trace"][0] for t, one in sampled.items()}
+step = steps[0.8]
 print(question.text)
 show.vote(step)
+
+# %% [markdown]
+# In a live notebook, move *N* and the temperature over what was sampled and watch the vote change:
+
+# %%
+widgets.ballots(steps)
 
 # %%
 kept = step["candidates"][step["chosen"]]
@@ -90,7 +102,7 @@ assert kept["group"] == 0 or sizes.empty
 # alike to it. With `vote="as_published"` the same candidates are grouped its way:
 
 # %%
-outcomes = [candidate.outcome for candidate in one.steps[0].candidates]
+outcomes = [candidate.outcome for candidate in sampled[0.8].steps[0].candidates]
 pd.DataFrame({vote: sag.groups(outcomes, vote) for vote in ("outcome", "as_published")}).rename_axis("candidate")
 
 # %% [markdown]
@@ -181,17 +193,33 @@ print(f"{len(disputed)} of {len(graded)} cases are graded differently")
 # %% [markdown]
 # ## 6 · Read a few
 #
-# Numbers say how often; transcripts say why. One question that the distilled agent got right, if there is one, and
-# one that it did not.
+# Numbers say how often; transcripts say why. A chain of thought and a distilled agent on one question, side by side:
 
 # %%
-distilled = [c for c in found if c["method"] == "agent_distill_ftp"]
-right = [c for c in distilled if c["correct"]]
-show.case(right[0]) if right else print("none right in this run")
+distilled = [c for c in found if c["method"] == "agent_distill_ftp" and c["model"] == student]
+right, wrong = [c for c in distilled if c["correct"]], [c for c in distilled if not c["correct"]]
+chosen = (right or wrong)[0]["id"]
+answers = {(c["method"], c["n"]): c for c in found if (c["id"], c["model"]) == (chosen, student)}
+show.beside(answers["cot_distill", 1], answers["agent_distill_ftp", 1])
+
+# %% [markdown]
+# The same question answered in every way; click an answer, then one of its steps. Where several actions were sampled, a step shows
+# all of them.
 
 # %%
-wrong = [c for c in distilled if not c["correct"]]
-show.case(wrong[0]) if wrong else print("none wrong in this run")
+show.cases(list(answers.values()))
+
+# %% [markdown]
+# And one that the distilled agent did not get right:
+
+# %%
+show.steps(wrong[0]) if wrong else print("none wrong in this run")
+
+# %% [markdown]
+# In a live notebook, all cases with menus of student, question and method, and a slider over the steps:
+
+# %%
+widgets.browse([c for c in found if c["id"] in {d["id"] for d in distilled[:40]}])
 
 # %% [markdown]
 # ## 7 · For the diagrams
@@ -226,10 +254,63 @@ pd.Series([case["setting"] for case in varied], name="cases", dtype=object).valu
 #
 # ## Exercises
 #
-# 1. Change `setting` in section 1 to `temperature=0.2`, then `1.2`. How do the groups change, and when does voting
-#    stop helping?
-# 2. Write an outcome key that ignores letter case and rounding. Which votes change?
-# 3. Take the wrong transcript above. Was it the search, the reading, the arithmetic, or the format?
+# Each has a check under it that says when you are there; an unfinished one stops nothing. One way to solve them is in this
+# notebook; `make workshop` writes copies without.
+#
+# ### 1 · Temperature and disagreement
+#
+# How many different outcomes did the vote of section 1 find at each temperature? (A failed candidate has none.)
+
+# %% tags=["exercise"]
+distinct = dict.fromkeys(steps, 0)
+# solution
+distinct = {t: len({c["group"] for c in s["candidates"] if c["group"] is not None}) for t, s in steps.items()}
+print(distinct)
+
+# %%
+exercises.check(
+    "Temperature and disagreement",
+    lambda: all(set(range(distinct[t])) == {c["group"] for c in s["candidates"]} - {None} for t, s in steps.items()),
+)
+
+# %% [markdown]
+# ### 2 · An outcome key of your own
+#
+# Final answers are compared as values: `sag.answer_key`. Write one that also takes *3.14159* and *3.1416* as the same, and
+# *Lima.* and *lima*, but never two different names or numbers.
+
+# %% tags=["exercise"]
+def my_key(answer):
+    return str(answer)
+# solution
+def my_key(answer):
+    try:
+        return f"{float(answer):.4g}"
+    except ValueError:
+        return sag.answer_key(answer)
+
+# %%
+exercises.check(
+    "An outcome key of your own",
+    lambda: my_key("3.14159") == my_key(3.1416) and my_key("Lima.") == my_key("lima") and len({*map(my_key, ("Lima", "Quito", 3, 4))}) == 4,
+)
+
+# %% [markdown]
+# ### 3 · What went wrong?
+#
+# Read the wrong transcript of section 6 (`wrong[0]`) and say what went wrong *first*. The causes that notebook 05 sorts by:
+
+# %%
+pd.Series(failures.CAUSES, name="meaning").to_frame()
+
+# %% tags=["exercise"]
+cause = ""
+# solution
+cause = "search query" if wrong and wrong[0]["tool_calls"] else "plan"  # a guess, not a reading: yours is better
+cause
+
+# %%
+exercises.check("What went wrong?", lambda: cause in failures.CAUSES, "Any of the causes above will do, if you can defend it.")
 
 # %%
 box.close()

@@ -26,7 +26,7 @@
 import pandas as pd
 from IPython.display import Markdown, display
 
-from agentlib import beyond, cases, claims, config, failures, figures, records, show, tables, teach
+from agentlib import beyond, cases, claims, config, exercises, failures, figures, records, show, tables, teach
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -215,9 +215,63 @@ assert len(made) == 8 and all(path.exists() for paths in made.values() for path 
 #
 # ## Exercises
 #
-# 1. Which figure would change most if every benchmark had ten times as many questions? Argue from the intervals.
-# 2. Redraw Figure 7 with the share of *steps* instead of questions. Does the picture change?
-# 3. Add the teacher's CoT and agent bars to Figure 1: which records are missing, and which notebook would make them?
+# Each has a check under it that says when you are there; an unfinished one stops nothing. One way to solve them is in this
+# notebook; `make workshop` writes copies without.
+#
+# ### 1 · Which bar moves most?
+#
+# With ten times as many questions, which method's mean would be pinned down most? Find the widest 95 % interval of a mean.
+
+# %% tags=["exercise"]
+widest = None
+# solution
+points = tables.accuracy_points(frame)["mean"]
+widest = max(points.index, key=lambda row: points[row].high - points[row].low)
+print(widest, points[widest])
+
+# %%
+spread = {row: p.high - p.low for row, p in tables.accuracy_points(frame)["mean"].items()}
+exercises.check("Which bar moves most?", lambda: spread[widest] == max(spread.values()))
+
+# %% [markdown]
+# ### 2 · Steps instead of questions
+#
+# Figure 7 counts questions with an error. Count the share of *steps* with one, for each number of samples of the distilled agent.
+# Why can it be larger or smaller?
+
+# %% tags=["exercise"]
+per_step = {}
+# solution
+agents = frame[frame["method"] == "agent_distill"]
+sums = agents.groupby("n")[["parse_errors", "execution_errors", "steps"]].sum()
+per_step = ((sums["parse_errors"] + sums["execution_errors"]) / sums["steps"]).to_dict()
+print({n: f"{share:.0%}" for n, share in per_step.items()})
+
+# %%
+def errors(n):
+    of = frame[(frame["method"] == "agent_distill") & (frame["n"] == n)]
+    return (of["parse_errors"] + of["execution_errors"]).sum(), of["steps"].sum()
+
+exercises.check("Steps instead of questions", lambda: set(per_step) == {1, cfg.samples} and all(
+    abs(share * errors(n)[1] - errors(n)[0]) < 1e-6 for n, share in per_step.items()))  # fmt: skip
+
+# %% [markdown]
+# ### 3 · The teacher's bars
+#
+# Figure 1 has no bar of the teacher. Which share of its training questions did each of its methods get right?
+
+# %% tags=["exercise"]
+bars = {}
+# solution
+bars = {method: sum(c["correct"] for c in found) / len(found) for method, found in taught.items()}
+print({method: f"{share:.0%}" for method, share in bars.items()})
+
+# %%
+exercises.check(
+    "The teacher's bars",
+    lambda: all(round(bars[m] * len(found)) == sum(bool(c["correct"]) for c in found) for m, found in taught.items()),
+    "Training questions are not test questions: why could they not simply be drawn into Figure 1?",
+)
 
 # %%
 pd.Series({name: paths[0].name for name, paths in made.items()}, name="figure").to_frame()

@@ -1,0 +1,57 @@
+"""Exercises: a check never fails a notebook, and a student copy holds no solution."""
+
+import json
+
+import nbformat
+import pytest
+
+from agentlib import config, exercises
+
+COURSE = sorted((config.ROOT / "notebooks").glob("0[1-5]_*.ipynb"))
+
+
+def cells(path, tag=None):
+    return [c for c in nbformat.read(path, 4).cells if c.cell_type == "code" and (tag is None or tag in c.metadata.get("tags", []))]
+
+
+def test_a_check_says_solved_not_yet_and_why_not():
+    assert "✓ 1: solved" in exercises.check("1", lambda: True).data
+    assert "… 1: not yet. Look above." in exercises.check("1", lambda: False, "Look above.").data
+    assert "TypeError" in exercises.check("1", lambda: len(...) == 3).data
+
+
+@pytest.mark.parametrize("path", COURSE, ids=lambda p: p.stem)
+def test_the_course_has_three_solved_exercises_a_notebook_each_with_its_check(path):
+    every = cells(path)
+    asked = [k for k, cell in enumerate(every) if exercises.TAG in cell.metadata.get("tags", [])]
+    assert len(asked) >= 3
+    for k in asked:
+        assert "exercises.check(" in every[k + 1].source
+        shown = "".join(output["data"].get("text/html", "") for output in every[k + 1].outputs)
+        assert exercises.DONE in shown, f"not solved: {every[k].source}"
+
+
+@pytest.mark.parametrize("path", COURSE, ids=lambda p: p.stem)
+def test_a_student_copy_keeps_the_question_and_loses_the_solution_and_every_output(path, tmp_path):
+    (made,) = exercises.write([path], tmp_path)
+    for solved, given in zip(cells(path, exercises.TAG), cells(made, exercises.TAG), strict=True):
+        start, _, solution = solved.source.partition(f"\n{exercises.SOLUTION}\n")
+        assert given.source == f"{start}\n# your turn\n" and solution.strip()
+        compile(given.source, str(made), "exec")
+    assert not [cell for cell in cells(made) if cell.outputs or cell.execution_count]
+    assert len(cells(made)) == len(cells(path))
+
+
+def test_a_copy_that_somebody_works_in_is_left_alone(tmp_path, capsys):
+    assert exercises.main(["--out", str(tmp_path)]) == 0
+    mine = tmp_path / COURSE[0].name
+    mine.write_text("my work")
+    assert exercises.main(["--out", str(tmp_path)]) == 0
+    assert mine.read_text() == "my work" and capsys.readouterr().out.splitlines()[-1].startswith("0 student")
+
+
+@pytest.mark.parametrize("source", ["answer = 42", "\n# solution\nanswer = 42"])
+def test_an_exercise_without_a_start_or_a_solution_is_refused(source):
+    cell = {"cell_type": "code", "source": source, "metadata": {"tags": ["exercise"]}, "outputs": [], "execution_count": 1}
+    with pytest.raises(ValueError, match="lacks a start"):
+        exercises.student(json.loads(json.dumps({"cells": [cell]})))

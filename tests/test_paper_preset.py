@@ -1,0 +1,64 @@
+"""The whole paper preset, notebooks 00 to 05, with its models, servers and index replaced by small real ones."""
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_notebooks import copied
+
+from agentlib import config, run, servers
+
+# Real ones in place of the paper's, on the command line alone: a teacher of half a billion parameters on a llama.cpp server,
+# a student of 135 million, an encyclopedia on a /retrieve server. What is not in it is as in the paper: its eight
+# benchmarks, its three training sets, NF4 adapters of rank 64, five steps, top-p 0.8.
+SMALL = {
+    "teacher": "Qwen2.5-Coder-0.5B-Instruct", "students": "SmolLM2-135M-Instruct", "encoder": "all-MiniLM-L6-v2",
+    "questions": 1, "train_questions": 5, "train_examples": 2, "epochs": 1,
+    "step_tokens": 160, "cot_tokens": 320, "context_tokens": 3072, "samples": 2, "sample_counts": "1,2",
+    "sweep_temperatures": "", "sweep_seeds": 0, "sweep_tunings": "", "sweep_examples": "",
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def encyclopedia_server(folder, environment):
+    """`python -m agentlib.serve` over BM25; yields its URL."""
+    command = [sys.executable, "-m", "agentlib.serve", "--preset", "smoke", "--build", "--set=retriever=bm25", "--port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment) as process:
+        try:
+            said = process.stdout.readline()
+            yield re.search(r"(http://[\d.:]+)/retrieve", said)[1]
+        finally:
+            process.terminate()
+
+
+@pytest.mark.slow
+def test_the_paper_preset_runs_from_end_to_end_on_small_replacements(tmp_path, paper_home):
+    (config.home() / "models").mkdir(parents=True, exist_ok=True)
+    if not (paper_home / "models").exists():
+        (paper_home / "models").symlink_to(config.home() / "models")
+    environment = copied(tmp_path) | {"AGENTLIB_HOME": str(paper_home)}
+    with servers.llama_server(SMALL["teacher"], slots=4) as teacher, encyclopedia_server(tmp_path, environment) as searched:
+        command = [sys.executable, "-m", "agentlib.run", "--preset", "paper"]
+        command += [f"--set={k}={v}" for k, v in (SMALL | {"teacher_server": teacher, "retriever_url": searched}).items()]
+        ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    check(tmp_path)
+
+
+def check(folder: Path) -> None:
+    """What the run has left: every figure, every benchmark and method, the teacher's trajectories, published values beside ours."""
+    figures, found = folder / "figures" / "paper", folder / "figures" / "records" / "paper"
+    assert {f"{name}{end}" for name in run.FIGURES for end in (".svg", ".png")} <= {path.name for path in figures.iterdir()}
+    cases = [json.loads(line) for line in (found / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
+    arms = {(case["method"], case["n"]) for case in cases}
+    assert {case["benchmark"] for case in cases} == set(config.PAPER.benchmarks)
+    assert arms >= {(method, 1) for method in config.METHODS} | {("agent_distill", 2), ("agent_distill_ftp", 2)}
+    for method in ("cot", "agent", "agent_ftp"):
+        assert len((found / f"teacher_{method}.jsonl").read_text(encoding="utf-8").splitlines()) == 15
+    beside = pd.read_csv(figures / "beside_the_paper.csv")
+    assert beside.filter(like="published").notna().any(axis=None), beside

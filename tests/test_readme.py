@@ -1,0 +1,63 @@
+"""The pages for people: every command in them exists and runs, every link leads somewhere, every picture is described."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from agentlib import config
+
+PAGES = [config.ROOT / "README.md", config.ROOT / "notebooks" / "README.md"]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+BLOCKS = "\n".join(re.findall(r"^```\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE))
+WORDS = re.findall(r"`((?:make|python -m) [^`]+)`", TEXT) + [line.partition("#")[0].strip() for line in BLOCKS.splitlines()]
+COMMANDS = sorted({words for words in WORDS if words.startswith(("make ", "python "))})
+
+
+def test_there_are_commands_to_check():
+    assert {"make reproduce", "make test", "make workshop", "make lab"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make ")])
+def test_a_make_command_expands_to_what_this_environment_can_start(command, tmp_path):
+    """What each target calls, without calling it: the smoke run, the tests and the site have tests of their own."""
+    for part in ("Makefile", "pyproject.toml", "requirements.lock", "requirements-test.lock", "requirements-bench.lock"):
+        shutil.copy(config.ROOT / part, tmp_path / part)
+    said = subprocess.run([*command.split(), "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    for module in set(re.findall(r"python -m (agentlib\.\w+)", said.stdout)):
+        helped = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=config.ROOT)
+        assert helped.returncode == 0 and "usage" in helped.stdout, module
+    for option in re.findall(r"agentlib\.run .*?(--[a-z-]+)", said.stdout):
+        assert option in subprocess.run([sys.executable, "-m", "agentlib.run", "--help"], capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("command", ["make workshop", "make figures"])
+def test_quick_commands_are_really_run(command, tmp_path):
+    """In a copy of the tree with this environment, so that nothing is installed and nothing committed is touched."""
+    for part in ("agentlib", "notebooks", "figures"):
+        shutil.copytree(config.ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(config.ROOT / part, tmp_path / part)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / ".venv" / "ready").touch()
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "figures" / "smoke").glob("*.svg")}
+    path = os.environ | {"PYTHONPATH": str(tmp_path), "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
+    ran = subprocess.run(command.split(), cwd=tmp_path, env=path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    if command == "make workshop":
+        assert len(list((tmp_path / "workshop").glob("*.ipynb"))) == len(list((tmp_path / "notebooks").glob("[0-9]*.ipynb")))
+    else:
+        after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "figures" / "smoke").glob("*.svg")}
+        assert len(after) >= 8 and all(after[name] > before.get(name, 0) for name in after)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_links_lead_to_files_and_pictures_have_words(page):
+    for words, target in re.findall(r"!?\[([^\]]*)\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        assert words.strip(), f"a link or picture without words: {target}"
+        assert target.startswith("http") or (page.parent / target).exists(), target

@@ -1,0 +1,106 @@
+"""What notebooks show of cases: everything that was recorded is on the page, escaped, and can be clicked to."""
+
+import re
+
+import pytest
+
+from agentlib import show, widgets
+
+
+def record(**changes):
+    step = {"text": "Thought: I look it up.\nCode:\n```py\nweb_search('a < b')\n```", "code": "web_search('a < b')",
+            "observation": "Observation:\n[1] <b>Lima</b>", "failure": None, "final": False, "completion_tokens": 9, "seconds": 1.2}  # fmt: skip
+    last = step | {"text": "Thought: So it is Lima.\nCode:\n```py\nfinal_answer('Lima')\n```", "code": "final_answer('Lima')", "final": True}
+    return {"id": "q-0", "benchmark": "mini-hotpot", "question": "Which capital?", "gold": "Lima", "prediction": "Lima",
+            "correct": True, "stopped": "final_answer", "model": "SmolLM2-135M-Instruct", "method": "agent_distill", "n": 1,
+            "trace": [step, last], "completion_tokens": 18} | changes  # fmt: skip
+
+
+def ballot(*groups, chosen=0):
+    failed = {None: "execution", "dropped": "dropped"}
+    candidates = [{"code": f"{k} + 1", "outcome": f"'{g}'", "failed": failed.get(g), "group": g if isinstance(g, int) else None}
+                  for k, g in enumerate(groups)]  # fmt: skip
+    return {"candidates": candidates, "chosen": chosen}
+
+
+def text(page) -> str:
+    return re.sub(r"<[^>]+>", "", page.data.partition("</style>")[2])
+
+
+def test_a_case_shows_question_thoughts_code_observations_and_verdict():
+    page = show.case(record(prefix="I look it up."))
+    for words in ("Which capital?", "I look it up.", "web_search('a &lt; b')", "[1] &lt;b&gt;Lima", "gold &#x27;Lima&#x27;",
+                  "starts from the first-thought prefix", "9 tokens · 1.2 s"):  # fmt: skip
+        assert words in text(page), words
+    assert "<b>Lima" not in page.data and "So it is Lima" not in text(show.case(record(), step=1))
+
+
+def test_an_error_is_marked_and_a_very_long_answer_is_cut():
+    broken = record(correct=False, prediction="x" * 9000)
+    broken["trace"][0]["failure"] = "execution"
+    page = show.case(broken)
+    assert page.data.count('class="box fail"') == 2 and len(page.data) < 9000
+
+
+def test_steps_and_cases_can_be_clicked_through_without_a_script():
+    page = show.cases([record(), record(method="cot", text="It is Quito.", correct=False, trace=[])])
+    assert "<script" not in page.data
+    ids, labels = re.findall(r'id="(al-\w+-\d+)"', page.data), re.findall(r'for="(al-\w+-\d+)"', page.data)
+    assert ids == labels and len(set(ids)) == len(ids) == 2 + 3  # two cases, and all, step 1, step 2 of the first
+    assert ">agent distillation · right<" in page.data and ">CoT · wrong<" in page.data
+    with pytest.raises(ValueError, match="25 pages are too many"):
+        show.cases([record(id=str(k)) for k in range(25)])
+
+
+def test_a_case_of_chain_of_thought_has_no_steps():
+    words = record(method="cot", text="It is Quito.")
+    del words["trace"]
+    assert "It is Quito." in text(show.beside(words, record())) and "step" not in text(show.steps(words))
+
+
+def test_a_vote_names_its_groups_and_frames_the_kept_one():
+    page = show.vote(ballot(0, None, 0, 1, "dropped", chosen=2))
+    assert page.data.count('class="card kept"') == 1 and "candidate 3 · group 1, 2 of 5" in text(page)
+    assert "candidate 2 · failed" in text(page) and "candidate 5 · dropped" in text(page)
+
+
+@pytest.mark.parametrize("n, kept, groups", [
+    (1, 0, [0]), (2, 0, [0, 1]), (3, 1, [1, 0, 0]), (6, 1, [1, 0, 0, 1, None, 0]), (7, 3, [0, 1, 1, 0, None, 1, 0])])  # fmt: skip
+def test_with_fewer_candidates_the_largest_group_among_them_is_kept(n, kept, groups):
+    step = ballot(0, 1, 1, 0, None, 1, 0, 0, chosen=3)
+    found = show.fewer(step, n)
+    assert found["chosen"] == kept and [c["group"] for c in found["candidates"]] == groups
+    assert show.fewer(step, 8) == step
+
+
+def test_fewer_refuses_a_number_that_is_not_there():
+    with pytest.raises(ValueError, match="n is 9, expected 1 to 2"):
+        show.fewer(ballot(0, 1), 9)
+
+
+def test_menus_follow_each_other():
+    records = [record(), record(id="q-1", question="Which river?"), record(id="q-1", method="cot", text="The Nile.")]
+    del records[2]["trace"]
+    widget = widgets.browse(records)
+    (student, question), (method, step), seen = widget.children[0].children, widget.children[1].children, widget.children[2]
+    assert student.value == "SmolLM2-135M-Instruct" and "Which capital?" in seen.value and step.max == 2
+    step.value = 2
+    assert "So it is Lima" in seen.value and "I look it up" not in seen.value
+    question.value = "q-1"
+    assert [label for label, _ in method.options] == ["agent distillation", "CoT"] and "Which river?" in seen.value
+    method.value = ("cot", 1)
+    assert "The Nile." in seen.value and step.max == 0
+    with pytest.raises(ValueError, match="no cases"):
+        widgets.browse([])
+
+
+def test_moving_n_and_temperature_moves_the_vote():
+    widget = widgets.ballots({0.2: ballot(0, 0, 0), 1.0: ballot(0, 1, 1, 0, 0, chosen=0)})
+    (temperature, n), seen = widget.children[0].children, widget.children[1]
+    assert n.value == 3 and seen.value.count("group 1, 3 of 3") == 3
+    temperature.value = 1.0
+    assert n.max == 5
+    n.value = 2
+    assert seen.value.count("candidate ") == 2
+    with pytest.raises(ValueError, match="no steps"):
+        widgets.ballots({})

@@ -1,0 +1,121 @@
+"""The site of executed notebooks: every page and figure is there, described, and can be clicked through in a browser."""
+
+import contextlib
+import os
+import re
+import shutil
+
+import nbformat
+import pytest
+from test_show import ballot, record
+
+from agentlib import charts, config, run, show, site
+
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+def notebook(title, *outputs):
+    cells = [nbformat.v4.new_markdown_cell(f"# {title}\n\n**By the end you will have shown that** *two* things\nhold.\n\nMore."),
+             nbformat.v4.new_code_cell("1", outputs=list(outputs), execution_count=1)]  # fmt: skip
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def written(folder, name, *outputs):
+    nbformat.write(notebook(name.replace("_", " "), *outputs), folder / f"{name}.ipynb")
+    return folder / f"{name}.ipynb"
+
+
+def output(metadata=None, **data):
+    return nbformat.v4.new_output("display_data", {k.replace("__", "/"): v for k, v in data.items()}, metadata=metadata or {})
+
+
+def test_an_index_with_figures_and_a_page_a_notebook(tmp_path):
+    bars = nbformat.v4.new_output("stream", name="stderr", text="train: 40%")
+    picture = output({"image/png": {"alt": "Bars of <things>"}}, image__png=PICTURE)
+    pages = [written(tmp_path, "00_first_steps", bars, picture), written(tmp_path, "01_second", output(image__png=PICTURE))]
+    (tmp_path / "drawn").mkdir()
+    (tmp_path / "drawn" / "fig6_tokens.svg").write_text("<svg/>")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "77_gone.html").write_text("old")
+    index = site.build(pages, tmp_path / "drawn", tmp_path / "out", "Preset smoke.", {"00_first_steps": 1.234})
+    text = index.read_text()
+    assert '<a href="00_first_steps.html">00 first steps</a>' in text and ">two things hold<" in text and ">1.2<" in text
+    assert charts.ALT_TEXT["fig6_tokens"] in text.replace("&#x27;", "'") and (tmp_path / "out/figures/fig6_tokens.svg").exists()
+    first, second = ((tmp_path / "out" / f"{p.stem}.html").read_text() for p in pages)
+    assert 'alt="Bars of &lt;things&gt;"' in first and "train: 40%" not in first and 'href="01_second.html" rel="next"' in first
+    assert not re.findall(r"<script src=", first), "a script that is fetched before the page opens"
+    assert 'alt="picture: 01 second"' in second and not (tmp_path / "out" / "77_gone.html").exists()
+    with pytest.raises(ValueError, match="no notebooks"):
+        site.build([], tmp_path, tmp_path / "out")
+
+
+def test_notebooks_of_the_last_run_go_before_committed_ones(project):
+    cfg = config.load("smoke")
+    (project / "notebooks").mkdir()
+    ran = cfg.runs / "notebooks"
+    ran.mkdir(parents=True)
+    for folder, name in ((project / "notebooks", "00_a"), (project / "notebooks", "01_b"), (ran, "01_b")):
+        written(folder, name)
+    assert site.executed(cfg, project / "notebooks") == [project / "notebooks" / "00_a.ipynb", ran / "01_b.ipynb"]
+
+
+def test_every_committed_notebook_says_what_it_shows():
+    for path in sorted(run.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+        title, claim = site.opening(nbformat.read(path, 4))
+        assert title.startswith(path.stem[:2]) and len(claim.split()) > 8, path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium of this machine (`.ci/run` installs one)."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not found:
+        if os.environ.get("CI"):
+            pytest.fail("no Chromium on this machine, expected one in CI; install Debian's package chromium")
+        pytest.skip("no Chromium on this machine; install one to test the site in a browser")
+    from playwright.sync_api import sync_playwright
+
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as play, contextlib.closing(play.chromium.launch(executable_path=found, args=quiet)) as opened:
+        yield opened
+
+
+def seen(page, what: str) -> int:
+    return page.locator(what).filter(visible=True).count()
+
+
+def test_a_trajectory_is_clicked_through_in_a_browser(browser, tmp_path):
+    voted = record(method="agent_distill_ftp", n=8)
+    voted["trace"][1] |= ballot(0, 0, None, chosen=1)
+    page = browser.new_page(color_scheme="dark")
+    words = record(method="cot", text="Quito.")
+    del words["trace"]
+    pages = [written(tmp_path, "00_cases", output(text__html=show.cases([words, voted]).data))]
+    page.goto(site.build(pages, tmp_path, tmp_path / "out").as_uri())
+    page.click("text=00 cases")
+    page.wait_for_function("document.body?.dataset.jpThemeLight === 'false'")
+    assert seen(page, "text=Quito.") and not seen(page, "text=So it is Lima.")
+    page.click("label:has-text('agent distillation + FTP + SAG 8')")
+    assert seen(page, "text=So it is Lima.") and seen(page, "text=I look it up.") and not seen(page, "text=Quito.")
+    page.click("label:has-text('step 2')")
+    assert seen(page, ".card.kept") and not seen(page, "text=I look it up.")
+    page.keyboard.press("ArrowLeft")  # the radio buttons of a step are reached by the keyboard, too
+    assert seen(page, "text=I look it up.") and not seen(page, ".card.kept")
+
+
+def test_the_site_of_the_committed_notebooks_has_every_figure_and_no_error(browser, tmp_path):
+    notebooks = sorted(run.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    index = site.build(notebooks, config.ROOT / "figures" / "smoke", tmp_path)
+    page = browser.new_page()
+    page.goto(index.as_uri())
+    assert page.locator(".figures img").count() >= len(run.FIGURES)
+    page.evaluate("document.querySelectorAll('img').forEach(i => i.loading = 'eager')")
+    page.wait_for_function("[...document.images].every(i => i.complete)")
+    assert page.evaluate("[...document.images].every(i => i.naturalWidth > 0 && i.alt.length > 20)")
+    for notebook in notebooks:
+        page.goto((tmp_path / f"{notebook.stem}.html").as_uri(), wait_until="domcontentloaded")
+        assert not page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']").count(), notebook.stem
+        assert page.evaluate("[...document.images].every(i => i.alt && i.alt !== 'No description has been provided for this image')")
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 2, f"{notebook.stem} is {wide} pixels wider than the window"
+    assert re.search(r"next: ", page.content()) is None  # the last page leads nowhere
