@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from agentlib import loading
+from agentlib.progress import meter
 
 # What each encoder was trained with, put before queries and before passages.
 PREFIXES = {"e5-base-v2": ("query: ", "passage: "), "all-MiniLM-L6-v2": ("", "")}
@@ -70,7 +70,7 @@ class Encoder:
             raise ValueError(f"kind is {kind!r}, expected 'query' or 'passage'")
         vectors = np.empty((len(texts), self.dimension), np.float32)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        starts = tqdm(range(0, len(order), self.batch_size), desc="encode", unit="batch", disable=not progress)
+        starts = meter(range(0, len(order), self.batch_size), desc="encode", unit="batch", disable=not progress)
         for start in starts:
             rows = order[start : start + self.batch_size]
             prefixed = [self.prefixes[kind] + texts[i] for i in rows]

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from agentlib import benchmarks, cases, config, cot, distill, prompts, records, teach, training
 from agentlib.agent import Agent
 from agentlib.models import LanguageModel, LocalModel
+from agentlib.progress import meter
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 from agentlib.scale import Crew
@@ -118,7 +117,7 @@ def _asked(cfg: config.Config, arm: Arm, questions: Sequence[Question], ask: Cal
     """The cases of an arm, after `ask` was told which are still to do."""
     with arm_run(cfg, arm) as run:
         todo = run.todo(questions)
-        bar = tqdm(total=len(questions), initial=len(questions) - len(todo), desc=arm.label, unit="q", mininterval=2)
+        bar = meter(total=len(questions), initial=len(questions) - len(todo), desc=arm.label, unit="q", mininterval=2)
         try:
             failure = ask(run, todo, bar.update) if todo else None
         finally:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+
+from agentlib.progress import meter
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def build(folder: Path, shards: Sequence[Path], dimension: int, kind: str = "fai
         index.train(np.zeros((1, dimension), np.float32))  # 16 bits need no learning
     else:
         index = faiss.IndexFlatIP(dimension)
-    with tqdm(total=count, desc=f"index ({kind})", unit="vector", disable=not progress or kind == "faiss") as bar:
+    with meter(total=count, desc=f"index ({kind})", unit="vector", disable=not progress or kind == "faiss") as bar:
         for part in parts:
             for start in range(0, len(part), 65536):  # a shard may be larger than what is to be held at once
                 some = np.ascontiguousarray(part[start : start + 65536], np.float32)

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from agentlib import nearest, records
 from agentlib.encoder import Encoder
 from agentlib.encoder import encoder_settings as encoder_settings
 from agentlib.encyclopedia import Passage
+from agentlib.progress import meter
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ def _json(file: Path) -> Any:
 
 def _encode_shards(shards: Path, stored: StoredPassages, encoder: Encoder, size: int, progress: bool) -> None:
     """Write the vectors of every shard that is not there yet; each file appears whole or not at all."""
-    with tqdm(total=len(stored), desc=f"encode with {encoder.name}", unit="passage", disable=not progress) as bar:
+    with meter(total=len(stored), desc=f"encode with {encoder.name}", unit="passage", disable=not progress) as bar:
         for start in range(0, len(stored), size):
             file = shards / f"{start:012d}.npy"
             some = stored[start : start + size]

@@ -147,6 +147,8 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    from agentlib.progress import Lines
+
     known = inspect(notebook)
     parameters = {"preset": cfg.preset, "overrides": overrides}
     if lacking := [name for name in parameters if name not in known]:
@@ -159,7 +161,7 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
         papermill.execute_notebook(
             notebook, out / notebook.name, parameters, kernel_name="python3", cwd=NOTEBOOKS,
             progress_bar=sys.stderr.isatty(), request_save_on_cell_execute=True,
-            extra_arguments=["--log-level=ERROR"], stderr_file=sys.stderr if sys.stderr.isatty() else None,
+            extra_arguments=["--log-level=ERROR"], stderr_file=sys.stderr if sys.stderr.isatty() else Lines(sys.stderr, others=False),
         )  # fmt: skip
     except PapermillExecutionError as error:
         failure = f"cell {error.exec_count}: {error.ename}: {error.evalue}"

@@ -14,11 +14,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from agentlib import benchmarks, cases, config, cot, prompts, records, servers
 from agentlib.agent import Agent, first_thought_prefix
 from agentlib.models import LanguageModel, LocalModel
+from agentlib.progress import meter
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 from agentlib.scale import Crew
@@ -111,7 +110,7 @@ def teach(cfg: config.Config, model: LanguageModel | Crew, method: str, question
     with teacher_run(cfg, method, attempt) as run, contextlib.ExitStack() as stack:
         todo = run.todo(questions)
         bar = stack.enter_context(
-            tqdm(total=len(questions), initial=len(questions) - len(todo), desc=f"teacher {METHODS[method]}", unit="q")
+            meter(total=len(questions), initial=len(questions) - len(todo), desc=f"teacher {METHODS[method]}", unit="q")
         )
         if isinstance(model, Crew):
             for question, found in model.ask(Job(method, attempt, thoughts), todo):

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from agentlib import config, loading, records, weights
 from agentlib.masks import IGNORED, Example
 from agentlib.processes import Processes, alike, whole
+from agentlib.progress import meter
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: r
         curve = _resume(run.folder / "checkpoint.pt", trained, optimizer, group)
         saved = time.monotonic()
         model.train()
-        bar = tqdm(total=len(batches), initial=len(curve), desc=f"train {base}", unit="step", mininterval=5,
+        bar = meter(total=len(batches), initial=len(curve), desc=f"train {base}", unit="step", mininterval=5,
                    disable=not group.first)  # fmt: skip
         for step in range(len(curve), len(batches)):
             batch = [examples[i] for i in batches[step]]

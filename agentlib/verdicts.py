@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from tqdm import tqdm
 
 from agentlib import config, score
+from agentlib.progress import meter
 
 KEY = "AGENTLIB_JUDGE_KEY"  # the environment variable of the judge's key, so that it stands in no record
 
@@ -27,7 +27,7 @@ def verdicts(cases: Sequence[Mapping], judge: score.Judge | None = None) -> pd.D
     """A row a finished case: whether it is right by `ours`, by `exact` match, `as_published` (maths), by the `judge`
     (factual, where there is one). A grading that a case has not is missing, not wrong."""
     rows = []
-    for case in tqdm([c for c in cases if not c.get("error")], desc="grade in other ways", unit="case", mininterval=2):
+    for case in meter([c for c in cases if not c.get("error")], desc="grade in other ways", unit="case", mininterval=2):
         maths = case["domain"] == "math"
         row = {name: case[name] for name in ("benchmark", "model", "method", "n", "id")}
         row["questions"] = "maths" if maths else "factual"

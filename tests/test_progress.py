@@ -1,0 +1,35 @@
+"""Progress: a log gets a line a minute with the time left, and nothing of what bars draw over themselves."""
+
+import io
+import subprocess
+import sys
+
+from agentlib import progress
+
+
+def test_a_log_gets_the_latest_state_of_a_bar_now_and_then():
+    out = io.StringIO()
+    lines = progress.Lines(out, seconds=0.0)
+    lines.write("\rtrain:  10%|#         | 1/10 [00:01<00:09, 1.0step/s]")
+    assert out.getvalue().rstrip().endswith("train:  10%|#         | 1/10 [00:01<00:09, 1.0step/s]") and out.getvalue().endswith("\n")
+    patient = progress.Lines(quiet := io.StringIO(), seconds=60.0)
+    for k in range(50):
+        patient.write(f"\rtrain: {k}%|#     | {k}/100 [00:0{k % 10}<00:30, 2.0q/s]")
+    assert quiet.getvalue() == ""
+
+
+def test_other_words_are_passed_on_or_not():
+    told, kept = io.StringIO(), io.StringIO()
+    for stream, others in ((told, True), (kept, False)):
+        progress.Lines(stream, others=others).write("warning: 7% of the disk is left\n")
+    assert told.getvalue() == "warning: 7% of the disk is left\n" and kept.getvalue() == ""
+
+
+def test_a_command_without_a_terminal_writes_whole_lines():
+    code = ("import time\nfrom agentlib import progress\nprogress.SECONDS = 0\n"
+            "progress.Lines.__init__.__defaults__ = (0.2, True)\n"
+            "for _ in progress.meter(range(12), desc='work', unit='q', mininterval=0.1): time.sleep(0.1)")  # fmt: skip
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0 and "\r" not in ran.stderr, ran.stderr
+    found = [line for line in ran.stderr.splitlines() if line]
+    assert 2 <= len(found) <= 8 and all("work:" in line and "<" in line for line in found)  # each with the time that is left
