@@ -24,7 +24,6 @@
 # cores, more with more questions.
 
 # %%
-import dataclasses
 import datetime
 import random
 from pathlib import Path
@@ -39,18 +38,19 @@ from agentlib.sandbox import Sandbox
 
 # %% tags=["parameters"]
 preset = "smoke"
-overrides = {"teacher": "Qwen2.5-Coder-0.5B-Instruct"}
+overrides = {}
 questions_file = ""
 test_questions = 12
 
 # %% [markdown]
 # Three settings say who teaches. `teacher_server` is the address of any OpenAI-compatible server (with `teacher` the model's name
 # there); `""` starts llama.cpp on this machine; `"in-process"`, the small presets' default, loads the model here. This notebook's own
-# default is a teacher of half a billion parameters, which is quick and will do for an easy task.
+# default is a teacher of half a billion parameters, which is quick and will do for an easy task; any of it is changed through
+# `overrides`, such as `{"teacher": "my-model", "teacher_server": "http://localhost:8000"}`.
 
 # %%
-cfg = config.load(preset, **overrides)
-cfg = dataclasses.replace(cfg, teacher_records="", epochs=3, max_steps=3)
+easy = {"teacher": "Qwen2.5-Coder-0.5B-Instruct", "teacher_records": "", "epochs": 3, "max_steps": 3}
+cfg = config.load(preset, **easy | overrides)
 pd.Series(cfg.asdict())[["teacher", "teacher_server", "students", "epochs", "max_steps"]].to_frame("value")
 
 # %% [markdown]
