@@ -11,7 +11,6 @@ from pathlib import Path
 
 from agentlib import benchmarks, config, distill, evaluate, records
 from agentlib.evaluate import Arm
-from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,8 @@ def _fewer(cfg: config.Config, arm: Arm) -> list[Variation]:
 
 
 def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Callable[[str], str]) -> list[dict]:
-    """Cases of all variations, each with its `setting` and `value`; resumable, adapters trained as they are needed.
+    """Cases of all variations, each with its `setting` and `value`; resumable, adapters trained as they are needed, in this
+    process. A server of students must hold them all (ServerError names one that is not there).
 
     `main` are the cases of the main experiment: the variation that is its own setting is taken from there.
     """
@@ -67,13 +67,13 @@ def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Calla
             own, arm = variation.cfg, variation.arm
             questions = [q for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)]
             if evaluate.arm_run(own, arm).todo(questions):
-                if loaded != own.tuning:
+                adapter = distill.train(own, arm.student, arm.method)
+                if model is None or (loaded != own.tuning and not cfg.student_server):
                     if model:
                         model.close()
-                    model = LocalModel(arm.student, max_context=cfg.context_tokens, quantise=own.tuning == "qlora",
-                                       precision=cfg.precision)  # fmt: skip
+                    model, _ = evaluate.open_student(own, arm.student, ())
                     loaded = own.tuning
-                model.use(distill.train(own, arm.student, arm.method).path)
+                model.use(adapter.path)
             known = evaluate.evaluate(own, arm, model, questions, box=box, search=search)
         found += [case | {"setting": variation.setting, "value": variation.value} for case in known]
     if model:

@@ -42,12 +42,11 @@ def test_quick_commands_are_really_run(command, tmp_path):
         shutil.copytree(config.ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(config.ROOT / part, tmp_path / part)
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "ready").touch()
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "figures" / "smoke").glob("*.svg")}
-    path = os.environ | {"PYTHONPATH": str(tmp_path), "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
-    ran = subprocess.run(command.split(), cwd=tmp_path, env=path, capture_output=True, text=True)
+    ran = subprocess.run([*command.split(), f"BIN={os.path.dirname(sys.executable)}"], cwd=tmp_path, capture_output=True, text=True,
+                         env=os.environ | {"PYTHONPATH": str(tmp_path)})  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     if command == "make workshop":
         assert len(list((tmp_path / "workshop").glob("*.ipynb"))) == len(list((tmp_path / "notebooks").glob("[0-9]*.ipynb")))
