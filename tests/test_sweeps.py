@@ -101,5 +101,5 @@ def test_a_real_student_is_trained_and_asked_for_every_variation_and_only_once(p
                       ("tuning", "lora"): 2, ("tuning", "qlora"): 2, ("tuning", "full"): 2,
                       ("trajectories", 1): 2, ("trajectories", 2): 2}  # fmt: skip
     assert {case["temperature"] for case in found if case["setting"] == "temperature"} == {0.2, 1.0}
-    monkeypatch.setattr(sweeps, "LocalModel", None)  # everything is there: no model is loaded again
+    monkeypatch.setattr(evaluate, "open_student", None)  # everything is there: no model is loaded again
     assert sweeps.run(cfg, [], box=box, search=str) == found
