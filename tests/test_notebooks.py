@@ -95,38 +95,49 @@ def copied(folder):
     return os.environ | {"PYTHONPATH": str(folder)}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", ["07", "09", "10"])
-def test_notebooks_beside_the_main_line_run_on_their_own(tmp_path, number):
-    environment = copied(tmp_path)
-    command = [sys.executable, "-m", "agentlib.run", "--preset", "smoke", "--only", number]
-    if number == "10":  # it searches in the index of notebook 01
-        command += ["--only", "01"]
-    if number != "09":  # whose teacher needs a few words more
-        command += [f"--set={name}={value}" for name, value in SMALLER.items()]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+class Tree:
+    """A copy of the project in which the smoke preset is run; what a run leaves there, later ones go on from."""
+
+    def __init__(self, folder):
+        self.folder, self.environment = folder, copied(folder)
+        self.records, self.figures = folder / "figures" / "records" / "smoke", folder / "figures" / "smoke"
+        for made in (self.records, self.figures):
+            shutil.rmtree(made, ignore_errors=True)
+
+    def run(self, *more: str, settings: dict = SMALLER):
+        """The run's output, and the seconds it took."""
+        command = [sys.executable, "-m", "agentlib.run", "--preset", "smoke", *more]
+        command += [f"--set={name}={value}" for name, value in settings.items()]
+        started = time.monotonic()
+        ran = subprocess.run(command, capture_output=True, text=True, cwd=self.folder, env=self.environment)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout, time.monotonic() - started
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return Tree(tmp_path_factory.mktemp("smoke"))
 
 
 @pytest.mark.slow
-def test_smoke_runs_headless_makes_eight_figures_and_resumes_faster(tmp_path):
-    environment = copied(tmp_path)
-    shutil.rmtree(tmp_path / "figures" / "smoke", ignore_errors=True)
-    shutil.rmtree(tmp_path / "figures" / "records" / "smoke", ignore_errors=True)
-    command = [sys.executable, "-m", "agentlib.run", "--preset", "smoke", "--html"]
-    command += [f"--set={name}={value}" for name, value in SMALLER.items()]
+def test_smoke_runs_headless_makes_eight_figures_and_resumes_faster(tree):
     took, found = [], []
     for _ in range(2):
-        started = time.monotonic()
-        ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
-        took.append(time.monotonic() - started)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        total = next(line for line in ran.stdout.splitlines() if line.startswith("total"))
-        assert total.split()[-1] == "8", ran.stdout
-        drawn = {path.name for path in (tmp_path / "figures" / "smoke").iterdir()}
+        said, seconds = tree.run("--html")
+        took.append(seconds)
+        total = next(line for line in said.splitlines() if line.startswith("total"))
+        assert total.split()[-1] == "8", said
+        drawn = {path.name for path in tree.figures.iterdir()}
         assert {f"{name}{end}" for name in run.FIGURES for end in (".svg", ".png")} <= drawn
-        site = (tmp_path / "runs" / "smoke" / "site" / "index.html").read_text(encoding="utf-8")
+        site = (tree.folder / "runs" / "smoke" / "site" / "index.html").read_text(encoding="utf-8")
         assert all(f"figures/{name}.svg" in site for name in run.FIGURES) and "04_evaluate_with_sag.html" in site
-        found.append((tmp_path / "figures" / "records" / "smoke" / "cases.jsonl").read_text(encoding="utf-8"))
+        found.append((tree.records / "cases.jsonl").read_text(encoding="utf-8"))
     assert found[0] == found[1] and len({json.loads(line)["benchmark"] for line in found[0].splitlines()}) == 8
     assert took[1] < took[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numbers, settings", [(["07"], SMALLER), (["09"], {}), (["01", "10"], SMALLER)])
+def test_notebooks_beside_the_main_line_run(tree, numbers, settings):
+    """10 searches in the index of 01; the teacher of 09 needs more words than `SMALLER` leaves it."""
+    tree.run(*[word for number in numbers for word in ("--only", number)], settings=settings)
