@@ -27,7 +27,7 @@ def test_the_course_has_three_solved_exercises_a_notebook_each_with_its_check(pa
     assert len(asked) >= 3
     for k in asked:
         assert "exercises.check(" in every[k + 1].source
-        shown = "".join(output["data"].get("text/html", "") for output in every[k + 1].outputs)
+        shown = "".join(output.get("data", {}).get("text/html", "") for output in every[k + 1].outputs)
         assert exercises.DONE in shown, f"not solved: {every[k].source}"
 
 
