@@ -24,7 +24,6 @@ FIGURES = (
     "fig6_tokens", "fig7_code_errors", "fig8_retrieval_calls",
 )  # fmt: skip
 FIGURE_NOTEBOOK = "05"
-WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,14 +286,15 @@ def publish(executed: Path, notebook: Path) -> None:
     Progress bars (standard error, or widgets, which are dead on a page) and warnings stay in the executed copy; paths are
     made relative.
     """
+    from agentlib import site
+
     done, kept = (json.loads(p.read_text(encoding="utf-8")) for p in (executed, notebook))
     ran = [c for c in done["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
     if ["".join(c["source"]) for c in ran] != ["".join(c["source"]) for c in kept["cells"]]:
         raise ValueError(f"{executed} is not a run of {notebook.name} as it stands; run it again")
     for cell, source in zip(kept["cells"], ran, strict=True):
         if cell["cell_type"] == "code":
-            outputs = [o for o in source["outputs"] if o.get("name") != "stderr" and WIDGET not in o.get("data", {})]
-            cell["outputs"] = json.loads(relative(json.dumps(outputs, ensure_ascii=False)))
+            cell["outputs"] = site.tidy(source["outputs"])
             for output in cell["outputs"]:
                 if picture := output.get("data", {}).get("image/png"):
                     output["data"]["image/png"] = lighter(picture)
@@ -310,13 +310,6 @@ def lighter(picture: str) -> str:
     image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
     image.quantize(128, dither=Image.Dither.NONE).save(stream, format="png", optimize=True)
     return base64.b64encode(stream.getvalue()).decode()
-
-
-def relative(text: str) -> str:
-    """Text without the places that this machine keeps the project, the cache and the user's files."""
-    for place, name in ((f"{config.ROOT}/", ""), (str(config.home()), "~/.cache/agentlib"), (str(Path.home()), "~")):
-        text = text.replace(place, name)
-    return text
 
 
 if __name__ == "__main__":

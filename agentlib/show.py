@@ -6,6 +6,7 @@ or of how they came about.
 
 import hashlib
 import html
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +23,8 @@ _STYLE = """<style>
 --al-word:#8a1f6a;--al-text:#0b6b3a;--al-number:#9a4a00;--al-remark:#6b7280;--al-name:#00568f}
 [data-jp-theme-light=false] .al,.vscode-dark .al{--al-word:#f0a3d8;--al-text:#86d7a4;--al-number:#f5b971;--al-remark:#9aa3af;--al-name:#8cc8ff}
 .al .box{border-left:4px solid;padding:4px 10px;margin:3px 0;border-radius:3px;overflow-wrap:anywhere}
-.al pre{margin:2px 0;padding:0;background:transparent;color:inherit;white-space:pre-wrap;font-size:12px}
+.al pre,.jp-RenderedHTMLCommon .al pre{margin:2px 0;padding:0;background:transparent;color:inherit;white-space:pre-wrap;
+word-break:normal;overflow-wrap:anywhere;font:12px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 .al .ask{border-color:#999}.al .think{border-color:#0072B2;background:#0072B214}
 .al .code{border-color:#CC79A7;background:#CC79A714}.al .see{border-color:#009E73;background:#009E7314}
 .al .fail{border-color:#D55E00;background:#D55E0022}.al .end{border-color:#555;background:#99999922}
@@ -41,6 +43,7 @@ _STYLE = """<style>
 _STYLE = _STYLE.replace("</style>", "".join(
     f".al .pick>input:nth-of-type({k}):checked~section:nth-of-type({k}){{display:block}}" for k in range(1, MOST_PAGES + 1)
 ) + "\n</style>")  # fmt: skip
+_CODE = re.compile(r"Code:|```py")  # where a turn's thought ends; small models forget the one or the other
 _GROUPS = ("#009E7333", "#56B4E933", "#E69F0033", "#CC79A733", "#F0E44233")
 
 
@@ -124,15 +127,16 @@ def _case(record: Mapping, only: int | None) -> str:
     for number, step in enumerate(record.get("trace", []), 1):
         if only not in (None, number):
             continue
-        thought, _, rest = step["text"].partition("Code:")
+        start = _CODE.search(step["text"])
+        thought = step["text"][: start.start()] if start else step["text"]
         label = f"step {number} · {step['completion_tokens']} tokens · {step['seconds']:.1f} s"
         if number == 1 and record.get("prefix"):
             label += " · starts from the first-thought prefix"
         if only and "candidates" in step:
             parts.append(_ballot(step))
         parts.append(_box("think", label, thought))
-        if step["code"] or rest.strip():
-            parts.append(f'<div class="box code"><small>code</small>{_python(step["code"] or rest)}</div>')
+        if written := step["code"] or (step["text"][start.start() :].removeprefix("Code:") if start else ""):
+            parts.append(f'<div class="box code"><small>code</small>{_python(written)}</div>')
         if not step["final"]:
             seen = step["observation"].removeprefix("Observation:")
             parts.append(_box("fail" if step["failure"] else "see", "observation", seen, code=True))

@@ -4,10 +4,12 @@ Owns how pages hang together. Knows nothing of what a notebook computes; nbconve
 """
 
 import html
+import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbconvert import HTMLExporter
@@ -69,7 +71,7 @@ def build(notebooks: Sequence[Path], figures: Path, out: Path, note: str = "", m
     for k, notebook in enumerate(notebooks):
         opened = nbformat.read(notebook, 4)
         title, claim = opening(opened)
-        _tidy(opened)
+        _describe(opened)
         body, _ = exporter.from_notebook_node(opened, {"metadata": {"name": title}})
         body = body.replace("</head>", f"{_HEAD}</head>", 1).replace('<script src=""></script>', "")
         body = body.replace(f'<script src="{exporter.mathjax_url}', f'<script async src="{exporter.mathjax_url}')
@@ -102,15 +104,24 @@ def opening(notebook: nbformat.NotebookNode) -> tuple[str, str]:
     return (title[1] if title else "untitled"), " ".join(claim[1].replace("*", "").split()).rstrip(".") if claim else ""
 
 
-def _tidy(notebook: nbformat.NotebookNode) -> None:
-    """Without progress bars and widgets, which are dead on a page. Pictures become tags with their alt text, which nbconvert would
-    leave out; without one, the heading above describes it."""
+def tidy(outputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A cell's outputs without progress bars, warnings and widgets, which are dead on a page, and without this machine's places."""
+    kept = [o for o in outputs if o.get("name") != "stderr" and WIDGET not in o.get("data", {})]
+    text = json.dumps(kept, ensure_ascii=False)
+    for place, name in ((f"{config.ROOT}/", ""), (str(config.home()), "~/.cache/agentlib"), (str(Path.home()), "~")):
+        text = text.replace(place, name)
+    return json.loads(text)
+
+
+def _describe(notebook: nbformat.NotebookNode) -> None:
+    """Tidy outputs, and pictures as tags with their alt text, which nbconvert would leave out; without one, the heading above
+    describes it."""
     heading = ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             heading = (re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE) or [heading])[-1]
             continue
-        cell["outputs"] = [o for o in cell.get("outputs", []) if o.get("name") != "stderr" and WIDGET not in o.get("data", {})]
+        cell["outputs"] = [nbformat.from_dict(output) for output in tidy(cell.get("outputs", []))]
         for output in cell["outputs"]:
             if picture := output.get("data", {}).get("image/png"):
                 alt = html.escape(output.get("metadata", {}).get("image/png", {}).get("alt", "") or f"picture: {heading}")

@@ -125,7 +125,8 @@ print(f"{len(adapters)} adapters")
 # height, only each with its own start.
 
 # %%
-beyond.loss_curves({method: adapters[student, method].losses for method in taught}, f"{student} · {cfg.tuning} · preset {cfg.preset}")
+curves = {method: adapters[student, method].losses for method in taught}
+beyond.loss_curves(curves, f"{student} · {cfg.tuning} · preset {cfg.preset}")
 
 # %%
 curve = adapters[student, "agent_distill_ftp"].losses
@@ -220,10 +221,8 @@ def lora_numbers(rows, columns, rank):
 full.use(None)
 layers = [m.weight.shape for m in full._base.get_decoder().modules() if isinstance(m, torch.nn.Linear)]
 print(f"{len(layers)} linear layers, {sum(r * c for r, c in layers) / 1e6:.0f} million numbers in them")
-exercises.check(
-    "What LoRA trains",
-    lambda: lora_numbers(576, 1536, 32) == 67584 and sum(lora_numbers(*s, cfg.lora_rank) for s in layers) < sum(r * c for r, c in layers),
-)
+exercises.check("What LoRA trains", lambda: lora_numbers(576, 1536, 32) == 67584 and all(
+    lora_numbers(r, c, cfg.lora_rank) < r * c for r, c in layers))  # fmt: skip
 
 # %% [markdown]
 # ### 3 · How fast does it learn?
