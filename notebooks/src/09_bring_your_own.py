@@ -41,6 +41,7 @@ preset = "smoke"
 overrides = {}
 questions_file = ""
 test_questions = 12
+first_thought = "Thought: I call final_answer with what days_between returns for the two dates."
 
 # %% [markdown]
 # Three settings say who teaches. `teacher_server` is the address of any OpenAI-compatible server (with `teacher` the model's name
@@ -99,36 +100,41 @@ assert "rename the column 'questoin'" in refused and not {q.text for q in train}
 # ## 2 · Your tool
 #
 # A tool is a Python function. It runs here, outside the sandbox; the model's code calls it by name, with plain values. The model is
-# told its signature and the first line of its docstring, so these are its manual.
+# told its signature and the first line of its docstring, so these are its manual. Make it forgiving: the first version of this one took
+# only dates like 1919-12-24, and the small teacher below got 10 of 24 right; this one takes them as they are written, and it got all.
 
 # %%
 def days_between(first: str, second: str) -> int:
-    """the number of days from one date to another; dates are written YYYY-MM-DD"""
-    return (datetime.date.fromisoformat(second) - datetime.date.fromisoformat(first)).days
+    """the number of days from one date to another, such as days_between("3 March 1921", "7 May 1922")"""
+    return (pd.Timestamp(second) - pd.Timestamp(first)).days
 
 box = Sandbox(tools={"days_between": days_between}, seconds=cfg.sandbox_seconds)
-days_between("2024-02-01", "2024-03-01")
+days_between("1 February 2024", "2024-03-01")
 
 # %% [markdown]
 # ## 3 · Your teacher
 #
 # The teacher answers the training questions with the long prompt; its right answers become the training set. A case is written to
 # disk when it is done, so an interrupted run goes on where it stopped.
+#
+# This teacher finds the number and then forgets to call `final_answer`, so without help the filter keeps none of its runs. What helps is
+# the paper's own idea, a **first thought** that its turn starts with (notebook 02); here it is one sentence for all questions, from the
+# parameters cell. Leave it empty for a teacher that needs none.
 
 # %%
-def answer(run, agent, questions, **labels):
+def answer(run, agent, questions, thought=None, **labels):
     """The recorded cases of an agent on some questions, asking those that are not there yet."""
     with run:
         asked = {q.id: q for q in run.todo(questions)}
-        for trajectory in agent.run(list(asked.values())):
+        for trajectory in agent.run(list(asked.values()), [thought or None] * len(asked)):
             run.append(cases.agent_case(asked[trajectory.question_id], trajectory, n=1, **labels))
     return list(run.finished().values())
 
 shape = {"questions": records.digest({q.id: [q.text, q.answer] for q in found}), "steps": cfg.max_steps}
 with teach.open_teacher(cfg) as model:
     teacher = Agent(model, box, style="teacher", max_steps=cfg.max_steps, step_tokens=cfg.step_tokens)
-    run = records.Run(cfg.runs, "own-teacher", shape | {"teacher": cfg.teacher, "told": teacher.tools})
-    taught = answer(run, teacher, train, model=cfg.teacher, method="agent")
+    run = records.Run(cfg.runs, "own-teacher", shape | {"teacher": cfg.teacher, "told": teacher.tools, "thought": first_thought})
+    taught = answer(run, teacher, train, first_thought, model=cfg.teacher, method="agent")
 kept = [case for case in taught if cases.kept(case)]
 print(f"{len(kept)} of {len(taught)} trajectories are kept\n\nwhat the teacher was told:\n{teacher.tools}")
 
