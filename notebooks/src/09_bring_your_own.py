@@ -20,8 +20,8 @@
 # **By the end you will have shown that** a file of your questions, one Python function and any teacher are enough to distil a
 # small agent for your own task, and to measure what it has learnt.
 #
-# *Needs* nothing but the two commands of the README · *Makes* a student of your own · *Minutes* about 3 at `smoke` on two CPU
-# cores, more with more questions.
+# *Needs* nothing but the two commands of the README · *Makes* a student of your own · *Minutes* about 6 at `smoke` on two older
+# CPU cores, more with more questions.
 
 # %%
 import datetime
