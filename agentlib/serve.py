@@ -5,6 +5,7 @@ Owns the command line. Knows nothing of how an index is built or of the protocol
 
 import argparse
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                   "reaches this port can search", file=sys.stderr)  # fmt: skip
         with retrieval_server.serving(searcher, asked.host, asked.port) as url:
             print(f"{len(searcher)} passages at {url}/retrieve; use it with --set retriever_url={url}", flush=True)
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a service ends it as Ctrl-C does
             threading.Event().wait()  # until interrupted
     except ImportError as error:
         print(f"error: a server needs {error.name}, which is not installed; pip install 'agentlib[retriever]'", file=sys.stderr)

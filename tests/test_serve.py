@@ -36,8 +36,9 @@ def test_a_server_without_its_packages_says_what_to_install(project, capsys, mon
     assert "error: a server needs uvicorn, which is not installed; pip install 'agentlib[retriever]'" in capsys.readouterr().err
 
 
-def test_the_command_builds_serves_and_ends_when_interrupted(tmp_path):
-    """As a user runs it, from a copy of nothing but the package, so that the index lands there."""
+def test_the_command_builds_serves_and_ends_when_told_to(tmp_path):
+    """As a user runs it, from a copy of nothing but the package, so that the index lands there. (Where a shell started the
+    tests in the background, interrupts are ignored, so it is ended as a service is.)"""
     (tmp_path / "agentlib").symlink_to(config.ROOT / "agentlib")
     code = ("import sys; from pathlib import Path; from agentlib import config, serve; "
             "config.ROOT = Path(sys.argv[1]); sys.exit(serve.main(sys.argv[2:]))")  # fmt: skip
@@ -50,5 +51,5 @@ def test_the_command_builds_serves_and_ends_when_interrupted(tmp_path):
             hits = retrieval_server.RetrieverClient(url, token="workshop").search(["capital of France"], 1)[0]
             assert hits and hits[0].passage in list(search.corpus(config.load("smoke", passages=1600)))
         finally:
-            server.send_signal(signal.SIGINT)
+            server.send_signal(signal.SIGTERM)
         assert server.wait(20) == 0
