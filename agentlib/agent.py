@@ -134,8 +134,8 @@ class Agent:
                 while waiting and len(open_runs) < self.batch:
                     question, prefix = waiting.pop()
                     trajectory = Trajectory(question.id, prefix=prefix or "", tools=self.tools)
-                    turns = opening(question.text, self.style, self.tools)
-                    open_runs.append(_Open(trajectory, turns, self.box.session()))
+                    begun = opening(question.text, self.style, self.tools)
+                    open_runs.append(_Open(trajectory, begun, self.box.session()))
                 yield from self._end(open_runs, [r for r in open_runs if self._full(r)], "context_full")
                 if open_runs:
                     self._step(open_runs)

@@ -84,7 +84,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    figure.alt = ALT_TEXT.get(name, "")
+    figure.alt = ALT_TEXT.get(name, getattr(figure, "alt", ""))
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
     with matplotlib.rc_context(STYLE):
         figure.savefig(svg, metadata={"Date": None, "Creator": None, "Title": name, "Description": ALT_TEXT.get(name)})

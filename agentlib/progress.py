@@ -16,10 +16,10 @@ SECONDS = 60.0  # between two lines of a log
 
 class Lines:
     """A stream that gets bars, drawn over themselves again and again, and passes on their latest state as a line, at most
-    every `seconds`. What else comes (warnings, say) is passed on at once, or with `others=False` not at all."""
+    every `seconds` (`SECONDS`). What else comes (warnings, say) is passed on at once, or with `others=False` not at all."""
 
-    def __init__(self, stream: TextIO, seconds: float = SECONDS, others: bool = True):
-        self.stream, self.seconds, self.others = stream, seconds, others
+    def __init__(self, stream: TextIO, seconds: float | None = None, others: bool = True):
+        self.stream, self.seconds, self.others = stream, SECONDS if seconds is None else seconds, others
         self._said = time.monotonic()
 
     def write(self, text: str) -> int:

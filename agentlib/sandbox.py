@@ -425,8 +425,7 @@ class Sandbox:
         """Run the trials to their outcomes, `workers` at a time.
 
         One that cannot begin is tried again once nothing else runs, and alone: another action may have used up all
-        processes, and goes on doing so until its time is over. Raises RuntimeError if that does not help and the fault
-        is not the session's own.
+        processes, and goes on doing so until its time is over. Raises RuntimeError if the isolated process has ended.
         """
         queue: SimpleQueue = SimpleQueue()
         waiting, unborn, running = deque(trials), deque(), {}
@@ -471,20 +470,18 @@ class Sandbox:
         If it could be at once, a session has broken itself. Raises RuntimeError if it cannot be for GRACE_SECONDS:
         the processes of an action that was ended are gone by then.
         """
-        began, pause = time.monotonic(), 0.0
-        while True:
+        began = time.monotonic()
+        for attempt in itertools.count():
             with Session(self, self._zygote) as fresh:
                 trial = _Trial(fresh, "1", next(self._numbers), self.seconds, self.tool_seconds)
-                trial.tries = BIRTHS  # once only
-                time.sleep(pause)
+                trial.tries = BIRTHS  # once only, after a pause
                 self._race([trial])
             if not trial.unborn:
-                return pause > 0.0
+                return attempt > 0
             if time.monotonic() > began + GRACE_SECONDS:
                 raise RuntimeError(
                     "the sandbox cannot start interpreters any more; look for missing memory, processes or disk space"
                 )
-            pause = 0.2
 
     def _answer(self, trial: _Trial, call: bytes) -> bytes:
         """Call the tool, or take the answer that the session's step has already; the reply as JSON."""

@@ -15,6 +15,8 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from agentlib.tables import method_label
+
 MOST_PAGES = 24  # that one click-through holds
 # Translucent tints on the page's own colours read alike on light and dark pages; only text of code has two palettes. Hues
 # are Okabe and Ito's, which colour-blind readers tell apart, and no meaning hangs on a hue alone.
@@ -105,11 +107,7 @@ def beside(left: Mapping, right: Mapping) -> HTML:
 
 def method(record: Mapping) -> str:
     """How a case was answered, in words."""
-    known = {"cot": "CoT", "agent": "agent", "agent_ftp": "agent + FTP", "cot_distill": "CoT distillation",
-             "cot_distill_rag": "CoT distillation + RAG", "agent_distill": "agent distillation",
-             "agent_distill_ftp": "agent distillation + FTP"}  # fmt: skip
-    voted = f" + {'SAG' if 'trace' in record else 'self-consistency'} {record['n']}" if record.get("n", 1) > 1 else ""
-    return known.get(record["method"], record["method"]) + voted
+    return method_label(record["method"], record.get("n", 1))
 
 
 def _steps(record: Mapping) -> str:

@@ -35,7 +35,6 @@ _HEAD = f"""<style>
 nav.al-nav{{font:14px/1.5 system-ui,sans-serif;display:flex;flex-wrap:wrap;gap:4px 14px;padding:10px 4%;border-bottom:1px solid #9996}}
 nav.al-nav a{{color:#0072B2}}nav.al-nav b{{font-weight:600}}[data-jp-theme-light=false] nav.al-nav a{{color:#7ab8ff}}
 body[data-jp-theme-light=false]{{{"".join(f"--{name}:{value};" for name, value in _DARK.items())}background:#16191d;color:#e6e6e6}}
-[data-jp-theme-light=false] .jp-RenderedImage img{{background:#fff;border-radius:4px}}
 .jp-RenderedHTMLCommon table{{display:block;overflow-x:auto;max-width:100%}}
 @media print{{nav.al-nav,.jp-InputPrompt,.jp-OutputPrompt{{display:none}}}}
 </style>

@@ -47,7 +47,7 @@ def test_steps_and_cases_can_be_clicked_through_without_a_script():
     assert "<script" not in page.data
     ids, labels = re.findall(r'id="(al-\w+-\d+)"', page.data), re.findall(r'for="(al-\w+-\d+)"', page.data)
     assert ids == labels and len(set(ids)) == len(ids) == 2 + 3  # two cases, and all, step 1, step 2 of the first
-    assert ">agent distillation · right<" in page.data and ">CoT · wrong<" in page.data
+    assert ">Agent distillation · right<" in page.data and ">CoT prompting · wrong<" in page.data
     with pytest.raises(ValueError, match="25 pages are too many"):
         show.cases([record(id=str(k)) for k in range(25)])
 
@@ -87,7 +87,7 @@ def test_menus_follow_each_other():
     step.value = 2
     assert "So it is Lima" in seen.value and "I look it up" not in seen.value
     question.value = "q-1"
-    assert [label for label, _ in method.options] == ["agent distillation", "CoT"] and "Which river?" in seen.value
+    assert [label for label, _ in method.options] == ["Agent distillation", "CoT prompting"] and "Which river?" in seen.value
     method.value = ("cot", 1)
     assert "The Nile." in seen.value and step.max == 0
     with pytest.raises(ValueError, match="no cases"):

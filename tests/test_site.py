@@ -92,7 +92,7 @@ def test_a_trajectory_is_clicked_through_in_a_browser(browser, tmp_path):
     page.click("text=00 cases")
     page.wait_for_function("document.body?.dataset.jpThemeLight === 'false'")
     assert seen(page, "text=Quito.") and not seen(page, "text=So it is Lima.")
-    page.click("label:has-text('agent distillation + FTP + SAG 8')")
+    page.click("label:has-text('Agent distillation + FTP + SAG (n=8)')")
     assert seen(page, "text=So it is Lima.") and seen(page, "text=I look it up.") and not seen(page, "text=Quito.")
     page.click("label:has-text('step 2')")
     assert seen(page, ".card.kept") and not seen(page, "text=I look it up.")

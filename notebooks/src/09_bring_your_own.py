@@ -100,8 +100,8 @@ assert "rename the column 'questoin'" in refused and not {q.text for q in train}
 # ## 2 · Your tool
 #
 # A tool is a Python function. It runs here, outside the sandbox; the model's code calls it by name, with plain values. The model is
-# told its signature and the first line of its docstring, so these are its manual. Make it forgiving: the first version of this one took
-# only dates like 1919-12-24, and the small teacher below got 10 of 24 right; this one takes them as they are written, and it got all.
+# told its signature and the first line of its docstring, so these are its manual. Make it forgiving: a first version of this one took
+# only dates like 1919-12-24, and the small teacher below spent its steps on the errors; this one takes dates as they are written.
 
 # %%
 def days_between(first: str, second: str) -> int:
