@@ -134,7 +134,7 @@ def _labels(cfg: config.Config, arm: Arm, model: LanguageModel | None = None) ->
     sampling = _sampling(cfg, arm)
     return {"model": arm.student, "role": "student", "method": arm.method, "n": arm.n, "seed": sampling.seed,
             "temperature": sampling.temperature if arm.n > 1 else 0.0, "preset": cfg.preset,
-            "precision": getattr(model, "precision", "server")}  # fmt: skip
+            "precision": getattr(model, "precision", "server"), "device": getattr(model, "device", "server")}  # fmt: skip
 
 
 def ask_all(ask: Callable[[Sequence[Question]], None], run: records.Run, todo: Sequence[Question], labels: dict

@@ -28,7 +28,7 @@ class Adapter:
     """A finished student: PEFT files (or a whole model, for full fine-tuning) and its loss curve."""
 
     path: Path
-    losses: tuple[dict, ...]  # step, loss (nats a token), tokens, learning_rate, seconds
+    losses: tuple[dict, ...]  # step, loss (nats a token), tokens, learning_rate, seconds, device
 
 
 def is_finished(run: records.Run) -> bool:
@@ -114,7 +114,7 @@ def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: r
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             curve.append({"step": step, "loss": loss, "tokens": tokens, "learning_rate": rate,
-                           "seconds": round(time.perf_counter() - started, 3)})  # fmt: skip
+                           "seconds": round(time.perf_counter() - started, 3), "device": device.partition(":")[0]})  # fmt: skip
             bar.update()
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             if group.largest(time.monotonic() - saved > save_seconds):
