@@ -69,6 +69,7 @@ class Config:
     questions: int = 0  # test questions a benchmark; 0 is all of them
     train_questions: int = 0  # training questions a set; 0 is all of them
     panel_benchmarks: tuple[str, ...] = ("math500", "aime", "hotpotqa", "musique")  # Figs. 5 and 6
+    panel_student: str = "Qwen2.5-3B-Instruct"  # Fig. 5; the first of `students` where it is not one of them
 
     # retrieval
     corpus: str = "wiki-18"  # code
@@ -184,6 +185,7 @@ LAPTOP = dataclasses.replace(
     questions=40,
     train_questions=150,
     panel_benchmarks=("mini-math", "mini-aime", "mini-hotpot", "mini-musique"),
+    panel_student="SmolLM2-135M-Instruct",
     corpus="mini-encyclopedia",
     encoder="all-MiniLM-L6-v2",
     step_tokens=256,

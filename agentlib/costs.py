@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentlib import benchmarks, config, distill, evaluate, records, sweeps, teach, training
+from agentlib.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,18 @@ def parts(cfg: config.Config) -> Iterator[Part]:
 
 
 def measure(cfg: config.Config) -> Path:
-    """Write seconds a question or step of every part that has run here; what has not keeps what was published."""
+    """Write seconds a question or step of every part that has run here; what has not keeps what was published.
+
+    Steps of training are counted on the kind of device that this machine trains on.
+    """
+    device = Processes().device().partition(":")[0]
     file = cfg.records / "costs.json"
     known = records.read_json(file)["parts"] if file.exists() else {}
     spent: dict[str, dict] = {}
     for part in parts(cfg):
         if part.work == "training":
-            losses = training.losses(part.run) if part.done else ()
-            seconds, units = sum(step["seconds"] for step in losses), len(losses)
+            steps = [s["seconds"] for s in training.losses(part.run) if s.get("device", "cpu") == device] if part.done else []
+            seconds, units = sum(steps), len(steps)
         else:
             times = list(records.read(part.run.times)) if part.run.times.exists() else []
             seconds, units = (sum(t[key] for t in times) for key in ("seconds", "cases"))

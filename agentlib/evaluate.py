@@ -49,10 +49,11 @@ class Arm:
 
 
 def plan(cfg: config.Config, student: str) -> list[Arm]:
-    """What a student is evaluated on: Table 2 everywhere, the sample counts of Fig. 5 on its four panels."""
+    """What a student is evaluated on: Table 2 everywhere, and for the student of Fig. 5 its sample counts on its panels."""
     arms = [Arm(student, method, 1, cfg.benchmarks) for method in config.METHODS]
     arms += [Arm(student, method, cfg.samples, cfg.benchmarks) for method in ("agent_distill", "agent_distill_ftp")]
-    counts = sorted(n for n in cfg.sample_counts if n > 1)
+    shown = cfg.panel_student if cfg.panel_student in cfg.students else cfg.students[0]
+    counts = sorted(n for n in cfg.sample_counts if n > 1) if student == shown else []
     arms += [Arm(student, "agent_distill_ftp", n, cfg.panel_benchmarks) for n in counts if n != cfg.samples]
     if counts:
         arms.append(Arm(student, "cot_distill", counts[-1], cfg.panel_benchmarks))

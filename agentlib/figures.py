@@ -191,17 +191,22 @@ def fig4_math_breakdown(cases: pd.DataFrame, note: str = "", *, model: str | Non
 
 @styled
 def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = None) -> Figure:
-    """Fig. 5: accuracy against samples, CoT self-consistency and SAG, on four benchmarks, for one student.
+    """Fig. 5: accuracy against samples, CoT self-consistency and SAG, on four benchmarks, for one student: the one asked for,
+    else that with the most numbers of samples.
 
     The paper has agent points at 1 and 8 only; ours are drawn at every number of samples that was run.
     """
     cases = cases_of(cases)
-    model = _one_student(cases, model)
-    student = pick(cases, model=model)
     rows = [
         ("cot_distill", "CoT", "CoT distillation, self-consistency", "o", 0.97),
         ("agent_distill_ftp", "Agent", "Agent distillation + FTP, SAG", "s", 1.03),
     ]
+    sampled = cases[cases["method"].isin([row[0] for row in rows])].groupby("model")["n"].nunique()
+    if model is None and len(sampled):
+        most = [name for name in _students(cases) if sampled.get(name, 0) == sampled.max()]
+        model = most[-1] if most else None
+    model = _one_student(cases, model)
+    student = pick(cases, model=model)
     counts = sorted(set(student[student["method"].isin([row[0] for row in rows])]["n"]) | {1})
     drawn = {
         (column, method): [

@@ -74,6 +74,16 @@ def test_rates_become_an_estimate(trained):
     assert "training 24 min" in costs.estimate(CFG)
 
 
+def test_steps_timed_on_another_kind_of_device_do_not_count(trained):
+    (part,) = [p for p in costs.parts(CFG) if p.name.endswith("-agent_distill")]
+    elsewhere = [{"seconds": 1.0, "device": "cuda"}] * 4
+    for rows, rate in ((elsewhere, None), ([*elsewhere, {"seconds": 9.0, "device": "cpu"}], 9.0)):
+        records.write_lines(part.run.folder / "loss.jsonl", rows)
+        records.write_json(part.run.folder / "finished.json", {})
+        known = records.read_json(costs.measure(CFG))["parts"].get(part.name)
+        assert (known and known["seconds"] / known["units"]) == rate
+
+
 def test_a_machine_without_runs_keeps_what_was_published(trained):
     published = {"work": "teacher", "unit": "question", "seconds": 100.0, "units": 10}
     records.write_json(CFG.records / "costs.json", {"machine": {}, "parts": {"teacher-cot": published}})

@@ -32,7 +32,7 @@ def test_the_plan_covers_table_2_on_every_benchmark(preset):
 @pytest.mark.parametrize("preset", ["smoke", "laptop", "paper"])
 def test_the_plan_covers_every_sample_count_of_figure_5_on_its_panels(preset):
     cfg = config.load(preset)
-    arms = evaluate.plan(cfg, "s")
+    arms = evaluate.plan(cfg, cfg.panel_student)
 
     def counts(method):
         return {a.n for a in arms if a.method == method and set(cfg.panel_benchmarks) <= set(a.benchmarks)}
@@ -43,8 +43,17 @@ def test_the_plan_covers_every_sample_count_of_figure_5_on_its_panels(preset):
     assert len(keys) == len(set(keys)), "nothing is run twice"
 
 
+def test_samples_are_varied_for_one_student_the_first_where_figure_5s_is_not_there():
+    def varied(cfg):
+        return [s for s in cfg.students if {a.n for a in evaluate.plan(cfg, s)} > {1, cfg.samples}]
+
+    assert varied(config.load("laptop")) == ["SmolLM2-135M-Instruct"]
+    assert varied(config.load("paper")) == ["Qwen2.5-3B-Instruct"]
+    assert varied(config.load("paper", students=["Qwen2.5-7B-Instruct", "Qwen2.5-0.5B-Instruct"])) == ["Qwen2.5-7B-Instruct"]
+
+
 def test_arms_of_one_adapter_follow_each_other():
-    methods = [a.method for a in evaluate.plan(config.load("laptop"), "s")]
+    methods = [a.method for a in evaluate.plan(config.load("laptop"), "SmolLM2-135M-Instruct")]
     assert methods == sorted(methods, key=list(config.METHODS).index)
 
 
