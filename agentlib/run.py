@@ -45,7 +45,7 @@ def setting(text: str) -> tuple[str, Any]:
     kind = fields.get(name)
     if kind is tuple:
         words = [w.strip() for w in value.split(",") if w.strip()]
-        return name, [int(w) if w.isdigit() else w for w in words]
+        return name, [_number(w) for w in words]
     if kind in (int, float):
         try:
             found = ast.literal_eval(value)
@@ -53,6 +53,16 @@ def setting(text: str) -> tuple[str, Any]:
             found = value
         return name, found
     return name, value
+
+
+def _number(word: str) -> int | float | str:
+    """A word as the number that it spells, else as it is."""
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
 
 
 def select(only: Sequence[str], folder: Path = NOTEBOOKS) -> list[Path]:
