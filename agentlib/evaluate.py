@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -280,25 +281,38 @@ def small(case: dict) -> dict:
 def telling_cases(cfg: config.Config, found: Sequence[dict]) -> dict:
     """Real cases for the diagrams (Figs. 2 and 3): a CoT and an agent case of one question, a prefix, a vote.
 
-    Prefers an agent that is right where CoT is wrong, and a vote with failures or more than one group.
+    Prefers an agent that searches and is right where CoT is wrong, and a vote that a majority wins over failures and
+    another group.
     """
     student = cfg.students[-1]
     of = {(c["method"], c["n"], c["id"]): c for c in found if c["model"] == student}
     pairs = [
-        {"cot": _transcript(of["cot_distill", 1, i]), "agent": _transcript(of["agent_distill_ftp", 1, i])}
+        (of["cot_distill", 1, i], of["agent_distill_ftp", 1, i])
         for i in dict.fromkeys(c["id"] for c in found)
         if ("cot_distill", 1, i) in of and ("agent_distill_ftp", 1, i) in of
     ]
-    pair = max(pairs, key=lambda p: (p["agent"]["correct"] - p["cot"]["correct"], p["agent"]["correct"],
-                                     -len(p["agent"]["steps"])))  # fmt: skip
+    thought, acted = max(pairs, key=lambda pair: (pair[1]["correct"] - pair[0]["correct"], pair[1]["correct"],
+                                                  pair[1]["tool_calls"] > 0, -len(pair[1]["trace"])))  # fmt: skip
     prefixed = [c for c in cases.read(teach.recorded(cfg, "agent_ftp")) if cases.kept(c)]
     example = max(prefixed, key=lambda c: (c["tool_calls"] > 0, -len(c["prefix"]), -len(c["trace"])))
     votes = [step for c in found if c["n"] > 1 for step in c.get("trace", []) if "candidates" in step]
-    step = max(votes, key=lambda s: (len({c["group"] for c in s["candidates"]}), s["failure"] is None))
     return {
-        "pair": pair, "vote": step,
+        "pair": {"cot": _transcript(thought), "agent": _transcript(acted)}, "vote": max(votes, key=_tells),
         "prefix": {"question": example["question"], "prefix": example["prefix"], "trajectory": _transcript(example)},
     }  # fmt: skip
+
+
+def _tells(step: dict) -> tuple:
+    """How well a vote shows what votes are for: many candidates, a majority of code worth reading, another group, code that
+    fails and does not count; then in few words."""
+    candidates = step["candidates"]
+    sizes = Counter(c["group"] for c in candidates)
+    failed = sum(c["group"] is None and bool(c["code"]) for c in candidates)
+    groups = len(sizes) - (None in sizes)
+    won = groups > 1 and 2 * sizes[0] >= len(candidates)
+    read = won and "\n" in next(c["code"] for c in candidates if c["group"] == 0)
+    length = sum(len(c["code"] or "") for c in candidates)
+    return won and read and failed > 0, len(candidates), won, groups > 1, failed > 0, -length
 
 
 def _transcript(case: dict) -> dict:

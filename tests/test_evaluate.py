@@ -262,6 +262,30 @@ def test_published_cases_are_small_and_keep_what_figures_need(cfg):
     assert found.keys() >= {*needed.split(), "prompt_tokens", "completion_tokens"}
 
 
+def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, monkeypatch):
+    def vote(*groups):
+        return {"failure": None, "candidates": [{"code": f"x = {g}\nfinal_answer(x)", "group": g} for g in groups]}
+
+    def case(method, number, correct, n=1, **more):
+        own = {"text": "a chain"} if method == "cot_distill" else {"trace": [{}]}
+        return {"model": cfg.students[-1], "method": method, "n": n, "id": f"q{number}", "question": f"question {number}",
+                "gold": "4", "prediction": "5", "correct": correct, "tool_calls": 0} | own | more  # fmt: skip
+
+    taught = case("agent_ftp", 9, True, prefix="Thought: first")
+    monkeypatch.setattr(evaluate.cases, "read", lambda file: [taught])
+    monkeypatch.setattr(evaluate.cases, "kept", lambda case: True)
+    won = vote(0, 0, 0, None, 1)
+    found = [
+        case("cot_distill", 1, False), case("agent_distill_ftp", 1, True),
+        case("cot_distill", 2, False), case("agent_distill_ftp", 2, True, tool_calls=1, trace=[{}, {}]),
+        case("cot_distill", 3, True), case("agent_distill_ftp", 3, True, tool_calls=1),
+        case("agent_distill", 4, True, n=5, trace=[vote(0, 1, 2, 3, 4), vote(0, 0, 0, 0, 0), won, vote(None, None, None, None, None)]),
+    ]  # fmt: skip
+    chosen = evaluate.telling_cases(cfg, found)
+    assert chosen["pair"]["agent"]["question"] == "question 2" and chosen["pair"]["cot"]["text"] == "a chain"
+    assert chosen["vote"] == won and chosen["prefix"]["prefix"] == "Thought: first"
+
+
 # --- students on a server ---------------------------------------------------------------------------------------
 
 

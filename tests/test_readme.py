@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from agentlib import config
+from agentlib import claims, config, records, tables
 
 PAGES = [config.ROOT / "README.md", config.ROOT / "notebooks" / "README.md"]
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
@@ -60,3 +60,24 @@ def test_links_lead_to_files_and_pictures_have_words(page):
     for words, target in re.findall(r"!?\[([^\]]*)\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         assert words.strip(), f"a link or picture without words: {target}"
         assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+@pytest.fixture(scope="module")
+def laptop():
+    folder = config.load("laptop").records
+    return records.frame(records.read(folder / "cases.jsonl"))
+
+
+def test_the_means_on_the_page_are_those_of_the_records(laptop):
+    beside = tables.compare_table(laptop).query("benchmark == 'mean' and model.str.contains('0.5B')").set_index("method")["published"]
+    for method, cells in tables.means(laptop).iterrows():
+        short = [cell.rpartition(" n=")[0] for cell in cells]
+        assert all(cell.endswith("n=320") for cell in cells)
+        assert f"| {method} | {short[0]} | {short[1]} | {beside[method]:.1f} |" in TEXT, method
+
+
+def test_the_differences_on_the_page_are_those_of_the_claims(laptop):
+    found = claims.check(laptop).dropna(subset=["difference"])
+    assert len(found) == 10
+    for claim, row in found.iterrows():
+        assert f"{row['difference']:+.1f} [{row['low']:.1f}, {row['high']:.1f}]" in TEXT, claim

@@ -51,6 +51,7 @@ def command(*arguments):
         ("benchmarks=mini-aime", ["mini-aime"]),
         ("sample_counts=1,2,8", [1, 2, 8]),
         ("sample_counts=", []),
+        ("sweep_temperatures=0.2,0.8", [0.2, 0.8]),
     ],
 )
 def test_a_setting_is_read_as_its_kind_and_accepted_by_the_configuration(text, expected):

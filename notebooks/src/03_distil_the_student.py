@@ -22,6 +22,8 @@
 #
 # *Needs* notebook 02 · *Makes* four adapters a student · *Minutes* about 4 at `smoke` and an hour at `laptop` on two
 # CPU cores; hours of a GPU at `paper`.
+#
+# *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
 # %%
 import dataclasses
@@ -182,6 +184,9 @@ assert before != after or len(curve) < 10  # a handful of steps may leave the gr
 #
 # A student learns *how to act* from very little: the format of thought and code is there after a few dozen
 # trajectories. Whether it acts *well* is a question for the benchmarks of notebook 04.
+#
+# The loss says little about that. Chains of thought are learnt to a higher loss than trajectories because they hold numbers that
+# nothing in front of them tells; a trajectory looks them up, and what it looked up is not learnt but read.
 #
 # ## Exercises
 #
