@@ -209,8 +209,13 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, resamples: int = 2000, seed: int =
 
     Returns n, accuracy_a, accuracy_b, difference (b - a) with a 95 % bootstrap interval over questions,
     the counts only one of them got right, and the exact McNemar p-value. Raises ValueError when no
-    question is shared.
+    question is shared, or when a side holds several models, methods or numbers of samples.
     """
+    for side in (a, b):
+        for name in ("model", "method", "n"):
+            if name in side and side[name].nunique() > 1:
+                values = ", ".join(map(str, side[name].unique()))
+                raise ValueError(f"one side holds several values of {name} ({values}); compare one with one")
     keys = ["benchmark", "id"]
     both = (
         a.drop_duplicates(keys, keep="last")[[*keys, "correct"]]

@@ -44,7 +44,8 @@ def table(found: pd.DataFrame) -> pd.DataFrame:
     """Accuracy (%) by kind of question and method under each grading, with the number of questions."""
     grouped = found.groupby(["questions", "model", "method", "n"], sort=False)
     shares = grouped[["ours", "exact", "as_published", "judge"]].agg(lambda column: 100 * column.dropna().astype(bool).mean())
-    return shares.dropna(axis=1, how="all").assign(cases=grouped.size())
+    shares = shares.dropna(axis=1, how="all").assign(cases=grouped.size())
+    return shares.sort_index(level=["questions", "model"], sort_remaining=False)
 
 
 def disagreements(found: pd.DataFrame) -> pd.DataFrame:

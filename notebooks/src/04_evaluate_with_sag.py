@@ -131,16 +131,18 @@ tables.table2(frame)
 # Means hide pairs. On the same questions, which method got right what the other did not?
 
 # %%
-def arm(method, n=1):
-    return frame[(frame["method"] == method) & (frame["n"] == n)]
-
 pairs = {
-    "CoT distillation → agent distillation": (arm("cot_distill"), arm("agent_distill")),
-    "agent prompting → agent distillation": (arm("agent"), arm("agent_distill")),
-    "agent distillation → + FTP": (arm("agent_distill"), arm("agent_distill_ftp")),
-    "+ FTP → + FTP + SAG": (arm("agent_distill_ftp"), arm("agent_distill_ftp", cfg.samples)),
+    "CoT distillation → agent distillation": (("cot_distill", 1), ("agent_distill", 1)),
+    "agent prompting → agent distillation": (("agent", 1), ("agent_distill", 1)),
+    "agent distillation → + FTP": (("agent_distill", 1), ("agent_distill_ftp", 1)),
+    "+ FTP → + FTP + SAG": (("agent_distill_ftp", 1), ("agent_distill_ftp", cfg.samples)),
 }
-pd.DataFrame({name: records.compare(a, b) for name, (a, b) in pairs.items()}).T.round(3)
+arms = dict(tuple(frame.groupby(["model", "method", "n"])))
+compared = {
+    (tables.size_label(name), pair): records.compare(arms[name, *a], arms[name, *b])
+    for name in cfg.students for pair, (a, b) in pairs.items()
+}  # fmt: skip
+pd.DataFrame(compared).T.round(3).astype({"n": int, "only_a": int, "only_b": int})
 
 # %% [markdown]
 # ## 4 · What SAG mends
@@ -150,9 +152,8 @@ pd.DataFrame({name: records.compare(a, b) for name, (a, b) in pairs.items()}).T.
 # %%
 agents = frame[frame["method"].isin(["agent", "agent_distill", "agent_distill_ftp"])]
 broken = agents.assign(parse=agents["parse_errors"] > 0, execution=agents["execution_errors"] > 0)
-broken.groupby(["method", "n"])[["parse", "execution"]].mean().round(3).join(
-    broken.groupby(["method", "n"]).size().rename("questions")
-)
+by_arm = broken.groupby(["model", "method", "n"])
+by_arm[["parse", "execution"]].mean().round(3).assign(questions=by_arm.size())
 
 # %% [markdown]
 # And what it costs: candidates whose vote could no longer change the choice were left unfinished.

@@ -141,7 +141,7 @@ keep("table5", tables.table5(records.frame(case for found in taught.values() for
 
 # %%
 beside = tables.compare_table(frame)
-means = beside[beside["benchmark"] == "mean"].drop(columns="benchmark").set_index(["model", "method"]).round(1)
+means = beside[(beside["benchmark"] == "mean") & (beside["asked"] > 0)].drop(columns="benchmark").set_index(["model", "method"]).round(1)
 keep("beside_the_paper", means)
 
 # %% [markdown]
