@@ -295,16 +295,17 @@ def telling_cases(cfg: config.Config, found: Sequence[dict]) -> dict:
                                                   pair[1]["tool_calls"] > 0, -len(pair[1]["trace"])))  # fmt: skip
     prefixed = [c for c in cases.read(teach.recorded(cfg, "agent_ftp")) if cases.kept(c)]
     example = max(prefixed, key=lambda c: (c["tool_calls"] > 0, -len(c["prefix"]), -len(c["trace"])))
-    votes = [step for c in found if c["n"] > 1 for step in c.get("trace", []) if "candidates" in step]
+    votes = [(bool(c["correct"]), step) for c in found if c["n"] > 1 for step in c.get("trace", []) if "candidates" in step]
     return {
-        "pair": {"cot": _transcript(thought), "agent": _transcript(acted)}, "vote": max(votes, key=_tells),
+        "pair": {"cot": _transcript(thought), "agent": _transcript(acted)}, "vote": max(votes, key=_tells)[1],
         "prefix": {"question": example["question"], "prefix": example["prefix"], "trajectory": _transcript(example)},
     }  # fmt: skip
 
 
-def _tells(step: dict) -> tuple:
-    """How well a vote shows what votes are for: many candidates, a majority of code worth reading, another group, code that
-    fails and does not count; then in few words."""
+def _tells(vote: tuple[bool, dict]) -> tuple:
+    """How well a step of a case that is right or not shows what votes are for: many candidates, a majority of code worth
+    reading, another group, code that fails and does not count; then in few words."""
+    right, step = vote
     candidates = step["candidates"]
     sizes = Counter(c["group"] for c in candidates)
     failed = sum(c["group"] is None and bool(c["code"]) for c in candidates)
@@ -312,7 +313,7 @@ def _tells(step: dict) -> tuple:
     won = groups > 1 and 2 * sizes[0] >= len(candidates)
     read = won and "\n" in next(c["code"] for c in candidates if c["group"] == 0)
     length = sum(len(c["code"] or "") for c in candidates)
-    return won and read and failed > 0, len(candidates), won, groups > 1, failed > 0, -length
+    return right and won and read and failed > 0, len(candidates), won, groups > 1, failed > 0, -length
 
 
 def _transcript(case: dict) -> dict:
