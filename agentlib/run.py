@@ -313,12 +313,12 @@ def publish(executed: Path, notebook: Path) -> None:
 
 
 def lighter(picture: str) -> str:
-    """A base64 PNG with at most 128 colours, which charts do not miss and a notebook's size does."""
+    """A base64 PNG with at most 64 colours, which charts do not miss and a notebook's size does."""
     from PIL import Image
 
     stream = io.BytesIO()
     image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
-    image.quantize(128, dither=Image.Dither.NONE).save(stream, format="png", optimize=True)
+    image.quantize(64, dither=Image.Dither.NONE).save(stream, format="png", optimize=True)
     return base64.b64encode(stream.getvalue()).decode()
 
 
