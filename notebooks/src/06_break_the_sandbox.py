@@ -147,7 +147,7 @@ greedy = attacks(
 greedy
 
 # %%
-assert set(greedy["kind"]) <= {"timeout", "memory", "killed", "execution"} and greedy["seconds"].max() < 5
+assert set(greedy["kind"]) <= {"timeout", "memory", "killed", "execution"} and greedy["seconds"].max() < 15  # a bomb of a thousand processes takes seconds to clear
 
 # %% [markdown]
 # ## 5 · Cheating in the vote
