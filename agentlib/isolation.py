@@ -27,6 +27,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from agentlib import sandbox_child as child
+from agentlib import sandbox_wire as wire
+from agentlib.sandbox_scratch import SCRATCH_BYTES, SCRATCH_FILES
+from agentlib.sandbox_walls import CONFINED_STEPS
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +53,9 @@ class Protection:
 def describe(backend: str, confined: bool, filtered: bool) -> Protection:
     """In words, what `backend` covers; `confined` if Landlock (ABI 6) gives each candidate walls of its own, `filtered`
     if system calls are."""
-    steps = f"(first {child.walls.CONFINED_STEPS} steps of a session)"
-    folder = (f"a folder of its own for each candidate: {child.scratch.SCRATCH_BYTES >> 20} MB, "
-              f"{child.scratch.SCRATCH_FILES} files")  # fmt: skip
+    steps = f"(first {CONFINED_STEPS} steps of a session)"
+    folder = (f"a folder of its own for each candidate: {SCRATCH_BYTES >> 20} MB, "
+              f"{SCRATCH_FILES} files")  # fmt: skip
     outer = backend != "limits"
     parts = [
         (True, "limits of each action: wall and CPU seconds, memory, open files, output"),
@@ -202,7 +205,7 @@ class Zygote:
                     break
                 received += content
                 now = time.monotonic()
-                for number, kind, payload in child.frames(received):
+                for number, kind, payload in wire.frames(received):
                     if kind == b"P":
                         self.pids[number] = int(payload)
                         continue
@@ -220,7 +223,7 @@ class Zygote:
     def _sweep(self) -> None:
         """Kill what actions have started and no longer belongs to a living interpreter's process group."""
         tree = {pid: _inside(pid) for pid in _descendants(self.pid)}
-        supervisor = [pid for pid, (inner, _) in tree.items() if inner == self.pids.get(child.SUPERVISOR)]
+        supervisor = [pid for pid, (inner, _) in tree.items() if inner == self.pids.get(wire.SUPERVISOR)]
         known = set(self.pids.values())
         found = {pid for top in supervisor or [self.pid] for pid in _descendants(top)}
         found = {pid for pid in found if not known & set(tree.get(pid, known))}
@@ -241,9 +244,9 @@ class Zygote:
     def send(self, number: int, kind: bytes, payload: bytes = b"") -> None:
         """One message to the supervisor; lost if it has ended, which `_listen` reports."""
         with self.lock:
-            message = b"".join(child.frame(self.doomed.popleft(), b"K") for _ in range(len(self.doomed)))
+            message = b"".join(wire.frame(self.doomed.popleft(), b"K") for _ in range(len(self.doomed)))
             with contextlib.suppress(OSError, ValueError):
-                child.write_all(self.process.stdin.fileno(), message + child.frame(number, kind, payload))
+                wire.write_all(self.process.stdin.fileno(), message + wire.frame(number, kind, payload))
 
     def close(self) -> None:
         """End every process, those that left their process group too."""

@@ -1,6 +1,6 @@
 """Eight small benchmarks that mirror the paper's eight, and two training sets; generated, seeded, verifiable.
 
-Owns the splits and the order of questions. Factual templates come from `hops`, maths from `problems`. Knows nothing
+Owns the splits and the order of questions. Factual templates come from `hops`, maths from `problems`, `word_problems` and `contest_problems`. Knows nothing
 of models, retrieval or grading.
 
 Factual sets: mini-hotpot (two hops, in-domain), mini-bamboogle (two hops, relations and wordings never trained
@@ -14,7 +14,7 @@ import itertools
 import random
 from fractions import Fraction
 
-from agentlib import config, hops, problems
+from agentlib import config, contest_problems, hops, problems, word_problems
 from agentlib.hops import Draft
 from agentlib.tasks import Question
 
@@ -23,7 +23,11 @@ NAMES = config.FACTUAL + config.MATHS + TRAIN_SETS
 SEED = 17
 TEST_SIZE, TRAIN_SIZE = 120, 300
 
-MATHS_TEMPLATES = {"mini-gsm-hard": problems.GSM_HARD, "mini-aime": problems.AIME, "mini-olym": problems.OLYM}
+MATHS_TEMPLATES = {
+    "mini-gsm-hard": word_problems.GSM_HARD,
+    "mini-aime": contest_problems.AIME,
+    "mini-olym": contest_problems.OLYM,
+}
 
 
 def _maths(base: str, place: int, rng: random.Random) -> Draft:

@@ -24,188 +24,16 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from agentlib import sandbox_child as child
+from agentlib import sandbox_wire as wire
 from agentlib.isolation import RENEWED_AFTER, STARTERS, Protection, Zygote
+from agentlib.sandbox_action import GRACE_SECONDS, Failure, Outcome, Trial, sound
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 10.0  # for a fork to begin, or what was killed to be gone
 BIRTHS = 3  # how often the fork of one candidate is asked for
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why an action did not go well; the message is written for a language model to read.
-
-    `kind` is "parse", "execution", "timeout", "memory", "forbidden" (the isolation refused) or "killed" (the
-    interpreter ended without a result).
-    """
-
-    kind: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one action did: plain values only.
-
-    `stdout` is what was printed (standard error too), `value` the repr of a last expression, `answer` what
-    `final_answer` was given if `is_final`, `tool_calls` dicts of name, args and kwargs in order, `seconds` wall
-    time without the tools'.
-    """
-
-    stdout: str = ""
-    value: str = ""
-    answer: Any = None
-    is_final: bool = False
-    failure: Failure | None = None
-    tool_calls: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
-    _number: int | None = field(default=None, repr=False, compare=False)  # the interpreter, None if it has ended
-    _ticket: tuple[int, int] = field(default=(0, 0), repr=False, compare=False)  # session and step it belongs to
-
-
-# --- one candidate on its way -----------------------------------------------------------------------------------
-
-
-class _Trial:
-    """One candidate while it runs: collects what its interpreter says into an Outcome."""
-
-    def __init__(self, session: "Session", code: str, number: int, seconds: float, tool_seconds: float):
-        self.session, self.code, self.number = session, code, number
-        self.zygote, self.ticket = session._zygote, (session._key, session._step)
-        self.seconds, self.tool_seconds_left = seconds, tool_seconds
-        self.stdout, self.calls = b"", []
-        self.began, self.in_tools, self.deadline = 0.0, 0.0, 0.0
-        self.ending: Failure | None = None  # why it is being killed
-        self.tries, self.lost = 0, False  # how often its fork was asked for; whether the isolated process ended
-        self.outcome: Outcome | None = None
-
-    def renew(self, number: int) -> None:
-        """Make it ready to be started again, as interpreter `number`."""
-        self.outcome, self.ending, self.number = None, None, number
-        self.session._candidates.add(number)
-
-    def start(self, queue: SimpleQueue) -> None:
-        """Ask for the fork. The clock of the action starts when the fork says so, a coarser one now."""
-        self.tries += 1
-        request = json.dumps({"code": self.code}).encode()
-        if len(request) > child.FRAME_BYTES // 2:
-            self.finish(Failure("parse", f"the code has {len(self.code)} characters, which is too long to run"))
-        elif not self.zygote.listen(self.number, queue):
-            self.hear(b"Z", b"", time.monotonic(), None)
-        else:
-            self.deadline = time.monotonic() + GRACE_SECONDS
-            self.zygote.forks += 1
-            self.zygote.send(self.number, b"F", self.session._node.to_bytes(4, "big") + request)
-
-    def hear(self, kind: bytes, payload: bytes, at: float, answer: Callable[["_Trial", bytes], bytes]) -> None:
-        """One message, which arrived `at` (monotonic seconds)."""
-        if kind == b"H":
-            self.began, self.deadline = at, at + self.seconds
-        elif kind == b"E":
-            log.info("sandbox: an interpreter could not begin: %s", payload.decode("utf-8", "replace"))
-        elif kind == b"Z":
-            self.lost = True
-            self.finish(Failure("killed", "the isolated process has ended"), at)
-        elif kind == b"O":
-            self.stdout = payload
-        elif kind == b"X":
-            if payload == b"scratch":
-                self.ending = Failure("memory", f"the code wrote more than the {child.scratch.SCRATCH_BYTES >> 20} MB or "
-                                      f"{child.scratch.SCRATCH_FILES} files (in folders {child.scratch.SCRATCH_DEPTH} deep) that it may "
-                                      "and was stopped")  # fmt: skip
-            self.finish(self.ending or Failure("killed", "the interpreter ended before the code did"), at)
-        elif self.ending:
-            pass
-        elif at > self.deadline:
-            self.overdue()
-        elif kind == b"D":
-            self.conclude(payload, at)
-        elif kind == b"C":
-            try:
-                self.zygote.send(self.number, b"A", answer(self, payload))
-            except (ValueError, TypeError, RecursionError):
-                return self.kill(Failure("killed", "the interpreter sent a malformed tool call"))
-            # Time in the tool, and in line for it behind other candidates' calls, is not the action's.
-            away = time.monotonic() - at
-            self.in_tools += away
-            self.deadline += min(away, self.tool_seconds_left)
-            self.tool_seconds_left = max(0.0, self.tool_seconds_left - away)
-
-    def conclude(self, payload: bytes, at: float) -> None:
-        """The interpreter's own account of a finished action; it may be forged, so only its shape is trusted."""
-        try:
-            result = json.loads(payload)
-            failure = Failure(*(str(_sound(part)) for part in result["failure"])) if result["failure"] else None
-            if failure and failure.kind not in ("parse", "execution", "memory", "forbidden"):
-                raise ValueError
-            if failure and failure.kind == "memory":
-                failure = Failure("memory", f"{failure.message}\nthe code needed more memory than it may use")
-            value, answer = str(_sound(result["value"])), _sound(result["answer"])
-        except (ValueError, TypeError, KeyError, RecursionError):
-            self.finish(Failure("killed", "the interpreter sent a malformed result"), at)
-        else:
-            self.finish(failure, at, value, answer, result.get("is_final") is True)
-
-    @property
-    def unborn(self) -> bool:
-        """Whether it ended before the code could begin, which may be another candidate's doing, or the machine's."""
-        return self.outcome is not None and not self.began and self.outcome.failure.kind == "killed" and not self.ending
-
-    def overdue(self) -> None:
-        """The deadline has passed: first kill, then, if even that is not confirmed, give up on it."""
-        if self.ending:
-            return self.finish(self.ending)
-        if not self.began:
-            self.kill(Failure("killed", "the session's interpreter does not respond; open a new session"))
-        elif self.tool_seconds_left:
-            self.kill(Failure("timeout", f"the code ran longer than {self.seconds:g} s and was stopped"))
-        else:
-            self.kill(Failure("timeout", "the code spent too long in its tool calls and was stopped"))
-
-    def kill(self, failure: Failure) -> None:
-        self.ending, self.deadline = failure, time.monotonic() + GRACE_SECONDS
-        self.zygote.send(self.number, b"K")
-
-    def finish(
-        self, failure: Failure | None, at: float = 0.0, value: str = "", answer: Any = None, final: bool = False
-    ) -> None:
-        self.zygote.listeners.pop(self.number, None)
-        alive = failure is None or failure.kind in ("parse", "execution", "forbidden")
-        if not alive:
-            self.zygote.send(self.number, b"K")
-        seconds = (at or time.monotonic()) - self.began - self.in_tools if self.began else 0.0
-        self.outcome = Outcome(
-            _printed(self.stdout), value, answer, final, failure, self.calls, max(0.0, seconds),
-            _number=self.number if alive else None, _ticket=self.ticket,
-        )  # fmt: skip
-
-
-def _printed(content: bytes) -> str:
-    """Captured output as text, with a note if there was more."""
-    if len(content) <= child.STDOUT_BYTES:
-        return content.decode("utf-8", "replace")
-    kept = content[: child.STDOUT_BYTES].decode("utf-8", "ignore")
-    return f"{kept}\n[output cut after {child.STDOUT_BYTES} bytes]"
-
-
-def _sound(value: Any) -> Any:
-    """JSON values with text that can be written to a file: lone surrogates become question marks."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_sound(item) for item in value]
-    if isinstance(value, dict):
-        return {_sound(key): _sound(item) for key, item in value.items()}
-    return value
-
-
-# --- what the rest of the package uses --------------------------------------------------------------------------
 
 
 class Session:
@@ -405,11 +233,11 @@ class Sandbox:
         for session, _ in batch:
             if session._node is None:
                 raise RuntimeError("the session is closed; open a new one with box.session()")
-        trials: list[list[_Trial]] = []
+        trials: list[list[Trial]] = []
         for session, codes in batch:
             if not more:
                 session._next()
-            trials.append([_Trial(session, c, next(self._numbers), self.seconds, self.tool_seconds) for c in codes])
+            trials.append([Trial(session, c, next(self._numbers), self.seconds, self.tool_seconds) for c in codes])
             session._candidates.update(trial.number for trial in trials[-1])
         everyone = [trial for group in trials for trial in group]
         self._race(everyone)
@@ -421,7 +249,7 @@ class Sandbox:
             self._race(unborn)
         return [[trial.outcome for trial in group] for group in trials]
 
-    def _race(self, trials: list[_Trial]) -> None:
+    def _race(self, trials: list[Trial]) -> None:
         """Run the trials to their outcomes, `workers` at a time.
 
         One that cannot begin is tried again once nothing else runs, and alone: another action may have used up all
@@ -473,7 +301,7 @@ class Sandbox:
         began = time.monotonic()
         for attempt in itertools.count():
             with Session(self, self._zygote) as fresh:
-                trial = _Trial(fresh, "1", next(self._numbers), self.seconds, self.tool_seconds)
+                trial = Trial(fresh, "1", next(self._numbers), self.seconds, self.tool_seconds)
                 trial.tries = BIRTHS  # once only, after a pause
                 self._race([trial])
             if not trial.unborn:
@@ -483,10 +311,10 @@ class Sandbox:
                     "the sandbox cannot start interpreters any more; look for missing memory, processes or disk space"
                 )
 
-    def _answer(self, trial: _Trial, call: bytes) -> bytes:
+    def _answer(self, trial: Trial, call: bytes) -> bytes:
         """Call the tool, or take the answer that the session's step has already; the reply as JSON."""
         name, args, kwargs = json.loads(call)
-        args, kwargs = _sound(args), _sound(kwargs)
+        args, kwargs = sound(args), sound(kwargs)
         if name not in self.tools or not isinstance(args, list) or not isinstance(kwargs, dict):
             raise ValueError(f"no such tool call: {name!r}")
         trial.calls.append({"name": name, "args": args, "kwargs": kwargs})
@@ -494,8 +322,8 @@ class Sandbox:
         if key not in known:
             try:
                 reply = json.dumps({"value": self.tools[name](*args, **kwargs)}).encode()
-                if len(reply) > child.FRAME_BYTES:
-                    raise ValueError(f"the answer has {len(reply)} bytes, at most {child.FRAME_BYTES} can be sent")
+                if len(reply) > wire.FRAME_BYTES:
+                    raise ValueError(f"the answer has {len(reply)} bytes, at most {wire.FRAME_BYTES} can be sent")
             except (ConnectionError, TimeoutError):  # an outage: no answer that a model should go on from
                 raise
             except Exception as error:  # the code that called the tool is to see it, and may go on
