@@ -37,7 +37,9 @@ def plan(cfg: config.Config) -> list[Variation]:
         return Arm(student, "agent_distill_ftp", cfg.samples, names, **own)
 
     greedy = Arm(student, "agent_distill", 1, cfg.benchmarks)
-    found = [Variation("temperature", t, cfg, sag(maths, temperature=t)) for t in cfg.sweep_temperatures]
+    few = min(filter(None, (cfg.sweep_questions, cfg.questions)), default=0)
+    fewer = dataclasses.replace(cfg, questions=few)
+    found = [Variation("temperature", t, fewer, sag(maths, temperature=t)) for t in cfg.sweep_temperatures]
     found += [Variation("seed", cfg.seed + k, cfg, sag(aime, seed=cfg.seed + k)) for k in range(cfg.sweep_seeds)]
     found += [Variation("tuning", t, dataclasses.replace(cfg, tuning=t), greedy) for t in cfg.sweep_tunings]
     return found + (_fewer(cfg, greedy) if cfg.sweep_examples else [])
@@ -65,7 +67,7 @@ def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Calla
         known = _already(cfg, variation, main)
         if not known:
             own, arm = variation.cfg, variation.arm
-            questions = [q for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)]
+            questions = [q for name in arm.benchmarks for q in benchmarks.load(name, own.questions)]
             if evaluate.arm_run(own, arm).todo(questions):
                 adapter = distill.train(own, arm.student, arm.method)
                 if model is None or (loaded != own.tuning and not cfg.student_server):
@@ -85,7 +87,7 @@ def is_main(cfg: config.Config, variation: Variation) -> bool:
     """Whether a variation is no other than the main experiment."""
     arm = variation.arm
     return (
-        variation.cfg == cfg
+        dataclasses.replace(variation.cfg, questions=cfg.questions) == cfg
         and arm.seed in (None, cfg.seed)
         and arm.temperature in (None, cfg.temperature)
     )
@@ -96,7 +98,7 @@ def _already(cfg: config.Config, variation: Variation, main: Sequence[dict]) -> 
     arm = variation.arm
     if not is_main(cfg, variation):
         return []
-    wanted = {(q.benchmark, q.id) for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)}
+    wanted = {(q.benchmark, q.id) for name in arm.benchmarks for q in benchmarks.load(name, variation.cfg.questions)}
     known = [
         c for c in main
         if (c["model"], c["method"], c["n"]) == (arm.student, arm.method, arm.n) and (c["benchmark"], c["id"]) in wanted

@@ -160,12 +160,22 @@ def mean_count(values: pd.Series) -> Point:
     return Point(mean, max(0.0, mean - half), mean + half, n)
 
 
-def text(point: Point) -> str:
-    """A point as a cell of a table: "37.5 [30.1, 45.5] n=160"."""
+def text(point: Point, count: bool = True) -> str:
+    """A point as a cell of a table: "37.5 [30.1, 45.5] n=160", or without its count."""
     if math.isnan(point.value):
         return NOT_RUN
     interval = "" if math.isnan(point.low) else f" [{point.low:.1f}, {point.high:.1f}]"
-    return f"{point.value:.1f}{interval} n={point.n}"
+    return f"{point.value:.1f}{interval}" + (f" n={point.n}" if count else "")
+
+
+def cells(points: pd.DataFrame) -> pd.DataFrame:
+    """A table of points as text. Where all points of a column count as many questions, its head says so instead of each."""
+    shown = {}
+    for name, column in points.items():
+        sizes = {point.n for point in column if not math.isnan(point.value)}
+        alike = len(sizes) == 1
+        shown[f"{name} (n={min(sizes)})" if alike else name] = [text(point, count=not alike) for point in column]
+    return pd.DataFrame(shown, index=points.index)
 
 
 def method_label(method: str, n: int) -> str:
@@ -194,32 +204,28 @@ def accuracy_points(cases: pd.DataFrame, split: str = "test") -> pd.DataFrame:
     for key in sorted(found, key=lambda key: (-size_of(key[0]), key[0], rank.get(key[1], len(rank)), key[2])):
         points = [found[key].get(name, Point()) for name in columns]
         rows[key] = [*points, mean_accuracy(points)]
-    index = pd.MultiIndex.from_tuples(rows, names=["model", "method", "n"])
-    # Filled cell by cell: pandas would otherwise unpack the tuples into columns.
-    table = pd.DataFrame(index=index, columns=[*columns, "mean"], dtype=object)
-    for key, points in rows.items():
-        for name, point in zip(table.columns, points, strict=True):
-            table.at[key, name] = point
-    return table
+    table = _of_points(rows, [*columns, "mean"])
+    return table.set_axis(pd.MultiIndex.from_tuples(rows, names=["model", "method", "n"]))
 
 
 def table2(cases: pd.DataFrame) -> pd.DataFrame:
-    """Table 2 (and 3 and 4, which differ only in the models): methods by benchmarks, each cell with interval and n."""
+    """Table 2 (and 3 and 4, which differ only in the models): methods by benchmarks, with intervals and n."""
     points = accuracy_points(cases)
     labels = [method_label(method, n) for _, method, n in points.index]
     index = pd.MultiIndex.from_arrays([points.index.get_level_values("model"), labels], names=["model", "method"])
-    return points.map(text).set_axis(index)
+    return cells(points).set_axis(index)
 
 
 def means(cases: pd.DataFrame) -> pd.DataFrame:
     """The last column of Table 2 alone, methods by model sizes: what fits on a first screen."""
     points = accuracy_points(cases)["mean"]
-    found: dict[str, dict[str, str]] = {}
+    sizes = [size_label(model) for model in by_size(list(points.index.get_level_values("model")))]
+    found: dict[str, dict[str, Point]] = {}
     for (model, method, n), point in points.items():
         if not math.isnan(point.value):  # a method that was run on some benchmarks only has no mean
-            found.setdefault(method_label(method, n), {})[size_label(model)] = text(point)
-    sizes = [size_label(model) for model in by_size(list(points.index.get_level_values("model")))]
-    return pd.DataFrame.from_dict(found, orient="index", columns=sizes).fillna(NOT_RUN).rename_axis("method")
+            found.setdefault(method_label(method, n), {})[size_label(model)] = point
+    rows = {method: [of_size.get(size, Point()) for size in sizes] for method, of_size in found.items()}
+    return cells(_of_points(rows, sizes)).rename_axis("method")
 
 
 def table5(teacher_cases: pd.DataFrame) -> pd.DataFrame:
@@ -228,7 +234,7 @@ def table5(teacher_cases: pd.DataFrame) -> pd.DataFrame:
     labels = {"cot": "CoT", "agent": "Agent", "agent_ftp": "Agent + FTP"}
     rows = [f"{labels.get(method, method)}" + ("" if n == 1 else f" (n={n})") for _, method, n in points.index]
     index = pd.MultiIndex.from_arrays([points.index.get_level_values("model"), rows], names=["model", "method"])
-    return points.map(text).set_axis(index)
+    return cells(points).set_axis(index)
 
 
 def table6(cases: pd.DataFrame, method: str = "agent_distill_ftp") -> pd.DataFrame:
@@ -242,8 +248,17 @@ def table6(cases: pd.DataFrame, method: str = "agent_distill_ftp") -> pd.DataFra
     rows = {}
     for temperature in sorted(chosen["temperature"].unique()):
         points = [accuracy(pick(chosen, temperature=temperature, benchmark=name)) for name in names]
-        rows[temperature] = [text(point) for point in [*points, mean_accuracy(points)]]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=[*names, "mean"]).rename_axis("temperature")
+        rows[temperature] = [*points, mean_accuracy(points)]
+    return cells(_of_points(rows, [*names, "mean"])).rename_axis("temperature")
+
+
+def _of_points(rows: Mapping, columns: Sequence[str]) -> pd.DataFrame:
+    """A table whose cells are points, filled cell by cell: pandas would otherwise unpack the tuples into columns."""
+    table = pd.DataFrame(index=list(rows), columns=list(columns), dtype=object)
+    for key, points in rows.items():
+        for name, point in zip(table.columns, points, strict=True):
+            table.at[key, name] = point
+    return table
 
 
 def table7(cases: pd.DataFrame, benchmark: str = "mini-aime", method: str = "agent_distill_ftp") -> pd.DataFrame:
@@ -266,13 +281,14 @@ def table8(runs: Mapping[str, pd.DataFrame], method: str = "agent_distill_ftp") 
     model was tuned, so the caller names each run's cases."""
     rows = {}
     for label, cases in runs.items():
-        points = accuracy_points(cases[cases["method"] == method]).map(text)
+        points = accuracy_points(cases[cases["method"] == method])
         for (model, _, n), row in points.iterrows():
-            rows[(label, model, n)] = row
+            rows[(label, model, n)] = dict(row)
     if not rows:
         raise ValueError("no run to compare, expected a mapping such as {'LoRA': cases, 'QLoRA': cases}")
-    table = pd.DataFrame(rows).T.fillna(NOT_RUN).rename_axis(["tuning", "model", "n"])
-    return table[[*(name for name in table if name != "mean"), "mean"]]
+    names = [*dict.fromkeys(name for row in rows.values() for name in row if name != "mean"), "mean"]
+    table = _of_points({key: [row.get(name, Point()) for name in names] for key, row in rows.items()}, names)
+    return cells(table.set_axis(pd.MultiIndex.from_tuples(rows, names=["tuning", "model", "n"])))
 
 
 def compare_table(cases: pd.DataFrame) -> pd.DataFrame:

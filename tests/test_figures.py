@@ -270,7 +270,7 @@ def test_table_means_are_the_means_of_their_columns(laptop):
     greedy = points.loc[(STUDENTS[0], "cot", 1)]
     assert greedy["mean"].value == pytest.approx(sum(point.value for point in greedy.iloc[:-1]) / 8)
     assert greedy["mean"].low < greedy["mean"].value < greedy["mean"].high and greedy["mean"].n == 320
-    assert shown.loc[(STUDENTS[0], "CoT prompting"), "mean"] == tables.text(greedy["mean"])
+    assert shown.loc[(STUDENTS[0], "CoT prompting"), "mean (n=320)"] == tables.text(greedy["mean"], count=False)
     # n = 2 ran on four benchmarks only
     half = points.loc[(STUDENTS[0], "agent_distill_ftp", 2)]
     assert math.isnan(half["mean"].value) and tables.text(half["mean"]) == "not run"
@@ -278,19 +278,27 @@ def test_table_means_are_the_means_of_their_columns(laptop):
 
 def test_means_are_the_last_column_of_table_2_by_size(laptop):
     short, long = tables.means(laptop), tables.table2(laptop)
-    assert list(short.columns) == ["135M", "0.5B", "1.5B"]
-    assert short.loc["Agent distillation", "135M"] == long.loc[(STUDENTS[0], "Agent distillation"), "mean"]
+    assert list(short.columns) == ["135M (n=320)", "0.5B (n=320)", "1.5B (n=320)"]
+    assert short.loc["Agent distillation", "135M (n=320)"] == long.loc[(STUDENTS[0], "Agent distillation"), "mean (n=320)"]
     voted = (laptop["method"] == "cot_distill") & (laptop["n"] == 8)
     panels = tables.means(laptop[~voted | (laptop["benchmark"] == "mini-aime")])  # run on one of eight: no mean
     assert set(short.index) - set(panels.index) == {"CoT distillation + self-consistency (n=8)"}
     alone = tables.means(laptop[~((laptop["model"] == STUDENTS[1]) & (laptop["method"] == "agent"))])
-    assert alone.loc["Agent prompting", "0.5B"] == tables.NOT_RUN != alone.loc["Agent prompting", "135M"]
+    assert alone.loc["Agent prompting", "0.5B (n=320)"] == tables.NOT_RUN != alone.loc["Agent prompting", "135M (n=320)"]
+
+
+def test_how_many_were_asked_stands_once_where_it_can():
+    point = tables.Point(50.0, 40.0, 60.0, 40)
+    shown = tables.cells(pd.DataFrame({"a": [point, tables.Point()], "b": [point, point._replace(n=25)]}).astype(object))
+    assert shown.to_dict("list") == {
+        "a (n=40)": ["50.0 [40.0, 60.0]", tables.NOT_RUN], "b": ["50.0 [40.0, 60.0] n=40", "50.0 [40.0, 60.0] n=25"],
+    }  # fmt: skip
 
 
 def test_a_table_is_saved_as_markdown_with_its_note(laptop, tmp_path):
     file = tables.save(tables.means(laptop), tmp_path / "new", "table", "preset laptop")
     lines = file.read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "| method | 135M | 0.5B | 1.5B |" and lines[1] == "| --- | --- | --- | --- |"
+    assert lines[0] == "| method | 135M (n=320) | 0.5B (n=320) | 1.5B (n=320) |" and lines[1] == "| --- | --- | --- | --- |"
     assert lines[-1] == "preset laptop" and f"| {tables.NOT_RUN} |" in file.read_text()
     odd = pd.DataFrame({"a|b": ["x|y"], "share": [1 / 3], "none": [float("nan")]})
     assert tables.markdown(odd).splitlines()[::2] == ["| a\\|b | share | none |", "| x\\|y | 0.333333 |  |"]
@@ -302,7 +310,7 @@ def test_the_other_tables(smoke, laptop):
     assert list(tables.table5(train).loc[TEACHER].index) == ["CoT", "Agent", "Agent + FTP"]
 
     sweep = pd.concat([smoke.assign(temperature=t, correct=smoke["correct"] if t < 1 else True) for t in (0.2, 1.0)])
-    assert tables.table6(sweep).loc[1.0, "mean"].startswith("100.0")
+    assert tables.table6(sweep).filter(like="mean").loc[1.0].item().startswith("100.0")
 
     seeds = pd.concat([smoke.assign(seed=k, correct=k > 1) for k in range(4)])
     row = tables.table7(seeds).loc[STUDENTS[0]]
@@ -310,7 +318,7 @@ def test_the_other_tables(smoke, laptop):
     assert row["std"] == pytest.approx(pd.Series([0, 0, 100, 100]).std())
 
     tuned = tables.table8({"LoRA": smoke, "QLoRA": smoke[smoke["benchmark"] == "mini-math"]})
-    assert tuned.loc[("QLoRA", STUDENTS[0], 1), "mini-aime"] == "not run" and tuned.columns[-1] == "mean"
+    assert tuned.filter(like="mini-aime").loc[("QLoRA", STUDENTS[0], 1)].item() == "not run" and tuned.columns[-1].startswith("mean")
 
     beside = tables.compare_table(laptop).set_index(["model", "method", "benchmark"])
     row = beside.loc[(STUDENTS[1], "CoT distillation", "mini-hotpot")]

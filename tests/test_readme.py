@@ -70,10 +70,10 @@ def laptop():
 
 def test_the_means_on_the_page_are_those_of_the_records(laptop):
     beside = tables.compare_table(laptop).query("benchmark == 'mean' and model.str.contains('0.5B')").set_index("method")["published"]
-    for method, cells in tables.means(laptop).iterrows():
-        short = [cell.rpartition(" n=")[0] for cell in cells]
-        assert all(cell.endswith("n=320") for cell in cells)
-        assert f"| {method} | {short[0]} | {short[1]} | {beside[method]:.1f} |" in TEXT, method
+    means = tables.means(laptop)
+    assert list(means) == ["135M (n=320)", "0.5B (n=320)"] and "320 questions a cell" in " ".join(TEXT.split())
+    for method, cells in means.iterrows():
+        assert f"| {method} | {cells.iloc[0]} | {cells.iloc[1]} | {beside[method]:.1f} |" in TEXT, method
 
 
 def test_the_differences_on_the_page_are_those_of_the_claims(laptop):

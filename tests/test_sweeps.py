@@ -8,7 +8,7 @@ from conftest import SMOL
 
 from agentlib import benchmarks, config, distill, evaluate, records, sweeps, teach
 
-CFG = dataclasses.replace(config.load("laptop"), questions=2)
+CFG = dataclasses.replace(config.load("laptop"), questions=2, sweep_questions=1)
 
 
 @pytest.fixture
@@ -34,6 +34,13 @@ def test_the_plan_is_tables_6_to_8_and_the_number_of_trajectories(kept):
     assert [(v.value, v.cfg.train_examples) for v in found["trajectories"]] == [(25, 25), (50, 50), (100, 100), (200, 0)]
     assert {v.arm.student for every in found.values() for v in every} == {CFG.students[0]}
     assert sweeps.plan(config.load("smoke")) == []
+
+
+@pytest.mark.parametrize(("every", "few", "asked"), [(40, 25, 25), (5, 25, 5), (5, 0, 5), (0, 25, 25), (0, 0, 0)])
+def test_temperatures_are_tried_on_fewer_questions_and_never_on_more(kept, every, few, asked):
+    found = settings(dataclasses.replace(CFG, questions=every, sweep_questions=few))
+    assert {v.cfg.questions for v in found["temperature"]} == {asked}
+    assert {v.cfg.questions for setting in ("seed", "tuning", "trajectories") for v in found[setting]} == {every}
 
 
 def test_more_trajectories_than_passed_the_filter_are_not_varied(kept, monkeypatch, caplog):
@@ -69,8 +76,10 @@ def test_the_main_experiments_own_setting_is_taken_from_its_cases(setting, kept)
         known = sweeps._already(CFG, variation, main)
         if variation.value == own[setting]:
             assert {c["benchmark"] for c in known} == set(variation.arm.benchmarks)
-            assert len(known) == CFG.questions * len(variation.arm.benchmarks)
-            assert sweeps._already(CFG, variation, main[1:]) == [] or main[0]["benchmark"] not in variation.arm.benchmarks
+            each = CFG.sweep_questions if setting == "temperature" else CFG.questions
+            assert len(known) == each * len(variation.arm.benchmarks)
+            missing = [case for case in main if case["id"] != known[0]["id"]]
+            assert sweeps._already(CFG, variation, missing) == []
         else:
             assert known == []
 
