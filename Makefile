@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: reproduce figures test bench publish workshop lab clean
+.PHONY: reproduce figures test bench publish workshop badges lab clean
 
 reproduce: .venv/ready        ## notebooks 00-05 at PRESET, then a table of minutes and figures
 	$(BIN)/python -m agentlib.run --preset $(PRESET) $(ARGS)
@@ -27,6 +27,10 @@ publish: .venv/ready-test     ## run the notebooks and keep their outputs in not
 
 workshop: .venv/ready         ## student copies of the notebooks, without the solutions, in workshop/
 	$(BIN)/python -m agentlib.exercises
+
+badges: .venv/ready           ## links that open this copy's notebooks in Colab and Binder; once it is on GitHub, or ARGS=--repository=owner/name
+	$(BIN)/python -m agentlib.badges $(ARGS)
+	$(BIN)/jupytext --sync notebooks/src/*.py
 
 lab: .venv/ready              ## open the notebooks
 	$(BIN)/jupyter lab notebooks
