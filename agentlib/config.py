@@ -89,7 +89,7 @@ class Config:
     temperature: float = 0.4  # §4.1
     top_p: float = 0.8  # code
     sweep_temperatures: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)  # Table 6
-    sweep_questions: int = 0  # test questions a benchmark at each temperature; 0 is as many as elsewhere
+    sweep_questions: int = 0  # test questions a benchmark for each temperature and seed; 0 is as many as elsewhere
     sweep_seeds: int = 5  # Table 7
     sweep_tunings: tuple[str, ...] = ("lora", "qlora", "full")  # Table 8, and QLoRA
     sweep_examples: tuple[int, ...] = (25, 50, 100, 0)  # trajectories; 0 is all

@@ -40,7 +40,7 @@ def plan(cfg: config.Config) -> list[Variation]:
     few = min(filter(None, (cfg.sweep_questions, cfg.questions)), default=0)
     fewer = dataclasses.replace(cfg, questions=few)
     found = [Variation("temperature", t, fewer, sag(maths, temperature=t)) for t in cfg.sweep_temperatures]
-    found += [Variation("seed", cfg.seed + k, cfg, sag(aime, seed=cfg.seed + k)) for k in range(cfg.sweep_seeds)]
+    found += [Variation("seed", cfg.seed + k, fewer, sag(aime, seed=cfg.seed + k)) for k in range(cfg.sweep_seeds)]
     found += [Variation("tuning", t, dataclasses.replace(cfg, tuning=t), greedy) for t in cfg.sweep_tunings]
     return found + (_fewer(cfg, greedy) if cfg.sweep_examples else [])
 
