@@ -78,11 +78,18 @@ def accuracy_bars(cases: pd.DataFrame, note: str = "") -> Figure:
 
 @styled
 def loss_curves(curves: Mapping[str, Sequence[Mapping]], note: str = "") -> Figure:
-    """Training losses (nats a learnt token) against the step, a line a method; `curves` are those of `training.losses`."""
-    figure = blank(7.5, 3.2, note)
+    """Training losses (nats a learnt token) against the step, a line a method; `curves` are those of `training.losses`.
+
+    A step sees a few trajectories only, so its loss is drawn thin, and thick the mean of the last steps, a twentieth of all.
+    """
+    last = max(1, max(map(len, curves.values())) // 20)
+    figure = blank(7.5, 3.2, f"{note} · thick: mean of the last {last} steps" if last > 1 else note)
     axes = figure.subplots()
     for method, curve in curves.items():
-        axes.plot([step["step"] + 1 for step in curve], [step["loss"] for step in curve], color=COLOURS[method],
+        steps, losses = [step["step"] + 1 for step in curve], pd.Series([step["loss"] for step in curve])
+        if last > 1:
+            axes.plot(steps, losses, color=COLOURS[method], linewidth=0.7, alpha=0.3)
+        axes.plot(steps, losses.rolling(last, min_periods=1).mean(), color=COLOURS[method],
                   marker="o" if len(curve) == 1 else "", label=config.METHODS[method])  # fmt: skip
     finish(axes)
     axes.set(xlabel="step", ylabel="loss (nats a token)")

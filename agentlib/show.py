@@ -6,6 +6,7 @@ or of how they came about.
 
 import hashlib
 import html
+import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from pygments.lexers import PythonLexer
 from agentlib.tables import method_label
 
 MOST_PAGES = 24  # that one click-through holds
+REPEATED = 4  # lines alike that are shown one by one
 # Translucent tints on the page's own colours read alike on light and dark pages; only text of code has two palettes. Hues
 # are Okabe and Ito's, which colour-blind readers tell apart, and no meaning hangs on a hue alone.
 _STYLE = """<style>
@@ -53,7 +55,14 @@ def _page(inner: str) -> HTML:
     return HTML(f'{_STYLE}<div class="al">{inner}</div>')
 
 
+def _folded(text: str) -> str:
+    """A text in which a line that is repeated many times stands once, with the number of times."""
+    runs = [(line, len(list(run))) for line, run in itertools.groupby(text.strip().split("\n"))]
+    return "\n".join(f"{line}\n… the same line {n - 1} times more" if n > REPEATED else "\n".join([line] * n) for line, n in runs)
+
+
 def _box(kind: str, label: str, text: str, *, code: bool = False) -> str:
+    text = _folded(text)
     body = f"<pre>{html.escape(text.strip())}</pre>" if code else html.escape(text.strip()).replace("\n", "<br>")
     return f'<div class="box {kind}"><small>{html.escape(label)}</small>{body}</div>'
 

@@ -27,20 +27,20 @@ class Variation:
 
 
 def plan(cfg: config.Config) -> list[Variation]:
-    """What is varied: the temperature of SAG on the maths benchmarks (Table 6), its seed on AIME (Table 7), the kind
-    of fine-tuning (Table 8) and the number of trajectories, both greedy, on all benchmarks."""
+    """What is varied: the temperature of SAG on the maths benchmarks (Table 6), its seed on AIME (Table 7; at `laptop`
+    both on mini-math), the kind of fine-tuning (Table 8) and the number of trajectories, both greedy, on all benchmarks."""
     student = cfg.students[0]
-    maths = tuple(name for name in cfg.benchmarks if benchmarks.domain(name) == "math")
-    aime = tuple(name for name in maths if "aime" in name)
 
-    def sag(names: tuple[str, ...], **own: float) -> Arm:
+    def sag(among: tuple[str, ...], **own: float) -> Arm:
+        names = tuple(name for name in cfg.benchmarks if name in among)
         return Arm(student, "agent_distill_ftp", cfg.samples, names, **own)
 
     greedy = Arm(student, "agent_distill", 1, cfg.benchmarks)
     few = min(filter(None, (cfg.sweep_questions, cfg.questions)), default=0)
     fewer = dataclasses.replace(cfg, questions=few)
-    found = [Variation("temperature", t, fewer, sag(maths, temperature=t)) for t in cfg.sweep_temperatures]
-    found += [Variation("seed", cfg.seed + k, fewer, sag(aime, seed=cfg.seed + k)) for k in range(cfg.sweep_seeds)]
+    found = [Variation("temperature", t, fewer, sag(cfg.sweep_benchmarks, temperature=t)) for t in cfg.sweep_temperatures]
+    seeds = range(cfg.seed, cfg.seed + cfg.sweep_seeds)
+    found += [Variation("seed", seed, fewer, sag(cfg.seed_benchmarks, seed=seed)) for seed in seeds]
     found += [Variation("tuning", t, dataclasses.replace(cfg, tuning=t), greedy) for t in cfg.sweep_tunings]
     return found + (_fewer(cfg, greedy) if cfg.sweep_examples else [])
 

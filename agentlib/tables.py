@@ -4,6 +4,7 @@ Owns `Point`, the choice of which cases a number is made of, the published value
 nothing of models, of runs on disk or of how a number is drawn. All accuracies here are per cent.
 """
 
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -261,19 +262,22 @@ def _of_points(rows: Mapping, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def table7(cases: pd.DataFrame, benchmark: str = "mini-aime", method: str = "agent_distill_ftp") -> pd.DataFrame:
-    """Table 7: mean and standard deviation (n - 1) of accuracy over inference seeds, a row a model."""
+def table7(cases: pd.DataFrame, method: str = "agent_distill_ftp") -> pd.DataFrame:
+    """Table 7: mean and standard deviation (n - 1) of accuracy over inference seeds, a row a benchmark and model."""
     cases = cases_of(cases, one_setting=False)
-    chosen = pick(cases, benchmark=benchmark, method=method, n=vote_size(cases))
+    chosen = pick(cases, method=method, n=vote_size(cases))
     if chosen.empty:
-        raise ValueError(f"no case of method {method!r} on benchmark {benchmark!r}; run the seeds first")
+        raise ValueError(f"no case of method {method!r} with more than one sample; run the seeds first")
     rows = []
-    for model in by_size(chosen["model"]):
-        seeds = [accuracy(group) for _, group in pick(chosen, model=model).groupby("seed")]
+    for benchmark, model in itertools.product(dict.fromkeys(chosen["benchmark"]), by_size(chosen["model"])):
+        if not len(there := pick(chosen, benchmark=benchmark, model=model)):
+            continue
+        seeds = [accuracy(group) for _, group in there.groupby("seed")]
         values = pd.Series([point.value for point in seeds])
         spread = {"mean": values.mean(), "std": values.std(ddof=1), "low": values.min(), "high": values.max()}
-        rows.append({"model": model, **spread, "seeds": len(seeds), "n": min(point.n for point in seeds)})
-    return pd.DataFrame(rows).set_index("model")
+        counts = {"seeds": len(seeds), "n": min(point.n for point in seeds)}
+        rows.append({"benchmark": benchmark, "model": model, **spread, **counts})
+    return pd.DataFrame(rows).set_index(["benchmark", "model"])
 
 
 def table8(runs: Mapping[str, pd.DataFrame], method: str = "agent_distill_ftp") -> pd.DataFrame:

@@ -42,6 +42,13 @@ def test_an_error_is_marked_and_a_very_long_answer_is_cut():
     assert page.data.count('class="box fail"') == 2 and len(page.data) < 9000
 
 
+def test_a_line_that_a_model_could_not_stop_writing_stands_once():
+    broken = record()
+    broken["trace"][0]["text"] = "I\nI\nI\nI\n" + "So.\n" * 40 + "Code:\n```py\nweb_search('a')\n```"
+    shown = show.case(broken).data
+    assert shown.count("So.") == 1 and "the same line 39 times more" in shown and "I<br>I<br>I<br>I<br>So." in shown
+
+
 def test_steps_and_cases_can_be_clicked_through_without_a_script():
     page = show.cases([record(), record(method="cot", text="It is Quito.", correct=False, trace=[])])
     assert "<script" not in page.data

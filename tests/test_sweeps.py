@@ -28,12 +28,18 @@ def settings(cfg):
 def test_the_plan_is_tables_6_to_8_and_the_number_of_trajectories(kept):
     found = settings(CFG)
     assert [v.value for v in found["temperature"]] == [0.2, 0.4, 0.6, 0.8, 1.0]
-    assert {v.arm.benchmarks for v in found["temperature"]} == {config.MATHS}
-    assert len({v.value for v in found["seed"]}) == 5 and {v.arm.benchmarks for v in found["seed"]} == {("mini-aime",)}
+    assert {v.arm.benchmarks for v in found["temperature"]} == {("mini-math",)}
+    assert len({v.value for v in found["seed"]}) == 5 and {v.arm.benchmarks for v in found["seed"]} == {("mini-math",)}
     assert [v.cfg.tuning for v in found["tuning"]] == ["lora", "qlora", "full"]
     assert [(v.value, v.cfg.train_examples) for v in found["trajectories"]] == [(25, 25), (50, 50), (100, 100), (200, 0)]
     assert {v.arm.student for every in found.values() for v in every} == {CFG.students[0]}
     assert sweeps.plan(config.load("smoke")) == []
+
+
+def test_the_papers_preset_varies_what_the_paper_does(kept):
+    found = settings(config.load("paper", students=("Qwen2.5-3B-Instruct",)))
+    assert {v.arm.benchmarks for v in found["temperature"]} == {("math500", "gsm-hard", "aime", "olymmath")}
+    assert {v.arm.benchmarks for v in found["seed"]} == {("aime",)} and len(found["seed"]) == 5
 
 
 @pytest.mark.parametrize(("every", "few", "asked"), [(40, 25, 25), (5, 25, 5), (5, 0, 5), (0, 25, 25), (0, 0, 0)])
@@ -49,10 +55,11 @@ def test_more_trajectories_than_passed_the_filter_are_not_varied(kept, monkeypat
     assert "100 trajectories are not varied: 60 passed the filter" in caplog.text
 
 
-def test_every_variation_has_a_folder_of_its_own(project, kept):
+def test_what_is_not_the_same_variation_has_a_folder_of_its_own(project, kept):
     folders = {(v.setting, v.value): evaluate.arm_run(v.cfg, v.arm).folder for v in sweeps.plan(CFG)}
     assert folders["tuning", "lora"] == folders["trajectories", 200]
-    assert len(set(folders.values())) == len(folders) - 1
+    assert folders["temperature", CFG.temperature] == folders["seed", CFG.seed]
+    assert len(set(folders.values())) == len(folders) - 2
 
 
 def test_a_seed_of_inference_does_not_train_another_student(project, kept):
@@ -100,7 +107,7 @@ def taught(number):
 def test_a_real_student_is_trained_and_asked_for_every_variation_and_only_once(project, box, monkeypatch):
     cfg = dataclasses.replace(
         CFG, students=(SMOL,), benchmarks=("mini-gsm-hard", "mini-aime"), questions=1, max_steps=1, step_tokens=16, samples=2,
-        sweep_temperatures=(0.2, 1.0), sweep_seeds=2, sweep_examples=(1, 0), epochs=1, batch_size=2, lora_rank=4,
+        sweep_temperatures=(0.2, 1.0), sweep_seeds=2, sweep_examples=(1, 0), sweep_benchmarks=("mini-gsm-hard", "mini-aime"), seed_benchmarks=("mini-aime",), epochs=1, batch_size=2, lora_rank=4,
     )  # fmt: skip
     for method in ("agent", "agent_ftp"):
         records.write_lines(teach.recorded(cfg, method), map(taught, range(2)))

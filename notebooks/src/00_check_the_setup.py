@@ -47,7 +47,8 @@ overrides = {}
 
 # %%
 cfg = config.load(preset, **overrides)
-pd.Series(cfg.asdict())[["preset", "teacher", "students", "benchmarks", "corpus", "encoder", "max_steps"]].to_frame("value")
+names = ["preset", "teacher", "students", "benchmarks", "corpus", "encoder", "max_steps"]
+pd.Series(cfg.asdict())[names].to_frame("value")
 
 # %% [markdown]
 # ## 1 · The machine
@@ -80,11 +81,12 @@ pd.Series(machine).to_frame("found")
 # %%
 needed = list(dict.fromkeys([*cfg.students, cfg.encoder, "Qwen2.5-Coder-0.5B-Instruct"]))
 folders = {name: weights.fetch(name) for name in needed}
+size = {n: sum(f.stat().st_size for f in p.iterdir() if f.is_file()) for n, p in folders.items()}
 pd.DataFrame(
     {
         "parameters (millions)": {n: weights.known(n).parameters for n in needed},
         "licence": {n: weights.known(n).licence for n in needed},
-        "MB on disk": {n: round(sum(f.stat().st_size for f in p.iterdir() if f.is_file()) / 1e6) for n, p in folders.items()},
+        "MB on disk": {n: round(size[n] / 1e6) for n in needed},
     }
 )
 
@@ -149,7 +151,8 @@ model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision=cf
 agent = Agent(model, box, style="teacher", max_steps=2, step_tokens=cfg.step_tokens, seed=cfg.seed)
 started = time.perf_counter()
 (trajectory,) = agent.run([question])
-print(f"{trajectory.completion_tokens} tokens in {time.perf_counter() - started:.0f} s, stopped by {trajectory.stopped}")
+took = time.perf_counter() - started
+print(f"{trajectory.completion_tokens} tokens in {took:.0f} s, stopped by {trajectory.stopped}")
 
 # %%
 untrained = cases.agent_case(question, trajectory, model=cfg.students[0])
@@ -162,7 +165,8 @@ show.case(untrained)
 # %%
 file = teach.recorded(cfg, "agent")
 recorded = [c for c in cases.read(file) if cases.kept(c)] if file.exists() else []
-show.case(max(recorded, key=lambda c: c["tool_calls"])) if recorded else print("no teacher recorded yet: run notebook 02")
+example = max(recorded, key=lambda c: c["tool_calls"], default=None)
+show.case(example) if example else print("no teacher recorded yet: run notebook 02")
 
 # %% [markdown]
 # ## What we saw

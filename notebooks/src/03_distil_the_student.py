@@ -67,7 +67,7 @@ dataset
 # %% [markdown]
 # ## 2 · The token mask
 #
-# The loss is the negative log-likelihood of every thought and action $(r_t, a_t)$ given all that came before (§3).
+# The loss is the negative log-likelihood of every thought *rₜ* and action *aₜ* given all that came before (§3).
 # What the environment says (system prompt, question, observations) is context: the student must *read* it, not learn
 # to predict it. Learning to predict observations would teach it to invent search results.
 #
@@ -124,7 +124,7 @@ print(f"{len(adapters)} adapters")
 # %% [markdown]
 # The loss curves, in nats a learnt token. Agent turns are more regular than prose (the format repeats, and the facts
 # are read off the observation), so their loss falls lower; the curves of CoT and agent are not to be compared in
-# height, only each with its own start.
+# height, only each with its own start. Thin: every step, of a few trajectories; thick: the mean of the last steps.
 
 # %%
 curves = {method: adapters[student, method].losses for method in taught}

@@ -88,8 +88,10 @@ pd.options.display.max_colwidth = 80
 def attack(code):
     with box.session() as session:
         outcome = session.run(reach + code)
-    message = outcome.failure.message.replace(f"{folder}/", "").splitlines()[-1] if outcome.failure else f"ran: {outcome.stdout[:40]!r}"
-    return {"kind": outcome.failure.kind if outcome.failure else "-", "message": message, "seconds": outcome.seconds}
+    if not outcome.failure:
+        return {"kind": "-", "message": f"ran: {outcome.stdout[:40]!r}", "seconds": round(outcome.seconds, 3)}
+    message = outcome.failure.message.replace(f"{folder}/", "").splitlines()[-1]
+    return {"kind": outcome.failure.kind, "message": message, "seconds": round(outcome.seconds, 3)}
 
 def attacks(**codes):
     return pd.DataFrame({name.replace("_", " "): attack(code) for name, code in codes.items()}).T
@@ -147,7 +149,8 @@ greedy = attacks(
 greedy
 
 # %%
-assert set(greedy["kind"]) <= {"timeout", "memory", "killed", "execution"} and greedy["seconds"].max() < 15  # a bomb of a thousand processes takes seconds to clear
+assert set(greedy["kind"]) <= {"timeout", "memory", "killed", "execution"}
+assert greedy["seconds"].max() < 15  # a bomb of a thousand processes takes seconds to clear
 
 # %% [markdown]
 # ## 5 · Cheating in the vote
@@ -196,7 +199,7 @@ with box.session() as session:
             started = time.perf_counter()
             session.try_each(["x + 1"] * count)
             times.append(1000 * (time.perf_counter() - started))
-        took[f"{count} candidates"] = sorted(times)[len(times) // 2]
+        took[f"{count} at once"] = sorted(times)[len(times) // 2]
 pd.Series(took, name="milliseconds (median of 20)").round(1).to_frame()
 
 # %% [markdown]

@@ -133,7 +133,8 @@ with servers.llama_server(student, slots=2, context=cfg.context_tokens) as url:
         with Sandbox(tools={"web_search": tool}) as box:
             found = list(Agent(model, box, max_steps=2, step_tokens=64).run(asked))
 print("first-thought prefix:", said or "continued")
-pd.DataFrame([{"question": q.text, "steps": len(t.steps), "stopped": t.stopped} for q, t in zip(asked, found, strict=True)])
+rows = zip(asked, found, strict=True)
+pd.DataFrame([{"question": q.text, "steps": len(t.steps), "stopped": t.stopped} for q, t in rows])
 
 # %%
 assert len(found) == 2
@@ -158,7 +159,8 @@ changed = [f"--set={n}={getattr(few, n)}" for n in ("train_examples", "epochs", 
 launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1",
           "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m", "agentlib.train"]  # fmt: skip
 command = [*launch, f"--preset={preset}", f"--student={student}", f"--method={method}", *changed]
-done = subprocess.run(command, cwd=config.ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+one_core = os.environ | {"OMP_NUM_THREADS": "1"}
+done = subprocess.run(command, cwd=config.ROOT, env=one_core, capture_output=True, text=True)
 print(done.stdout.strip().replace(str(config.ROOT) + "/", "") or done.stderr[-2000:])
 
 # %%
@@ -168,7 +170,8 @@ assert "on 2 processes" in done.stdout
 two = training.finished(distill.adapter_run(few, student, method))
 alone = records.Run(cfg.runs, "alone", distill.adapter_run(few, student, method).configuration)
 one = training.fine_tune(student, distill.examples(few, student, method), few, alone)
-losses = pd.DataFrame({"one process": [s["loss"] for s in one.losses], "two processes": [s["loss"] for s in two.losses]})
+ran = {"one process": one, "two processes": two}
+losses = pd.DataFrame({name: [s["loss"] for s in run.losses] for name, run in ran.items()})
 losses.rename_axis("step").round(4)
 
 # %%

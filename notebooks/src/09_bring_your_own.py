@@ -133,7 +133,8 @@ def answer(run, agent, questions, thought=None, **labels):
 shape = {"questions": records.digest({q.id: [q.text, q.answer] for q in found}), "steps": cfg.max_steps}
 with teach.open_teacher(cfg) as model:
     teacher = Agent(model, box, style="teacher", max_steps=cfg.max_steps, step_tokens=cfg.step_tokens)
-    run = records.Run(cfg.runs, "own-teacher", shape | {"teacher": cfg.teacher, "told": teacher.tools, "thought": first_thought})
+    taught_by = {"teacher": cfg.teacher, "told": teacher.tools, "thought": first_thought}
+    run = records.Run(cfg.runs, "own-teacher", shape | taught_by)
     taught = answer(run, teacher, train, first_thought, model=cfg.teacher, method="agent")
 kept = [case for case in taught if cases.kept(case)]
 print(f"{len(kept)} of {len(taught)} trajectories are kept\n\nwhat the teacher was told:\n{teacher.tools}")
@@ -173,7 +174,8 @@ answers = []
 for method, path, style in (("agent", None, "teacher"), ("agent_distill", adapter.path, "student")):
     model.use(path)
     agent = Agent(model, box, style=style, max_steps=cfg.max_steps, step_tokens=cfg.step_tokens)
-    run = records.Run(cfg.runs, f"own-{method}", shape | {"adapter": adapter.path.parent.name if path else "", "told": agent.tools})
+    who = {"adapter": adapter.path.parent.name if path else "", "told": agent.tools}
+    run = records.Run(cfg.runs, f"own-{method}", shape | who)
     answers += answer(run, agent, test, model=student, method=method)
 frame = records.frame(answers)
 records.summarise(frame, ["method"]).round(2)

@@ -29,7 +29,7 @@ import tempfile
 import pandas as pd
 from datasets import Dataset
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from agentlib import agent, benchmarks, config, distill, score, search, weights
@@ -86,7 +86,8 @@ def said(text):
     return [{"role": "assistant", "content": text}]
 
 
-tries = ["Thought: easy.\nCode:\n```py\nfinal_answer(6 * 7)\n```", "```py\nprint(6 * 7)\n```", "```py\n6 *\n```", "It is 42."]
+right = "Thought: easy.\nCode:\n```py\nfinal_answer(6 * 7)\n```"
+tries = [right, "```py\nprint(6 * 7)\n```", "```py\n6 *\n```", "It is 42."]
 pd.DataFrame({"completion": tries, "reward": reward([said(t) for t in tries], ["42"] * 4)})
 
 # %%
@@ -109,10 +110,12 @@ with tempfile.TemporaryDirectory() as out:
     )  # fmt: skip
     trainer = GRPOTrainer(model=model, reward_funcs=reward, args=settings, train_dataset=Dataset.from_list(rows),
                           processing_class=tokenizer)  # fmt: skip
+    trainer.remove_callback(PrinterCallback)  # the table below says the same in fewer words
     before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     trainer.train()
 history = pd.DataFrame([line for line in trainer.state.log_history if "reward" in line])
-history[["step", "reward", "reward_std", "completions/mean_length", "kl" if "kl" in history else "loss"]]
+shown = ["step", "reward", "reward_std", "completions/mean_length", "kl" if "kl" in history else "loss"]
+history[shown].astype(float).round(4)
 
 # %% [markdown]
 # A group whose completions all earn the same teaches nothing; where they differ, the adapter moves.
@@ -131,6 +134,8 @@ box.close()
 #
 # ```python
 # from trl.experimental.gkd import GKDConfig, GKDTrainer
+#
+# from agentlib import exchange, teach
 #
 # GKDTrainer(model="Qwen/Qwen2.5-1.5B-Instruct", teacher_model="Qwen/Qwen2.5-32B-Instruct",
 #            args=GKDConfig(output_dir="gkd", lmbda=1.0, max_new_tokens=256), peft_config=…,
