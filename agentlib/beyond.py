@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from agentlib import config
 from agentlib.charts import COLOURS, bars, blank, finish, footer, legend, styled, whisker
-from agentlib.tables import Point, accuracy, cases_of, mean_accuracy, pick, size_label
+from agentlib.estimates import Point, accuracy, cases_of, mean_accuracy, pick, size_label
 
 LINES = {  # label: domain, colour, marker
     "all benchmarks": (None, COLOURS["agent_distill"], "o"),

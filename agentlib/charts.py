@@ -17,7 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from agentlib.tables import NOT_RUN, Point
+from agentlib.estimates import Point
+from agentlib.tables import NOT_RUN
 
 # Okabe and Ito's palette, one colour a method in all figures; the hatches tell the methods apart in grey.
 COLOURS = {

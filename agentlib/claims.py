@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from agentlib import records, tables
+from agentlib import estimates, records, tables
 
 AGENT, FTP, COT = "agent_distill", "agent_distill_ftp", "cot_distill"
 MARGIN = 15.0  # points by which agent distillation is to lead
@@ -26,24 +26,24 @@ def check(cases: pd.DataFrame) -> pd.DataFrame:
 
     A claim whose methods were not run has verdict "not run".
     """
-    sizes, n = tables.by_size(list(cases["model"])), tables.vote_size(cases)
+    sizes, n = estimates.by_size(list(cases["model"])), estimates.vote_size(cases)
     rows = []
     for model in sizes:
-        label = tables.size_label(model)
+        label = estimates.size_label(model)
         rows.append(_lead(f"{label}: agent distillation leads CoT distillation by {MARGIN:.0f} points",
                           _arm(cases, model, COT), _arm(cases, model, AGENT), MARGIN))  # fmt: skip
     if len(sizes) > 1:
         small, large = sizes[0], sizes[1]
         rows.append(_lead(
-            f"{tables.size_label(small)} agent + FTP + SAG reaches {tables.size_label(large)} CoT distillation",
+            f"{estimates.size_label(small)} agent + FTP + SAG reaches {estimates.size_label(large)} CoT distillation",
             _arm(cases, large, COT), _arm(cases, small, FTP, n), 0.0,
         ))  # fmt: skip
     prompted = _arm(cases, sizes[0], "agent")
-    rows.append(_below(f"{tables.size_label(sizes[0])}: agent prompting fails (below {FAILS:.0f} %)", prompted, FAILS))
-    rows.append(_lead(f"{tables.size_label(sizes[0])}: distillation makes the agent", prompted,
+    rows.append(_below(f"{estimates.size_label(sizes[0])}: agent prompting fails (below {FAILS:.0f} %)", prompted, FAILS))
+    rows.append(_lead(f"{estimates.size_label(sizes[0])}: distillation makes the agent", prompted,
                       _arm(cases, sizes[0], AGENT), 0.0))  # fmt: skip
     for model in sizes:
-        label = tables.size_label(model)
+        label = estimates.size_label(model)
         rows.append(_errors(f"{label}: SAG halves the questions with a broken step", _arm(cases, model, FTP),
                             _arm(cases, model, FTP, n)))  # fmt: skip
         rows.append(_lead(f"{label}: SAG does not lower accuracy", _arm(cases, model, FTP),
@@ -53,7 +53,7 @@ def check(cases: pd.DataFrame) -> pd.DataFrame:
 
 
 def _arm(cases: pd.DataFrame, model: str, method: str, n: int = 1) -> pd.DataFrame:
-    return tables.pick(cases, model=model, method=method, n=n)
+    return estimates.pick(cases, model=model, method=method, n=n)
 
 
 def _row(claim: str, verdict: str, **numbers: float) -> dict:
@@ -77,7 +77,7 @@ def _lead(claim: str, a: pd.DataFrame, b: pd.DataFrame, margin: float, level: bo
 
 def _below(claim: str, cases: pd.DataFrame, limit: float) -> dict:
     """Whether the accuracy is below a limit, by its Wilson interval."""
-    point = tables.accuracy(cases.assign(id=cases["benchmark"] + cases["id"]))
+    point = estimates.accuracy(cases.assign(id=cases["benchmark"] + cases["id"]))
     if math.isnan(point.value):
         return _row(claim, tables.NOT_RUN)
     verdict = "yes" if point.high < limit else "no" if point.low > limit else "open"

@@ -33,7 +33,7 @@ from agentlib.charts import (
     whisker,
 )
 from agentlib.diagrams import fig2_cot_against_agent, fig3_prefix_and_vote
-from agentlib.tables import (
+from agentlib.estimates import (
     PUBLISHED_AS,
     Point,
     accuracy,
@@ -87,7 +87,7 @@ def fig1_mean_accuracy(
     """Fig. 1: mean over the benchmarks of accuracy, by model size, for the five methods compared.
 
     `models` and `benchmarks` are those of the run (default: all in `cases`); a bar needs every benchmark. The
-    whiskers add the benchmarks' Wilson intervals in squares (`tables.mean_accuracy`). Published bars are the values
+    whiskers add the benchmarks' Wilson intervals in squares (`estimates.mean_accuracy`). Published bars are the values
     printed in Fig. 1; a diamond is the mean of Table 2's columns where the two disagree.
     """
     cases = cases_of(cases)

@@ -8,7 +8,7 @@ import matplotlib
 import pandas as pd
 import pytest
 
-from agentlib import beyond, charts, config, figures, records, tables
+from agentlib import beyond, charts, config, estimates, figures, records, tables
 
 STUDENTS = ("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct")
 TEACHER = "Qwen2.5-Coder-1.5B-Instruct"
@@ -112,7 +112,7 @@ def every_figure(cases: pd.DataFrame, note: str) -> dict[str, matplotlib.figure.
 
 def varied(cases: pd.DataFrame) -> pd.DataFrame:
     """The greedy agent at three numbers of trajectories: right on none, on those of maths, on all."""
-    greedy = tables.pick(cases, model=STUDENTS[0], method="agent_distill", n=1).assign(setting="trajectories")
+    greedy = estimates.pick(cases, model=STUDENTS[0], method="agent_distill", n=1).assign(setting="trajectories")
     right = {25: False, 50: greedy["domain"] == "math", 190: True}
     return pd.concat([greedy.assign(value=value, correct=correct) for value, correct in right.items()])
 
@@ -265,7 +265,7 @@ def test_code_errors_are_counted_once_a_question(smoke):
 
 
 def test_table_means_are_the_means_of_their_columns(laptop):
-    points, shown = tables.accuracy_points(laptop), tables.table2(laptop)
+    points, shown = estimates.accuracy_points(laptop), tables.table2(laptop)
     assert shown.shape == points.shape and len(points.columns) == 9
     greedy = points.loc[(STUDENTS[0], "cot", 1)]
     assert greedy["mean"].value == pytest.approx(sum(point.value for point in greedy.iloc[:-1]) / 8)
@@ -288,8 +288,8 @@ def test_means_are_the_last_column_of_table_2_by_size(laptop):
 
 
 def test_how_many_were_asked_stands_once_where_it_can():
-    point = tables.Point(50.0, 40.0, 60.0, 40)
-    shown = tables.cells(pd.DataFrame({"a": [point, tables.Point()], "b": [point, point._replace(n=25)]}).astype(object))
+    point = estimates.Point(50.0, 40.0, 60.0, 40)
+    shown = tables.cells(pd.DataFrame({"a": [point, estimates.Point()], "b": [point, point._replace(n=25)]}).astype(object))
     assert shown.to_dict("list") == {
         "a (n=40)": ["50.0 [40.0, 60.0]", tables.NOT_RUN], "b": ["50.0 [40.0, 60.0] n=40", "50.0 [40.0, 60.0] n=25"],
     }  # fmt: skip
@@ -330,8 +330,8 @@ def test_published_values_load_and_agree_with_themselves():
     for file in (config.ROOT / "figures" / "paper").glob("paper_*.csv"):
         assert len(figures.published(file.stem.removeprefix("paper_")))
     table = figures.published("table2_main")
-    assert set(tables.PUBLISHED_AS.values()) <= set(table.columns)
-    assert table[list(dict.fromkeys(tables.PUBLISHED_AS.values()))].mean(axis=1).tolist() == pytest.approx(
+    assert set(estimates.PUBLISHED_AS.values()) <= set(table.columns)
+    assert table[list(dict.fromkeys(estimates.PUBLISHED_AS.values()))].mean(axis=1).tolist() == pytest.approx(
         table["Avg_recomputed"].tolist(), abs=0.01)  # fmt: skip
     with pytest.raises(FileNotFoundError, match="fig1_avg"):
         figures.published("fig9")
@@ -339,9 +339,9 @@ def test_published_values_load_and_agree_with_themselves():
 
 def test_sizes_are_read_from_names():
     names = ["Qwen2.5-32B-Instruct", "SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct", "Phi-4-mini-instruct"]
-    assert [tables.size_label(name) for name in tables.by_size(names)] == ["135M", "0.5B", "3.8B", "32B"]
+    assert [estimates.size_label(name) for name in estimates.by_size(names)] == ["135M", "0.5B", "3.8B", "32B"]
     with pytest.raises(ValueError, match="all-MiniLM-L6-v2"):
-        tables.size_of("all-MiniLM-L6-v2")
+        estimates.size_of("all-MiniLM-L6-v2")
 
 
 def test_diagrams_show_what_was_written():

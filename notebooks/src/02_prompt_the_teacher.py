@@ -29,7 +29,7 @@
 # %%
 import pandas as pd
 
-from agentlib import cases, claims, config, exercises, records, search, show, tables, teach
+from agentlib import cases, claims, config, estimates, exercises, records, search, show, tables, teach
 from agentlib.agent import Agent, first_thought_prefix
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
@@ -80,7 +80,7 @@ tables.table5(frame)
 # only the *order* of the three rows can be compared.
 
 # %%
-tables.published("table5_teacher_train")
+estimates.published("table5_teacher_train")
 
 # %% [markdown]
 # Did the agent beat CoT, and did the prefix help? Both were asked the same questions, so compare them question by

@@ -28,7 +28,7 @@
 # %%
 import pandas as pd
 
-from agentlib import benchmarks, cases, claims, config, distill, evaluate, exercises, failures, records
+from agentlib import benchmarks, cases, claims, config, distill, estimates, evaluate, exercises, failures, records
 from agentlib import sag, search, show, sweeps, tables, verdicts, widgets
 from agentlib.agent import Agent
 from agentlib.models import LocalModel
@@ -139,7 +139,7 @@ pairs = {
 }
 arms = dict(tuple(frame.groupby(["model", "method", "n"])))
 compared = {
-    (tables.size_label(name), pair): records.compare(arms[name, *a], arms[name, *b])
+    (estimates.size_label(name), pair): records.compare(arms[name, *a], arms[name, *b])
     for name in cfg.students for pair, (a, b) in pairs.items()
 }  # fmt: skip
 pd.DataFrame(compared).T.round(3).astype({"n": int, "only_a": int, "only_b": int})

@@ -28,7 +28,7 @@
 import pandas as pd
 from IPython.display import Markdown, display
 
-from agentlib import beyond, cases, claims, config, exercises, failures, figures, records, show, tables, teach
+from agentlib import beyond, cases, claims, config, estimates, exercises, failures, figures, records, show, tables, teach
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -157,7 +157,7 @@ of = dict(tuple(varied.groupby("setting")))
 keep("table6", tables.table6(of["temperature"])) if "temperature" in of else tables.NOT_RUN
 
 # %%
-tables.published("table6_temperature")
+estimates.published("table6_temperature")
 
 # %%
 keep("table7", tables.table7(of["seed"]).round(1)) if "seed" in of else tables.NOT_RUN
@@ -250,12 +250,12 @@ assert len(made) == 8 and all(path.exists() for paths in made.values() for path 
 # %% tags=["exercise"]
 widest = None
 # solution
-points = tables.accuracy_points(frame)["mean"]
+points = estimates.accuracy_points(frame)["mean"]
 widest = max(points.index, key=lambda row: points[row].high - points[row].low)
 print(widest, points[widest])
 
 # %%
-spread = {row: p.high - p.low for row, p in tables.accuracy_points(frame)["mean"].items()}
+spread = {row: p.high - p.low for row, p in estimates.accuracy_points(frame)["mean"].items()}
 exercises.check("Which bar moves most?", lambda: spread[widest] == max(spread.values()))
 
 # %% [markdown]
