@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agentlib import prompts, sag
-from agentlib.models import Completion, LanguageModel
+from agentlib.language import Completion, LanguageModel
 from agentlib.sag import SAG
 from agentlib.sandbox import Failure, Outcome, Sandbox, Session
 from agentlib.tasks import Question

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from agentlib import prompts, sag, score
-from agentlib.models import Completion, LanguageModel
+from agentlib.language import Completion, LanguageModel
 from agentlib.tasks import Question
 
 

@@ -8,14 +8,14 @@ import dataclasses
 import functools
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import benchmarks, cases, config, cot, distill, prompts, records, teach, training
+from agentlib import benchmarks, cases, config, cot, distill, prompts, records, training
 from agentlib.agent import Agent
-from agentlib.models import LanguageModel, LocalModel
+from agentlib.language import LanguageModel
+from agentlib.models import LocalModel
 from agentlib.progress import meter
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
@@ -276,51 +276,3 @@ def publish(cfg: config.Config, found: Sequence[dict]) -> Path:
 def small(case: dict) -> dict:
     """A case without transcripts and timings."""
     return {k: v for k, v in case.items() if k not in BIG}
-
-
-def telling_cases(cfg: config.Config, found: Sequence[dict]) -> dict:
-    """Real cases for the diagrams (Figs. 2 and 3): a CoT and an agent case of one question, a prefix, a vote.
-
-    Prefers an agent that searches and is right where CoT is wrong, and a vote that a majority wins over failures and
-    another group.
-    """
-    student = cfg.students[-1]
-    of = {(c["method"], c["n"], c["id"]): c for c in found if c["model"] == student}
-    pairs = [
-        (of["cot_distill", 1, i], of["agent_distill_ftp", 1, i])
-        for i in dict.fromkeys(c["id"] for c in found)
-        if ("cot_distill", 1, i) in of and ("agent_distill_ftp", 1, i) in of
-    ]
-    thought, acted = max(pairs, key=lambda pair: (pair[1]["correct"] - pair[0]["correct"], pair[1]["correct"],
-                                                  pair[1]["tool_calls"] > 0, -len(pair[1]["trace"])))  # fmt: skip
-    prefixed = [c for c in cases.read(teach.recorded(cfg, "agent_ftp")) if cases.kept(c)]
-    example = max(prefixed, key=lambda c: (c["tool_calls"] > 0, -len(c["prefix"]), -len(c["trace"])))
-    votes = [(bool(c["correct"]), step) for c in found if c["n"] > 1 for step in c.get("trace", []) if "candidates" in step]
-    return {
-        "pair": {"cot": _transcript(thought), "agent": _transcript(acted)}, "vote": max(votes, key=_tells)[1],
-        "prefix": {"question": example["question"], "prefix": example["prefix"], "trajectory": _transcript(example)},
-    }  # fmt: skip
-
-
-def _tells(vote: tuple[bool, dict]) -> tuple:
-    """How well a step of a case that is right or not shows what votes are for: many candidates, a majority of code worth
-    reading, another group, code that fails and does not count; then in few words."""
-    right, step = vote
-    candidates = step["candidates"]
-    sizes = Counter(c["group"] for c in candidates)
-    failed = sum(c["group"] is None and bool(c["code"]) for c in candidates)
-    groups = len(sizes) - (None in sizes)
-    won = groups > 1 and 2 * sizes[0] >= len(candidates)
-    read = won and "\n" in next(c["code"] for c in candidates if c["group"] == 0)
-    length = sum(len(c["code"] or "") for c in candidates)
-    return right and won and read and failed > 0, len(candidates), won, groups > 1, failed > 0, -length
-
-
-def _transcript(case: dict) -> dict:
-    shown = {
-        "question": case["question"],
-        "gold": case["gold"],
-        "answer": case["prediction"],
-        "correct": case["correct"],
-    }
-    return shown | ({"steps": case["trace"]} if "trace" in case else {"text": case["text"]})

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agentlib import models
+from agentlib import language
 
 log = logging.getLogger(__name__)
 IGNORED = -100
@@ -64,7 +64,7 @@ def segments(messages: Sequence[dict], tokenizer) -> list[tuple[str, bool]]:
     for number, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        before = models.render(tokenizer, messages[:number])
+        before = language.render(tokenizer, messages[:number])
         after = tokenizer.apply_chat_template(messages[: number + 1], tokenize=False)
         if not before.startswith(written) or not after.startswith(before):
             raise ValueError(

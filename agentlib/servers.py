@@ -20,7 +20,7 @@ import httpx
 import tenacity
 
 from agentlib import weights
-from agentlib.models import Completion, checked, render, sample_seed
+from agentlib.language import Completion, checked, render, sample_seed
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class ServerModel:
     def generate(self, conversations: Sequence[list[dict]], *, n: int = 1, temperature: float = 0.0,
                  top_p: float = 1.0, max_new_tokens: int, stop: Sequence[str] = (),
                  prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
-        """As `models.LanguageModel.generate`. Raises ServerError when the server stays unusable."""
+        """As `language.LanguageModel.generate`. Raises ServerError when the server stays unusable."""
         prefixes = checked(conversations, n, temperature, top_p, max_new_tokens, prefixes)
         jobs = [
             self._pool.submit(self._complete, render(self.tokenizer, c, p), p or "", n, temperature, top_p,

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from agentlib import benchmarks, cases, config, cot, prompts, records, servers
 from agentlib.agent import Agent, first_thought_prefix
-from agentlib.models import LanguageModel, LocalModel
+from agentlib.language import LanguageModel
+from agentlib.models import LocalModel
 from agentlib.progress import meter
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox

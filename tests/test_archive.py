@@ -6,7 +6,7 @@ import pytest
 
 from agentlib import archive, benchmarks, cases, config, distill, evaluate, records, run, teach, training
 from agentlib.cot import Chain
-from agentlib.models import Completion
+from agentlib.language import Completion
 
 SMOL = "SmolLM2-135M-Instruct"
 CFG = dataclasses.replace(

@@ -6,7 +6,7 @@ import threading
 import pytest
 from conftest import SMOL, Scripted, act, ask
 
-from agentlib import benchmarks, cases, config, models, records, teach, weights
+from agentlib import benchmarks, cases, config, language, records, teach, weights
 from agentlib.agent import Agent
 from agentlib.sag import SAG
 
@@ -39,7 +39,7 @@ def test_a_case_reads_back_as_the_conversation_the_agent_saw(box, tokenizer):
     seen = model.calls[-1]["conversations"][0]
     assert messages[:-1] == seen and messages[-1]["content"] == act("final_answer(42)") + "<end_code>"
     trained = tokenizer.apply_chat_template(messages, tokenize=False)
-    assert trained.startswith(models.render(tokenizer, seen)), "the student is trained on what it will read"
+    assert trained.startswith(language.render(tokenizer, seen)), "the student is trained on what it will read"
 
 
 def test_a_teachers_case_reads_back_with_the_students_prompt(box):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import SMOL
 
-from agentlib import config, distill, loading, masks, models, records, training, weights
+from agentlib import config, distill, language, loading, masks, records, training, weights
 from agentlib.masks import IGNORED, Example
 from agentlib.processes import Processes
 
@@ -76,7 +76,7 @@ def test_each_assistant_turn_is_learnt_with_its_end_and_nothing_else(tokenizer):
 def test_the_tokens_are_those_that_generation_reads(tokenizer):
     (example,) = masks.build_examples({"q": TWO_STEPS}, tokenizer, 1000)
     first = example.labels.index(next(label for label in example.labels if label != IGNORED))
-    prompt = models.render(tokenizer, TWO_STEPS[:2])
+    prompt = language.render(tokenizer, TWO_STEPS[:2])
     assert example.input_ids[:first] == tokenizer(prompt, add_special_tokens=False)["input_ids"]
     whole = tokenizer.apply_chat_template(TWO_STEPS, tokenize=False)
     assert (

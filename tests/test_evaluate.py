@@ -3,7 +3,7 @@
 import pytest
 from conftest import Scripted, act
 
-from agentlib import benchmarks, cases, config, cot, distill, evaluate, prompts, records
+from agentlib import benchmarks, cases, config, cot, distill, evaluate, prompts, records, telling
 from agentlib.evaluate import Arm
 from agentlib.sandbox import Sandbox
 
@@ -281,7 +281,7 @@ def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, mon
         case("cot_distill", 3, True), case("agent_distill_ftp", 3, True, tool_calls=1),
         case("agent_distill", 4, True, n=5, trace=[vote(0, 1, 2, 3, 4), vote(0, 0, 0, 0, 0), won, vote(None, None, None, None, None)]),
     ]  # fmt: skip
-    chosen = evaluate.telling_cases(cfg, found)
+    chosen = telling.choose(cfg, found)
     assert chosen["pair"]["agent"]["question"] == "question 2" and chosen["pair"]["cot"]["text"] == "a chain"
     assert chosen["vote"] == won and chosen["prefix"]["prefix"] == "Thought: first"
 

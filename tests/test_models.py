@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from agentlib import decoding, loading, models
+from agentlib import decoding, language, loading, models
 from agentlib.decoding import pick
 from agentlib.drafts import Drafts
 
@@ -44,7 +44,7 @@ def test_a_batch_of_unlike_lengths_decodes_as_each_alone(smol, greedy):
 
 def test_greedy_decoding_is_transformers_own(smol, greedy):
     for text, ours in zip(ASKED, greedy, strict=True):
-        ids = smol.tokenizer(models.render(smol.tokenizer, talk(text)), return_tensors="pt", add_special_tokens=False)
+        ids = smol.tokenizer(language.render(smol.tokenizer, talk(text)), return_tensors="pt", add_special_tokens=False)
         out = smol._base.generate(**ids, max_new_tokens=NEW, do_sample=False)[0, ids["input_ids"].shape[1] :]
         assert ours.text == smol.tokenizer.decode(out, skip_special_tokens=True)
         assert (ours.prompt_tokens, ours.completion_tokens) == (ids["input_ids"].shape[1], len(out))
@@ -350,7 +350,7 @@ def three_steps(model, forget):
                              {"role": "user", "content": f"Observation: {step}"}]  # fmt: skip
         if forget:
             model.forget()
-    return said, asked, model.tokens_read - before, sum(model.count(models.render(model.tokenizer, t)) for t in talks)
+    return said, asked, model.tokens_read - before, sum(model.count(language.render(model.tokenizer, t)) for t in talks)
 
 
 def test_a_conversation_reads_only_what_is_new_and_says_the_same(smol):
@@ -373,7 +373,7 @@ def test_prompts_of_unlike_length_are_read_without_much_padding_and_say_the_same
     monkeypatch.setattr(type(smol._model), "forward", noted)
     smol.forget()
     before = smol.tokens_read
-    _, logits, _ = smol._read([smol.tokenizer(models.render(smol.tokenizer, c))["input_ids"] for c in asked])
+    _, logits, _ = smol._read([smol.tokenizer(language.render(smol.tokenizer, c))["input_ids"] for c in asked])
     assert len(logits) == len(asked)
     assert sum(computed) <= 1.3 * (smol.tokens_read - before) + len(asked), computed
     assert [found for (found,) in fresh(smol, asked, max_new_tokens=8)] == alone
@@ -496,9 +496,9 @@ def test_a_tiny_nucleus_is_greedy():
 
 
 def test_sample_seeds_differ_by_prompt_index_and_seed():
-    seeds = {models.sample_seed(s, p, i) for s in (1, 2) for p in ("a", "b") for i in (0, 1)}
+    seeds = {language.sample_seed(s, p, i) for s in (1, 2) for p in ("a", "b") for i in (0, 1)}
     assert len(seeds) == 8 and all(0 <= s < 2**64 for s in seeds)
-    assert models.sample_seed(1, "a", 0) == models.sample_seed(1, "a", 0)
+    assert language.sample_seed(1, "a", 0) == language.sample_seed(1, "a", 0)
 
 
 def test_a_model_with_a_window_shorter_than_the_context_is_refused():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from agentlib import agent, cases, prompts
 from agentlib.agent import Agent, first_thought_prefix, read_code
-from agentlib.models import Completion
+from agentlib.language import Completion
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 

@@ -29,7 +29,7 @@
 import pandas as pd
 
 from agentlib import benchmarks, cases, claims, config, distill, estimates, evaluate, exercises, failures, records
-from agentlib import sag, search, show, sweeps, tables, verdicts, widgets
+from agentlib import sag, search, show, sweeps, tables, telling, verdicts, widgets
 from agentlib.agent import Agent
 from agentlib.models import LocalModel
 from agentlib.sag import SAG
@@ -216,7 +216,7 @@ widgets.browse([c for c in found if c["id"] in {d["id"] for d in distilled[:40]}
 # something: agent right where CoT is wrong, and a vote with a failure or a disagreement in it.
 
 # %%
-chosen = evaluate.telling_cases(cfg, found)
+chosen = telling.choose(cfg, found)
 records.write_json(cfg.records / "examples.json", chosen)
 print("Fig. 2:", chosen["pair"]["cot"]["question"])
 print("Fig. 3:", chosen["prefix"]["question"])
