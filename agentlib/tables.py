@@ -97,7 +97,7 @@ def table5(teacher_cases: pd.DataFrame) -> pd.DataFrame:
 
 
 def table6(cases: pd.DataFrame, method: str = "agent_distill_ftp") -> pd.DataFrame:
-    """Table 6: temperature of SAG (rows) by benchmark (columns) and their mean, for the largest student in `cases`."""
+    """Table 6: temperature of SAG (rows) by benchmark (columns) and, of several, their mean, for the largest student in `cases`."""
     cases = cases_of(cases, one_setting=False)
     chosen = pick(cases, method=method, n=vote_size(cases))
     chosen = pick(chosen, model=by_size(chosen["model"])[-1]) if len(chosen) else chosen
@@ -107,8 +107,8 @@ def table6(cases: pd.DataFrame, method: str = "agent_distill_ftp") -> pd.DataFra
     rows = {}
     for temperature in sorted(chosen["temperature"].unique()):
         points = [accuracy(pick(chosen, temperature=temperature, benchmark=name)) for name in names]
-        rows[temperature] = [*points, mean_accuracy(points)]
-    return cells(of_points(rows, [*names, "mean"])).rename_axis("temperature")
+        rows[temperature] = [*points, mean_accuracy(points)] if len(points) > 1 else points
+    return cells(of_points(rows, [*names, "mean"] if len(names) > 1 else names)).rename_axis("temperature")
 
 
 def table7(cases: pd.DataFrame, method: str = "agent_distill_ftp") -> pd.DataFrame:

@@ -312,6 +312,8 @@ def test_the_other_tables(smoke, laptop):
     sweep = pd.concat([smoke.assign(temperature=t, correct=smoke["correct"] if t < 1 else True) for t in (0.2, 1.0)])
     assert tables.table6(sweep).filter(like="mean").loc[1.0].item().startswith("100.0")
 
+    assert list(tables.table6(sweep[sweep["benchmark"] == "mini-math"])) == ["mini-math (n=2)"]
+
     seeds = pd.concat([smoke.assign(seed=k, correct=k > 1) for k in range(4)])
     assert len(tables.table7(seeds)) == 8 * seeds["model"].nunique()
     row = tables.table7(seeds).loc["mini-aime", STUDENTS[0]]

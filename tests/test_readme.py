@@ -76,6 +76,14 @@ def test_the_means_on_the_page_are_those_of_the_records(laptop):
         assert f"| {method} | {cells.iloc[0]} | {cells.iloc[1]} | {beside[method]:.1f} |" in TEXT, method
 
 
+def test_temperature_and_seed_move_as_little_as_the_page_says():
+    varied = records.frame(records.read(config.load("laptop").records / "sweeps.jsonl"))
+    assert "by more than two of 25 questions" in " ".join(TEXT.split())
+    for setting in ("temperature", "seed"):
+        right = varied[varied["setting"] == setting].groupby("value")["correct"].agg(["sum", "count"])
+        assert len(right) == 5 and (right["count"] == 25).all() and right["sum"].max() - right["sum"].min() <= 2, setting
+
+
 def test_the_differences_on_the_page_are_those_of_the_claims(laptop):
     found = claims.check(laptop).dropna(subset=["difference"])
     assert len(found) == 10
