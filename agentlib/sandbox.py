@@ -1,8 +1,8 @@
 """Running model-written Python: isolated, limited, forkable sessions.
 
-Owns sessions and their candidates, the clock of each action, and the calls of tools (which stay in this
-process). Knows nothing of models or of how a candidate is chosen. The isolated process is `isolation`'s; what
-runs inside it is `sandbox_child`.
+Owns sessions and their candidates, and the calls of tools (which stay in this process). Knows nothing of models or of
+how a candidate is chosen. The isolated process is `isolation`'s, one action's way and clock are `sandbox_action`'s; what
+runs inside begins with `sandbox_child`.
 
 A session's state is a process. `try_each` forks it once a candidate, so every candidate starts from the same
 state and none sees another; `commit` keeps the chosen fork as the new state, so nothing is run a second time.

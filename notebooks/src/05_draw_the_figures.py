@@ -149,8 +149,8 @@ keep("beside_the_paper", means)
 # ## Tables 6, 7 and 8, and the number of trajectories
 #
 # One setting varied at a time, for the smallest student (section 8 of notebook 04; `smoke` varies nothing). At `laptop`
-# temperature and seed are varied on the first 25 questions of mini-math: on the other maths sets this student gets next to none
-# right, whatever is set. They were answered on a CPU in 32 bits, but for the main experiment's own setting (0.4, seed 42), which a GPU
+# temperature and seed are varied on the first 25 questions of mini-math: on the other maths sets this student got next to none
+# right in the main experiment. They were answered on a CPU in 32 bits, but for the main experiment's own setting (0.4, seed 42), which a GPU
 # answered in bf16, with the same adapter.
 
 # %%
