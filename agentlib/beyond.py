@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from agentlib import config
-from agentlib.charts import COLOURS, bars, blank, finish, footer, legend, styled, whisker
+from agentlib.charts import COLOURS, HATCHES, bars, blank, finish, footer, legend, mark_zero, styled, whisker
 from agentlib.estimates import Point, accuracy, cases_of, mean_accuracy, pick, size_label
 
 LINES = {  # label: domain, colour, marker
@@ -66,7 +66,8 @@ def accuracy_bars(cases: pd.DataFrame, note: str = "") -> Figure:
     names = list(dict.fromkeys(cases["benchmark"]))
     methods = [m for m in config.METHODS if m in set(cases["method"])]
     series = [(config.METHODS[m], m, [accuracy(pick(cases, method=m, benchmark=name)) for name in names]) for m in methods]
-    figure = blank(6.0, 3.2, footer(note, [p for *_, points in series for p in points], "whiskers: 95\u00a0% Wilson interval"))
+    said = footer(note, [p for *_, points in series for p in points], "whiskers: 95\u00a0% Wilson interval")
+    figure = blank(max(6.0, 0.19 * len(names) * len(methods)), 3.2, said)
     axes = figure.subplots()
     bars(axes, names, series)
     finish(axes)
@@ -95,4 +96,30 @@ def loss_curves(curves: Mapping[str, Sequence[Mapping]], note: str = "") -> Figu
     axes.set(xlabel="step", ylabel="loss (nats a token)")
     axes.legend()
     figure.alt = f"Lines of training loss against the step, for {', '.join(config.METHODS[m] for m in curves)}."
+    return figure
+
+
+@styled
+def table_bars(table: pd.DataFrame, ylabel: str, note: str = "", *, alt: str) -> Figure:
+    """A table of numbers as bars: a group a row, a colour and hatch a column. `alt` says in a sentence what it shows.
+
+    Raises ValueError for an empty table, or more columns than there are colours.
+    """
+    looks = list(zip(COLOURS.values(), HATCHES.values(), strict=True))
+    if table.empty or len(table.columns) > len(looks):
+        raise ValueError(f"table has {len(table)} rows and {len(table.columns)} columns, expected rows and 1 to {len(looks)} columns")
+    figure = blank(max(5.5, 0.24 * table.size), 3.0, note)
+    axes = figure.subplots()
+    width = 0.84 / len(table.columns)
+    for k, (name, (colour, hatch)) in enumerate(zip(table.columns, looks, strict=False)):
+        places = [row + (k - (len(table.columns) - 1) / 2) * width for row in range(len(table))]
+        axes.bar(places, table[name], width, color=colour, hatch=hatch, edgecolor="white", linewidth=0.6, label=str(name))
+        for place, value in zip(places, table[name], strict=True):
+            if value == 0:
+                mark_zero(axes, place, width, colour)
+    axes.set_xticks(range(len(table)), [str(label) for label in table.index])
+    finish(axes)
+    axes.set(ylabel=ylabel)
+    figure.legend(loc="outside upper left", ncols=len(table.columns), handlelength=1.6)
+    figure.alt = alt
     return figure

@@ -7,7 +7,7 @@ published file names.
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from agentlib.processes import Processes
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of work of one kind: `unit`s planned and done, and the name under which its rate is known."""
+    """A piece of work of one kind: `unit`s planned and done, the name under which its rate is known, and the notebook
+    that does it."""
 
     work: str  # "teacher" | "training" | "evaluation"
     name: str
@@ -25,31 +26,40 @@ class Part:
     planned: int
     done: int
     run: records.Run
+    notebook: str
 
 
 def parts(cfg: config.Config) -> Iterator[Part]:
-    """All long work of notebooks 02 to 04 in order, and how much of it is finished."""
+    """All long work of notebooks 02 to 04 in order, and how much of it is finished.
+
+    A student whose weights are not here is trained again where questions are left to ask it.
+    """
     if not cfg.teacher_records:
         asked = benchmarks.training_questions(cfg)
         for method in teach.METHODS:
             run = teach.teacher_run(cfg, method)
-            yield Part("teacher", run.name, "question", len(asked), len(asked) - len(run.todo(asked)), run)
-    arms = [arm for student in cfg.students for arm in evaluate.plan(cfg, student)]
-    varied = [v for v in sweeps.plan(cfg) if not sweeps.is_main(cfg, v)]
-    trained = [(cfg, student, method) for student in cfg.students for method in distill.TEACHER_OF]
-    trained += [(v.cfg, v.arm.student, v.arm.method) for v in varied]
+            yield Part("teacher", run.name, "question", len(asked), len(asked) - len(run.todo(asked)), run, "02")
+    varied = [(v.cfg, v.arm) for v in sweeps.plan(cfg) if not sweeps.is_main(cfg, v)]
+    answers, wanted = [], set()
+    for own, arm in [*((cfg, arm) for student in cfg.students for arm in evaluate.plan(cfg, student)), *varied]:
+        run = evaluate.arm_run(own, arm)
+        asked = [q for name in arm.benchmarks for q in benchmarks.load(name, own.questions)]
+        left = len(run.todo(asked))
+        answers.append(Part("evaluation", run.name, "question", len(asked), len(asked) - left, run, "04"))
+        if left and arm.method in distill.TEACHER_OF:
+            wanted.add(distill.adapter_run(own, arm.student, arm.method).folder)
+    trained = [(cfg, student, method, "03") for student in cfg.students for method in distill.TEACHER_OF]
+    trained += [(own, arm.student, arm.method, "04") for own, arm in varied]
     seen = set()
-    for own, student, method in trained:
+    for own, student, method, notebook in trained:
         run = distill.adapter_run(own, student, method)
         if run.folder not in seen:
             seen.add(run.folder)
             steps = own.epochs * -(-len(distill.training_cases(own, method)) // own.batch_size)
             name = run.name + (f"-{own.tuning}" if own.tuning != "lora" else "")
-            yield Part("training", name, "step", steps, steps * training.is_finished(run), run)
-    for own, arm in [*((cfg, arm) for arm in arms), *((v.cfg, v.arm) for v in varied)]:
-        run = evaluate.arm_run(own, arm)
-        asked = [q for name in arm.benchmarks for q in benchmarks.load(name, own.questions)]
-        yield Part("evaluation", run.name, "question", len(asked), len(asked) - len(run.todo(asked)), run)
+            there = training.has_weights(run) or (training.is_finished(run) and run.folder not in wanted)
+            yield Part("training", name, "step", steps, steps * there, run, notebook)
+    yield from answers
 
 
 def measure(cfg: config.Config) -> Path:
@@ -63,7 +73,8 @@ def measure(cfg: config.Config) -> Path:
     spent: dict[str, dict] = {}
     for part in parts(cfg):
         if part.work == "training":
-            steps = [s["seconds"] for s in training.losses(part.run) if s.get("device", "cpu") == device] if part.done else []
+            curve = training.losses(part.run) if training.is_finished(part.run) else ()
+            steps = [s["seconds"] for s in curve if s.get("device", "cpu") == device]
             seconds, units = sum(steps), len(steps)
         else:
             times = list(records.read(part.run.times)) if part.run.times.exists() else []
@@ -76,8 +87,9 @@ def measure(cfg: config.Config) -> Path:
     return file
 
 
-def estimate(cfg: config.Config) -> str:
-    """What is left to do and about how long that takes, in a sentence; "" where nothing has been measured."""
+def estimate(cfg: config.Config, notebooks: Sequence[str] = ("02", "03", "04")) -> str:
+    """What is left to do in these notebooks and about how long that takes, in a sentence; "" where nothing has been
+    measured."""
     file = cfg.records / "costs.json"
     if not file.exists():
         return ""
@@ -86,7 +98,7 @@ def estimate(cfg: config.Config) -> str:
     unknown = []
     for part in parts(cfg):
         left = part.planned - part.done
-        if not left:
+        if not left or part.notebook not in notebooks:
             continue
         if rate := found["parts"].get(part.name):
             hours[part.work] = hours.get(part.work, 0.0) + left * rate["seconds"] / rate["units"] / 3600

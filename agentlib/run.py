@@ -101,10 +101,10 @@ def inspect(notebook: Path) -> dict[str, Any]:
     return found
 
 
-def _estimate(cfg: config.Config) -> str:
+def _estimate(cfg: config.Config, numbers: Sequence[str]) -> str:
     from agentlib import costs  # imports all that is planned; only long runs need it
 
-    return costs.estimate(cfg)
+    return costs.estimate(cfg, numbers) if {"02", "03", "04"} & set(numbers) else ""
 
 
 def _gpu_hours(cfg: config.Config) -> str:
@@ -122,7 +122,7 @@ def _check(cfg: config.Config, numbers: Sequence[str]) -> int:
     print(preflight.table(found).to_string())
     if cfg.preset == "paper":
         print(f"\n{_gpu_hours(cfg)}")
-    elif expected := _estimate(cfg):
+    elif expected := _estimate(cfg, numbers):
         print(f"\n{expected}")
     return 0 if all(check.met for check in found) else 2
 
@@ -260,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (ValueError, FileNotFoundError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-    if any(n.name[:2] in ("02", "03", "04") for n in notebooks) and (expected := _estimate(cfg)):
+    if expected := _estimate(cfg, numbers):
         print(expected)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     lines = []

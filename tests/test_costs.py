@@ -62,6 +62,7 @@ def test_rates_become_an_estimate(trained):
         if part.work == "training":
             records.write_lines(part.run.folder / "loss.jsonl", [{"seconds": 60.0}] * 6)
             records.write_json(part.run.folder / "finished.json", {})
+            (part.run.folder / "student").mkdir()
         else:
             spend(part, 600.0, 10)  # a minute a question
     costs.measure(CFG)
@@ -69,9 +70,28 @@ def test_rates_become_an_estimate(trained):
     said = costs.estimate(CFG)
     hours = (3 * 6 + 16 * arms) / 60
     assert said.startswith(f"about {hours:.1f} h are left (teacher 18 min, evaluation {16 * arms / 60:.1f} h)"), said
+    assert costs.estimate(CFG, ["02"]).startswith("about 18 min are left (teacher 18 min)")
+    assert costs.estimate(CFG, ["03"]) == "nothing long is left to do: all cases are there"
     for part in costs.parts(CFG):
-        (part.run.folder / "finished.json").unlink(missing_ok=True)
+        if part.work == "training":
+            (part.run.folder / "student").rmdir()  # its losses alone are here, and questions are left to ask it
     assert "training 24 min" in costs.estimate(CFG)
+
+
+def test_a_student_without_weights_is_trained_again_only_where_questions_are_left(trained):
+    def steps():
+        return [p.done for p in costs.parts(CFG) if p.work == "training"]
+
+    for part in costs.parts(CFG):
+        if part.work == "training":
+            records.write_json(part.run.folder / "finished.json", {})
+    assert steps() == [0, 0, 0, 0]
+    for part in costs.parts(CFG):
+        if part.work == "evaluation":
+            with part.run as run:
+                for question in benchmarks.test_questions(CFG):
+                    run.append({"id": question.id})
+    assert steps() == [6, 6, 6, 6]
 
 
 def test_steps_timed_on_another_kind_of_device_do_not_count(trained):
@@ -101,6 +121,6 @@ def test_parts_without_a_rate_are_named(trained):
 
 def test_nothing_left_says_so(trained, monkeypatch):
     records.write_json(CFG.records / "costs.json", {"machine": {}, "parts": {}})
-    done = [costs.Part("teacher", "teacher-cot", "question", 3, 3, teach.teacher_run(CFG, "cot"))]
+    done = [costs.Part("teacher", "teacher-cot", "question", 3, 3, teach.teacher_run(CFG, "cot"), "02")]
     monkeypatch.setattr(costs, "parts", lambda cfg: done)
     assert costs.estimate(CFG) == "nothing long is left to do: all cases are there"

@@ -7,8 +7,10 @@ import random
 import matplotlib
 import pandas as pd
 import pytest
+from matplotlib.patches import FancyArrowPatch
 
 from agentlib import beyond, charts, config, estimates, figures, records, tables
+from agentlib.sketches import Part, sketch
 
 STUDENTS = ("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct")
 TEACHER = "Qwen2.5-Coder-1.5B-Instruct"
@@ -365,3 +367,28 @@ def test_diagrams_refuse_what_cannot_be_compared():
     failed = [{**c, "failed": "parse", "group": None} for c in VOTE["candidates"]]
     figure = figures.fig3_prefix_and_vote(EXAMPLE, {"candidates": failed, "chosen": 0})
     assert any("none, all failed" in text.get_text() for text in figure.texts)
+
+
+def test_a_table_of_numbers_is_drawn_as_bars_of_its_height() -> None:
+    table = pd.DataFrame({"asked": [10, 8], "kept": [4, 0]}, index=["CoT", "agent"])
+    figure = beyond.table_bars(table, "questions", alt="Bars.")
+    (axes,) = figure.axes
+    assert [round(bar.get_height()) for bar in axes.patches] == [10, 8, 4, 0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["CoT", "agent"]
+    assert axes.lines, "a bar of height 0 has a foot, or nobody sees that it is there"
+    with pytest.raises(ValueError, match="expected rows"):
+        beyond.table_bars(table.iloc[:0], "questions", alt="")
+
+
+def test_a_sketch_joins_its_parts_and_refuses_what_is_not_there() -> None:
+    parts = [Part("model", "writes", (0, 0)), Part("sandbox", "runs\nit", (1, 0)), Part("answer", "", (2, 0))]
+    figure = sketch(parts, [("model", "sandbox", "code"), ("sandbox", "answer", "")], {"isolated": ["sandbox"]}, alt="a loop")
+    (axes,) = figure.axes
+    texts = [text.get_text() for text in axes.texts]
+    assert sorted(texts) == sorted(["isolated", "model", "writes", "sandbox", "runs", "it", "answer", "code"])
+    arrows = [patch for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
+    assert len(arrows) == 2 and figure.alt == "a loop"
+    with pytest.raises(ValueError, match="'index', expected one of model, sandbox, answer"):
+        sketch(parts, [("model", "index", "")], alt="")
+    with pytest.raises(ValueError, match="each title once"):
+        sketch([parts[0], parts[0]], [], alt="")

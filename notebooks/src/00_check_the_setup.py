@@ -30,11 +30,12 @@ import time
 
 import pandas as pd
 
-from agentlib import benchmarks, cases, config, prompts, show, teach, weights
+from agentlib import benchmarks, cases, config, prompts, show, sketches, teach, weights
 from agentlib.agent import Agent
 from agentlib.loading import resolve_precision
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
+from agentlib.sketches import Part
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -134,8 +135,24 @@ assert failures["while True: pass"].kind == "timeout" and failures["1 / 0"].kind
 # %% [markdown]
 # ## 4 · A language model as an agent
 #
-# An *agent* is a loop around a language model. Its prompt says how to act: write a thought, then a block of Python.
-# The student's version of that prompt is short; a teacher, or a model that was never tuned, also gets rules and two
+# An *agent* is a loop around a language model:
+
+# %%
+sketches.sketch(
+    [
+        Part("question", "", (0, 0.5)),
+        Part("model", "writes a thought\nand Python code", (1, 0.5)),
+        Part("sandbox", "runs the code; it may\ncall web_search", (2, 0)),
+        Part("observation", "what was printed,\nor the error", (2, 1)),
+        Part("answer", "given to final_answer", (3, 0)),
+    ],
+    [("question", "model", ""), ("model", "sandbox", "code"), ("sandbox", "observation", ""),
+     ("observation", "model", "read"), ("sandbox", "answer", "")],
+    alt="The model writes code, the sandbox runs it, the model reads what was printed, until an answer is given.",
+)  # fmt: skip
+
+# %% [markdown]
+# Its prompt says how to act: write a thought, then a block of Python. The student's version of that prompt is short; a teacher, or a model that was never tuned, also gets rules and two
 # worked examples.
 
 # %%

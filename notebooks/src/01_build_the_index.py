@@ -28,7 +28,7 @@ import dataclasses
 
 import pandas as pd
 
-from agentlib import benchmarks, config, encyclopedia, exercises, minisuite, records, retrieval, search, show
+from agentlib import benchmarks, beyond, config, encyclopedia, exercises, minisuite, records, retrieval, search, show
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -105,6 +105,15 @@ for name in sets:
         )  # fmt: skip
 recall = pd.DataFrame(rows).set_index(["benchmark", "index"]) if rows else pd.DataFrame()
 recall.round(2)
+
+# %%
+def shares(recall):
+    drawn = (100 * recall[["hit", "complete"]]).unstack("index")
+    drawn.columns = [f"{index}, {kind}" for kind, index in drawn.columns]
+    return drawn
+
+beyond.table_bars(shares(recall), "questions (%)", f"top {cfg.top_k} passages · preset {preset}",
+                  alt="Bars of the share of questions that are hit, and complete, by benchmark and index.") if rows else None  # fmt: skip
 
 # %%
 assert recall.empty or (recall["complete"] <= recall["hit"]).all()

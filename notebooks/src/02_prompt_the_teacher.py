@@ -29,10 +29,11 @@
 # %%
 import pandas as pd
 
-from agentlib import cases, claims, config, estimates, exercises, records, search, show, tables, teach
+from agentlib import beyond, cases, claims, config, estimates, exercises, records, search, show, sketches, tables, teach
 from agentlib.agent import Agent, first_thought_prefix
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
+from agentlib.sketches import Part
 from agentlib.tasks import Question
 
 # %% tags=["parameters"]
@@ -54,7 +55,25 @@ pd.Series(cfg.asdict())[names].to_frame("value")
 # - **agent + first-thought prefix (FTP)**: as the agent, but its first turn *starts with* the first paragraph of its
 #   own CoT (§3.1 of the paper). Instruction-tuned models reason best in the style they were tuned on; the prefix
 #   carries that start over into the agent's run.
-#
+
+# %%
+sketches.sketch(
+    [
+        Part("question", "", (0, 1.3)),
+        Part("CoT", "reasons in prose", (1, 0)),
+        Part("first thought", "the first paragraph", (1, 1.3)),
+        Part("agent + FTP", "starts with that thought", (2, 1.3)),
+        Part("agent", "thinks, acts, reads", (1, 2.6)),
+        Part("the filter", "keeps what is right", (3, 1.3)),
+        Part("students", "trained on each kind", (4, 1.3)),
+    ],
+    [("question", "CoT", ""), ("question", "agent", ""), ("CoT", "first thought", ""), ("first thought", "agent + FTP", ""),
+     ("CoT", "the filter", ""), ("agent + FTP", "the filter", ""), ("agent", "the filter", ""),
+     ("the filter", "students", "")],
+    alt="A question goes to CoT and to the agent; the CoT's first paragraph starts a second agent; a filter keeps the right ones.",
+)  # fmt: skip
+
+# %% [markdown]
 # At `smoke` these are trajectories recorded from the `laptop` teacher; at the other presets the teacher runs now, and
 # a run that was interrupted goes on where it stopped. Tables and comparisons are of one greedy try a question, as in the
 # paper. Where too few of those pass the filter below, `laptop` samples up to three more for the questions without a
@@ -166,6 +185,12 @@ counts = {
     for method, found in taught.items()
 }
 pd.DataFrame(counts).T
+
+# %%
+drawn = pd.DataFrame(counts).T[["asked", "right", "kept"]]
+drawn.index = drawn.index.map({"cot": "CoT", "agent": "agent", "agent_ftp": "agent + FTP"})
+beyond.table_bars(drawn, "questions", f"{cfg.teacher} · preset {preset}",
+                  alt="Bars of the questions asked, answered right, and kept, by method.")  # fmt: skip
 
 # %%
 assert all(row["kept"] <= row["right"] <= row["asked"] for row in counts.values())

@@ -28,7 +28,7 @@
 # %%
 import pandas as pd
 
-from agentlib import benchmarks, cases, claims, config, distill, estimates, evaluate, exercises, failures, records
+from agentlib import benchmarks, beyond, cases, claims, config, distill, estimates, evaluate, exercises, failures, records
 from agentlib import sag, search, show, sweeps, tables, telling, verdicts, widgets
 from agentlib.agent import Agent
 from agentlib.models import LocalModel
@@ -126,6 +126,13 @@ assert all(count == asked[name] for (_, _, name), count in counts.items())
 
 # %%
 tables.table2(frame)
+
+# %% [markdown]
+# The smallest student's greedy rows as a picture:
+
+# %%
+greedy = frame[(frame["model"] == cfg.students[0]) & (frame["n"] == 1)]
+beyond.accuracy_bars(greedy, f"{cfg.students[0]} · preset {preset}")
 
 # %% [markdown]
 # Means hide pairs. On the same questions, which method got right what the other did not?

@@ -47,11 +47,13 @@ from agentlib import (
     scale,
     search,
     servers,
+    sketches,
     training,
 )
 from agentlib.agent import Agent
 from agentlib.evaluate import Arm
 from agentlib.sandbox import Sandbox
+from agentlib.sketches import Part
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -62,6 +64,23 @@ cfg = config.load(preset, **overrides)
 cfg = dataclasses.replace(cfg, retriever="bm25")  # quick to build; every kind of index is served the same way
 names = ["students", "retriever", "retriever_url", "teacher_server", "student_server", "workers", "ray_address"]
 pd.Series(cfg.asdict())[names].to_frame("value")
+
+# %% [markdown]
+# What may stand elsewhere, and the setting that says where:
+
+# %%
+sketches.sketch(
+    [
+        Part("this process", "asks, scores, and keeps\neach case once", (1.25, 1)),
+        Part("index", "python -m\nagentlib.serve", (0, 0)),
+        Part("models", "teacher and students:\nvLLM, llama.cpp, …", (0, 2)),
+        Part("training", "copies or shards of\none student", (2.5, 0)),
+        Part("workers", "each with a model\nand a sandbox", (2.5, 2)),
+    ],
+    [("this process", "index", "retriever_url"), ("this process", "models", "teacher_server, student_server"),
+     ("training", "this process", "adapters"), ("this process", "workers", "workers, ray_address")],
+    alt="One process asks an index, servers of models and workers elsewhere, and takes adapters that were trained elsewhere.",
+)  # fmt: skip
 
 # %% [markdown]
 # ## 1 · One index for many runs

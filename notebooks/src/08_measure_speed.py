@@ -79,6 +79,29 @@ at_most = table[""] == "≤"
 table["reached"] = (table["measured"] <= table["aim"]).where(at_most, table["measured"] >= table["aim"])
 table.round(2)
 
+# %% [markdown]
+# The same by how far each is from its aim: right of the line it is reached.
+
+# %%
+figure = charts.Chart(figsize=(8.5, 4.2), layout="constrained")
+panel = figure.subplots()
+share = (table["aim"] / table["measured"]).where(at_most, table["measured"] / table["aim"])
+for label, rows in table.groupby(table["reached"].map({True: "reached", False: "not reached"})).groups.items():
+    colour, mark = ("#0072B2", "o") if label == "reached" else ("#D55E00", "X")
+    panel.scatter(share[rows], rows, color=colour, marker=mark, label=label, zorder=3)
+    panel.hlines(rows, 1, share[rows], color=colour, linewidth=1)
+panel.axvline(1, color=charts.GREY, linewidth=1)
+names = [f"{work} to {against}" if against else work for work, against in zip(table["work"], table["against"], strict=True)]
+panel.set_yticks(table.index, names, fontsize=8)
+ticks = [0.5, 1, 2, 4, 8, 16]
+panel.set(xscale="log", xlabel="times better than the aim")
+panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+panel.set_xticks([], minor=True)
+panel.invert_yaxis()
+panel.legend(fontsize=8)
+figure.alt = f"A line a ratio from its aim to what was measured; {table['reached'].sum()} of {len(table)} aims are reached."
+figure
+
 # %%
 assert table["measured"].gt(0).all() and len(table) == 15
 

@@ -32,7 +32,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from agentlib import agent, benchmarks, config, distill, score, search, weights
+from agentlib import agent, benchmarks, beyond, config, distill, score, search, weights
 from agentlib.sandbox import Sandbox
 
 # %% tags=["parameters"]
@@ -69,8 +69,12 @@ model.print_trainable_parameters()
 box = Sandbox(tools={"web_search": search.web_search(cfg)}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
 
 
+paid = []  # the rewards of each group, for the picture below
+
+
 def reward(completions, gold, **_):
-    return [worth(completion[0]["content"], answer) for completion, answer in zip(completions, gold, strict=True)]
+    paid.append([worth(completion[0]["content"], answer) for completion, answer in zip(completions, gold, strict=True)])
+    return paid[-1]
 
 
 def worth(text, gold):
@@ -101,6 +105,7 @@ assert reward([said(t) for t in tries], ["42"] * 4) == [1.0, 0.2, 0.0, 0.0]
 
 # %%
 questions = benchmarks.load("mini-math-train", 8)
+paid.clear()
 rows = [{"prompt": agent.opening(q.text, "student"), "gold": q.answer} for q in questions]
 with tempfile.TemporaryDirectory() as out:
     settings = GRPOConfig(
@@ -119,6 +124,12 @@ history[shown].astype(float).round(4)
 
 # %% [markdown]
 # A group whose completions all earn the same teaches nothing; where they differ, the adapter moves.
+
+# %%
+groups = pd.DataFrame(paid, index=[f"step {k + 1}" for k in range(len(paid))])
+groups.columns = [f"completion {k + 1}" for k in groups.columns]
+beyond.table_bars(groups, "reward", f"{student} · one question a step, four completions · preset {preset}",
+                  alt="Bars of the reward that each completion of a group earned, a group a step.")  # fmt: skip
 
 # %%
 moved = any(not before[name].equal(p.detach()) for name, p in model.named_parameters() if p.requires_grad)
