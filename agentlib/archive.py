@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import config, costs, records, teach, training
+from agentlib import checkpoints, config, costs, records, teach
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def pack(cfg: config.Config) -> list[Path]:
     for work, run in runs(cfg):
         file = folder(cfg) / f"{run.folder.name}.jsonl.xz"
         if work == "training":
-            rows = list(training.losses(run)) if training.is_finished(run) else []
+            rows = list(checkpoints.losses(run)) if checkpoints.is_finished(run) else []
         else:
             rows = list(run.finished().values())
         if not rows or (file.exists() and len(unpack(file)[1]) > len(rows)):
@@ -90,8 +90,8 @@ def restore(cfg: config.Config) -> Restored:
             continue
         head, rows = unpack(file)
         if work == "training":
-            if not training.is_finished(run):
-                training.restore_losses(run, rows)
+            if not checkpoints.is_finished(run):
+                checkpoints.restore_losses(run, rows)
                 restored += 1
             continue
         done = run.finished()

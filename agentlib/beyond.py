@@ -79,7 +79,7 @@ def accuracy_bars(cases: pd.DataFrame, note: str = "") -> Figure:
 
 @styled
 def loss_curves(curves: Mapping[str, Sequence[Mapping]], note: str = "") -> Figure:
-    """Training losses (nats a learnt token) against the step, a line a method; `curves` are those of `training.losses`.
+    """Training losses (nats a learnt token) against the step, a line a method; `curves` are those of `checkpoints.losses`.
 
     A step sees a few trajectories only, so its loss is drawn thin, and thick the mean of the last steps, a twentieth of all.
     """

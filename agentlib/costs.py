@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import benchmarks, config, distill, evaluate, records, sweeps, teach, training
+from agentlib import benchmarks, checkpoints, config, distill, evaluate, records, sweeps, teach
 from agentlib.processes import Processes
 
 
@@ -57,7 +57,7 @@ def parts(cfg: config.Config) -> Iterator[Part]:
             seen.add(run.folder)
             steps = own.epochs * -(-len(distill.training_cases(own, method)) // own.batch_size)
             name = run.name + (f"-{own.tuning}" if own.tuning != "lora" else "")
-            there = training.has_weights(run) or (training.is_finished(run) and run.folder not in wanted)
+            there = checkpoints.has_weights(run) or (checkpoints.is_finished(run) and run.folder not in wanted)
             yield Part("training", name, "step", steps, steps * there, run, notebook)
     yield from answers
 
@@ -73,7 +73,7 @@ def measure(cfg: config.Config) -> Path:
     spent: dict[str, dict] = {}
     for part in parts(cfg):
         if part.work == "training":
-            curve = training.losses(part.run) if training.is_finished(part.run) else ()
+            curve = checkpoints.losses(part.run) if checkpoints.is_finished(part.run) else ()
             steps = [s["seconds"] for s in curve if s.get("device", "cpu") == device]
             seconds, units = sum(steps), len(steps)
         else:

@@ -8,9 +8,9 @@ import dataclasses
 import logging
 from collections.abc import Callable
 
-from agentlib import cases, config, masks, records, teach, training, weights
+from agentlib import cases, checkpoints, config, masks, records, teach, training, weights
+from agentlib.checkpoints import Adapter
 from agentlib.processes import Processes
-from agentlib.training import Adapter
 
 log = logging.getLogger(__name__)
 LOOK = 20  # trajectories of a student trained for a look at it
@@ -50,10 +50,10 @@ def train(cfg: config.Config, student: str, method: str, search: Callable[[str],
     The processes of a `group` train it together.
     """
     run = adapter_run(cfg, student, method)
-    if recorded and training.is_finished(run):
-        return Adapter(run.folder / "student", training.losses(run))
-    if training.has_weights(run):
-        return training.finished(run)
+    if recorded and checkpoints.is_finished(run):
+        return Adapter(run.folder / "student", checkpoints.losses(run))
+    if checkpoints.has_weights(run):
+        return checkpoints.finished(run)
     return training.fine_tune(student, examples(cfg, student, method, search), cfg, run, group=group)
 
 
@@ -67,8 +67,8 @@ def examples(cfg: config.Config, student: str, method: str, search: Callable[[st
 
 def at_hand(cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None) -> Adapter:
     """The student of a method if its weights are here, else one trained now on a few trajectories, for a look at it."""
-    if training.has_weights(run := adapter_run(cfg, student, method)):
-        return training.finished(run)
+    if checkpoints.has_weights(run := adapter_run(cfg, student, method)):
+        return checkpoints.finished(run)
     few = dataclasses.replace(cfg, train_examples=min(LOOK, cfg.train_examples or LOOK), epochs=1)
     log.warning("the weights of %s, %s are not here; a student of %d trajectories stands in for it", student, method,
                 few.train_examples)  # fmt: skip

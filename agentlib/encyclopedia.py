@@ -11,8 +11,8 @@ import functools
 import random
 from dataclasses import dataclass
 
-from agentlib import atlas
-from agentlib.atlas import City, Country, Currency, Language, Region, Zone
+from agentlib import atlas, topics
+from agentlib.places import City, Country, Currency, Language, Region, Zone
 
 SEED = 17
 
@@ -153,8 +153,8 @@ def _all() -> tuple[tuple[Passage, ...], int]:
     def seeded(key: str) -> random.Random:
         return random.Random(f"{SEED} {key}")
 
-    asked, asked_cities = atlas.asked()
-    needed = {c.id for c in asked_cities} | {c.largest_city.id for c in asked} | {r.id for r in atlas.asked_regions()}
+    asked, asked_cities = topics.places()
+    needed = {c.id for c in asked_cities} | {c.largest_city.id for c in asked} | {r.id for r in topics.regions()}
     needed |= {c.id for c in countries} | {atlas.zones()[c.timezone].id for c in asked_cities}
     needed |= {entry.id for kind in (atlas.currencies(), atlas.languages()) for entry in kind.values()}
     every = [Passage(c.id, c.title, _country_text(c, seeded(c.id))) for c in countries]

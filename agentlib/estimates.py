@@ -43,7 +43,7 @@ def size_of(model: str) -> float:
     if not found:
         raise ValueError(
             f"model {model!r} has no size in its name, expected one like '135M' or '0.5B'; "
-            "rename it or add it to tables.UNNAMED_SIZES"
+            "rename it or add it to estimates.UNNAMED_SIZES"
         )
     return float(found[1]) * (1e6 if found[2].upper() == "M" else 1e9)
 
@@ -174,3 +174,22 @@ def of_points(rows: Mapping, columns: Sequence[str]) -> pd.DataFrame:
         for name, point in zip(table.columns, points, strict=True):
             table.at[key, name] = point
     return table
+
+
+def benchmark_of(cases: pd.DataFrame, column: str) -> str | None:
+    """The benchmark of these cases that stands for a published one ("MATH500"), or None if it was not run."""
+    ran = set(cases["benchmark"])
+    return next((name for name, theirs in PUBLISHED_AS.items() if theirs == column and name in ran), None)
+
+
+def students_of(cases: pd.DataFrame) -> list[str]:
+    """The students, smallest first; cases without a role are all students'."""
+    return by_size((cases[cases["role"] != "teacher"] if "role" in cases else cases)["model"])
+
+
+def one_student(cases: pd.DataFrame, model: str | None) -> str:
+    """The student that a figure of one size shows: the one asked for, else the largest."""
+    students = students_of(cases)
+    if not students or model not in (None, *students):
+        raise ValueError(f"student {model!r} has no case, expected one of: {', '.join(students) or 'none was run'}")
+    return model or students[-1]

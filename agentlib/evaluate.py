@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import benchmarks, cases, config, cot, distill, prompts, records, training
+from agentlib import benchmarks, cases, checkpoints, config, cot, distill, prompts, records
 from agentlib.agent import Agent
 from agentlib.language import LanguageModel
 from agentlib.models import LocalModel
@@ -207,7 +207,7 @@ def open_student(cfg: config.Config, student: str, methods: Iterable[str]) -> tu
     Raises FileNotFoundError or ServerError, before anything is asked, for an adapter that is not there.
     """
     trained = [m for m in distill.TEACHER_OF if m in methods]
-    adapters = {m: training.finished(distill.adapter_run(cfg, student, m)).path for m in trained}
+    adapters = {m: checkpoints.finished(distill.adapter_run(cfg, student, m)).path for m in trained}
     if not cfg.student_server:
         return LocalModel(student, max_context=cfg.context_tokens, quantise=cfg.tuning == "qlora",
                           precision=cfg.precision), adapters  # fmt: skip

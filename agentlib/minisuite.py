@@ -15,7 +15,7 @@ import random
 from fractions import Fraction
 
 from agentlib import config, contest_problems, hops, problems, word_problems
-from agentlib.hops import Draft
+from agentlib.hop_world import Draft, World
 from agentlib.tasks import Question
 
 TRAIN_SETS = ("mini-hotpot-train", "mini-math-train")
@@ -58,7 +58,7 @@ def _drafts(base: str, split: str) -> tuple[Draft, ...]:
     """All questions of a set. Templates take turns, so any prefix is varied; no text occurs twice."""
     rng = random.Random(f"{SEED} {base} {split}")
     size = TRAIN_SIZE if split == "train" else TEST_SIZE
-    world = hops.World(split, rng) if base in hops.TEMPLATES else None
+    world = World(split, rng) if base in hops.TEMPLATES else None
     drafts: dict[str, Draft] = {}
     for turn in itertools.count():
         if len(drafts) == size or turn > 20 * size:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import tenacity
 
-from agentlib.retrieval import Hit, Searcher, contents, from_document
+from agentlib.corpora import contents, from_document
+from agentlib.retrieval import Hit, Searcher
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -1,14 +1,11 @@
-"""The notebooks in order, headless, at one preset: checks first, a table of minutes and figures last.
+"""The command that runs the notebooks in order, headless, at one preset: checks first, a table of minutes last.
 
-Owns the command line and the timing table. Knows nothing of what a notebook computes.
+Owns the command line and the table. Knows nothing of how a notebook is run (`notebooks`), or of what it computes.
 """
 
 import argparse
 import ast
-import base64
 import dataclasses
-import io
-import json
 import os
 import sys
 import time
@@ -16,24 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agentlib import config
-
-NOTEBOOKS = config.ROOT / "notebooks"
-FIGURES = (
-    "fig1_mean_accuracy", "fig2_cot_against_agent", "fig3_prefix_and_vote", "fig4_math_breakdown", "fig5_samples",
-    "fig6_tokens", "fig7_code_errors", "fig8_retrieval_calls",
-)  # fmt: skip
-FIGURE_NOTEBOOK = "05"
-
-
-@dataclasses.dataclass(frozen=True)
-class Line:
-    """One notebook's line in the closing table."""
-
-    notebook: str
-    minutes: float
-    figures: tuple[str, ...]
-    failure: str = ""
+from agentlib import config, notebooks
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -63,42 +43,6 @@ def _number(word: str) -> int | float | str:
         except ValueError:
             continue
     return word
-
-
-def select(only: Sequence[str], folder: Path = NOTEBOOKS) -> list[Path]:
-    """The numbered notebooks to run, 00 to 05 or those whose number is in `only`."""
-    found = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
-    if not found:
-        raise ValueError(f"no numbered notebook in {folder}, expected NN_verb_object.ipynb; run from a clone")
-    if not only:
-        return [path for number, path in found.items() if number <= FIGURE_NOTEBOOK]
-    for number in only:
-        if number not in found:
-            raise ValueError(f"notebook {number!r} is unknown, expected one of {', '.join(found)}")
-    return [found[number] for number in sorted(set(only))]
-
-
-def inspect(notebook: Path) -> dict[str, Any]:
-    """The names and defaults of a notebook's parameters cell.
-
-    Raises ValueError when there is not exactly one cell tagged `parameters`, or it holds more than
-    literals: papermill would silently ignore what is injected.
-    """
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
-    if len(tagged) != 1:
-        raise ValueError(f"{notebook.name} has {len(tagged)} cells tagged 'parameters', expected exactly one; tag it")
-    found = {}
-    try:
-        for node in ast.parse("".join(tagged[0]["source"])).body:
-            if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
-                raise ValueError("it holds more than assignments")
-            found[node.targets[0].id] = ast.literal_eval(node.value)
-    except (ValueError, SyntaxError) as error:
-        raise ValueError(
-            f"{notebook.name}: the parameters cell is not plain name = literal lines ({error}); move the rest below it"
-        ) from None
-    return found
 
 
 def _estimate(cfg: config.Config, numbers: Sequence[str]) -> str:
@@ -137,11 +81,11 @@ def _restore(cfg: config.Config) -> str:
     return said
 
 
-def _site(cfg: config.Config, lines: Sequence[Line]) -> Path:
+def _site(cfg: config.Config, lines: Sequence[notebooks.Line]) -> Path:
     from agentlib import site
 
     minutes = {line.notebook: line.minutes for line in lines}
-    return site.build(site.executed(cfg, NOTEBOOKS), cfg.figures, cfg.runs / "site", f"Preset {cfg.preset}.", minutes)
+    return site.build(site.executed(cfg, notebooks.NOTEBOOKS), cfg.figures, cfg.runs / "site", f"Preset {cfg.preset}.", minutes)
 
 
 def _keep(cfg: config.Config) -> int:
@@ -151,46 +95,12 @@ def _keep(cfg: config.Config) -> int:
     return len(archive.pack(cfg)) if cfg.preset != "smoke" else 0  # which takes minutes; nothing of it need be kept
 
 
-def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: Path) -> Line:
-    """Run one notebook through papermill into `out`; the line says how long it took and what it drew."""
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
-    from agentlib.progress import Lines
-
-    known = inspect(notebook)
-    parameters = {"preset": cfg.preset, "overrides": overrides}
-    if lacking := [name for name in parameters if name not in known]:
-        raise ValueError(
-            f"{notebook.name} takes no parameter {', '.join(lacking)}, only {', '.join(known)}; add it to its cell"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    started, failure = time.time(), ""
-    try:
-        papermill.execute_notebook(
-            notebook, out / notebook.name, parameters, kernel_name="python3", cwd=NOTEBOOKS,
-            progress_bar=sys.stderr.isatty(), request_save_on_cell_execute=True,
-            extra_arguments=["--log-level=ERROR"], stderr_file=sys.stderr if sys.stderr.isatty() else Lines(sys.stderr, others=False),
-        )  # fmt: skip
-    except PapermillExecutionError as error:
-        failure = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
-    return Line(notebook.stem, (time.time() - started) / 60, tuple(drawn(cfg.figures, started)), failure)
-
-
-def drawn(folder: Path, since: float) -> list[str]:
-    """The figures whose .svg and .png are both at least as new as `since` (seconds since the epoch)."""
-    return [
-        name for name in FIGURES
-        if all((f := folder / f"{name}{end}").exists() and f.stat().st_mtime >= since for end in (".svg", ".png"))
-    ]  # fmt: skip
-
-
 def short(figures: Sequence[str]) -> str:
     """Figures by their numbers."""
     return ", ".join(name.partition("_")[0] for name in figures)
 
 
-def table(lines: Sequence[Line]) -> str:
+def table(lines: Sequence[notebooks.Line]) -> str:
     """The closing table: notebook, minutes, figures it made."""
     rows = [("notebook", "minutes", "figures"), ("--------", "-------", "-------")]
     for line in lines:
@@ -233,9 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         overrides = dict(setting(text) for text in asked.settings)
         cfg = config.load(asked.preset, **overrides)
-        notebooks = select(asked.only)
-        for notebook in notebooks:
-            known = inspect(notebook)
+        chosen = notebooks.select(asked.only)
+        for notebook in chosen:
+            known = notebooks.inspect(notebook)
             if lacking := [name for name in ("preset", "overrides") if name not in known]:
                 raise ValueError(
                     f"{notebook.name} takes no parameter {', '.join(lacking)}, only {', '.join(known)}; add it to its cell"
@@ -243,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.pack:
             print(f"{_keep(cfg)} runs of {cfg.runs} are packed in {cfg.records}")
             return 0
-        numbers = [n.name[:2] for n in notebooks]
+        numbers = [n.name[:2] for n in chosen]
         if asked.check:
             return _check(cfg, numbers)
         problems = preflight.problems(cfg, numbers)
@@ -264,62 +174,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(expected)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     lines = []
-    for notebook in notebooks:
+    for notebook in chosen:
         print(f"{time.strftime('%H:%M:%S')}  {notebook.stem} …", flush=True)
-        line = execute(notebook, cfg, overrides, cfg.runs / "notebooks")
+        line = notebooks.execute(notebook, cfg, overrides, cfg.runs / "notebooks")
         lines.append(line)
         if line.failure:
             break
         print(f"          {line.minutes:.1f} minutes{', drew ' if line.figures else ''}{short(line.figures)}", flush=True)
         if asked.publish:
-            publish(cfg.runs / "notebooks" / notebook.name, notebook)
+            notebooks.publish(cfg.runs / "notebooks" / notebook.name, notebook)
     if asked.publish:
         _keep(cfg)
     print(f"\n{table(lines)}")
     if asked.html:
         print(f"\nthe site: {_site(cfg, lines)}")
     made = {name for line in lines for name in line.figures}
-    lacking = [name for name in FIGURES if name not in made]
+    lacking = [name for name in notebooks.FIGURES if name not in made]
     if lines[-1].failure:
         copy = cfg.runs / "notebooks" / f"{lines[-1].notebook}.ipynb"
         print(f"error: {lines[-1].notebook} failed ({lines[-1].failure}); see {copy}, then run again", file=sys.stderr)
         return 1
-    if FIGURE_NOTEBOOK in [n.name[:2] for n in notebooks] and lacking:
-        print(f"error: figures not made: {', '.join(lacking)}; see notebook {FIGURE_NOTEBOOK}", file=sys.stderr)
+    if notebooks.FIGURE_NOTEBOOK in [n.name[:2] for n in chosen] and lacking:
+        print(f"error: figures not made: {', '.join(lacking)}; see notebook {notebooks.FIGURE_NOTEBOOK}", file=sys.stderr)
         return 1
     return 0
-
-
-def publish(executed: Path, notebook: Path) -> None:
-    """Copy the outputs of an executed copy into the committed notebook, without what papermill added.
-
-    Progress bars (standard error, or widgets, which are dead on a page) and warnings stay in the executed copy; paths are
-    made relative.
-    """
-    from agentlib import site
-
-    done, kept = (json.loads(p.read_text(encoding="utf-8")) for p in (executed, notebook))
-    ran = [c for c in done["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
-    if ["".join(c["source"]) for c in ran] != ["".join(c["source"]) for c in kept["cells"]]:
-        raise ValueError(f"{executed} is not a run of {notebook.name} as it stands; run it again")
-    for cell, source in zip(kept["cells"], ran, strict=True):
-        if cell["cell_type"] == "code":
-            cell["outputs"] = site.tidy(source["outputs"])
-            for output in cell["outputs"]:
-                if picture := output.get("data", {}).get("image/png"):
-                    output["data"]["image/png"] = lighter(picture)
-            cell["execution_count"] = source["execution_count"]
-    notebook.write_text(json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def lighter(picture: str) -> str:
-    """A base64 PNG with at most 64 colours, which charts do not miss and a notebook's size does."""
-    from PIL import Image
-
-    stream = io.BytesIO()
-    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
-    image.quantize(64, dither=Image.Dither.NONE).save(stream, format="png", optimize=True)
-    return base64.b64encode(stream.getvalue()).decode()
 
 
 if __name__ == "__main__":

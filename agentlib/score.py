@@ -1,8 +1,8 @@
 r"""Grading: is this answer right, and what is its canonical form?
 
-Owns the verdict on maths and factual answers, the factual rules, the answer of a chain-of-thought text, and
-the LLM judge. Knows nothing of agents, tasks or records. Prediction and gold go through the same code; text
-is parsed but never evaluated. The maths itself is in `score_maths`.
+Owns the verdict on maths and factual answers, the factual rules, and the answer of a chain-of-thought text. Knows
+nothing of agents, tasks or records. Prediction and gold go through the same code; text is parsed but never evaluated. The
+maths itself is in `maths_text` and `score_maths`.
 
 Maths. Units, currency, degree and percent signs are dropped, never converted: 50% is 50, not 0.5. A
 prediction without the base of its gold (204 for 204_5) is right, one in another base is not. An integer
@@ -19,22 +19,15 @@ them a scale such as million; a fuller date. Other words that negate, hedge or o
 "and", "perhaps", a comma) make it wrong. A gold yes or no is right when the prediction opens with it.
 """
 
-import hashlib
-import json
 import math
 import re
-import threading
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import httpx
-import tenacity
-
-from agentlib import score_maths, score_worker
+from agentlib import maths_text, score_maths, score_worker
 
 _MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
 _COUNTS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
@@ -70,7 +63,7 @@ def grade(
     compare = {"math": _grade_maths, "factual": _grade_factual}.get(domain)
     if compare is None:
         raise ValueError(f"domain is {domain!r}, expected 'math' or 'factual'; take it from the question")
-    if prediction is None or not score_maths.plain(prediction).strip():
+    if prediction is None or not maths_text.plain(prediction).strip():
         return Grade(False, False, 0.0, "no answer")
     golds = [str(text) for text in (gold, *aliases) if text is not None and str(text).strip()]
     if not golds:
@@ -85,7 +78,7 @@ def correct_as_published(prediction: Any, gold: str, *, seconds: float = 5.0) ->
     The prediction is brought to one form, the gold stays as it is printed; numbers are equal within a ten-thousandth, and
     so are a hundredth and the hundredfold of the gold, as if one of them were per cent.
     """
-    if prediction is None or not score_maths.plain(prediction).strip():
+    if prediction is None or not maths_text.plain(prediction).strip():
         return False
     ours, theirs = normalise(prediction, "math"), gold.strip()
     if ours == theirs:
@@ -95,7 +88,7 @@ def correct_as_published(prediction: Any, gold: str, *, seconds: float = 5.0) ->
         return any(math.isclose(x, y * factor, rel_tol=1e-4) for factor in (1.0, 0.01, 100.0))
     except ValueError:
         pass
-    if _WRAPPED.search(theirs) or max(len(ours), len(theirs)) > score_maths.LONGEST:
+    if _WRAPPED.search(theirs) or max(len(ours), len(theirs)) > maths_text.LONGEST:
         return False
     try:
         return score_worker.shared().equal(theirs, ours, seconds=seconds)
@@ -121,7 +114,7 @@ def extract_answer(text: str) -> str | None:
     r"""The answer a chain of thought ends with: the last complete \boxed{...}, else what follows the last
     "answer is", "Answer:" or "####"; None when there is neither."""
     for start in reversed([m.end() for m in re.finditer(r"\\f?box(?:ed)?\s*\{", text)]):
-        if (end := score_maths.closing(text, start - 1, "{}")) >= 0:
+        if (end := maths_text.closing(text, start - 1, "{}")) >= 0:
             return text[start:end].strip()
     found = re.findall(r"(?i)(?:\banswer\b[*_ ]*(?:is\b(?:[ ]*:)?|:)|####)[*_\s]*([^\n]+)", text)
     if not found:
@@ -133,11 +126,11 @@ def extract_answer(text: str) -> str | None:
 
 def _bare(value: Any) -> Any:
     """A text without the sentence or the box around its answer; other values as they are."""
-    return extract_answer(value) or value if isinstance(value, str) and len(value) <= score_maths.LONGEST else value
+    return extract_answer(value) or value if isinstance(value, str) and len(value) <= maths_text.LONGEST else value
 
 
 def _maths_tree(value: Any) -> Any:
-    return score_maths.tree(_bare(value))
+    return maths_text.tree(_bare(value))
 
 
 def _grade_maths(prediction: Any, gold: str, seconds: float) -> Grade:
@@ -153,7 +146,7 @@ def _factual_text(value: Any) -> str:
     """Lower case without accents, LaTeX wrapping, or the many ways to write a number or a date."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = _bare(score_maths.plain(value))[: score_maths.LONGEST]
+    text = _bare(maths_text.plain(value))[: maths_text.LONGEST]
     text = re.sub(r"\\(?:text|textbf|mathrm|mbox)\s*\{([^{}]*)\}", r"\1", text)
     text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).lower()
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text.replace("–", "-").replace("—", "-").replace("−", "-"))
@@ -241,64 +234,3 @@ def _contained(text: str, words: list[str], gold: list[str]) -> str:
         if not before and after and after[0] in ("is", "was", "are", "were"):
             return "opens a sentence"
     return ""
-
-
-class Judge:
-    """An LLM's verdict on factual answers, through any OpenAI-compatible server, at temperature 0.
-
-    Verdicts are kept in `cache_file`, one JSON line each, so a question is put once.
-    """
-
-    PROMPT = (
-        "Decide whether a predicted answer to a question means the same as the reference answer. Extra detail is "
-        "fine; a contradiction, a hedge, or several candidates is not.\n\nQuestion: {question}\nReference answer: "
-        "{gold}\nPredicted answer: {prediction}\n\nReply with one word: CORRECT or INCORRECT."
-    )
-
-    def __init__(self, server_url: str, model: str, cache_file: Path, *, api_key: str = "", seconds: float = 60.0):
-        self.url = server_url.rstrip("/").removesuffix("/v1") + "/v1/chat/completions"
-        self.model, self.cache_file = model, Path(cache_file)
-        self._client = httpx.Client(timeout=seconds, headers={"Authorization": f"Bearer {api_key}"} if api_key else {})
-        self._lock = threading.Lock()
-        lines = self.cache_file.read_text(encoding="utf-8").split("\n") if self.cache_file.exists() else []
-        self._known = {line["key"]: line for line in map(json.loads, lines[:-1])}  # what follows the last \n is torn
-
-    def grade(self, question: str, prediction: Any, gold: str) -> Grade:
-        """Raises ValueError for a reply that is no verdict, httpx.HTTPError when the server stays unreachable."""
-        if prediction is None or not score_maths.plain(prediction).strip():
-            return Grade(False, False, 0.0, "no answer")
-        prompt = self.PROMPT.format(question=question, gold=gold, prediction=score_maths.plain(prediction))
-        key = hashlib.sha256(f"{self.model}\n{prompt}".encode()).hexdigest()
-        if key not in self._known:
-            reply = self._ask(prompt)
-            verdict = re.fullmatch(r"\W*(IN)?CORRECT\W*", reply.strip(), re.I)
-            if verdict is None:
-                raise ValueError(
-                    f"the judge {self.model} replied {reply[:80]!r}, expected CORRECT or INCORRECT; use a larger judge"
-                )
-            line = {"key": key, "correct": verdict[1] is None, "question": question, "gold": gold, "reply": reply}
-            with self._lock, open(self.cache_file, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-                self._known[key] = line
-        plain = asdict(_grade_factual(prediction, gold, 0.0))
-        return Grade(self._known[key]["correct"], plain["exact_match"], plain["f1"], f"judged by {self.model}")
-
-    @tenacity.retry(
-        retry=tenacity.retry_if_exception(
-            lambda e: (
-                isinstance(e, httpx.TransportError)
-                or (isinstance(e, httpx.HTTPStatusError) and e.response.status_code in (429, 500, 502, 503, 504))
-            )
-        ),
-        wait=tenacity.wait_exponential(multiplier=0.5, max=20),
-        stop=tenacity.stop_after_attempt(5),
-        reraise=True,
-    )
-    def _ask(self, prompt: str) -> str:
-        body = {
-            "model": self.model,
-            "temperature": 0,
-            "max_tokens": 8,
-            "messages": [{"role": "user", "content": prompt}],
-        }
-        return self._client.post(self.url, json=body).raise_for_status().json()["choices"][0]["message"]["content"]

@@ -6,7 +6,7 @@ Owns the choice of corpus, encoder and index folder. Knows nothing of agents or 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from agentlib import config, encyclopedia, records, retrieval, weights
+from agentlib import config, corpora, encyclopedia, indexing, records, retrieval, weights
 from agentlib.encyclopedia import Passage
 
 CORPORA = ("mini-encyclopedia", "wiki-18")
@@ -22,7 +22,7 @@ def corpus(cfg: config.Config) -> Iterable[Passage]:
             raise FileNotFoundError(
                 f"corpus 'wiki-18' is not at {file}; put Search-R1's wiki-18.jsonl there, or set retriever_url to a server"
             )
-        return retrieval.read_passages(file)
+        return corpora.read_passages(file)
     raise ValueError(f"corpus {cfg.corpus!r} is unknown, expected one of {', '.join(CORPORA)}")
 
 
@@ -43,14 +43,14 @@ def encoder(cfg: config.Config) -> retrieval.Encoder | None:
 
 def build(cfg: config.Config) -> Path:
     """Build a configuration's index, going on where an interrupted build stopped; a finished one is kept."""
-    return retrieval.build_index(index_folder(cfg), corpus(cfg), encoder(cfg), kind=cfg.retriever)
+    return indexing.build_index(index_folder(cfg), corpus(cfg), encoder(cfg), kind=cfg.retriever)
 
 
 def adopt(cfg: config.Config, file: Path) -> Path:
     """Take a flat index that others built of a configuration's corpus, after a check, as its index."""
     if cfg.retriever != "faiss":
         raise ValueError(f"setting 'retriever' is {cfg.retriever!r}, expected 'faiss' for an index that others built: those are flat")
-    return retrieval.adopt_index(index_folder(cfg), file, corpus(cfg), encoder(cfg))
+    return indexing.adopt_index(index_folder(cfg), file, corpus(cfg), encoder(cfg))
 
 
 def open_searcher(cfg: config.Config) -> retrieval.Searcher:

@@ -1,68 +1,21 @@
 """The training loop: LoRA, QLoRA (NF4) or full fine-tuning of a student on masked conversations (§4.1).
 
-Owns the order of examples, the loss, checkpoints with exact resume, and the files of a finished student. Knows nothing
-of where conversations come from. What one process of several does is told by `processes`.
+Owns the order of examples, the loss, and what of a student is trained. Knows nothing of where conversations come from. The
+files of a run are `checkpoints`'; what one process of several does is told by `processes`.
 """
 
 import contextlib
-import logging
 import math
-import shutil
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
-from agentlib import config, loading, records, weights
+from agentlib import checkpoints, config, loading, records, weights
+from agentlib.checkpoints import Adapter
 from agentlib.masks import IGNORED, Example
-from agentlib.processes import Processes, alike, whole
+from agentlib.processes import Processes
 from agentlib.progress import meter
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """A finished student: PEFT files (or a whole model, for full fine-tuning) and its loss curve."""
-
-    path: Path
-    losses: tuple[dict, ...]  # step, loss (nats a token), tokens, learning_rate, seconds, device
-
-
-def is_finished(run: records.Run) -> bool:
-    """Whether a training run has come to its end."""
-    return (run.folder / "finished.json").exists()
-
-
-def has_weights(run: records.Run) -> bool:
-    """Whether a training run has come to its end on this machine; one restored from records has no weights."""
-    return is_finished(run) and (run.folder / "student").exists()
-
-
-def losses(run: records.Run) -> tuple[dict, ...]:
-    """The loss curve of a finished training run."""
-    return tuple(records.read(run.folder / "loss.jsonl"))
-
-
-def restore_losses(run: records.Run, curve: Sequence[Mapping]) -> None:
-    """Make the folder of a training run that was finished elsewhere: its loss curve, no weights."""
-    with records.lock(run.folder):
-        records.write_json(run.folder / "config.json", run.configuration)
-        records.write_lines(run.folder / "loss.jsonl", curve)
-        records.write_json(run.folder / "finished.json", {"steps": len(curve), "weights": "not here"})
-
-
-def finished(run: records.Run) -> Adapter:
-    """The adapter of a finished training run. Raises FileNotFoundError naming the remedy if there is none."""
-    if not is_finished(run):
-        raise FileNotFoundError(f"no trained student in {run.folder}; train it with notebook 03 (--only 03) first")
-    if not has_weights(run):
-        raise FileNotFoundError(
-            f"{run.folder} was restored from records and has no weights; delete it and train it with notebook 03 (--only 03)"
-        )
-    return Adapter(run.folder / "student", losses(run))
 
 
 def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: records.Run, *, save_seconds: float = 60.0,
@@ -80,8 +33,8 @@ def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: r
     group = group or Processes()
     if group.sharded and cfg.tuning == "qlora":
         raise ValueError("tuning is 'qlora' in shards (FSDP), expected 'lora' or 'full' there; or leave --sharded out")
-    if all(group.gathered(has_weights(run))):
-        return finished(run)
+    if all(group.gathered(checkpoints.has_weights(run))):
+        return checkpoints.finished(run)
     device = device or group.device()
     with run if group.first else contextlib.nullcontext():
         torch.manual_seed(cfg.seed)  # the same new weights in all processes
@@ -94,7 +47,7 @@ def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: r
         optimizer = torch.optim.AdamW(trained.values(), lr=_peak_rate(cfg), weight_decay=0.0)
         lengths = [len(e.input_ids) for e in examples]
         batches = [b for epoch in range(cfg.epochs) for b in order(lengths, cfg.batch_size, cfg.seed + epoch)]
-        curve = _resume(run.folder / "checkpoint.pt", trained, optimizer, group)
+        curve = checkpoints.resume(run.folder / "checkpoint.pt", trained, optimizer, group)
         saved = time.monotonic()
         model.train()
         bar = meter(total=len(batches), initial=len(curve), desc=f"train {base}", unit="step", mininterval=5,
@@ -118,16 +71,16 @@ def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: r
             bar.update()
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             if group.largest(time.monotonic() - saved > save_seconds):
-                _checkpoint(run.folder / "checkpoint.pt", trained, optimizer, curve, group)
+                checkpoints.write(run.folder / "checkpoint.pt", trained, optimizer, curve, group)
                 saved = time.monotonic()
         bar.close()
-        _save(model, base, run.folder / "student", group)
+        checkpoints.save(model, base, run.folder / "student", group)
         if group.first:
             records.write_lines(run.folder / "loss.jsonl", curve)
             records.write_json(run.folder / "finished.json", {"steps": len(curve), "examples": len(examples)})
             (run.folder / "checkpoint.pt").unlink(missing_ok=True)
         group.wait()
-    return finished(run)
+    return checkpoints.finished(run)
 
 
 GROUPED = 8  # batches whose examples are sorted by length among each other, so that little is padded
@@ -262,69 +215,3 @@ def _student(base: str, cfg: config.Config, device: str, precision: str):
             if isinstance(module, BaseTunerLayer):
                 module.cast_input_dtype_enabled = False
     return model
-
-
-def _checkpoint(file: Path, trained: Mapping, optimizer, losses: list[dict], group: Processes) -> None:
-    """What exact resume needs: trained weights, optimiser, every process's random state (dropout), losses so far."""
-    import torch
-
-    held = optimizer.state_dict()
-    held["state"] = {number: whole(state) for number, state in held["state"].items()}
-    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-    state = {"weights": whole(trained), "optimizer": held, "losses": losses,
-             "random": group.gathered((torch.get_rng_state(), cuda))}  # fmt: skip
-    if group.first:
-        part = file.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(file)
-
-
-def _resume(file: Path, trained: Mapping, optimizer, group: Processes) -> list[dict]:
-    import torch
-
-    if not file.exists():
-        return []
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    if len(state["random"]) != group.count:
-        raise ValueError(
-            f"checkpoint {file} is of {len(state['random'])} processes, this run has {group.count}; start as many as "
-            "before, or delete it to train from the start"
-        )
-    with torch.no_grad():
-        for name, weight in trained.items():
-            weight.copy_(alike(state["weights"][name], weight))
-    weights_of = list(trained.values())
-    for number, held in state["optimizer"]["state"].items():
-        like = weights_of[number]
-        state["optimizer"]["state"][number] = {
-            name: alike(tensor, like) if tensor.shape == like.shape else tensor for name, tensor in held.items()
-        }
-    optimizer.load_state_dict(state["optimizer"])
-    ours, cuda = state["random"][group.rank]
-    torch.set_rng_state(ours)
-    if cuda is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(cuda)
-    log.info("training goes on from step %d", len(state["losses"]))
-    return state["losses"]
-
-
-def _save(model, base: str, folder: Path, group: Processes) -> None:
-    """Adapter or model files with the tokenizer, moved into place when complete."""
-    from transformers import AutoTokenizer
-
-    adapter = hasattr(model, "peft_config")
-    every, own = ({n for n, _ in model.named_parameters(remove_duplicate=r)} for r in (False, True))
-    state = {name: tensor for name, tensor in model.state_dict().items() if name not in every - own}  # tied ones once
-    state = whole({name: tensor for name, tensor in state.items() if not adapter or "lora_" in name})
-    if not group.first:
-        return
-    fresh = folder.with_name(folder.name + ".part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    if adapter:
-        for settings in model.peft_config.values():
-            settings.base_model_name_or_path = weights.known(base).hub or base
-    # The vocabulary is never changed, so no embeddings need saving (and no base model need be looked up).
-    model.save_pretrained(fresh, state_dict=state, **({"save_embedding_layers": False} if adapter else {}))
-    AutoTokenizer.from_pretrained(weights.fetch_tokenizer(base)).save_pretrained(fresh)
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.replace(folder)

@@ -11,19 +11,20 @@ from pathlib import Path
 import pandas as pd
 
 from agentlib import config, score
+from agentlib.judge import Judge
 from agentlib.progress import meter
 
 KEY = "AGENTLIB_JUDGE_KEY"  # the environment variable of the judge's key, so that it stands in no record
 
 
-def open_judge(cfg: config.Config, cache_file: Path) -> score.Judge | None:
+def open_judge(cfg: config.Config, cache_file: Path) -> Judge | None:
     """The judge of a configuration, or None where it names no server."""
     if not cfg.judge_server:
         return None
-    return score.Judge(cfg.judge_server, cfg.judge, cache_file, api_key=os.environ.get(KEY, ""))
+    return Judge(cfg.judge_server, cfg.judge, cache_file, api_key=os.environ.get(KEY, ""))
 
 
-def verdicts(cases: Sequence[Mapping], judge: score.Judge | None = None) -> pd.DataFrame:
+def verdicts(cases: Sequence[Mapping], judge: Judge | None = None) -> pd.DataFrame:
     """A row a finished case: whether it is right by `ours`, by `exact` match, `as_published` (maths), by the `judge`
     (factual, where there is one). A grading that a case has not is missing, not wrong."""
     rows = []

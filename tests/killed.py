@@ -11,6 +11,7 @@ from agentlib import (
     config,
     encyclopedia,
     evaluate,
+    indexing,
     masks,
     prompts,
     records,
@@ -46,7 +47,7 @@ def run(kind: str) -> None:
     if kind == "index":
         encoder = retrieval.Encoder(weights.fetch("all-MiniLM-L6-v2"), **retrieval.encoder_settings("all-MiniLM-L6-v2"))
         begin()
-        retrieval.build_index(config.ROOT / "index", encyclopedia.passages()[:96], encoder, shard=8, progress=False)
+        indexing.build_index(config.ROOT / "index", encyclopedia.passages()[:96], encoder, shard=8, progress=False)
     elif kind == "train":
         cfg = config.load("smoke", lora_rank=4, batch_size=1, precision="fp32")
         examples = [masks.Example(f"q{k}", list(range(10, 30 + k)), [-100] * 5 + list(range(15, 30 + k))) for k in range(12)]

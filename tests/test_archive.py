@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from agentlib import archive, benchmarks, cases, config, distill, evaluate, records, run, teach, training
+from agentlib import archive, benchmarks, cases, checkpoints, config, distill, evaluate, records, run, teach
 from agentlib.cot import Chain
 from agentlib.language import Completion
 
@@ -100,16 +100,16 @@ def test_a_restored_student_has_its_losses_and_no_weights(trained):
     forget(one)
     archive.restore(CFG)
     assert distill.train(CFG, SMOL, "agent_distill", recorded=True).losses == tuple(CURVE)
-    assert training.is_finished(one) and not training.has_weights(one)
+    assert checkpoints.is_finished(one) and not checkpoints.has_weights(one)
     with pytest.raises(FileNotFoundError, match="was restored from records and has no weights; delete it and train it"):
-        training.finished(one)
+        checkpoints.finished(one)
 
 
 def test_weights_that_are_not_here_are_trained_where_they_are_needed(trained, monkeypatch):
     asked = []
     monkeypatch.setattr(distill, "train", lambda cfg, student, method, search: asked.append(cfg))
     one = distill.adapter_run(CFG, SMOL, "agent_distill")
-    training.restore_losses(one, CURVE)
+    checkpoints.restore_losses(one, CURVE)
     distill.at_hand(CFG, SMOL, "agent_distill")
     assert [(c.train_examples, c.epochs) for c in asked] == [(distill.LOOK, 1)]
     (one.folder / "student").mkdir()

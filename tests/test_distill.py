@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import SMOL
 
-from agentlib import config, distill, language, loading, masks, records, training, weights
+from agentlib import checkpoints, config, distill, language, loading, masks, records, training, weights
 from agentlib.masks import IGNORED, Example
 from agentlib.processes import Processes
 
@@ -207,13 +207,13 @@ def test_training_makes_a_curve_with_a_falling_rate_and_learns(trained, examples
 def test_a_finished_run_is_returned_as_it_is(trained, examples, monkeypatch):
     run, adapter = trained
     monkeypatch.setattr(training, "_student", lambda *_: pytest.fail("it was trained again"))
-    assert training.fine_tune(SMOL, examples, settings(), run) == adapter == training.finished(run)
+    assert training.fine_tune(SMOL, examples, settings(), run) == adapter == checkpoints.finished(run)
     assert not (run.folder / "checkpoint.pt").exists()
 
 
 def test_an_unfinished_run_names_the_remedy(tmp_path):
     with pytest.raises(FileNotFoundError, match="train it with notebook 03"):
-        training.finished(records.Run(tmp_path, "adapter", {}))
+        checkpoints.finished(records.Run(tmp_path, "adapter", {}))
 
 
 def test_the_adapter_is_plain_peft(trained):

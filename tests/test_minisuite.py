@@ -10,7 +10,7 @@ import pytest
 import sympy
 from sympy.ntheory.modular import crt
 
-from agentlib import atlas, config, encyclopedia, minisuite, prompts
+from agentlib import atlas, config, encyclopedia, minisuite, prompts, topics
 
 PASSAGES = {p.id: p for p in encyclopedia.passages()}
 MATH_SUBJECTS = {
@@ -25,7 +25,7 @@ def test_encyclopedia_is_fixed_unique_and_of_readable_length():
     assert len({p.id for p in passages}) == len({p.title for p in passages}) == len(passages)
     assert all(28 <= len(p.text.split()) <= 72 for p in passages)
     encyclopedia._all.cache_clear()
-    for cached in (atlas.atlas, atlas.asked, atlas.regions, atlas.currencies, atlas.languages, atlas.zones):
+    for cached in (atlas.atlas, topics.places, atlas.regions, atlas.currencies, atlas.languages, atlas.zones):
         cached.cache_clear()
     assert encyclopedia.passages() == passages
 
@@ -146,7 +146,7 @@ def test_comparisons_follow_from_the_passages_alone():
 
 
 def test_names_in_questions_belong_to_one_entry_only():
-    countries, cities = atlas.asked()
+    countries, cities = topics.places()
     kinds = ("city-", "country-", "state-")
     entries = [p.title.split(",")[0].removesuffix(" (US state)") for p in PASSAGES.values() if p.id.startswith(kinds)]
     folded = [atlas.fold(e) for e in entries]
@@ -154,7 +154,7 @@ def test_names_in_questions_belong_to_one_entry_only():
         assert folded.count(atlas.fold(city.name)) == 1, city
     assert len({c.capital for c in countries}) == len(countries)
     named = Counter(atlas.fold(r.name) for r in atlas.regions()) + Counter(folded)
-    assert all(named[atlas.fold(r.name)] == 1 for r in atlas.asked_regions())
+    assert all(named[atlas.fold(r.name)] == 1 for r in topics.regions())
 
 
 def test_the_teachers_worked_examples_are_about_nothing_that_is_asked():

@@ -13,9 +13,9 @@ import jupytext
 import nbformat
 import pytest
 
-from agentlib import config, run
+from agentlib import config, notebooks
 
-NOTEBOOKS = sorted(run.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = sorted(notebooks.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 
 
@@ -57,7 +57,7 @@ def test_house_rules_can_fail():
 
 @each
 def test_notebook_and_script_are_in_step(path):
-    script = jupytext.read(run.NOTEBOOKS / "src" / f"{path.stem}.py")
+    script = jupytext.read(notebooks.NOTEBOOKS / "src" / f"{path.stem}.py")
     ours = [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in nbformat.read(path, 4).cells]
     theirs = [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in script.cells]
     assert ours == theirs, f"run `jupytext --sync notebooks/src/{path.stem}.py`"
@@ -128,9 +128,9 @@ def test_smoke_runs_headless_makes_eight_figures_and_resumes_faster(tree):
         total = next(line for line in said.splitlines() if line.startswith("total"))
         assert total.split()[-1] == "8", said
         drawn = {path.name for path in tree.figures.iterdir()}
-        assert {f"{name}{end}" for name in run.FIGURES for end in (".svg", ".png")} <= drawn
+        assert {f"{name}{end}" for name in notebooks.FIGURES for end in (".svg", ".png")} <= drawn
         site = (tree.folder / "runs" / "smoke" / "site" / "index.html").read_text(encoding="utf-8")
-        assert all(f"figures/{name}.svg" in site for name in run.FIGURES) and "04_evaluate_with_sag.html" in site
+        assert all(f"figures/{name}.svg" in site for name in notebooks.FIGURES) and "04_evaluate_with_sag.html" in site
         found.append((tree.records / "cases.jsonl").read_text(encoding="utf-8"))
     assert found[0] == found[1] and len({json.loads(line)["benchmark"] for line in found[0].splitlines()}) == 8
     assert took[1] < took[0]

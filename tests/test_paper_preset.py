@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_notebooks import copied
 
-from agentlib import config, run
+from agentlib import config, notebooks
 
 # Real ones in place of the paper's, on the command line alone: a student that wheels carry, an encyclopedia on a /retrieve server,
 # and the laptop teacher's recorded trajectories (small live ones get none of the first questions of the paper's training sets right);
@@ -51,7 +51,7 @@ def test_the_paper_preset_runs_from_end_to_end_on_small_replacements(tmp_path, p
 def check(folder: Path) -> None:
     """What the run has left: every figure, every benchmark and method, published values beside ours."""
     figures, found = folder / "figures" / "paper", folder / "figures" / "records" / "paper"
-    assert {f"{name}{end}" for name in run.FIGURES for end in (".svg", ".png")} <= {path.name for path in figures.iterdir()}
+    assert {f"{name}{end}" for name in notebooks.FIGURES for end in (".svg", ".png")} <= {path.name for path in figures.iterdir()}
     cases = [json.loads(line) for line in (found / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
     arms = {(case["method"], case["n"]) for case in cases}
     assert {case["benchmark"] for case in cases} == set(config.PAPER.benchmarks)

@@ -12,7 +12,7 @@ import torch
 from conftest import SMOL
 from safetensors.torch import load_file
 
-from agentlib import config, processes, records, train, training
+from agentlib import checkpoints, config, processes, records, train, training
 from agentlib.masks import Example
 from agentlib.processes import Processes
 
@@ -22,7 +22,7 @@ TUNING = {"lora": {"lora_dropout": 0.0}, "full": {"full_learning_rate": 1e-4}}
 PROGRAM = """
 import sys
 from pathlib import Path
-from agentlib import records, training
+from agentlib import checkpoints, records, training
 from agentlib.masks import Example
 from agentlib.processes import Processes
 sys.path.insert(0, {tests!r})
@@ -73,7 +73,7 @@ def alone(tmp_path_factory):
 def same(folder, adapter):
     """Losses and saved weights of the launched run are those of the one process's."""
     run = records.Run(folder, "run", {})
-    found = training.finished(run)
+    found = checkpoints.finished(run)
     ours, theirs = ([step["loss"] for step in a.losses] for a in (found, adapter))
     assert ours == pytest.approx(theirs, rel=2e-4)
     (name,) = (file.name for file in adapter.path.glob("*.safetensors"))
@@ -93,7 +93,7 @@ def test_two_processes_train_as_one_and_go_on_where_they_were_stopped(alone, tmp
     assert stopped.returncode != 0 and (tmp_path / records.Run(tmp_path, "run", {}).folder.name / "checkpoint.pt").exists()
     done = launch(tmp_path, tuning, kind)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(list(records.read(training.finished(records.Run(tmp_path, "run", {})).path.parent / "loss.jsonl"))) == 3
+    assert len(list(records.read(checkpoints.finished(records.Run(tmp_path, "run", {})).path.parent / "loss.jsonl"))) == 3
     assert same(tmp_path, adapter)
 
 
@@ -119,7 +119,7 @@ def test_each_process_takes_its_share(monkeypatch):
 def test_a_checkpoint_of_other_processes_is_refused(tmp_path):
     torch.save({"random": [None, None], "losses": []}, tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError, match="is of 2 processes, this run has 1; start as many as before, or delete it"):
-        training._resume(tmp_path / "checkpoint.pt", {}, None, Processes())
+        checkpoints.resume(tmp_path / "checkpoint.pt", {}, None, Processes())
 
 
 def test_qlora_in_shards_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
@@ -147,7 +147,7 @@ def test_the_command_trains_what_notebook_03_takes_as_trained(project, capsys, m
 
     def fake(cfg, student, method, search, *, group):
         asked.append((student, method, group.count))
-        return training.Adapter(project, ({"loss": 2.0}, {"loss": 1.0}))
+        return checkpoints.Adapter(project, ({"loss": 2.0}, {"loss": 1.0}))
 
     monkeypatch.setattr(train.distill, "train", fake)
     assert train.main(["--method", "agent_distill"]) == 0

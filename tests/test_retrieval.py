@@ -10,7 +10,7 @@ import pytest
 import tenacity
 from conftest import SMOL
 
-from agentlib import atlas, encyclopedia, records, retrieval, retrieval_server, servers, weights
+from agentlib import corpora, encyclopedia, indexing, records, retrieval, retrieval_server, servers, topics, weights
 from agentlib.retrieval import Passage
 
 NAME = "all-MiniLM-L6-v2"
@@ -25,7 +25,7 @@ def encoder():
 def passages():
     """The countries that questions are about, and 60 cities."""
     every = encyclopedia.passages()
-    countries = {c.id for c in atlas.asked()[0]}
+    countries = {c.id for c in topics.places()[0]}
     cities = [p for p in every if p.id.startswith("city-")]
     return [p for p in every if p.id in countries] + cities[:60]
 
@@ -33,7 +33,7 @@ def passages():
 @pytest.fixture(scope="session", params=["faiss", "bm25"])
 def built(request, tmp_path_factory, passages, encoder):
     folder = tmp_path_factory.mktemp(request.param)
-    return retrieval.build_index(folder, passages, None if request.param == "bm25" else encoder, kind=request.param)
+    return indexing.build_index(folder, passages, None if request.param == "bm25" else encoder, kind=request.param)
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def test_prefixes_go_before_the_text(encoder):
 
 
 def test_the_capital_of_each_country_is_found(index):
-    countries = atlas.asked()[0]
+    countries = topics.places()[0]
     hits = index.search([f"capital of {c.title}" for c in countries], k=1)
     right = [c.capital in found[0].passage.text for c, found in zip(countries, hits, strict=True)]
     assert np.mean(right) > 0.95
@@ -107,11 +107,11 @@ def test_missing_index_names_the_remedy(tmp_path, encoder):
 
 def test_changed_corpus_is_refused_until_rebuilt(tmp_path, passages, encoder):
     few = passages[:20]
-    retrieval.build_index(tmp_path, few, kind="bm25")
+    indexing.build_index(tmp_path, few, kind="bm25")
     changed = [*few[:-1], Passage("x", "X", "Another text.")]
     with pytest.raises(ValueError, match="corpus changed since the index"):
         retrieval.open_index(tmp_path, changed)
-    retrieval.build_index(tmp_path, changed, kind="bm25")
+    indexing.build_index(tmp_path, changed, kind="bm25")
     assert retrieval.open_index(tmp_path, changed).search(["another text"], 1)[0][0].passage.id == "x"
 
 
@@ -120,22 +120,22 @@ def test_a_corpus_that_breaks_off_leaves_the_index_whole(tmp_path, passages):
         yield passages[0]
         raise OSError("disk gone")
 
-    retrieval.build_index(tmp_path, passages[:20], kind="bm25")
+    indexing.build_index(tmp_path, passages[:20], kind="bm25")
     with pytest.raises(OSError, match="disk gone"):
-        retrieval.build_index(tmp_path, broken(), kind="bm25")
+        indexing.build_index(tmp_path, broken(), kind="bm25")
     assert len(retrieval.open_index(tmp_path, passages[:20])) == 20
 
 
 def test_wrong_encoder_is_refused(tmp_path, passages, encoder):
-    retrieval.build_index(tmp_path, passages[:8], encoder)
+    indexing.build_index(tmp_path, passages[:8], encoder)
     other = retrieval.Encoder(weights.fetch(NAME), query_prefix="query: ", name=NAME)
     for wrong in (None, other):
         with pytest.raises(ValueError, match="was built with the encoder"):
             retrieval.open_index(tmp_path, encoder=wrong)
     with pytest.raises(ValueError, match="needs an encoder"):
-        retrieval.build_index(tmp_path, passages[:8], None)
+        indexing.build_index(tmp_path, passages[:8], None)
     with pytest.raises(ValueError, match="no passages"):
-        retrieval.build_index(tmp_path / "empty", [], encoder)
+        indexing.build_index(tmp_path / "empty", [], encoder)
 
 
 class Interrupted(retrieval.Encoder):
@@ -156,31 +156,31 @@ def test_interrupted_build_goes_on_with_identical_vectors(tmp_path, passages, en
     some = passages[:70]
     stopped = Interrupted(weights.fetch(NAME), **retrieval.encoder_settings(NAME), precision="fp32")
     with pytest.raises(KeyboardInterrupt):
-        retrieval.build_index(tmp_path / "a", some, stopped, shard=16)
+        indexing.build_index(tmp_path / "a", some, stopped, shard=16)
     with pytest.raises(FileNotFoundError, match="unfinished"):
         retrieval.open_index(tmp_path / "a", encoder=encoder)
-    retrieval.build_index(tmp_path / "a", some, stopped, shard=16)
+    indexing.build_index(tmp_path / "a", some, stopped, shard=16)
     assert stopped.calls == 3 + 3  # five shards: two kept, one lost, three made now
-    retrieval.build_index(tmp_path / "b", some, encoder, shard=16)
+    indexing.build_index(tmp_path / "b", some, encoder, shard=16)
     vectors = [faiss.read_index(str(tmp_path / x / "index.faiss")).reconstruct_n(0, 70) for x in "ab"]
     assert np.array_equal(*vectors)
-    retrieval.build_index(tmp_path / "a", some, stopped, shard=16)
+    indexing.build_index(tmp_path / "a", some, stopped, shard=16)
     assert stopped.calls == 6  # complete: nothing is encoded again
 
 
 def test_two_builds_of_one_index_do_not_meet(tmp_path, passages):
     with records.lock(tmp_path), pytest.raises(RuntimeError, match="in use by another process"):
-        retrieval.build_index(tmp_path, passages, kind="bm25")
-    retrieval.build_index(tmp_path, passages, kind="bm25")
+        indexing.build_index(tmp_path, passages, kind="bm25")
+    indexing.build_index(tmp_path, passages, kind="bm25")
 
 
 def test_shards_of_another_corpus_are_not_kept(tmp_path, passages, encoder):
     stopped = Interrupted(weights.fetch(NAME), **retrieval.encoder_settings(NAME))
     with pytest.raises(KeyboardInterrupt):
-        retrieval.build_index(tmp_path, passages[:70], stopped, shard=16)
+        indexing.build_index(tmp_path, passages[:70], stopped, shard=16)
     other = passages[70:140]
-    retrieval.build_index(tmp_path, other, encoder, shard=16)
-    hits = retrieval.open_index(tmp_path, other, encoder).search([retrieval.contents(p) for p in other], 1)
+    indexing.build_index(tmp_path, other, encoder, shard=16)
+    hits = retrieval.open_index(tmp_path, other, encoder).search([corpora.contents(p) for p in other], 1)
     assert [h[0].passage for h in hits] == other
 
 
@@ -197,32 +197,32 @@ class ByName:
 @pytest.mark.parametrize("kind", ["ivfpq", "hnsw"])
 def test_an_approximate_index_is_built_reopened_and_searched_like_the_others(tmp_path, kind):
     passages = [Passage(str(number), f"Town {number}", "A town.") for number in range(10_050)]
-    folder = retrieval.build_index(tmp_path, passages, ByName(), kind=kind, progress=False)
+    folder = indexing.build_index(tmp_path, passages, ByName(), kind=kind, progress=False)
     index = retrieval.open_index(folder, passages, ByName())
-    queries = [retrieval.contents(p) for p in passages[:200]]
+    queries = [corpora.contents(p) for p in passages[:200]]
     found = [hits[0].passage.id for hits in index.search(queries, 1)]
     assert np.mean([a == p.id for a, p in zip(found, passages, strict=False)]) > 0.9
     assert len(index.search(queries[:1], 3)[0]) == 3
     with pytest.raises(ValueError, match="expected one of faiss, ivfpq, hnsw, bm25"):
-        retrieval.build_index(tmp_path, passages, ByName(), kind="scann")
+        indexing.build_index(tmp_path, passages, ByName(), kind="scann")
 
 
 @pytest.fixture
 def published(tmp_path):
     """A corpus, and the index that somebody else built of it."""
     passages = [Passage(str(number), f"Town {number}", "A town.") for number in range(300)]
-    retrieval.build_index(tmp_path / "theirs", passages, ByName(), progress=False)
+    indexing.build_index(tmp_path / "theirs", passages, ByName(), progress=False)
     return passages, tmp_path / "theirs" / "index.faiss"
 
 
 def test_an_index_of_others_is_taken_when_it_fits_the_corpus(tmp_path, published):
     passages, file = published
-    folder = retrieval.adopt_index(tmp_path / "ours", file, passages, ByName())
+    folder = indexing.adopt_index(tmp_path / "ours", file, passages, ByName())
     index = retrieval.open_index(folder, passages, ByName())
-    assert index.search([retrieval.contents(passages[7])], 1)[0][0].passage == passages[7]
+    assert index.search([corpora.contents(passages[7])], 1)[0][0].passage == passages[7]
     assert (folder / "index.faiss").stat().st_ino == file.stat().st_ino, "linked, not copied"
     with pytest.raises(ValueError, match="is finished already; delete it first"):
-        retrieval.adopt_index(folder, file, passages[::-1], ByName())
+        indexing.adopt_index(folder, file, passages[::-1], ByName())
     assert retrieval.open_index(folder, passages, ByName()), "a finished index is not lost to a wrong one"
 
 
@@ -239,7 +239,7 @@ def test_an_index_of_others_that_does_not_fit_is_refused(tmp_path, published, mo
         monkeypatch.setattr(ByName, "dimension", 48)
         said = "is a IndexFlat(IP)? of 32 numbers, expected a flat one of 48"
     with pytest.raises(ValueError, match=said):
-        retrieval.adopt_index(tmp_path / "ours", file, passages, ByName())
+        indexing.adopt_index(tmp_path / "ours", file, passages, ByName())
     with pytest.raises(FileNotFoundError, match="is missing"):
         retrieval.open_index(tmp_path / "ours", encoder=ByName())
 
@@ -254,7 +254,7 @@ def test_tool_text_is_readable_and_refuses_nonsense(index):
 
 
 def test_words_need_no_accents_and_unknown_ones_are_said_so(tmp_path):
-    folder = retrieval.build_index(tmp_path, encyclopedia.passages(), kind="bm25", progress=False)
+    folder = indexing.build_index(tmp_path, encyclopedia.passages(), kind="bm25", progress=False)
     index = retrieval.open_index(folder)
     assert "No passage matches 'xyzzy'" in retrieval.as_tool(index)("xyzzy")
     assert index.search(["Sao Paulo"], 1)[0][0].passage.title == "São Paulo"
@@ -262,16 +262,16 @@ def test_words_need_no_accents_and_unknown_ones_are_said_so(tmp_path):
 
 def test_documents_of_both_forms_are_read(tmp_path):
     passage = Passage("7", 'The "Q"', "One.\nTwo.")
-    assert retrieval.from_document({"id": 7, "contents": retrieval.contents(passage)}) == passage
-    assert retrieval.from_document({"id": "7", "title": 'The "Q"', "text": "One.\nTwo."}) == passage
+    assert corpora.from_document({"id": 7, "contents": corpora.contents(passage)}) == passage
+    assert corpora.from_document({"id": "7", "title": 'The "Q"', "text": "One.\nTwo."}) == passage
     with pytest.raises(ValueError, match="expected id and contents"):
-        retrieval.from_document({"id": 1})
+        corpora.from_document({"id": 1})
     (tmp_path / "c.jsonl").write_text('{"id": "0", "contents": "\\"Lima\\"\\nA city."}\n')
-    assert list(retrieval.read_passages(tmp_path / "c.jsonl")) == [Passage("0", "Lima", "A city.")]
+    assert list(corpora.read_passages(tmp_path / "c.jsonl")) == [Passage("0", "Lima", "A city.")]
 
 
 def test_client_finds_what_the_index_finds_also_from_many_threads(index):
-    queries = [f"capital of {c.title}" for c in atlas.asked()[0][:24]]
+    queries = [f"capital of {c.title}" for c in topics.places()[0][:24]]
     with retrieval_server.serving(index) as url:
         client = retrieval_server.RetrieverClient(url)
         for mine, theirs in zip(index.search(queries, 3), client.search(queries, 3), strict=True):

@@ -8,7 +8,7 @@ import time
 import nbformat
 import pytest
 
-from agentlib import config, preflight, run
+from agentlib import config, notebooks, preflight, run
 
 
 def notebook(
@@ -92,14 +92,14 @@ def test_the_six_numbered_notebooks_run_unless_some_are_named(tmp_path):
     for number in ("00", "01", "05", "06"):
         (tmp_path / f"{number}_do_it.ipynb").touch()
     (tmp_path / "notes.ipynb").touch()
-    assert [p.name[:2] for p in run.select([], tmp_path)] == ["00", "01", "05"]
-    assert [p.name[:2] for p in run.select(["06", "01", "06"], tmp_path)] == ["01", "06"]
+    assert [p.name[:2] for p in notebooks.select([], tmp_path)] == ["00", "01", "05"]
+    assert [p.name[:2] for p in notebooks.select(["06", "01", "06"], tmp_path)] == ["01", "06"]
     with pytest.raises(ValueError, match="'3' is unknown, expected one of 00, 01, 05, 06"):
-        run.select(["3"], tmp_path)
+        notebooks.select(["3"], tmp_path)
 
 
 def test_inspecting_gives_the_parameters_and_their_defaults(tmp_path):
-    assert run.inspect(notebook(tmp_path, 'preset = "smoke"  # size\noverrides = {"a": 1}\nn = -1')) == {
+    assert notebooks.inspect(notebook(tmp_path, 'preset = "smoke"  # size\noverrides = {"a": 1}\nn = -1')) == {
         "preset": "smoke",
         "overrides": {"a": 1},
         "n": -1,
@@ -109,7 +109,7 @@ def test_inspecting_gives_the_parameters_and_their_defaults(tmp_path):
 @pytest.mark.parametrize("tags", [(), ("setup",)])
 def test_a_notebook_without_a_parameters_cell_is_refused(tmp_path, tags):
     with pytest.raises(ValueError, match=r"03_train_students\.ipynb has 0 cells tagged 'parameters'"):
-        run.inspect(notebook(tmp_path, tags=tags))
+        notebooks.inspect(notebook(tmp_path, tags=tags))
 
 
 @pytest.mark.parametrize(
@@ -126,32 +126,32 @@ def test_a_notebook_without_a_parameters_cell_is_refused(tmp_path, tags):
 )
 def test_a_parameters_cell_of_more_than_literals_is_refused_by_the_notebooks_name(tmp_path, source):
     with pytest.raises(ValueError, match=r"03_train_students\.ipynb"):
-        run.inspect(notebook(tmp_path, source))
+        notebooks.inspect(notebook(tmp_path, source))
 
 
 def test_a_notebook_that_takes_no_overrides_is_refused_before_it_runs(project):
     with pytest.raises(ValueError, match=r"takes no parameter overrides, only preset"):
-        run.execute(notebook(project, 'preset = "smoke"'), config.load("smoke"), {}, project / "out")
+        notebooks.execute(notebook(project, 'preset = "smoke"'), config.load("smoke"), {}, project / "out")
     assert not (project / "out").exists()
 
 
 def test_the_command_refuses_such_a_notebook_before_any_other_runs(project, monkeypatch, capsys):
     good, bad = notebook(project, name="00_see.ipynb"), notebook(project, 'preset = "smoke"', name="01_ask.ipynb")
-    monkeypatch.setattr(run, "select", lambda only: [good, bad])
+    monkeypatch.setattr(notebooks, "select", lambda only: [good, bad])
     monkeypatch.setattr(preflight, "problems", lambda cfg, numbers: [])
-    monkeypatch.setattr(run, "execute", lambda *_: pytest.fail("a notebook was started"))
+    monkeypatch.setattr(notebooks, "execute", lambda *_: pytest.fail("a notebook was started"))
     assert run.main([]) == 2 and "01_ask.ipynb" in capsys.readouterr().err
 
 
 def test_a_notebook_runs_with_typed_parameters_and_its_failure_is_told(project, monkeypatch):
-    monkeypatch.setattr(run, "NOTEBOOKS", project)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", project)
     cfg, body = (
         config.load("smoke"),
         "assert preset == 'smoke' and overrides == {'learning_rate': 2e-4, 'students': ['a']}",
     )
-    line = run.execute(notebook(project, body=body), cfg, {"learning_rate": 2e-4, "students": ["a"]}, project / "out")
+    line = notebooks.execute(notebook(project, body=body), cfg, {"learning_rate": 2e-4, "students": ["a"]}, project / "out")
     assert line.failure == "" and line.minutes > 0
-    line = run.execute(notebook(project, body="1 / 0"), cfg, {}, project / "out")
+    line = notebooks.execute(notebook(project, body="1 / 0"), cfg, {}, project / "out")
     assert "ZeroDivisionError: division by zero" in line.failure
     assert (project / "out" / "03_train_students.ipynb").exists()
 
@@ -190,18 +190,18 @@ def test_the_runner_starts_without_torch(code):
 
 def test_a_folder_without_notebooks_is_an_error_not_a_crash(tmp_path):
     with pytest.raises(ValueError, match="no numbered notebook"):
-        run.select([], tmp_path)
+        notebooks.select([], tmp_path)
 
 
 def test_the_command_ends_badly_when_a_notebook_fails_or_figures_are_lacking(project, monkeypatch, capsys):
     draw = notebook(project, name="05_draw_figures.ipynb")
-    monkeypatch.setattr(run, "select", lambda only: [draw])
+    monkeypatch.setattr(notebooks, "select", lambda only: [draw])
     monkeypatch.setattr(preflight, "problems", lambda cfg, numbers: [])
-    for line, told in ((run.Line(draw.stem, 1.0, (), "cell 3: ValueError: x"), "cell 3: ValueError: x"),
-                       (run.Line(draw.stem, 1.0, run.FIGURES[1:]), f"figures not made: {run.FIGURES[0]}")):  # fmt: skip
-        monkeypatch.setattr(run, "execute", lambda *_, line=line: line)
+    for line, told in ((notebooks.Line(draw.stem, 1.0, (), "cell 3: ValueError: x"), "cell 3: ValueError: x"),
+                       (notebooks.Line(draw.stem, 1.0, notebooks.FIGURES[1:]), f"figures not made: {notebooks.FIGURES[0]}")):  # fmt: skip
+        monkeypatch.setattr(notebooks, "execute", lambda *_, line=line: line)
         assert run.main([]) == 1 and told in capsys.readouterr().err
-    monkeypatch.setattr(run, "execute", lambda *_: run.Line(draw.stem, 1.0, run.FIGURES))
+    monkeypatch.setattr(notebooks, "execute", lambda *_: notebooks.Line(draw.stem, 1.0, notebooks.FIGURES))
     assert run.main([]) == 0 and "fig1, fig2" in capsys.readouterr().out
 
 
@@ -213,12 +213,12 @@ def test_only_figures_drawn_since_the_start_count_and_only_in_both_forms(tmp_pat
     for name, ends in (("fig1_mean_accuracy", (".svg", ".png")), ("fig5_samples", (".svg",))):
         for end in ends:
             (tmp_path / f"{name}{end}").touch()
-    assert run.drawn(tmp_path, started) == ["fig1_mean_accuracy"]
-    assert run.drawn(tmp_path, time.time() + 5) == []
+    assert notebooks.drawn(tmp_path, started) == ["fig1_mean_accuracy"]
+    assert notebooks.drawn(tmp_path, time.time() + 5) == []
 
 
 def test_the_table_adds_up_minutes_and_figures():
-    text = run.table([run.Line("03_train", 1.25, ()), run.Line("05_draw", 2.5, ("fig1_x", "fig2_y"))])
+    text = run.table([notebooks.Line("03_train", 1.25, ()), notebooks.Line("05_draw", 2.5, ("fig1_x", "fig2_y"))])
     rows = [line.split() for line in text.splitlines()]
     assert (
         rows[2] == ["03_train", "1.2", "-"]
@@ -253,10 +253,10 @@ def test_publishing_copies_outputs_and_nothing_papermill_added(tmp_path):
     done["cells"][2]["metadata"]["papermill"] = {"duration": 1}
     executed = tmp_path / "done.ipynb"
     executed.write_text(json.dumps(done))
-    run.publish(executed, mine)
+    notebooks.publish(executed, mine)
     cells = json.loads(mine.read_text())["cells"]
     assert len(cells) == 2 and cells[1]["outputs"][0]["text"] == "2" and cells[1]["execution_count"] == 3
     assert "papermill" not in mine.read_text() and "injected" not in mine.read_text()
     notebook(tmp_path, body="2 + 2")
     with pytest.raises(ValueError, match=r"is not a run of 03_train_students\.ipynb as it stands"):
-        run.publish(executed, mine)
+        notebooks.publish(executed, mine)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentlib import config, score, score_maths, score_worker
+from agentlib import config, maths_text, score, score_worker
+from agentlib.judge import Judge
 
 PAIRS = list(csv.DictReader(Path(__file__).with_name("grading_pairs.csv").read_text(encoding="utf-8").splitlines()))
 FILES = {
@@ -216,12 +217,12 @@ def test_a_worker_that_dies_is_replaced():
 
 
 def test_closing_bracket():
-    assert score_maths.closing("([a,b)", 0) == -1 and score_maths.closing("[a,b)", 0) == 4
-    assert score_maths.closing("{a{b}c}", 0, "{}") == 6 and score_maths.closing("(a", 0) == -1
+    assert maths_text.closing("([a,b)", 0) == -1 and maths_text.closing("[a,b)", 0) == 4
+    assert maths_text.closing("{a{b}c}", 0, "{}") == 6 and maths_text.closing("(a", 0) == -1
 
 
 def _judge(tmp_path, replies):
-    judge = score.Judge("http://judge/v1", "tiny", tmp_path / "verdicts.jsonl")
+    judge = Judge("http://judge/v1", "tiny", tmp_path / "verdicts.jsonl")
     asked = []
 
     def answer(request):

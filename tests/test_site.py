@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from test_show import ballot, record
 
-from agentlib import charts, config, run, show, site
+from agentlib import charts, config, notebooks, show, site
 
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -59,7 +59,7 @@ def test_notebooks_of_the_last_run_go_before_committed_ones(project):
 
 
 def test_every_committed_notebook_says_what_it_shows():
-    for path in sorted(run.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+    for path in sorted(notebooks.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
         title, claim = site.opening(nbformat.read(path, 4))
         assert title.startswith(path.stem[:2]) and len(claim.split()) > 8, path
 
@@ -101,15 +101,15 @@ def test_a_trajectory_is_clicked_through_in_a_browser(browser, tmp_path):
 
 
 def test_the_site_of_the_committed_notebooks_has_every_figure_and_no_error(browser, tmp_path):
-    notebooks = sorted(run.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    index = site.build(notebooks, config.ROOT / "figures" / "smoke", tmp_path)
+    committed = sorted(notebooks.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    index = site.build(committed, config.ROOT / "figures" / "smoke", tmp_path)
     page = browser.new_page()
     page.goto(index.as_uri())
-    assert page.locator(".figures img").count() >= len(run.FIGURES)
+    assert page.locator(".figures img").count() >= len(notebooks.FIGURES)
     page.evaluate("document.querySelectorAll('img').forEach(i => i.loading = 'eager')")
     page.wait_for_function("[...document.images].every(i => i.complete)")
     assert page.evaluate("[...document.images].every(i => i.naturalWidth > 0 && i.alt.length > 20)")
-    for notebook in notebooks:
+    for notebook in committed:
         page.goto((tmp_path / f"{notebook.stem}.html").as_uri(), wait_until="domcontentloaded")
         assert not page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']").count(), notebook.stem
         assert page.evaluate("[...document.images].every(i => i.alt && i.alt !== 'No description has been provided for this image')")

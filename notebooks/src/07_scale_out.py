@@ -37,6 +37,7 @@ import pandas as pd
 from agentlib import (
     benchmarks,
     charts,
+    checkpoints,
     config,
     distill,
     evaluate,
@@ -202,7 +203,7 @@ print(done.stdout.strip().replace(str(config.ROOT) + "/", "") or done.stderr[-20
 assert "on 2 processes" in done.stdout
 
 # %%
-two = training.finished(distill.adapter_run(few, student, method))
+two = checkpoints.finished(distill.adapter_run(few, student, method))
 alone = records.Run(cfg.runs, "alone", distill.adapter_run(few, student, method).configuration)
 one = training.fine_tune(student, distill.examples(few, student, method), few, alone)
 ran = {"one process": one, "two processes": two}

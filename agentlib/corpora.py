@@ -1,0 +1,89 @@
+"""The passages of a corpus as files: read from JSON lines, stored in an index's folder, known by their digest.
+
+Owns the words of a passage as they are encoded, and passages.jsonl with offsets.npy. Knows nothing of how a passage is found.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agentlib import records
+from agentlib.encyclopedia import Passage
+
+
+def contents(passage: Passage) -> str:
+    """A passage as wiki-18 writes it, and as it is encoded: the title in quotes, a line end, the text."""
+    return f'"{passage.title}"\n{passage.text}'
+
+
+def from_document(document: dict[str, Any]) -> Passage:
+    """A passage from a JSON document with id and either title and text, or wiki-18's contents.
+
+    Raises ValueError naming what is missing.
+    """
+    if "id" not in document or not ("text" in document or "contents" in document):
+        raise ValueError(f"document has the fields {sorted(document)}, expected id and contents, or id, title and text")
+    if "text" in document:
+        return Passage(str(document["id"]), document.get("title", ""), document["text"])
+    title, _, text = document["contents"].partition("\n")
+    if len(title) > 1 and title[0] == title[-1] == '"':
+        title = title[1:-1]
+    return Passage(str(document["id"]), title, text)
+
+
+def read_passages(file: Path) -> Iterator[Passage]:
+    """Passages of a JSON-lines corpus such as wiki-18.jsonl, one at a time."""
+    return map(from_document, records.read(file))
+
+
+class StoredPassages(Sequence[Passage]):
+    """The corpus of an index folder, read from disk one passage at a time (wiki-18 does not fit into memory)."""
+
+    def __init__(self, folder: Path):
+        self._file = Path(folder) / "passages.jsonl"
+        self._bytes = np.memmap(self._file, mode="r")
+        self._offsets = np.load(Path(folder) / "offsets.npy")
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def __getitem__(self, place):
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"passage {place} of {len(self)}")
+        start, end = self._offsets[place % len(self)], self._offsets[place % len(self) + 1]
+        return Passage(**json.loads(self._bytes[start:end].tobytes()))
+
+
+def _line(passage: Passage) -> bytes:
+    row = {"id": passage.id, "title": passage.title, "text": passage.text}
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+
+
+def digest(passages: Iterable[Passage]) -> str:
+    """SHA-256 of the passages in their order."""
+    found = hashlib.sha256()
+    for passage in passages:
+        found.update(_line(passage))
+    return found.hexdigest()
+
+
+def write(folder: Path, passages: Iterable[Passage]) -> tuple[str, int]:
+    """Write the corpus beside the one in use (names ending in .part); returns its digest and count."""
+    found, offsets = hashlib.sha256(), [0]
+    with open(folder / "passages.jsonl.part", "wb") as stream:
+        for passage in passages:
+            line = _line(passage)
+            found.update(line)
+            stream.write(line)
+            offsets.append(offsets[-1] + len(line))
+    if len(offsets) == 1:
+        raise ValueError(f"no passages were given for index {folder}, expected one or more; check the corpus")
+    with open(folder / "offsets.npy.part", "wb") as stream:
+        np.save(stream, np.array(offsets, np.int64))
+    return found.hexdigest(), len(offsets) - 1

@@ -1,0 +1,136 @@
+"""Notebooks as files: which there are, what parameters they take, running one headless, and publishing its outputs.
+
+Owns the list of notebooks and of the figures they make. Knows nothing of what a notebook computes.
+"""
+
+import ast
+import base64
+import dataclasses
+import io
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agentlib import config
+
+NOTEBOOKS = config.ROOT / "notebooks"
+FIGURES = (
+    "fig1_mean_accuracy", "fig2_cot_against_agent", "fig3_prefix_and_vote", "fig4_math_breakdown", "fig5_samples",
+    "fig6_tokens", "fig7_code_errors", "fig8_retrieval_calls",
+)  # fmt: skip
+FIGURE_NOTEBOOK = "05"
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One notebook's line in the closing table."""
+
+    notebook: str
+    minutes: float
+    figures: tuple[str, ...]
+    failure: str = ""
+
+
+def select(only: Sequence[str], folder: Path = NOTEBOOKS) -> list[Path]:
+    """The numbered notebooks to run, 00 to 05 or those whose number is in `only`."""
+    found = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    if not found:
+        raise ValueError(f"no numbered notebook in {folder}, expected NN_verb_object.ipynb; run from a clone")
+    if not only:
+        return [path for number, path in found.items() if number <= FIGURE_NOTEBOOK]
+    for number in only:
+        if number not in found:
+            raise ValueError(f"notebook {number!r} is unknown, expected one of {', '.join(found)}")
+    return [found[number] for number in sorted(set(only))]
+
+
+def inspect(notebook: Path) -> dict[str, Any]:
+    """The names and defaults of a notebook's parameters cell.
+
+    Raises ValueError when there is not exactly one cell tagged `parameters`, or it holds more than
+    literals: papermill would silently ignore what is injected.
+    """
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{notebook.name} has {len(tagged)} cells tagged 'parameters', expected exactly one; tag it")
+    found = {}
+    try:
+        for node in ast.parse("".join(tagged[0]["source"])).body:
+            if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+                raise ValueError("it holds more than assignments")
+            found[node.targets[0].id] = ast.literal_eval(node.value)
+    except (ValueError, SyntaxError) as error:
+        raise ValueError(
+            f"{notebook.name}: the parameters cell is not plain name = literal lines ({error}); move the rest below it"
+        ) from None
+    return found
+
+
+def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: Path) -> Line:
+    """Run one notebook through papermill into `out`; the line says how long it took and what it drew."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    from agentlib.progress import Lines
+
+    known = inspect(notebook)
+    parameters = {"preset": cfg.preset, "overrides": overrides}
+    if lacking := [name for name in parameters if name not in known]:
+        raise ValueError(
+            f"{notebook.name} takes no parameter {', '.join(lacking)}, only {', '.join(known)}; add it to its cell"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    started, failure = time.time(), ""
+    try:
+        papermill.execute_notebook(
+            notebook, out / notebook.name, parameters, kernel_name="python3", cwd=NOTEBOOKS,
+            progress_bar=sys.stderr.isatty(), request_save_on_cell_execute=True,
+            extra_arguments=["--log-level=ERROR"], stderr_file=sys.stderr if sys.stderr.isatty() else Lines(sys.stderr, others=False),
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        failure = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
+    return Line(notebook.stem, (time.time() - started) / 60, tuple(drawn(cfg.figures, started)), failure)
+
+
+def drawn(folder: Path, since: float) -> list[str]:
+    """The figures whose .svg and .png are both at least as new as `since` (seconds since the epoch)."""
+    return [
+        name for name in FIGURES
+        if all((f := folder / f"{name}{end}").exists() and f.stat().st_mtime >= since for end in (".svg", ".png"))
+    ]  # fmt: skip
+
+
+def publish(executed: Path, notebook: Path) -> None:
+    """Copy the outputs of an executed copy into the committed notebook, without what papermill added.
+
+    Progress bars (standard error, or widgets, which are dead on a page) and warnings stay in the executed copy; paths are
+    made relative.
+    """
+    from agentlib import site
+
+    done, kept = (json.loads(p.read_text(encoding="utf-8")) for p in (executed, notebook))
+    ran = [c for c in done["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
+    if ["".join(c["source"]) for c in ran] != ["".join(c["source"]) for c in kept["cells"]]:
+        raise ValueError(f"{executed} is not a run of {notebook.name} as it stands; run it again")
+    for cell, source in zip(kept["cells"], ran, strict=True):
+        if cell["cell_type"] == "code":
+            cell["outputs"] = site.tidy(source["outputs"])
+            for output in cell["outputs"]:
+                if picture := output.get("data", {}).get("image/png"):
+                    output["data"]["image/png"] = lighter(picture)
+            cell["execution_count"] = source["execution_count"]
+    notebook.write_text(json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def lighter(picture: str) -> str:
+    """A base64 PNG with at most 64 colours, which charts do not miss and a notebook's size does."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+    image.quantize(64, dither=Image.Dither.NONE).save(stream, format="png", optimize=True)
+    return base64.b64encode(stream.getvalue()).decode()
