@@ -91,7 +91,7 @@ class Config:
     sweep_temperatures: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)  # Table 6
     sweep_benchmarks: tuple[str, ...] = ("math500", "gsm-hard", "aime", "olymmath")  # Table 6
     seed_benchmarks: tuple[str, ...] = ("aime",)  # Table 7
-    sweep_questions: int = 0  # test questions a benchmark for each temperature and seed; 0 is as many as elsewhere
+    sweep_questions: int = 0  # test questions a benchmark where one setting is varied; 0 is as many as elsewhere
     sweep_seeds: int = 5  # Table 7
     sweep_tunings: tuple[str, ...] = ("lora", "qlora", "full")  # Table 8, and QLoRA
     sweep_examples: tuple[int, ...] = (25, 50, 100, 0)  # trajectories; 0 is all

@@ -28,7 +28,8 @@ class Variation:
 
 def plan(cfg: config.Config) -> list[Variation]:
     """What is varied: the temperature of SAG on the maths benchmarks (Table 6), its seed on AIME (Table 7; at `laptop`
-    both on mini-math), the kind of fine-tuning (Table 8) and the number of trajectories, both greedy, on all benchmarks."""
+    both on mini-math), the kind of fine-tuning (Table 8) and the number of trajectories, both greedy, on all benchmarks;
+    of each benchmark the first `sweep_questions`."""
     student = cfg.students[0]
 
     def sag(among: tuple[str, ...], **own: float) -> Arm:
@@ -41,11 +42,11 @@ def plan(cfg: config.Config) -> list[Variation]:
     found = [Variation("temperature", t, fewer, sag(cfg.sweep_benchmarks, temperature=t)) for t in cfg.sweep_temperatures]
     seeds = range(cfg.seed, cfg.seed + cfg.sweep_seeds)
     found += [Variation("seed", seed, fewer, sag(cfg.seed_benchmarks, seed=seed)) for seed in seeds]
-    found += [Variation("tuning", t, dataclasses.replace(cfg, tuning=t), greedy) for t in cfg.sweep_tunings]
-    return found + (_fewer(cfg, greedy) if cfg.sweep_examples else [])
+    found += [Variation("tuning", t, dataclasses.replace(fewer, tuning=t), greedy) for t in cfg.sweep_tunings]
+    return found + (_less(fewer, greedy) if cfg.sweep_examples else [])
 
 
-def _fewer(cfg: config.Config, arm: Arm) -> list[Variation]:
+def _less(cfg: config.Config, arm: Arm) -> list[Variation]:
     """The numbers of trajectories to train on; one that is not less than all there are would repeat "all"."""
     there = len(distill.training_cases(cfg, arm.method))
     if beyond := [k for k in cfg.sweep_examples if k >= there]:
