@@ -129,9 +129,9 @@ def table7(cases: pd.DataFrame, method: str = "agent_distill_ftp") -> pd.DataFra
     return pd.DataFrame(rows).set_index(["benchmark", "model"])
 
 
-def table8(runs: Mapping[str, pd.DataFrame], method: str = "agent_distill_ftp") -> pd.DataFrame:
-    """Table 8: kinds of fine-tuning (rows: "LoRA", "QLoRA", "full") by benchmark. A record does not say how its
-    model was tuned, so the caller names each run's cases."""
+def table8(runs: Mapping[str, pd.DataFrame], method: str = "agent_distill_ftp", varied: str = "tuning") -> pd.DataFrame:
+    """Table 8: kinds of fine-tuning (rows: "LoRA", "QLoRA", "full") by benchmark, or values of what else is `varied`. A
+    record does not say how its model was tuned, so the caller names each run's cases."""
     rows = {}
     for label, cases in runs.items():
         points = accuracy_points(cases[cases["method"] == method])
@@ -141,7 +141,7 @@ def table8(runs: Mapping[str, pd.DataFrame], method: str = "agent_distill_ftp") 
         raise ValueError("no run to compare, expected a mapping such as {'LoRA': cases, 'QLoRA': cases}")
     names = [*dict.fromkeys(name for row in rows.values() for name in row if name != "mean"), "mean"]
     table = of_points({key: [row.get(name, Point()) for name in names] for key, row in rows.items()}, names)
-    return cells(table.set_axis(pd.MultiIndex.from_tuples(rows, names=["tuning", "model", "n"])))
+    return cells(table.set_axis(pd.MultiIndex.from_tuples(rows, names=[varied, "model", "n"])))
 
 
 def compare_table(cases: pd.DataFrame) -> pd.DataFrame:

@@ -84,6 +84,14 @@ def test_temperature_and_seed_move_as_little_as_the_page_says():
         assert len(right) == 5 and (right["count"] == 25).all() and right["sum"].max() - right["sum"].min() <= 2, setting
 
 
+def test_trajectories_help_as_much_as_the_page_says():
+    varied = records.frame(records.read(config.load("laptop").records / "sweeps.jsonl"))
+    right = varied[varied["setting"] == "trajectories"].groupby("value")["correct"].agg(["mean", "count"])
+    assert (right["count"] == 200).all()
+    said = [f"{int(number)} give {100 * row['mean']:.1f} %" for number, row in right.iterrows()]
+    assert f"{said[0]}, {said[1]}, all {said[2]}" in " ".join(TEXT.split())
+
+
 def test_the_differences_on_the_page_are_those_of_the_claims(laptop):
     found = claims.check(laptop).dropna(subset=["difference"])
     assert len(found) == 10
