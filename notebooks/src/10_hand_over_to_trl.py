@@ -69,14 +69,6 @@ model.print_trainable_parameters()
 box = Sandbox(tools={"web_search": search.web_search(cfg)}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
 
 
-paid = []  # the rewards of each group, for the picture below
-
-
-def reward(completions, gold, **_):
-    paid.append([worth(completion[0]["content"], answer) for completion, answer in zip(completions, gold, strict=True)])
-    return paid[-1]
-
-
 def worth(text, gold):
     if (code := agent.read_code(text)) is None:
         return 0.0
@@ -84,6 +76,14 @@ def worth(text, gold):
         outcome = session.run(code)
     right = outcome.is_final and score.grade(outcome.answer, gold, "math").correct
     return 1.0 if right else 0.2 if outcome.failure is None else 0.0
+
+# %%
+paid = []  # the rewards of each group, for the picture below
+
+
+def reward(completions, gold, **_):
+    paid.append([worth(completion[0]["content"], answer) for completion, answer in zip(completions, gold, strict=True)])
+    return paid[-1]
 
 
 def said(text):
