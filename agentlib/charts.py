@@ -186,9 +186,11 @@ def finish(*row: Axes) -> None:
 
 
 def legend(figure: Figure, series: Sequence[tuple[str, str, Sequence]]) -> None:
-    """One legend above all panels, of every series, drawn or not."""
+    """One legend above all panels, of every series, drawn or not, in as many rows as its words need."""
     patches = [
         Patch(facecolor=COLOURS[method], hatch=HATCHES[method], edgecolor="white", label=label)
         for label, method, _ in series
     ]
-    figure.legend(handles=patches, loc="outside upper left", ncols=len(patches), handlelength=1.6)
+    needed = sum(0.45 + 0.075 * len(label) for label, *_ in series)  # inches, about
+    rows = math.ceil(needed / figure.get_figwidth())
+    figure.legend(handles=patches, loc="outside upper left", ncols=math.ceil(len(patches) / rows), handlelength=1.6)

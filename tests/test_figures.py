@@ -392,3 +392,10 @@ def test_a_sketch_joins_its_parts_and_refuses_what_is_not_there() -> None:
         sketch(parts, [("model", "index", "")], alt="")
     with pytest.raises(ValueError, match="each title once"):
         sketch([parts[0], parts[0]], [], alt="")
+
+
+def test_a_legend_stays_within_its_figure(laptop) -> None:
+    figure = beyond.accuracy_bars(laptop[(laptop["n"] == 1) & (laptop["model"] == STUDENTS[0])])
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert legend.get_window_extent().x1 <= figure.bbox.x1 and len(legend.get_texts()) == len(config.METHODS)
