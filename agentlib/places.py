@@ -93,7 +93,7 @@ class Language:
 
 @dataclass(frozen=True)
 class Zone:
-    """A time zone with its distance to UTC in `CLOCK_YEAR`, such as "+05:30", on the 15th of January and of July."""
+    """A time zone with its distance to UTC in `atlas.CLOCK_YEAR`, such as "+05:30", on the 15th of January and of July."""
 
     id: str
     title: str
