@@ -52,6 +52,19 @@ def check(cases: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("claim")
 
 
+def table(found: pd.DataFrame) -> pd.DataFrame:
+    """The claims of `check` as text: where there are two sides, the interval is that of the difference."""
+    def row(claim: pd.Series) -> dict[str, object]:
+        span = "" if math.isnan(claim["low"]) else f" {tables.interval_text(claim['low'], claim['high'])}"
+        sides = {side: "" if math.isnan(claim[side]) else f"{claim[side]:.1f}" for side in ("a", "b")}
+        one_sided = math.isnan(claim["difference"])
+        return {"a (%)": sides["a"], "b (%)": sides["b"] + (span if one_sided else ""),
+                "b - a": "" if one_sided else f"{claim['difference']:+.1f}{span}", "p": tables.p_text(claim["p"]),
+                "n": int(claim["n"]), "holds": claim["holds"]}  # fmt: skip
+
+    return pd.DataFrame([row(claim) for _, claim in found.iterrows()], index=found.index)
+
+
 def _arm(cases: pd.DataFrame, model: str, method: str, n: int = 1) -> pd.DataFrame:
     return estimates.pick(cases, model=model, method=method, n=n)
 
@@ -112,18 +125,26 @@ def _difference(found: Mapping[str, float]) -> tuple[float, float, float]:
 
 
 def first_thoughts(taught: Mapping[str, Sequence[dict]]) -> pd.DataFrame:
-    """What the first-thought prefix changes in the teacher's runs, a column a method: yield, thoughts, searches."""
-    columns = {}
+    """What the first-thought prefix changes in the teacher's runs, a row a method: yield, thoughts, searches."""
+    rows = {}
     for method in ("agent", "agent_ftp"):
         found = pd.DataFrame(taught[method])
         words = found["trace"].map(lambda trace: len(trace[0]["text"].partition("Code:")[0].split()) if trace else 0)
-        columns[method] = {
+        rows[tables.method_label(method, 1)] = {
             "questions": len(found), "right (%)": 100 * found["correct"].fillna(False).astype(bool).mean(),
             "words of the first thought": words.mean(), "searches a question": found["tool_calls"].mean(),
             "steps a question": found["steps"].mean(),
             "questions with a broken step (%)": 100 * (found["parse_errors"] + found["execution_errors"] > 0).mean(),
         }  # fmt: skip
-    return pd.DataFrame(columns)
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def broken_steps(cases: pd.DataFrame) -> pd.DataFrame:
+    """Share (%) of agents' questions with a step whose kept action failed to parse or to run, a row a model, method and n."""
+    agents = cases[cases["method"].str.startswith("agent")]
+    shares = agents.assign(parse=agents["parse_errors"] > 0, execution=agents["execution_errors"] > 0)
+    by_arm = shares.groupby(["model", "method", "n"])
+    return (100 * by_arm[["parse", "execution"]].mean()).assign(questions=by_arm.size())
 
 
 def early_stop(cases: pd.DataFrame) -> pd.DataFrame:

@@ -33,7 +33,7 @@ def check(title: str, test: Callable[[], bool], hint: str = "") -> HTML:
         solved, raised = bool(test()), ""
     except Exception as error:  # whatever half-written code raises belongs on the page, in the student's sight
         solved, raised = False, f" ({type(error).__name__}: {str(error)[:200]})"
-    words = f"{DONE} {title}: solved" if solved else f"{OPEN} {title}: not yet{raised}. {hint}".strip()
+    words = f"{DONE} {title} · solved" if solved else " · ".join(filter(None, (f"{OPEN} {title}", f"not yet{raised}", hint)))
     colour = "#009E73" if solved else "#E69F00"
     return HTML(f'<div style="border-left:4px solid {colour};padding:4px 10px">{html.escape(words)}</div>')
 

@@ -15,6 +15,8 @@ from typing import Any
 
 VALUE_CHARACTERS = 2_000
 ANSWER_CHARACTERS = 200_000
+# Where modules lie on this machine: an error that names one reads alike on all machines.
+_PLACES = sorted({f"{place}/" for place in sys.path if place}, key=len, reverse=True)
 
 
 def compiled(code: str, source: str) -> tuple[types.CodeType, types.CodeType | None]:
@@ -81,6 +83,8 @@ def explained(error: BaseException, frames_shown: int = 4) -> str:
     if isinstance(error, SyntaxError) and not steps:
         return f"line {error.lineno}: {(error.text or '').strip()[:200]}\n{type(error).__name__}: {error.msg}"
     message = "".join(traceback.format_exception_only(type(error), error)).strip()
+    for place in _PLACES:
+        message = message.replace(place, "")
     lines = [
         f"line {step.lineno}{'' if step.name == '<module>' else f', in {step.name}'}: {(step.line or '')[:200]}"
         for step in steps[-frames_shown:]

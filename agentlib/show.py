@@ -16,6 +16,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from agentlib.config import Config
 from agentlib.tables import method_label
 
 MOST_PAGES = 24  # that one click-through holds
@@ -38,6 +39,8 @@ word-break:normal;overflow-wrap:anywhere;font:12px/1.45 ui-monospace,SFMono-Regu
 .al .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(190px,1fr));gap:6px;margin:4px 0}
 .al .card{border-radius:4px;padding:4px 8px;border:1px solid #9996;overflow-wrap:anywhere}.al .kept{border:3px solid currentColor}
 .al .beside{display:grid;grid-template-columns:1fr 1fr;gap:12px}@media(max-width:700px){.al .beside{grid-template-columns:1fr}}
+.al table.list{border-collapse:collapse}.al .list td{text-align:left;vertical-align:top;padding:2px 14px 2px 0;white-space:normal;
+overflow-wrap:anywhere}.al .list td:first-child{font-weight:600;white-space:nowrap}
 .al .pick>input{position:absolute;opacity:0}
 .al .pick>label{display:inline-block;padding:2px 9px;margin:2px;border:1px solid #9998;border-radius:11px;cursor:pointer}
 .al .pick>input:checked+label{background:#0072B2;color:#fff}.al .pick>input:focus-visible+label{outline:2px solid #E69F00}
@@ -82,6 +85,28 @@ def _pick(labels: Sequence[str], pages: Sequence[str], name: str) -> str:
         for k, label in enumerate(labels)
     )
     return f'<div class="pick">{heads}{"".join(f"<section>{page}</section>" for page in pages)}</div>'
+
+
+# --- names and values --------------------------------------------------------------------------------------------
+
+
+def listing(values: Mapping[str, object]) -> HTML:
+    """Names and what they stand for, a row each; several values are joined, an empty one is a dash."""
+    rows = "".join(f"<tr><td>{html.escape(name)}</td><td>{html.escape(_joined(value))}</td></tr>" for name, value in values.items())
+    return _page(f'<table class="list">{rows}</table>')
+
+
+def settings(cfg: Config, *names: str) -> HTML:
+    """Some settings of a configuration. Raises AttributeError for a name that it has not."""
+    return listing({name: getattr(cfg, name) for name in names})
+
+
+def _joined(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_joined(part)}" for name, part in value.items())
+    if isinstance(value, (tuple, list)):
+        return ", ".join(map(str, value)) or "–"
+    return str(value) if value not in ("", None) else "–"
 
 
 # --- a case ------------------------------------------------------------------------------------------------------
@@ -153,7 +178,10 @@ def _case(record: Mapping, only: int | None) -> str:
 
 
 def _short(answer: object, most: int = 200) -> object:
-    return f"{answer[:most]} …" if isinstance(answer, str) and len(answer) > most else answer
+    if not isinstance(answer, str):
+        return answer
+    answer = _folded(answer)
+    return f"{answer[:most]} …" if len(answer) > most else answer
 
 
 # --- a vote ------------------------------------------------------------------------------------------------------

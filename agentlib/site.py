@@ -7,7 +7,7 @@ import html
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def build(notebooks: Sequence[Path], figures: Path, out: Path, note: str = "", m
     index.write_text(
         f"{_INDEX}<h1>Agent distillation</h1><p>The notebooks, executed, and the figures they drew. {html.escape(note)}</p>"
         f"<table><tr><th>notebook</th><th>what it shows</th><th>minutes</th></tr>{''.join(rows)}</table><h2>Figures</h2>"
-        f'<div class="figures">{"".join(_figure(file, out) for file in sorted(figures.glob("*.svg")))}</div></body></html>\n',
+        f'<div class="figures">{"".join(_figure(file, out) for file in _in_order(figures.glob("*.svg")))}</div></body></html>\n',
         encoding="utf-8",
     )
     return index
@@ -133,6 +133,11 @@ def _nav(names: Sequence[str], at: int) -> str:
              for k, name in enumerate(names)]  # fmt: skip
     onward = f'<a href="{names[at + 1]}.html" rel="next">next: {html.escape(names[at + 1][3:].replace("_", " "))}</a>' if at + 1 < len(names) else ""
     return f'<nav class="al-nav"><a href="index.html">all notebooks</a>{"".join(links)}{onward}</nav>'
+
+
+def _in_order(files: Iterable[Path]) -> list[Path]:
+    """The paper's figures by number, then the others by name."""
+    return sorted(files, key=lambda file: (not file.stem.startswith("fig"), file.stem))
 
 
 def _figure(file: Path, out: Path) -> str:

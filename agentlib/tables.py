@@ -39,14 +39,25 @@ PUBLISHED_ROW = {
     ("agent_distill_ftp", True): ("Agent", "Distill+FTP+SAG"),
 }
 NOT_RUN = "not run"
+GAP = "\N{NO-BREAK SPACE}"  # keeps an interval in one line of a narrow cell
 
 
 def text(point: Point, count: bool = True) -> str:
     """A point as a cell of a table: "37.5 [30.1, 45.5] n=160", or without its count."""
     if math.isnan(point.value):
         return NOT_RUN
-    interval = "" if math.isnan(point.low) else f" [{point.low:.1f}, {point.high:.1f}]"
+    interval = "" if math.isnan(point.low) else f" {interval_text(point.low, point.high)}"
     return f"{point.value:.1f}{interval}" + (f" n={point.n}" if count else "")
+
+
+def interval_text(low: float, high: float) -> str:
+    """An interval as it stands behind its number: "[30.1, 45.5]"."""
+    return f"[{low:.1f},{GAP}{high:.1f}]"
+
+
+def p_text(p: float) -> str:
+    """A p-value with three digits: "0.046", "<0.001"; "" for NaN."""
+    return "" if math.isnan(p) else "<0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def cells(points: pd.DataFrame) -> pd.DataFrame:
@@ -68,11 +79,47 @@ def method_label(method: str, n: int) -> str:
 
 
 def table2(cases: pd.DataFrame) -> pd.DataFrame:
-    """Table 2 (and 3 and 4, which differ only in the models): methods by benchmarks, with intervals and n."""
+    """Table 2 (and 3 and 4, which differ only in the models): methods by benchmarks, with intervals and n.
+
+    Votes that were run on some benchmarks only, for Figure 5, are left to it.
+    """
     points = accuracy_points(cases)
+    part = [n > 1 and math.isnan(mean.value) for (_, _, n), mean in points["mean"].items()]
+    points = points[[not left for left in part]] if not all(part) else points
     labels = [method_label(method, n) for _, method, n in points.index]
     index = pd.MultiIndex.from_arrays([points.index.get_level_values("model"), labels], names=["model", "method"])
     return cells(points).set_axis(index)
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """A table by model, method and n, with the model's size and the method's name in their place; other levels stay in front."""
+    levels = table.index.to_frame(index=False)
+    labels = [method_label(method, n) for method, n in zip(levels["method"], levels["n"], strict=True)]
+    words = levels.drop(columns=["method", "n"]).assign(model=levels["model"].map(size_label), method=labels)
+    return table.set_axis(pd.MultiIndex.from_frame(words))
+
+
+def neat(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
+    """A table of numbers as text: so many digits, whole columns without, nothing where a number is missing."""
+    def shown(column: pd.Series) -> pd.Series:
+        if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+            return column
+        places = 0 if (column.dropna() % 1 == 0).all() else digits
+        return column.map(lambda value: "" if pd.isna(value) else f"{value:.{places}f}")
+
+    return table.apply(shown)
+
+
+def comparisons(found: Mapping[object, Mapping[str, float]]) -> pd.DataFrame:
+    """Paired comparisons (`records.compare`), a row each, in per cent: both sides, their difference with its interval, what only
+    one got right, and p."""
+    rows = [
+        {"n": c["n"], "a (%)": f"{100 * c['accuracy_a']:.1f}", "b (%)": f"{100 * c['accuracy_b']:.1f}",
+         "b - a": f"{100 * c['difference']:+.1f} {interval_text(100 * c['low'], 100 * c['high'])}",
+         "only a": c["only_a"], "only b": c["only_b"], "p": p_text(c["p"])}
+        for c in found.values()
+    ]  # fmt: skip
+    return pd.DataFrame(rows, index=pd.Index(list(found)))
 
 
 def means(cases: pd.DataFrame) -> pd.DataFrame:
@@ -136,7 +183,7 @@ def table8(runs: Mapping[str, pd.DataFrame], method: str = "agent_distill_ftp", 
     for label, cases in runs.items():
         points = accuracy_points(cases[cases["method"] == method])
         for (model, _, n), row in points.iterrows():
-            rows[(label, model, n)] = dict(row)
+            rows[(label, size_label(model), n)] = dict(row)
     if not rows:
         raise ValueError("no run to compare, expected a mapping such as {'LoRA': cases, 'QLoRA': cases}")
     names = [*dict.fromkeys(name for row in rows.values() for name in row if name != "mean"), "mean"]
@@ -178,7 +225,7 @@ def markdown(table: pd.DataFrame) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:g}"
-    return str(value).replace("|", "\\|")
+    return str(value).replace("|", "\\|").replace(GAP, " ")
 
 
 def save(table: pd.DataFrame, folder: Path, name: str, note: str = "") -> Path:

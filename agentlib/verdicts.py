@@ -41,11 +41,15 @@ def verdicts(cases: Sequence[Mapping], judge: Judge | None = None) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def table(found: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy (%) by kind of question and method under each grading, with the number of questions."""
+def table(found: pd.DataFrame, differing: bool = False) -> pd.DataFrame:
+    """Accuracy (%) by kind of question and method under each grading, with the number of questions; with `differing` only the
+    rows in which two gradings differ."""
     grouped = found.groupby(["questions", "model", "method", "n"], sort=False)
     shares = grouped[["ours", "exact", "as_published", "judge"]].agg(lambda column: 100 * column.dropna().astype(bool).mean())
     shares = shares.dropna(axis=1, how="all").assign(cases=grouped.size())
+    if differing:
+        graded = shares.drop(columns="cases")
+        shares = shares[graded.max(axis=1) > graded.min(axis=1)]
     return shares.sort_index(level=["questions", "model"], sort_remaining=False)
 
 

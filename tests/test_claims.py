@@ -74,6 +74,22 @@ def test_methods_that_were_not_run_leave_a_gap():
     assert row["holds"] == "not run" and row["n"] == 0 and pd.isna(row["difference"])
 
 
+def test_claims_are_shown_as_text_without_gaps_named_nan():
+    shown = claims.table(claims.check(suite()))
+    lead = shown.loc["135M: agent distillation leads CoT distillation by 15 points"]
+    assert lead["a (%)"] == "20.0" and lead["b - a"].startswith("+30.0 [") and lead["p"] == "<0.001" and lead["n"] == 100
+    fails = shown.loc["135M: agent prompting fails (below 10 %)"]
+    assert (fails["a (%)"], fails["b - a"], fails["p"]) == ("", "", "") and fails["b (%)"].startswith("1.0 [")
+    missing = claims.table(claims.check(suite().query("method != 'cot_distill'")))
+    assert "not run" in missing["holds"].tolist() and "nan" not in missing.to_string()
+
+
+def test_steps_that_broke_are_counted_by_question():
+    found = claims.broken_steps(suite())
+    assert found.loc[(SMALL, "agent_distill_ftp", 1)].tolist() == [40, 0, 100]
+    assert found.loc[(SMALL, "agent_distill_ftp", 8)].tolist() == [10, 0, 100] and "cot_distill" not in str(found.index)
+
+
 def test_samples_left_unfinished_are_counted():
     found = claims.early_stop(suite())
     assert found.loc[(SMALL, "agent_distill_ftp", 8)].to_dict() == {
@@ -90,7 +106,7 @@ def test_what_a_first_thought_changes_is_counted():
         "agent": [case("Thought: go.\nCode:\nx = 1", True, 0), case("Thought: go on.\nCode:\n", None, 1)],
         "agent_ftp": [case("Thought: one two three four.\nCode:\n", True, 2)] * 2,
     })  # fmt: skip
-    assert found.loc["right (%)"].tolist() == [50, 100]
-    assert found.loc["words of the first thought"].tolist() == [2.5, 5]
-    assert found.loc["searches a question"].tolist() == [0.5, 2]
-    assert found.loc["questions with a broken step (%)"].tolist() == [50, 100]
+    assert found["right (%)"].tolist() == [50, 100]
+    assert found["words of the first thought"].tolist() == [2.5, 5]
+    assert found["searches a question"].tolist() == [0.5, 2]
+    assert found["questions with a broken step (%)"].tolist() == [50, 100]

@@ -15,8 +15,8 @@ def cells(path, tag=None):
 
 
 def test_a_check_says_solved_not_yet_and_why_not():
-    assert "✓ 1: solved" in exercises.check("1", lambda: True).data
-    assert "… 1: not yet. Look above." in exercises.check("1", lambda: False, "Look above.").data
+    assert "✓ 1 · solved" in exercises.check("1", lambda: True).data
+    assert "… 1 · not yet · Look above." in exercises.check("1", lambda: False, "Look above.").data
     assert "TypeError" in exercises.check("1", lambda: len(...) == 3).data
 
 

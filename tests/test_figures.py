@@ -268,7 +268,9 @@ def test_code_errors_are_counted_once_a_question(smoke):
 
 def test_table_means_are_the_means_of_their_columns(laptop):
     points, shown = estimates.accuracy_points(laptop), tables.table2(laptop)
-    assert shown.shape == points.shape and len(points.columns) == 9
+    assert len(points.columns) == 9 == len(shown.columns)
+    half_run = [tables.method_label(method, n) for (_, method, n), mean in points["mean"].items() if math.isnan(mean.value)]
+    assert len(shown) == len(points) - len(half_run) < len(points) and "not run" not in shown.to_numpy()
     greedy = points.loc[(STUDENTS[0], "cot", 1)]
     assert greedy["mean"].value == pytest.approx(sum(point.value for point in greedy.iloc[:-1]) / 8)
     assert greedy["mean"].low < greedy["mean"].value < greedy["mean"].high and greedy["mean"].n == 320
@@ -293,8 +295,24 @@ def test_how_many_were_asked_stands_once_where_it_can():
     point = estimates.Point(50.0, 40.0, 60.0, 40)
     shown = tables.cells(pd.DataFrame({"a": [point, estimates.Point()], "b": [point, point._replace(n=25)]}).astype(object))
     assert shown.to_dict("list") == {
-        "a (n=40)": ["50.0 [40.0, 60.0]", tables.NOT_RUN], "b": ["50.0 [40.0, 60.0] n=40", "50.0 [40.0, 60.0] n=25"],
+        "a (n=40)": ["50.0 [40.0,\xa060.0]", tables.NOT_RUN], "b": ["50.0 [40.0,\xa060.0] n=40", "50.0 [40.0,\xa060.0] n=25"],
     }  # fmt: skip
+
+
+def test_numbers_are_shown_as_people_write_them():
+    table = pd.DataFrame({"n": [300.0, 20.0], "share": [1 / 3, None], "name": ["a", "b"]})
+    assert tables.neat(table, 2).to_dict("list") == {"n": ["300", "20"], "share": ["0.33", ""], "name": ["a", "b"]}
+    assert tables.neat(table.iloc[:0]).empty
+    assert [tables.p_text(p) for p in (0.0001, 0.0456, math.nan)] == ["<0.001", "0.046", ""]
+    index = pd.MultiIndex.from_tuples([("maths", STUDENTS[0], "agent", 8)], names=["questions", "model", "method", "n"])
+    assert list(tables.named(pd.DataFrame({"ours": [1]}, index=index)).index) == [("maths", "135M", "Agent prompting + SAG (n=8)")]
+
+
+def test_a_comparison_is_shown_with_its_interval_and_p():
+    found = {"n": 320, "accuracy_a": 0.05, "accuracy_b": 0.2, "difference": 0.15, "low": 0.1, "high": 0.2,
+             "only_a": 8, "only_b": 56, "p": 1e-9}  # fmt: skip
+    shown = tables.comparisons({("135M", "a to b"): found}).loc[("135M", "a to b")]
+    assert shown.tolist() == [320, "5.0", "20.0", "+15.0 [10.0,\xa020.0]", 8, 56, "<0.001"]
 
 
 def test_a_table_is_saved_as_markdown_with_its_note(laptop, tmp_path):
@@ -323,7 +341,7 @@ def test_the_other_tables(smoke, laptop):
     assert row["std"] == pytest.approx(pd.Series([0, 0, 100, 100]).std())
 
     tuned = tables.table8({"LoRA": smoke, "QLoRA": smoke[smoke["benchmark"] == "mini-math"]})
-    assert tuned.filter(like="mini-aime").loc[("QLoRA", STUDENTS[0], 1)].item() == "not run" and tuned.columns[-1].startswith("mean")
+    assert tuned.filter(like="mini-aime").loc[("QLoRA", "135M", 1)].item() == "not run" and tuned.columns[-1].startswith("mean")
 
     beside = tables.compare_table(laptop).set_index(["model", "method", "benchmark"])
     row = beside.loc[(STUDENTS[1], "CoT distillation", "mini-hotpot")]

@@ -106,6 +106,13 @@ def test_syntax_error_is_a_parse_failure_and_runs_nothing(session):
         assert session.run(code).failure.kind == "parse", code
 
 
+def test_an_error_names_no_place_of_this_machine(session):
+    message = session.run("from json import nothing_such").failure.message
+    assert message.endswith("ImportError: cannot import name 'nothing_such' from 'json' (json/__init__.py)")
+    message = session.run("from sympy import nothing_such").failure.message
+    assert message.endswith("(sympy/__init__.py)")
+
+
 def test_error_shows_the_lines_of_the_code_and_nothing_of_ours(session):
     session.run("def inverse(n):\n    return 1 / n")
     failure = session.run("print('before')\ny = 5\ninverse(0)").failure

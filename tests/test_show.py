@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from agentlib import show, widgets
+from agentlib import config, show, widgets
 
 
 def record(**changes):
@@ -35,6 +35,14 @@ def test_a_case_shows_question_thoughts_code_observations_and_verdict():
     assert "<b>Lima" not in page.data and "So it is Lima" not in text(show.case(record(), step=1))
 
 
+def test_settings_are_listed_whole():
+    page = show.settings(config.load("smoke"), "benchmarks", "teacher_server", "judge_server").data
+    assert "mini-hotpot, mini-bamboogle, mini-musique" in page and "mini-olym" in page and "<td>judge_server</td><td>–</td>" in page
+    assert "a &lt; b" in show.listing({"rule": "a < b"}).data and "name x, size 3" in show.listing({"of": {"name": "x", "size": 3}}).data
+    with pytest.raises(AttributeError, match="benchmark"):
+        show.settings(config.load("smoke"), "benchmark")
+
+
 def test_an_error_is_marked_and_a_very_long_answer_is_cut():
     broken = record(correct=False, prediction="x" * 9000)
     broken["trace"][0]["failure"] = "execution"
@@ -46,6 +54,8 @@ def test_a_line_that_a_model_could_not_stop_writing_stands_once():
     broken = record()
     broken["trace"][0]["text"] = "I\nI\nI\nI\n" + "So.\n" * 40 + "Code:\n```py\nweb_search('a')\n```"
     shown = show.case(broken).data
+    answer = show.case(record(correct=False, prediction="x\n" * 60)).data
+    assert "the same line 59 times more" in answer and answer.count("x\\n") == 1
     assert shown.count("So.") == 1 and "the same line 39 times more" in shown and "I<br>I<br>I<br>I<br>So." in shown
 
 

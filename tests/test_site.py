@@ -34,10 +34,12 @@ def test_an_index_with_figures_and_a_page_a_notebook(tmp_path):
     pages = [written(tmp_path, "00_first_steps", bars, picture), written(tmp_path, "01_second", output(image__png=PICTURE))]
     (tmp_path / "drawn").mkdir()
     (tmp_path / "drawn" / "fig6_tokens.svg").write_text("<svg/>")
+    (tmp_path / "drawn" / "data_efficiency.svg").write_text("<svg/>")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "77_gone.html").write_text("old")
     index = site.build(pages, tmp_path / "drawn", tmp_path / "out", "Preset smoke.", {"00_first_steps": 1.234})
     text = index.read_text()
+    assert text.index("figures/fig6_tokens.svg") < text.index("figures/data_efficiency.svg")
     assert '<a href="00_first_steps.html">00 first steps</a>' in text and ">two things hold<" in text and ">1.2<" in text
     assert charts.ALT_TEXT["fig6_tokens"] in text.replace("&#x27;", "'") and (tmp_path / "out/figures/fig6_tokens.svg").exists()
     first, second = ((tmp_path / "out" / f"{p.stem}.html").read_text() for p in pages)

@@ -51,6 +51,8 @@ def test_each_grading_stands_beside_ours():
     assert table.loc[("maths", "m", "agent", 1), ["ours", "as_published", "cases"]].tolist() == [50.0, 100.0, 2]
     assert table.loc[("factual", "m", "agent", 1), ["ours", "judge"]].tolist() == pytest.approx([100 / 3, 200 / 3])
     assert verdicts.disagreements(found)["id"].tolist() == ["q1", "q5"]
+    assert len(verdicts.table(found, differing=True)) == 2
+    assert verdicts.table(found[found["id"] == "q2"], differing=True).empty
 
 
 def test_without_a_judge_there_is_no_column_for_one():

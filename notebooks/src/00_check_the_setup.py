@@ -49,7 +49,7 @@ overrides = {}
 # %%
 cfg = config.load(preset, **overrides)
 names = ["preset", "teacher", "students", "benchmarks", "corpus", "encoder", "max_steps"]
-pd.Series(cfg.asdict())[names].to_frame("value")
+show.settings(cfg, *names)
 
 # %% [markdown]
 # ## 1 · The machine
@@ -69,7 +69,7 @@ machine = {
     "precision": resolve_precision(cfg.precision, device),
     "disk free": f"{shutil.disk_usage(config.ROOT).free / 1e9:.0f} GB",
 }
-pd.Series(machine).to_frame("found")
+show.listing(machine)
 
 # %% [markdown]
 # ## 2 · The models

@@ -36,7 +36,7 @@ overrides = {}
 
 # %%
 cfg = config.load(preset, **overrides)
-pd.Series(cfg.asdict())[["corpus", "passages", "encoder", "retriever", "top_k"]].to_frame("value")
+show.settings(cfg, "corpus", "passages", "encoder", "retriever", "top_k")
 
 # %% [markdown]
 # ## 1 · The corpus
@@ -64,7 +64,7 @@ for passage in passages[:3]:
 if not cfg.retriever_url:
     search.build(cfg)
 index = search.open_searcher(cfg)
-pd.Series(index.meta).to_frame("meta") if not cfg.retriever_url else cfg.retriever_url
+show.listing({"server": cfg.retriever_url} if cfg.retriever_url else index.meta)
 
 # %%
 query = "capital of Australia"
@@ -108,7 +108,7 @@ recall.round(2)
 
 # %%
 def shares(recall):
-    drawn = (100 * recall[["hit", "complete"]]).unstack("index")
+    drawn = (100 * recall[["hit", "complete"]]).unstack("index", sort=False)
     drawn.columns = [f"{index}, {kind}" for kind, index in drawn.columns]
     return drawn
 

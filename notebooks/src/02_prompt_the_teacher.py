@@ -43,7 +43,7 @@ overrides = {}
 # %%
 cfg = config.load(preset, **overrides)
 names = ["teacher", "teacher_records", "train_sets", "train_questions", "max_steps", "step_tokens", "cot_tokens"]
-pd.Series(cfg.asdict())[names].to_frame("value")
+show.settings(cfg, *names)
 
 # %% [markdown]
 # ## 1 · Three ways to ask a teacher
@@ -99,22 +99,22 @@ tables.table5(frame)
 # only the *order* of the three rows can be compared.
 
 # %%
-estimates.published("table5_teacher_train")
+estimates.published("table5_teacher_train").set_index(["Mode", "Model"])
 
 # %% [markdown]
 # Did the agent beat CoT, and did the prefix help? Both were asked the same questions, so compare them question by
-# question: a difference with its interval, and McNemar's exact test on the questions that only one got right.
+# question: both sides in per cent, a difference with its 95 % interval, and McNemar's exact test on the questions that only one got right.
 
 # %%
 by_method = dict(tuple(frame.groupby("method")))
 pairs = {"CoT → agent": ("cot", "agent"), "agent → agent + FTP": ("agent", "agent_ftp")}
-pd.DataFrame({name: records.compare(by_method[a], by_method[b]) for name, (a, b) in pairs.items()}).T.round(3)
+tables.comparisons({name: records.compare(by_method[a], by_method[b]) for name, (a, b) in pairs.items()})
 
 # %% [markdown]
-# What else does the prefix change? The agent's first thought gets longer, and with it what it looks up:
+# What else does the prefix change? A row a way of asking the agent:
 
 # %%
-claims.first_thoughts(taught).round(2)
+tables.neat(claims.first_thoughts(taught), 2)
 
 # %% [markdown]
 # ## 3 · One question, three answers
@@ -174,7 +174,7 @@ assert continued.steps[0].text.startswith(case["prefix"])
 
 # %%
 counts = {
-    method: {
+    tables.method_label(method, 1): {
         "asked": len(found),
         "right": sum(bool(c.get("correct")) for c in found),
         "kept": sum(cases.kept(c) for c in found),
@@ -184,12 +184,11 @@ counts = {
     }
     for method, found in taught.items()
 }
-pd.DataFrame(counts).T
+yields = pd.DataFrame.from_dict(counts, orient="index")
+yields
 
 # %%
-drawn = pd.DataFrame(counts).T[["asked", "right", "kept"]]
-drawn.index = drawn.index.map({"cot": "CoT", "agent": "agent", "agent_ftp": "agent + FTP"})
-beyond.table_bars(drawn, "questions", f"{cfg.teacher} · preset {preset}",
+beyond.table_bars(yields[["asked", "right", "kept"]], "questions", f"{cfg.teacher} · preset {preset}",
                   alt="Bars of the questions asked, answered right, and kept, by method.")  # fmt: skip
 
 # %%
@@ -262,7 +261,7 @@ strict = [c for c in taught["agent"] if cases.kept(c) and not c["execution_error
 print(f"{len(strict)} of {sum(cases.kept(c) for c in taught['agent'])} are left; none of them shows how to repair an error")
 
 # %%
-row = counts["agent"]
+row = counts[tables.method_label("agent", 1)]
 exercises.check("A stricter filter", lambda: len(strict) == row["kept"] - row["of them with a repaired error"])
 
 # %%

@@ -33,7 +33,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from agentlib import beyond, config, distill, exercises, masks, prompts, search, show, training, weights
+from agentlib import beyond, config, distill, estimates, exercises, masks, prompts, search, show, tables, training, weights
 from agentlib.models import LocalModel
 
 # %% tags=["parameters"]
@@ -43,7 +43,7 @@ overrides = {}
 # %%
 cfg = config.load(preset, **overrides)
 names = ["students", "tuning", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_size", "train_examples"]
-pd.Series(cfg.asdict())[names].to_frame("value")
+show.settings(cfg, *names)
 
 # %% [markdown]
 # ## 1 · What is learnt from
@@ -78,7 +78,9 @@ dataset
 student = cfg.students[0]
 tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student))
 examples = {m: masks.build_examples(found, tokenizer, distill.longest(cfg, m)) for m, found in taught.items()}
-shortest = min(examples["agent_distill_ftp"], key=lambda e: len(e.input_ids))
+turns = {k: [m["content"] for m in found if m["role"] == "assistant"] for k, found in taught["agent_distill_ftp"].items()}
+longer = [e for e in examples["agent_distill_ftp"] if len(turns[e.id]) > 1]  # these have an observation in between
+shortest = min(longer or examples["agent_distill_ftp"], key=lambda e: len(e.input_ids))
 show.mask(shortest, tokenizer)
 
 # %% [markdown]
@@ -86,23 +88,25 @@ show.mask(shortest, tokenizer)
 
 # %%
 learnt = tokenizer.decode([token for token in shortest.labels if token != masks.IGNORED])
-turns = [m["content"] for m in taught["agent_distill_ftp"][shortest.id] if m["role"] == "assistant"]
 print(learnt)
 
 # %%
-assert learnt == "".join(turn + tokenizer.eos_token for turn in turns)
+assert learnt == "".join(turn + tokenizer.eos_token for turn in turns[shortest.id])
+
+# %% [markdown]
+# What each student reads and learns. A conversation longer than `max_length` is left out, so that no answer is cut off.
 
 # %%
-pd.DataFrame(
-    {
-        config.METHODS[m]: {
-            "examples": len(found),
-            "tokens": sum(len(e.input_ids) for e in found),
-            "learnt tokens": sum(label != masks.IGNORED for e in found for label in e.labels),
-        }
-        for m, found in examples.items()
+sizes = {
+    config.METHODS[m]: {
+        "conversations": len(taught[m]),
+        "examples": len(found),
+        "tokens": sum(len(e.input_ids) for e in found),
+        "learnt tokens": sum(label != masks.IGNORED for e in found for label in e.labels),
     }
-).T
+    for m, found in examples.items()
+}
+pd.DataFrame.from_dict(sizes, orient="index")
 
 # %% [markdown]
 # ## 3 · Training
@@ -135,15 +139,14 @@ curve = adapters[student, "agent_distill_ftp"].losses
 assert len(curve) == 1 or min(step["loss"] for step in curve) < curve[0]["loss"]
 
 # %%
-pd.DataFrame(
-    {
-        f"{name} · {config.METHODS[m]}": {
-            "steps": len(a.losses), "first loss": a.losses[0]["loss"], "last loss": a.losses[-1]["loss"],
-            "tokens a second": sum(s["tokens"] for s in a.losses) / sum(s["seconds"] for s in a.losses),
-        }
-        for (name, m), a in adapters.items()
+rows = {
+    (estimates.size_label(name), config.METHODS[m]): {
+        "steps": len(a.losses), "first loss": a.losses[0]["loss"], "last loss": a.losses[-1]["loss"],
+        "tokens a second": round(sum(s["tokens"] for s in a.losses) / sum(s["seconds"] for s in a.losses)),
     }
-).T.round(2)  # fmt: skip
+    for (name, m), a in adapters.items()
+}  # fmt: skip
+tables.neat(pd.DataFrame.from_dict(rows, orient="index"), 2)
 
 # %% [markdown]
 # ## 4 · QLoRA: the same with weights in 4 bits
@@ -157,7 +160,7 @@ packed_run = distill.adapter_run(dataclasses.replace(small, train_examples=2), s
 packed = training.fine_tune(student, few, small, packed_run)
 four_bit, full = (LocalModel(student, quantise=q, precision="fp32") for q in (True, False))
 sizes = {"32-bit": full._base.get_memory_footprint() / 1e6, "NF4": four_bit._base.get_memory_footprint() / 1e6}
-pd.Series(sizes, name="MB of weights").round().to_frame()
+show.listing({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()})
 
 # %%
 assert sizes["NF4"] < sizes["32-bit"]

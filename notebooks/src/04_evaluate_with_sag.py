@@ -26,6 +26,8 @@
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
 # %%
+from collections import Counter
+
 import pandas as pd
 
 from agentlib import benchmarks, beyond, cases, claims, config, distill, estimates, evaluate, exercises, failures, records
@@ -42,7 +44,7 @@ overrides = {}
 # %%
 cfg = config.load(preset, **overrides)
 names = ["students", "benchmarks", "questions", "samples", "sample_counts", "temperature", "top_p", "vote"]
-pd.Series(cfg.asdict())[names].to_frame("value")
+show.settings(cfg, *names)
 
 # %% [markdown]
 # ## 1 · One step of self-consistent action generation
@@ -85,11 +87,15 @@ assert kept["group"] == 0 or sizes.empty
 
 # %% [markdown]
 # The reference code votes on printed text alone, so candidates that call `final_answer` with different values look
-# alike to it. With `vote="as_published"` the same candidates are grouped its way:
+# alike to it, and unlike one that prints the answer first. Here are five short candidates, run, and their groups by our vote and
+# with `vote="as_published"`; one that failed is in none:
 
 # %%
-outcomes = [candidate.outcome for candidate in sampled[0.8].steps[0].candidates]
-pd.DataFrame({vote: sag.groups(outcomes, vote) for vote in ("outcome", "as_published")}).rename_axis("candidate")
+candidates = ["final_answer(6 * 7)", "final_answer('42')", "final_answer(6 + 7)", "print(6 * 7); final_answer(42)", "final_answer(six)"]
+with box.session() as session:
+    outcomes = session.try_each(candidates)
+groups = {vote: [None if g is None else g + 1 for g in sag.groups(outcomes, vote)] for vote in ("outcome", "as_published")}
+tables.neat(pd.DataFrame(groups, index=pd.Index(candidates, name="candidate")))
 
 # %% [markdown]
 # ## 2 · Every method on every benchmark
@@ -101,9 +107,8 @@ pd.DataFrame({vote: sag.groups(outcomes, vote) for vote in ("outcome", "as_publi
 # %%
 del model
 arms = [arm for name in cfg.students for arm in evaluate.plan(cfg, name)]
-pd.DataFrame(
-    [{"student": a.student, "method": a.label, "n": a.n, "benchmarks": len(a.benchmarks)} for a in arms]
-).set_index("student")
+rows = [(estimates.size_label(a.student), a.label, a.n, len(a.benchmarks)) for a in arms]
+pd.DataFrame(rows, columns=["student", "method", "n", "benchmarks"]).set_index(["student", "method"])
 
 # %%
 found = []
@@ -135,7 +140,8 @@ greedy = frame[(frame["model"] == cfg.students[0]) & (frame["n"] == 1)]
 beyond.accuracy_bars(greedy, f"{cfg.students[0]} · preset {preset}")
 
 # %% [markdown]
-# Means hide pairs. On the same questions, which method got right what the other did not?
+# Means hide pairs. On the same questions, which method got right what the other did not? In per cent, the difference with its
+# 95 % interval (a bootstrap over questions), and McNemar's exact *p*.
 
 # %%
 pairs = {
@@ -149,36 +155,34 @@ compared = {
     (estimates.size_label(name), pair): records.compare(arms[name, *a], arms[name, *b])
     for name in cfg.students for pair, (a, b) in pairs.items()
 }  # fmt: skip
-pd.DataFrame(compared).T.round(3).astype({"n": int, "only_a": int, "only_b": int})
+tables.comparisons(compared)
 
 # %% [markdown]
 # ## 4 · What SAG mends
 #
-# The share of questions with at least one step whose *kept* action failed to parse or to run.
+# The share of questions with at least one step whose *kept* action failed to parse or to run, in per cent.
 
 # %%
-agents = frame[frame["method"].isin(["agent", "agent_distill", "agent_distill_ftp"])]
-broken = agents.assign(parse=agents["parse_errors"] > 0, execution=agents["execution_errors"] > 0)
-by_arm = broken.groupby(["model", "method", "n"])
-by_arm[["parse", "execution"]].mean().round(3).assign(questions=by_arm.size())
+tables.neat(tables.named(claims.broken_steps(frame)))
 
 # %% [markdown]
 # And what it costs: candidates whose vote could no longer change the choice were left unfinished.
 
 # %%
-claims.early_stop(frame).round(1)
+tables.neat(tables.named(claims.early_stop(frame)))
 
 # %% [markdown]
 # ## 5 · The same answers, graded otherwise
 #
 # Is a difference from the paper one of models, or of grading? *exact* is the strict text, *as_published* the reference
 # code's rules for maths (numbers within a ten-thousandth, but also off by a hundred; gold answers taken as printed), and
-# with `judge_server` set an LLM judges factual answers, as the paper's GPT-4o-mini did.
+# with `judge_server` set an LLM judges factual answers, as the paper's GPT-4o-mini did. In per cent; where all gradings give the
+# same share there is no row.
 
 # %%
 judge = verdicts.open_judge(cfg, cfg.runs / "judge.jsonl")
 graded = verdicts.verdicts(found, judge)
-verdicts.table(graded).round(1)
+tables.neat(tables.named(verdicts.table(graded, differing=True)))
 
 # %%
 disputed = verdicts.disagreements(graded)
@@ -238,7 +242,7 @@ print("Fig. 3:", chosen["prefix"]["question"])
 varied = sweeps.run(cfg, found, box=box, search=web_search)
 if varied:
     sweeps.publish(cfg, varied)
-pd.Series([case["setting"] for case in varied], name="cases", dtype=object).value_counts().to_frame()
+show.listing({f"cases of {name}": count for name, count in Counter(case["setting"] for case in varied).items()})
 
 # %% [markdown]
 # ## What we saw
@@ -299,7 +303,7 @@ exercises.check("An outcome key of your own", lambda: all(my_key(a) == my_key(b)
 # Read the wrong transcript of section 6 (`wrong[0]`) and say what went wrong *first*. The causes that notebook 05 sorts by:
 
 # %%
-pd.Series(failures.CAUSES, name="meaning").to_frame()
+show.listing(failures.CAUSES)
 
 # %% tags=["exercise"]
 cause = ""

@@ -36,6 +36,7 @@ overrides = {}
 
 # %%
 cfg = config.load(preset, **overrides)
+pd.options.display.max_colwidth = 120
 frame = records.frame(records.read(cfg.records / "cases.jsonl"))
 taught = {method: cases.read(teach.recorded(cfg, method)) for method in teach.METHODS}
 examples = records.read_json(cfg.records / "examples.json")
@@ -161,7 +162,7 @@ one = f"preset {cfg.preset} · {cfg.students[0]}"  # the one student of all of t
 keep("table6", tables.table6(of["temperature"]), one) if "temperature" in of else tables.NOT_RUN
 
 # %%
-estimates.published("table6_temperature")
+estimates.published("table6_temperature").set_index("Temperature")
 
 # %%
 keep("table7", tables.table7(of["seed"]).round(1), one) if "seed" in of else tables.NOT_RUN
@@ -188,11 +189,11 @@ if "trajectories" in of:
 # %% [markdown]
 # ## What the paper claims, and what we measured
 #
-# In per cent of the questions: *a* and *b* are the two sides of a claim, the difference has a 95 % interval (Newcombe's,
-# which does not vanish where both sides score 0) and McNemar's exact *p*. "open" means that both are still possible.
+# In per cent of the questions: *a* and *b* are the two sides of a claim, the difference in points has a 95 % interval (Newcombe's,
+# which does not vanish where both sides score 0), and *p* is McNemar's exact one. "open" means that both are still possible.
 
 # %%
-keep("claims", claims.check(frame).round(2))
+keep("claims", claims.table(claims.check(frame)))
 
 # %% [markdown]
 # ## Where it fails
@@ -257,7 +258,7 @@ widest = None
 # solution
 points = estimates.accuracy_points(frame)["mean"]
 widest = max(points.index, key=lambda row: points[row].high - points[row].low)
-print(widest, points[widest])
+print(f"{widest}: {tables.text(points[widest])}")
 
 # %%
 spread = {row: p.high - p.low for row, p in estimates.accuracy_points(frame)["mean"].items()}
@@ -304,4 +305,4 @@ exercises.check(
 )
 
 # %%
-pd.Series({name: paths[0].name for name, paths in made.items()}, name="figure").to_frame()
+show.listing({name.partition("_")[0]: " ".join(path.name for path in paths) for name, paths in made.items()})

@@ -142,6 +142,9 @@ for panel, (across, up, lines) in zip(panels, curves, strict=True):
     one = next(iter(first))
     panel.plot(list(first), [first[one] * n / one for n in first], ":", color=charts.GREY, label="as the work")
     panel.set(xlabel=across, ylabel=up, xscale="log", yscale="log")
+    for axis in (panel.xaxis, panel.yaxis):  # 20, not 2 x 10^1
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}" if panel is panels[1] else "")
     panel.legend(fontsize=7.5)
 figure
 
