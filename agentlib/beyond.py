@@ -9,13 +9,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from agentlib import config
-from agentlib.charts import COLOURS, HATCHES, bars, blank, finish, footer, legend, mark_zero, styled, whisker
+from agentlib.charts import COLOURS, GREY, HATCHES, bars, blank, finish, footer, legend, mark_zero, styled, whisker
 from agentlib.estimates import Point, accuracy, cases_of, mean_accuracy, pick, size_label
 
 LINES = {  # label: domain, colour, marker
     "all benchmarks": (None, COLOURS["agent_distill"], "o"),
     "factual": ("factual", COLOURS["cot_distill"], "s"),
     "maths": ("math", COLOURS["agent_distill_ftp"], "^"),
+}
+VERDICTS = {  # of a claim: colour, marker
+    "yes": (COLOURS["agent_distill"], "o"),
+    "open": (GREY, "o"),
+    "no": (COLOURS["agent_distill_ftp"], "X"),
 }
 
 
@@ -52,6 +57,34 @@ def data_efficiency(cases: pd.DataFrame, note: str = "") -> Figure:
     finish(axes)
     axes.set(title=f"Agent distillation, {size_label(model)}", xlabel="trajectories trained on", ylabel="accuracy (%)")
     axes.legend(loc="best")
+    return figure
+
+
+@styled
+def claim_differences(found: pd.DataFrame, note: str = "") -> Figure:
+    """The claims of `claims.check` that compare two sides: the difference in points, its 95 % interval, and the verdict as a mark.
+
+    Raises ValueError if none of them was run.
+    """
+    drawn = found.dropna(subset=["difference"])
+    if drawn.empty:
+        raise ValueError("no claim has two sides that were run, expected one or more; run notebook 04 first")
+    figure = blank(8.5, 0.9 + 0.28 * len(drawn), " · ".join(part for part in (note, "whiskers: 95 % interval") if part))
+    axes = figure.subplots()
+    axes.axvline(0, color=GREY, linewidth=1, zorder=1)
+    for verdict, (colour, marker) in VERDICTS.items():
+        rows = [k for k, holds in enumerate(drawn["holds"]) if holds == verdict]
+        some = drawn.iloc[rows]
+        reach = [some["difference"] - some["low"], some["high"] - some["difference"]]
+        axes.errorbar(some["difference"], rows, xerr=reach, fmt=marker, color=colour, markersize=6, capsize=2, elinewidth=0.9,
+                      markerfacecolor="white" if verdict == "open" else colour, label=f"{verdict} ({len(rows)})")  # fmt: skip
+    axes.set_yticks(range(len(drawn)), drawn.index)
+    axes.invert_yaxis()
+    axes.grid(True, axis="x")
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlabel="difference (points)")
+    figure.legend(loc="outside upper left", ncols=len(VERDICTS), title="does the claim hold?", alignment="left")
     return figure
 
 

@@ -104,11 +104,18 @@ VOTE = {
 }  # fmt: skip
 
 
+CLAIMS = pd.DataFrame(
+    {"difference": [15.0, -6.0, 1.0, math.nan], "low": [10.0, -12.0, -5.0, 0.2], "high": [20.0, -1.0, 7.0, 2.0],
+     "holds": ["yes", "no", "open", "yes"]}, index=["acting helps", "a prefix helps", "a vote helps", "prompting fails"],
+)  # fmt: skip
+
+
 def every_figure(cases: pd.DataFrame, note: str) -> dict[str, matplotlib.figure.Figure]:
     found = {name: getattr(figures, name)(cases, note) for name in MEASURED}
     found["fig2_cot_against_agent"] = figures.fig2_cot_against_agent(COT, AGENT, note)
     found["fig3_prefix_and_vote"] = figures.fig3_prefix_and_vote(EXAMPLE, VOTE, note)
     found["data_efficiency"] = beyond.data_efficiency(varied(cases), note)
+    found["claims"] = beyond.claim_differences(CLAIMS, note)
     return found
 
 
@@ -160,6 +167,15 @@ def test_data_efficiency_draws_the_mean_of_each_kind_of_benchmark(smoke):
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["25", "50", "190"]
     with pytest.raises(ValueError, match="no case varies the number of trajectories"):
         beyond.data_efficiency(varied(smoke).assign(setting="seed"))
+
+
+def test_claims_are_drawn_by_their_verdict_and_one_sided_ones_are_not():
+    (axes,) = beyond.claim_differences(CLAIMS).axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["acting helps", "a prefix helps", "a vote helps"]
+    places = {c.get_label(): (list(c.lines[0].get_xdata()), list(c.lines[0].get_ydata())) for c in axes.containers}
+    assert places == {"yes (1)": ([15], [0]), "open (1)": ([1], [2]), "no (1)": ([-6], [1])}
+    with pytest.raises(ValueError, match="no claim has two sides"):
+        beyond.claim_differences(CLAIMS.iloc[3:])
 
 
 def test_loss_curves_have_a_line_a_method_and_a_dot_for_a_single_step():

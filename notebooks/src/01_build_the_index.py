@@ -25,6 +25,7 @@
 
 # %%
 import dataclasses
+from collections import Counter
 
 import pandas as pd
 
@@ -52,6 +53,11 @@ passages = list(search.corpus(mini))
 print(f"{len(passages):,} passages")
 for passage in passages[:3]:
     print(f"\n{passage.title}\n  {passage.text}")
+
+# %%
+kinds = Counter(passage.id.partition("-")[0] for passage in passages)
+beyond.table_bars(pd.DataFrame({"passages": kinds}).sort_values("passages"), "passages", f"mini encyclopedia · preset {preset}",
+                  alt=f"Bars of passages by what they are about: {', '.join(f'{k} {n}' for k, n in kinds.items())}.")  # fmt: skip
 
 # %% [markdown]
 # ## 2 · Two ways to find a passage

@@ -94,6 +94,12 @@ frame = records.frame(case for found in taught.values() for case in found)
 # %%
 tables.table5(frame)
 
+# %%
+points = estimates.accuracy_points(frame, split="train").drop(columns="mean").map(lambda point: point.value)
+points.index = [tables.method_label(method, n) for _, method, n in points.index]
+beyond.table_bars(points.T, "right (%)", f"{cfg.teacher} · preset {preset}",
+                  alt="Bars of the share of training questions that the teacher gets right, by training set and method.")  # fmt: skip
+
 # %% [markdown]
 # The published teacher is Qwen2.5-32B-Instruct on HotpotQA and MATH; ours is smaller and asked easier questions, so
 # only the *order* of the three rows can be compared.

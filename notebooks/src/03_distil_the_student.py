@@ -106,7 +106,13 @@ sizes = {
     }
     for m, found in examples.items()
 }
-pd.DataFrame.from_dict(sizes, orient="index")
+read = pd.DataFrame.from_dict(sizes, orient="index")
+read
+
+# %%
+kinds = pd.DataFrame({"context": read["tokens"] - read["learnt tokens"], "learnt": read["learnt tokens"]})
+beyond.table_bars(kinds, "tokens", f"tokenizer of {student} · preset {preset}",
+                  alt="Bars of the tokens that are context and that are learnt, by student.")  # fmt: skip
 
 # %% [markdown]
 # ## 3 · Training

@@ -163,7 +163,14 @@ tables.comparisons(compared)
 # The share of questions with at least one step whose *kept* action failed to parse or to run, in per cent.
 
 # %%
-tables.neat(tables.named(claims.broken_steps(frame)))
+broken = tables.named(claims.broken_steps(frame))
+tables.neat(broken)
+
+# %%
+one = broken.loc[estimates.size_label(student), ["parse", "execution"]]
+one.index = [method.replace(" + ", "\n+ ") for method in one.index]
+beyond.table_bars(one, "questions (%)", f"{student} · preset {preset}",
+                  alt="Bars of the share of questions with a step that failed to parse or to run, by method.")  # fmt: skip
 
 # %% [markdown]
 # And what it costs: candidates whose vote could no longer change the choice were left unfinished.

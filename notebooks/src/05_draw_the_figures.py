@@ -149,7 +149,8 @@ keep("beside_the_paper", means)
 # %% [markdown]
 # ## Tables 6, 7 and 8, and the number of trajectories
 #
-# One setting varied at a time, for the smallest student (section 8 of notebook 04; `smoke` varies nothing). At `laptop` it is
+# One setting varied at a time, for the smallest student (section 8 of notebook 04; `smoke` varies nothing); below each the published
+# table, of seeds on AIME, of fine-tuning over all eight. At `laptop` it is
 # varied on the first 25 questions of a benchmark, temperature and seed on mini-math alone: on the other maths sets this student
 # got next to none right in the main experiment. What was varied was answered on a CPU in 32 bits, and students of fewer
 # trajectories were trained there, too; the main experiment's own setting (0.4, seed 42, all trajectories) was answered by a GPU in bf16.
@@ -168,11 +169,17 @@ estimates.published("table6_temperature").set_index("Temperature")
 keep("table7", tables.table7(of["seed"]).round(1), one) if "seed" in of else tables.NOT_RUN
 
 # %%
+estimates.published("table7_aime_variance").set_index("Model")
+
+# %%
 def by_value(setting):
     runs = {value if setting == "tuning" else int(value): cases for value, cases in of[setting].groupby("value")}
     return tables.table8(runs, "agent_distill", setting)
 
 keep("table8", by_value("tuning"), one) if "tuning" in of else tables.NOT_RUN
+
+# %%
+estimates.published("table8_lora_vs_fullft").set_index("Method").drop(columns="Avg_recomputed")
 
 # %%
 keep("trajectories", by_value("trajectories"), one) if "trajectories" in of else tables.NOT_RUN
@@ -193,7 +200,14 @@ if "trajectories" in of:
 # which does not vanish where both sides score 0), and *p* is McNemar's exact one. "open" means that both are still possible.
 
 # %%
-keep("claims", claims.table(claims.check(frame)))
+checked = claims.check(frame)
+keep("claims", claims.table(checked))
+
+# %%
+if checked["difference"].notna().any():
+    fig = beyond.claim_differences(checked, note)
+    figures.save(fig, cfg.figures, "claims")
+    display(fig)
 
 # %% [markdown]
 # ## Where it fails
@@ -204,6 +218,10 @@ keep("claims", claims.table(claims.check(frame)))
 # %%
 causes = failures.read(cfg)
 keep("failures", failures.table(causes)) if causes else "nobody has read this preset's failures"
+
+# %%
+beyond.table_bars(failures.table(causes)[["cases"]], "cases", f"{len(causes)} read · preset {cfg.preset}",
+                  alt="Bars of wrong answers by what went wrong first.") if causes else None  # fmt: skip
 
 # %% [markdown]
 # An example of each of the commonest causes, with the reader's note:
