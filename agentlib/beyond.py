@@ -4,6 +4,7 @@ Owns what is drawn. Knows nothing of how a number is computed (`tables`) or how 
 """
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -141,7 +142,8 @@ def table_bars(table: pd.DataFrame, ylabel: str, note: str = "", *, alt: str) ->
     looks = list(zip(COLOURS.values(), HATCHES.values(), strict=True))
     if table.empty or len(table.columns) > len(looks):
         raise ValueError(f"table has {len(table)} rows and {len(table.columns)} columns, expected rows and 1 to {len(looks)} columns")
-    figure = blank(max(5.5, 0.24 * table.size), 3.0, note)
+    across = max(5.5, 0.24 * table.size, 0.95 * len(table))  # inches
+    figure = blank(across, 3.0, note)
     axes = figure.subplots()
     width = 0.84 / len(table.columns)
     for k, (name, (colour, hatch)) in enumerate(zip(table.columns, looks, strict=False)):
@@ -150,7 +152,8 @@ def table_bars(table: pd.DataFrame, ylabel: str, note: str = "", *, alt: str) ->
         for place, value in zip(places, table[name], strict=True):
             if value == 0:
                 mark_zero(axes, place, width, colour)
-    axes.set_xticks(range(len(table)), [str(label) for label in table.index])
+    letters = int((across - 0.8) / len(table) / 0.072)  # that fit below a group
+    axes.set_xticks(range(len(table)), [fill(str(label), letters, break_long_words=False, break_on_hyphens=False) for label in table.index])
     finish(axes)
     axes.set(ylabel=ylabel)
     figure.legend(loc="outside upper left", ncols=len(table.columns), handlelength=1.6)

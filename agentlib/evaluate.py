@@ -209,7 +209,7 @@ def open_student(cfg: config.Config, student: str, methods: Iterable[str]) -> tu
     trained = [m for m in distill.TEACHER_OF if m in methods]
     adapters = {m: checkpoints.finished(distill.adapter_run(cfg, student, m)).path for m in trained}
     if not cfg.student_server:
-        return LocalModel(student, max_context=cfg.context_tokens, quantise=cfg.tuning == "qlora",
+        return LocalModel(student, max_context=cfg.context_tokens, quantise=cfg.tuning == "qlora", unpack=True,
                           precision=cfg.precision), adapters  # fmt: skip
     model = ServerModel(cfg.student_server, student, max_context=cfg.context_tokens, concurrency=cfg.batch_questions)
     for adapter in adapters.values():

@@ -33,13 +33,14 @@ class LocalModel:
 
     The prompt is read once for all n samples of a conversation; rows leave the batch as they end. Keys and
     values are kept, so that a conversation's next step reads only what is new (`tokens_read` counts it).
-    `precision` is that of `loading.resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes).
+    `precision` is that of `loading.resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes). With `unpack=True` a
+    CPU holds them as the numbers that NF4 stands for: the same model in up to eight times the memory, which decodes faster.
     """
 
     stops_early = True  # whether `generate` takes `enough`
 
     def __init__(self, name: str, *, adapter: Path | None = None, device: str | None = None, quantise: bool = False,
-                 precision: str = "auto", max_context: int = 4096):  # fmt: skip
+                 unpack: bool = False, precision: str = "auto", max_context: int = 4096):  # fmt: skip
         import torch
         from transformers import AutoTokenizer
 
@@ -53,6 +54,7 @@ class LocalModel:
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self._quantised = quantise
+        self._packed = quantise and not (unpack and self.device == "cpu")
         self._model = self._base = self._load(folder)
         self._originals: list[tuple] = []
         ends = self._base.generation_config.eos_token_id
@@ -66,7 +68,7 @@ class LocalModel:
 
         model = loading.load_weights(folder, self.device, self.precision, self._quantised, GENERATING)
         loading.refuse_window(self.name, model.config, self.max_context)
-        return model
+        return model.dequantize() if self._quantised and not self._packed else model
 
     def use(self, adapter: Path | None) -> None:
         """Switch to a trained student's folder, or with None back to the base; the base's weights stay loaded.
@@ -103,7 +105,7 @@ class LocalModel:
             # What a damaged adapter left in the base must not speak for it.
             self._model = self._base = self._load(weights.fetch(self.name))
             raise
-        if not self._quantised:
+        if not self._packed:
             tuned = [module for module in self._model.modules() if isinstance(module, BaseTunerLayer)]
             self._originals = [(m.get_base_layer().weight, m.get_base_layer().weight.data.clone()) for m in tuned]
             self._model.merge_adapter()

@@ -414,6 +414,16 @@ def test_a_table_of_numbers_is_drawn_as_bars_of_its_height() -> None:
         beyond.table_bars(table.iloc[:0], "questions", alt="")
 
 
+@pytest.mark.parametrize("groups", [1, 4, 7])
+def test_long_names_below_bars_keep_out_of_each_other(groups) -> None:
+    names = ["Agent prompting", "Agent distillation", "Agent distillation + FTP + SAG (n=8)", "CoT distillation + RAG"]
+    table = pd.DataFrame({"parse": range(groups), "execution": range(groups)}, index=[names[k % 4] for k in range(groups)])
+    figure = beyond.table_bars(table, "questions", alt="Bars.")
+    figure.draw_without_rendering()
+    places = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(places)) and len(places) == groups
+
+
 def test_a_sketch_joins_its_parts_and_refuses_what_is_not_there() -> None:
     parts = [Part("model", "writes", (0, 0)), Part("sandbox", "runs\nit", (1, 0)), Part("answer", "", (2, 0))]
     figure = sketch(parts, [("model", "sandbox", "code"), ("sandbox", "answer", "")], {"isolated": ["sandbox"]}, alt="a loop")

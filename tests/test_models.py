@@ -307,6 +307,20 @@ def test_a_merged_adapter_speaks_as_peft_itself(smol, adapters):
     assert torch.allclose(found, expected, atol=1e-3, rtol=1e-3)
 
 
+def test_unpacked_nf4_says_what_nf4_says(adapters):
+    """Packed, products are made of the numbers that NF4 stands for; unpacked of the same, but an adapter is merged into them."""
+    packed, unpacked = (models.LocalModel(SMOL, quantise=True, unpack=u, device="cpu", precision="fp32", max_context=512) for u in (False, True))
+    assert any("4bit" in type(m).__name__ for m in packed._base.modules())
+    assert not any("4bit" in type(m).__name__ for m in unpacked._base.modules())
+    ids = torch.tensor([packed.tokenizer("The quick brown fox jumps over the lazy dog")["input_ids"]])
+    for adapter in (None, adapters[0]):
+        with torch.no_grad():
+            packed.use(adapter)
+            unpacked.use(adapter)
+            a, b = (model._model(ids).logits for model in (packed, unpacked))
+        torch.testing.assert_close(a, b, atol=0 if adapter is None else 1e-3, rtol=0)
+
+
 def test_a_folder_without_an_adapter_is_refused_and_changes_nothing(smol, greedy, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no adapter_config\.json; train it"):
         smol.use(tmp_path)

@@ -167,9 +167,7 @@ broken = tables.named(claims.broken_steps(frame))
 tables.neat(broken)
 
 # %%
-one = broken.loc[estimates.size_label(student), ["parse", "execution"]]
-one.index = [method.replace(" + ", "\n+ ") for method in one.index]
-beyond.table_bars(one, "questions (%)", f"{student} · preset {preset}",
+beyond.table_bars(broken.loc[estimates.size_label(student), ["parse", "execution"]], "questions (%)", f"{student} · preset {preset}",
                   alt="Bars of the share of questions with a step that failed to parse or to run, by method.")  # fmt: skip
 
 # %% [markdown]
