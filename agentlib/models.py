@@ -34,7 +34,8 @@ class LocalModel:
     The prompt is read once for all n samples of a conversation; rows leave the batch as they end. Keys and
     values are kept, so that a conversation's next step reads only what is new (`tokens_read` counts it).
     `precision` is that of `loading.resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes). With `unpack=True` a
-    CPU holds them as the numbers that NF4 stands for: the same model in up to eight times the memory, which decodes faster.
+    CPU that computes in 32 bits holds them as the numbers that NF4 stands for, in up to eight times the memory: otherwise each
+    product unpacks them anew, while in bf16 bitsandbytes has a product of its own for them.
     """
 
     stops_early = True  # whether `generate` takes `enough`
@@ -54,7 +55,7 @@ class LocalModel:
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self._quantised = quantise
-        self._packed = quantise and not (unpack and self.device == "cpu")
+        self._packed = quantise and not (unpack and self.device == "cpu" and self.precision == "fp32")
         self._model = self._base = self._load(folder)
         self._originals: list[tuple] = []
         ends = self._base.generation_config.eos_token_id
