@@ -20,7 +20,6 @@ bench: .venv/ready-bench      ## measure against peers, on an idle machine; appe
 	for work in starting sandbox retrieval nearest training generation; do $(BIN)/python tests/benchmarks/$$work.py || exit 1; done
 
 # 02 to 05 are kept at laptop: make publish PRESET=laptop ARGS='--from-records --only 02 --only 03 --only 04 --only 05'
-# and, until Table 8 is run: --set sweep_tunings=
 publish: .venv/ready-test     ## run the notebooks and keep their outputs in notebooks/ (afresh: ARGS=--no-resume)
 	$(BIN)/jupytext --sync notebooks/src/*.py
 	$(BIN)/python -m agentlib.run --preset $(PRESET) --publish $(ARGS)

@@ -92,6 +92,14 @@ def test_trajectories_help_as_much_as_the_page_says():
     assert f"{', '.join(fewer)}, all {every}" in " ".join(TEXT.split())
 
 
+def test_kinds_of_fine_tuning_differ_as_the_page_says():
+    varied = records.frame(records.read(config.load("laptop").records / "sweeps.jsonl"))
+    right = varied[varied["setting"] == "tuning"].groupby("value")["correct"].agg(["mean", "count"])
+    assert (right["count"] == 200).all() and set(right.index) == {"lora", "qlora", "full"}
+    of = {kind: f"{100 * mean:.1f} %" for kind, mean in right["mean"].items()}
+    assert f"LoRA {of['lora']}, QLoRA {of['qlora']}, full fine-tuning {of['full']} of the same 200" in " ".join(TEXT.split())
+
+
 def test_the_differences_on_the_page_are_those_of_the_claims(laptop):
     found = claims.check(laptop).dropna(subset=["difference"])
     assert len(found) == 10

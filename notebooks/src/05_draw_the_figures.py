@@ -172,17 +172,24 @@ keep("table7", tables.table7(of["seed"]).round(1), one) if "seed" in of else tab
 estimates.published("table7_aime_variance").set_index("Model")
 
 # %%
-def by_value(setting):
-    runs = {value if setting == "tuning" else int(value): cases for value, cases in of[setting].groupby("value")}
-    return tables.table8(runs, "agent_distill", setting)
+NAMES = {"lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
 
-keep("table8", by_value("tuning"), one) if "tuning" in of else tables.NOT_RUN
+def by_value(setting):
+    return {NAMES.get(value) or int(value): cases for value, cases in of[setting].groupby("value", sort=False)}
+
+tuned = by_value("tuning") if "tuning" in of else {}
+keep("table8", tables.table8(tuned, "agent_distill"), one) if tuned else tables.NOT_RUN
+
+# %%
+pairs = {f"from LoRA to {name}": records.compare(tuned["LoRA"], cases) for name, cases in tuned.items() if name != "LoRA"}
+tables.comparisons(pairs) if pairs else tables.NOT_RUN
 
 # %%
 estimates.published("table8_lora_vs_fullft").set_index("Method").drop(columns="Avg_recomputed")
 
 # %%
-keep("trajectories", by_value("trajectories"), one) if "trajectories" in of else tables.NOT_RUN
+less = by_value("trajectories") if "trajectories" in of else {}
+keep("trajectories", tables.table8(less, "agent_distill", "trajectories"), one) if less else tables.NOT_RUN
 
 # %% [markdown]
 # The last of these as a picture, one the paper has not: how much a student needs to see before it can act.
