@@ -18,12 +18,16 @@ from agentlib.processes import Processes
 from agentlib.progress import meter
 
 
+SAVING = 0.03  # of the time may go into checkpoints: all of a student's weights and their optimiser are GBs
+
+
 def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: records.Run, *, save_seconds: float = 60.0,
               device: str | None = None, group: Processes | None = None) -> Adapter:  # fmt: skip
     """Fine-tune `base` on the examples into `run.folder / "student"`; a finished run is returned as it is.
 
     An interrupted run goes on from its last checkpoint with the same losses as an undisturbed one. Where the
     precision is bf16, matrix products are done in it; what is trained, its optimiser and the loss stay in 32 bits.
+    Checkpoints are `save_seconds` apart, or more where writing one takes long (`SAVING`); 0 writes one each step.
     The processes of a `group` share each batch and come to the same losses as one process would; they must see the same
     run folder, where the first of them writes. Raises FloatingPointError with the step and the batch's ids when the loss
     is not finite, ValueError for QLoRA in shards.
@@ -48,7 +52,7 @@ def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: r
         lengths = [len(e.input_ids) for e in examples]
         batches = [b for epoch in range(cfg.epochs) for b in order(lengths, cfg.batch_size, cfg.seed + epoch)]
         curve = checkpoints.resume(run.folder / "checkpoint.pt", trained, optimizer, group)
-        saved = time.monotonic()
+        saved, apart = time.monotonic(), save_seconds
         model.train()
         bar = meter(total=len(batches), initial=len(curve), desc=f"train {base}", unit="step", mininterval=5,
                    disable=not group.first)  # fmt: skip
@@ -70,9 +74,10 @@ def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: r
                            "seconds": round(time.perf_counter() - started, 3), "device": device.partition(":")[0]})  # fmt: skip
             bar.update()
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            if group.largest(time.monotonic() - saved > save_seconds):
+            if group.largest((due := time.monotonic()) - saved > apart):
                 checkpoints.write(run.folder / "checkpoint.pt", trained, optimizer, curve, group)
                 saved = time.monotonic()
+                apart = save_seconds and max(save_seconds, (saved - due) / SAVING)
         bar.close()
         checkpoints.save(model, base, run.folder / "student", group)
         if group.first:

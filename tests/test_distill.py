@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -247,6 +248,13 @@ def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(traine
     )
     ours, theirs = (load_adapter(a.path) for a in (resumed, trained[1]))
     assert all(torch.allclose(ours[k], theirs[k], atol=1e-5) for k in theirs)
+
+
+def test_checkpoints_that_take_long_are_written_seldom(examples, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(checkpoints, "write", lambda *_: (written.append(1), time.sleep(1)))
+    adapter = training.fine_tune(SMOL, examples, settings(), records.Run(tmp_path, "adapter", {}), save_seconds=0.001)
+    assert len(adapter.losses) == 3 and len(written) == 1, "the next was due after half a minute"
 
 
 def load_adapter(folder):
