@@ -17,7 +17,6 @@ from agentlib.masks import IGNORED, Example
 from agentlib.processes import Processes
 from agentlib.progress import meter
 
-
 SAVING = 0.03  # of the time may go into checkpoints: all of a student's weights and their optimiser are GBs
 
 
