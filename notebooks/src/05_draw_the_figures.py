@@ -271,9 +271,9 @@ assert len(made) == 8 and all(path.exists() for paths in made.values() for path 
 # first-thought prefix made the smaller student worse and did not help the larger one. Its teacher thinks badly in prose
 # (notebook 02), so its prefixes are long and lead to code that breaks. That is a finding about teachers of this size, not about the paper's, which is twenty times as large.
 #
-# Of the settings varied one at a time, neither temperature nor seed tells; trajectories and the kind of fine-tuning do. QLoRA comes out
-# as LoRA does. Full fine-tuning gets half as many right: at the paper's rate (1e-5, a twentieth of the paper's for LoRA) so few steps
-# teach less, as its loss at the end says, several times LoRA's.
+# Of the settings varied one at a time, neither temperature nor seed tells; trajectories and the kind of fine-tuning do. QLoRA cannot
+# be told from LoRA. Full fine-tuning gets half as many right: it learnt less in as many steps (its loss at the end is several times
+# LoRA's), at the paper's rate for it, 1e-5; LoRA's is 5e-4 here. Other rates were not tried.
 #
 # ## Exercises
 #
