@@ -35,7 +35,7 @@ def test_a_make_command_expands_to_what_this_environment_can_start(command, tmp_
         assert option in subprocess.run([sys.executable, "-m", "agentlib.run", "--help"], capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize("command", ["make workshop", "make figures"])
+@pytest.mark.parametrize("command", ["make workshop", "make figures PRESET=laptop"])
 def test_quick_commands_are_really_run(command, tmp_path):
     """In a copy of the tree with this environment, so that nothing is installed and nothing committed is touched."""
     for part in ("agentlib", "notebooks", "figures"):
@@ -44,14 +44,14 @@ def test_quick_commands_are_really_run(command, tmp_path):
         shutil.copy(config.ROOT / part, tmp_path / part)
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "ready").touch()
-    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "figures" / "smoke").glob("*.svg")}
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "figures" / "laptop").glob("*.svg")}
     ran = subprocess.run([*command.split(), f"BIN={os.path.dirname(sys.executable)}"], cwd=tmp_path, capture_output=True, text=True,
                          env=os.environ | {"PYTHONPATH": str(tmp_path)})  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     if command == "make workshop":
         assert len(list((tmp_path / "workshop").glob("*.ipynb"))) == len(list((tmp_path / "notebooks").glob("[0-9]*.ipynb")))
     else:
-        after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "figures" / "smoke").glob("*.svg")}
+        after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "figures" / "laptop").glob("*.svg")}
         assert len(after) >= 8 and all(after[name] > before.get(name, 0) for name in after)
 
 

@@ -69,7 +69,8 @@ def run(folder, manners, questions, chunk=4):
 QUESTIONS = [ask(k) for k in range(12)]
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_every_question_comes_home_once_from_two_workers(cluster, tmp_path):
     found = run(tmp_path, polite, QUESTIONS)
     assert sorted(q.id for q, _ in found) == sorted(q.id for q in QUESTIONS)
@@ -77,7 +78,8 @@ def test_every_question_comes_home_once_from_two_workers(cluster, tmp_path):
     assert len({case["worker"] for _, case in found}) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_a_worker_that_is_killed_loses_only_what_it_had_not_finished(cluster, tmp_path):
     found = run(tmp_path, dies_once, QUESTIONS)
     assert sorted(q.id for q, _ in found) == sorted(q.id for q in QUESTIONS), "each once"
@@ -87,14 +89,16 @@ def test_a_worker_that_is_killed_loses_only_what_it_had_not_finished(cluster, tm
     assert repeated <= {"q-4"}, "at most the one whose case was on its way home"
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_a_question_that_kills_its_workers_costs_only_itself(cluster, tmp_path):
     found = dict((question.id, case) for question, case in run(tmp_path, poison, QUESTIONS))
     assert "2 workers were lost over it" in str(found.pop("q-3"))
     assert len(found) == 11 and all(isinstance(case, dict) for case in found.values())
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_an_error_is_told_of_its_question_alone(cluster, tmp_path):
     found = dict((question.id, case) for question, case in run(tmp_path, raises, QUESTIONS))
     error = found.pop("q-3")
@@ -106,7 +110,8 @@ SMALL = {"students": (SMOL,), "benchmarks": ("mini-gsm-hard", "mini-hotpot"), "q
          "step_tokens": 12, "cot_tokens": 12, "retriever": "bm25", "batch_questions": 1, "precision": "fp32"}  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_real_workers_write_the_same_cases_as_one_process(cluster, project):
     """Each with SmolLM2, an index and a sandbox of its own; agent and chain of thought."""
     alone = config.load("smoke", **SMALL)
@@ -147,7 +152,8 @@ def test_a_crew_needs_workers():
         scale.Crew(contextlib.nullcontext, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_a_worker_that_cannot_open_says_why_before_anything_is_asked(cluster):
     def broken():
         raise FileNotFoundError("no adapter in runs/x")
