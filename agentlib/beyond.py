@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from agentlib import config
 from agentlib.charts import COLOURS, GREY, HATCHES, bars, blank, finish, footer, legend, mark_zero, styled, whisker
-from agentlib.estimates import Point, accuracy, cases_of, mean_accuracy, pick, size_label
+from agentlib.estimates import Point, accuracy, cases_of, mean_accuracy, pick, size_label, with_gaps
 
 LINES = {  # label: domain, colour, marker
     "all benchmarks": (None, COLOURS["agent_distill"], "o"),
@@ -97,6 +97,7 @@ def accuracy_bars(cases: pd.DataFrame, note: str = "") -> Figure:
     """
     if strange := sorted(set(cases["method"]) - set(config.METHODS)):
         raise ValueError(f"method {strange[0]!r} has no colour, expected one of {', '.join(config.METHODS)}")
+    cases = with_gaps(cases)
     names = list(dict.fromkeys(cases["benchmark"]))
     methods = [m for m in config.METHODS if m in set(cases["method"])]
     series = [(config.METHODS[m], m, [accuracy(pick(cases, method=m, benchmark=name)) for name in names]) for m in methods]

@@ -128,9 +128,12 @@ def span(counts: Iterable[int]) -> str:
 
 
 def footer(note: str, points: Iterable[Point | None], *more: str) -> str:
-    """The caller's note, the range of n behind the points that were run, and what else a reader must know."""
-    n = span(point.n for point in points if point is not None and not math.isnan(point.value))
-    return " · ".join(part for part in (note, f"{n} question{'' if n == '1' else 's'} a point", *more) if part)
+    """The caller's note, the range of n behind the points that were run, answers that are missing, and what else a reader must
+    know."""
+    drawn = [point for point in points if point is not None and not math.isnan(point.value)]
+    n, gaps = span(point.n for point in drawn), sum(point.unanswered for point in drawn)
+    gap = f"{gaps} answers missing, counted as wrong" if gaps else ""
+    return " · ".join(part for part in (note, f"{n} question{'' if n == '1' else 's'} a point", gap, *more) if part)
 
 
 def mark_gap(axes: Axes, x: float) -> None:

@@ -183,17 +183,21 @@ def interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, f
 
 
 def summarise(cases: pd.DataFrame, by: Sequence[str], asked: int | Mapping | None = None) -> pd.DataFrame:
-    """Accuracy a group: columns `by`, asked, answered, errors, correct, accuracy, low, high (fractions).
+    """Accuracy per group: columns `by`, asked, answered, errors, correct, accuracy, low, high (fractions).
 
-    `asked` is the number of questions a group was asked (an int, or a mapping from the group's key);
-    without it, the distinct ids in the records. The accuracy's denominator is the questions asked, so
-    a question that ended in an error, or has no line at all, counts against it and shows in `errors`.
+    `asked` is the number of questions a group was asked (an int, or a mapping from the group's key); without it, the
+    distinct questions in the records. The accuracy's denominator is the questions asked, so a question that ended in an
+    error, or has no line at all, counts against it and shows in `errors`. Raises ValueError for a group that holds several
+    experiments, or answers to more questions than were asked.
     """
     rows = []
     for key, group in cases.groupby(list(by), sort=False, dropna=False):
-        last = group.drop_duplicates("id", keep="last")
+        last = one_experiment(group)
         finished = last[last["correct"].notna()] if "correct" in last else last.iloc[:0].assign(correct=False)
         n = len(last) if asked is None else asked if isinstance(asked, int) else asked[key if len(by) > 1 else key[0]]
+        if len(finished) > n:
+            name = ", ".join(map(str, key))
+            raise ValueError(f"group {name} has answers to {len(finished)} questions, expected at most the {n} asked; correct `asked`")
         right = int(finished["correct"].astype(bool).sum())
         low, high = interval(right, n)
         rows.append(
@@ -204,36 +208,67 @@ def summarise(cases: pd.DataFrame, by: Sequence[str], asked: int | Mapping | Non
     return pd.DataFrame(rows)
 
 
-def compare(a: pd.DataFrame, b: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> dict[str, float]:
-    """Two methods on the same questions, paired by id and benchmark.
+def one_experiment(cases: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """The last case of each question of each group; a question is an id within a benchmark.
 
-    Returns n, accuracy_a, accuracy_b, difference (b - a) with a 95 % bootstrap interval over questions,
-    the counts only one of them got right, and the exact McNemar p-value. Raises ValueError when no
-    question is shared, or when a side holds several models, methods or numbers of samples.
+    Raises ValueError for a group of several models, methods or numbers of samples, or with one question answered under
+    several temperatures, seeds or varied values: "the last" would then choose among experiments, and one number mix them.
     """
-    for side in (a, b):
-        for name in ("model", "method", "n"):
-            if name in side and side[name].nunique() > 1:
-                values = ", ".join(map(str, side[name].unique()))
-                raise ValueError(f"one side holds several values of {name} ({values}); compare one with one")
+    question = [*by, *(name for name in ("benchmark", "id") if name in cases and name not in by)]
+    for name in ("model", "method", "n", "temperature", "seed", "setting", "value"):
+        if name not in cases or name in by or cases[name].nunique() < 2:
+            continue
+        group = list(by) if name in ("model", "method", "n") else question
+        if not group or (cases.groupby(group, dropna=False)[name].nunique() > 1).any():
+            values = ", ".join(map(str, cases[name].dropna().unique()))
+            raise ValueError(f"the cases mix several values of {name} ({values}), expected one experiment; keep one, or group by {name}")
+    return cases.drop_duplicates(question, keep="last")
+
+
+def compare(a: pd.DataFrame, b: pd.DataFrame, resamples: int = 2000, seed: int = 0, *, ratio: float = 1.0,
+            margin: float = 0.0) -> dict[str, float]:  # fmt: skip
+    """Two methods on the same questions, paired by id and benchmark: the one interval that all paired comparisons use.
+
+    Returns n, accuracy_a, accuracy_b, the difference b - ratio * a with a 95 % interval, the counts only one of them got
+    right, and a two-sided p-value against `margin`: McNemar's exact test for ratio 1 and margin 0, else the bootstrap's. The
+    interval is the percentile bootstrap over questions. Where all pairs are alike every resample is, too, and an interval
+    of no width would claim certainty: there it is as wide as the upper Wilson limit of 0 in n allows, if every question of
+    that share differed by as much as a question can.
+
+    Raises ValueError when no question is shared, or when a side holds several experiments (`one_experiment`).
+    """
     keys = ["benchmark", "id"]
-    both = (
-        a.drop_duplicates(keys, keep="last")[[*keys, "correct"]]
-        .merge(b.drop_duplicates(keys, keep="last")[[*keys, "correct"]], on=keys, suffixes=("_a", "_b"))
-        .dropna()
-    )
+    left, right = (one_experiment(side)[[*keys, "correct"]] for side in (a, b))
+    both = left.merge(right, on=keys, suffixes=("_a", "_b")).dropna()
     if both.empty:
         raise ValueError("the two sets of records share no finished question; compare runs of the same benchmarks")
     x, y = both["correct_a"].astype(float).to_numpy(), both["correct_b"].astype(float).to_numpy()
+    n, each = len(both), y - ratio * x
+    difference = float(each.mean())
+    if np.ptp(each) == 0:
+        unseen = interval(0, n)[1]
+        low, high = difference - unseen * (difference + ratio), difference + unseen * (1 - difference)
+        room = 1 - difference if margin > difference else difference + ratio
+        p = max(0.0, 1 - abs(margin - difference) / room) ** n if room else 1.0
+    else:
+        draws = np.random.default_rng(seed).integers(0, n, (resamples, n))
+        means = each[draws].mean(1)
+        low, high = np.percentile(means, [2.5, 97.5])
+        p = min(1.0, 2 * (1 + min((means <= margin).sum(), (means >= margin).sum())) / (1 + resamples))
     only_a, only_b = int(((x == 1) & (y == 0)).sum()), int(((x == 0) & (y == 1)).sum())
-    draws = np.random.default_rng(seed).integers(0, len(both), (resamples, len(both)))
-    low, high = np.percentile((y - x)[draws].mean(1), [2.5, 97.5])
-    p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    if (ratio, margin) == (1.0, 0.0):
+        p = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
     return {
-        "n": len(both), "accuracy_a": float(x.mean()), "accuracy_b": float(y.mean()),
-        "difference": float((y - x).mean()), "low": float(low), "high": float(high),
-        "only_a": only_a, "only_b": only_b, "p": p,
+        "n": n, "accuracy_a": float(x.mean()), "accuracy_b": float(y.mean()), "difference": difference,
+        "low": float(low), "high": float(high), "only_a": only_a, "only_b": only_b, "p": float(p),
     }  # fmt: skip
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for testing all of them together (Holm 1979): compared with 0.05 they hold the chance of any false claim at 5 %."""
+    order = np.argsort(p_values)
+    stepped = np.minimum(1.0, np.maximum.accumulate(np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)))
+    return [float(p) for p in stepped[np.argsort(order)]]
 
 
 def slug(text: str) -> str:

@@ -43,11 +43,12 @@ GAP = "\N{NO-BREAK SPACE}"  # keeps an interval in one line of a narrow cell
 
 
 def text(point: Point, count: bool = True) -> str:
-    """A point as a cell of a table: "37.5 [30.1, 45.5] n=160", or without its count."""
+    """A point as a cell of a table: "37.5 [30.1, 45.5] n=160", or without its count; questions without an answer are named."""
     if math.isnan(point.value):
         return NOT_RUN
     interval = "" if math.isnan(point.low) else f" {interval_text(point.low, point.high)}"
-    return f"{point.value:.1f}{interval}" + (f" n={point.n}" if count else "")
+    gap = f" ({point.unanswered} unanswered)" if point.unanswered else ""
+    return f"{point.value:.1f}{interval}" + (f" n={point.n}" if count else "") + gap
 
 
 def interval_text(low: float, high: float) -> str:

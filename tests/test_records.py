@@ -278,7 +278,7 @@ def test_comparing_is_repeatable_and_needs_a_shared_question():
     assert records.compare(a, b) == records.compare(a, b)
     with pytest.raises(ValueError, match="share no finished question"):
         records.compare(a, table([True], "other"))
-    with pytest.raises(ValueError, match=r"several values of model \(s, m\); compare one with one"):
+    with pytest.raises(ValueError, match=r"mix several values of model \(s, m\), expected one experiment"):
         records.compare(pd.concat([a.assign(model="s"), a.assign(model="m")]), b)
 
 
