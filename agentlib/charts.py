@@ -57,8 +57,8 @@ ALT_TEXT = {
     "four factual benchmarks; top row our run with intervals, bottom row published.",
     "data_efficiency": "Mean accuracy of the distilled agent against the number of trajectories it was trained on, for "
     "all, the factual and the maths benchmarks, with 95 % intervals.",
-    "claims": "Each claim of the paper as a point, the difference between its two sides, with its 95 % interval, marked by whether "
-    "it holds, does not, or is open.",
+    "claims": "Each claim of the paper as a point, the difference between its two sides, with its 95 % interval, its margin and the "
+    "published difference, marked by whether it holds, does not, or is not settled.",
 }
 
 
