@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -50,7 +51,7 @@ class Run:
 
     Use it as a context manager to append; a second process that opens the same run to append is
     refused. Reading needs no lock. A case is a dict with an `id`; a case with an `error` is not
-    finished, and a resumed run tries it again. `time.jsonl` tells the wall time of each time it was open.
+    finished, and a resumed run tries it again. `time.jsonl` tells the wall time of each time it was open, and on which machine.
     """
 
     def __init__(self, root: Path, name: str, configuration: Mapping[str, Any]):
@@ -71,7 +72,7 @@ class Run:
     def __exit__(self, *_: object) -> None:
         self._stream.close()
         if self._cases:
-            spent = {"cases": self._cases, "seconds": round(time.monotonic() - self._opened, 1)}
+            spent = {"cases": self._cases, "seconds": round(time.monotonic() - self._opened, 1), "machine": machine()}
             with open(self.times, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(spent) + "\n")
         self._lock.close()
@@ -100,6 +101,19 @@ class Run:
         """Those of `items` (objects with an attribute `key`) that have no finished case yet."""
         done = self.finished()
         return [item for item in items if getattr(item, key) not in done]
+
+
+def machine() -> str:
+    """What the speed of this machine depends on, as far as the system tells: "2 cores of AMD EPYC with native bf16, NVIDIA H100"."""
+    info, cards = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
+    told = [line.partition(":") for line in info.read_text(encoding="utf-8").splitlines()] if info.exists() else []
+    names = [value.strip() for key, _, value in told if key.strip() == "model name"]
+    flags = {flag for key, _, value in told if key.strip() == "flags" for flag in value.split()}
+    gpus = [line.partition(":")[2].strip() for file in sorted(cards.glob("*/information"))
+            for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("Model:")]  # fmt: skip
+    native = " with native bf16" if flags & {"avx512_bf16", "amx_bf16"} else ""
+    processor = names[0] if names else platform.processor() or platform.machine()
+    return ", ".join([f"{os.cpu_count()} cores of {processor}{native}", *gpus])
 
 
 def _drop_torn_line(file: Path) -> None:
