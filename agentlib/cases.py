@@ -101,7 +101,7 @@ def _step(step: Step) -> dict:
     if len(step.candidates) > 1:
         found["candidates"] = [
             {"code": c.code, "outcome": _short(c.outcome), "failed": c.outcome.failure.kind if c.outcome.failure else None,
-             "group": c.group} for c in step.candidates
+             "group": c.group, "tokens": c.tokens} for c in step.candidates
         ]  # fmt: skip
         found["chosen"] = next(i for i, c in enumerate(step.candidates) if c.outcome is step.outcome)
     return found
