@@ -242,12 +242,13 @@ def one_experiment(cases: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
 def compare(a: pd.DataFrame, b: pd.DataFrame, resamples: int = 2000, seed: int = 0, *, ratio: float = 1.0,
             margin: float = 0.0) -> dict[str, float]:  # fmt: skip
     """Two methods on the same questions, paired by id and benchmark: the one interval that all paired comparisons use.
+    Questions that either side has not finished are left out; n says how many were compared.
 
     Returns n, accuracy_a, accuracy_b, the difference b - ratio * a with a 95 % interval, the counts only one of them got
     right, and a two-sided p-value against `margin`: McNemar's exact test for ratio 1 and margin 0, else the bootstrap's. The
-    interval is the percentile bootstrap over questions. Where all pairs are alike every resample is, too, and an interval
-    of no width would claim certainty: there it is as wide as the upper Wilson limit of 0 in n allows, if every question of
-    that share differed by as much as a question can.
+    interval is the percentile bootstrap over questions. Where all pairs are alike, all resamples are, and an interval of no
+    width would claim certainty: there, a share of unseen questions (the upper Wilson limit of 0 in n) is taken to differ by
+    as much as a question can.
 
     Raises ValueError when no question is shared, or when a side holds several experiments (`one_experiment`).
     """
