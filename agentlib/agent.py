@@ -35,11 +35,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One sampled action: its code, what came of it, and its group in the vote (None: failed, or dropped before its end)."""
+    """One sampled action: its code, what came of it, its group in the vote (None: failed, or dropped before its end), and its
+    length, which breaks ties."""
 
     code: str | None
     outcome: Outcome
     group: int | None
+    tokens: int
 
 
 @dataclass
@@ -277,7 +279,7 @@ class _Poll:
             self.session.dismiss()
         else:
             self.session.commit(outcomes[best])
-        grouped = zip(codes, outcomes, sag.groups(outcomes, self.how.vote, lengths), strict=True)
+        grouped = zip(codes, outcomes, sag.groups(outcomes, self.how.vote, lengths), lengths, strict=True)
         return Step(
             text=_closed(completions[best]), code=codes[best], outcome=outcomes[best],
             candidates=tuple(Candidate(*candidate) for candidate in grouped),

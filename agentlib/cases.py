@@ -42,7 +42,7 @@ def agent_case(question: Question, trajectory: Trajectory, **labels: Any) -> dic
     } | ({"tools": trajectory.tools} if trajectory.tools else {})
 
 
-def cot_case(question: Question, chain: Chain, seconds: float, **labels: Any) -> dict:
+def cot_case(question: Question, chain: Chain, **labels: Any) -> dict:
     """The record of a chain of thought; `answers` are those of all chains, in the order sampled."""
     stopped = "length" if all(c.finish_reason == "length" for c in chain.completions) else "stop"
     return {
@@ -55,7 +55,7 @@ def cot_case(question: Question, chain: Chain, seconds: float, **labels: Any) ->
         "tool_calls": 1 if chain.passages else 0,
         "prompt_tokens": chain.completions[0].prompt_tokens,
         "completion_tokens": sum(c.completion_tokens for c in chain.completions),
-        "seconds": round(seconds, 3),
+        "seconds": round(chain.seconds, 3),
         "answers": list(chain.answers),
         "chain_tokens": [c.completion_tokens for c in chain.completions],
         "passages": chain.passages,
@@ -101,7 +101,7 @@ def _step(step: Step) -> dict:
     if len(step.candidates) > 1:
         found["candidates"] = [
             {"code": c.code, "outcome": _short(c.outcome), "failed": c.outcome.failure.kind if c.outcome.failure else None,
-             "group": c.group} for c in step.candidates
+             "group": c.group, "tokens": c.tokens} for c in step.candidates
         ]  # fmt: skip
         found["chosen"] = next(i for i, c in enumerate(step.candidates) if c.outcome is step.outcome)
     return found

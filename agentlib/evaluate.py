@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,12 +175,10 @@ def _cases(cfg, arm, model, todo, box, search) -> Iterator[dict]:
         for trajectory in agent.run(todo):
             yield cases.agent_case(by_id[trajectory.question_id], trajectory, **labels)
         return
-    started = time.perf_counter()
     shown = search if arm.method == "cot_distill_rag" else None
     for chain in cot.think(model, todo, max_new_tokens=cfg.cot_tokens, search=shown, batch=cfg.batch_questions,
                            examples=arm.method == "cot", seed=cfg.seed, **sampling):  # fmt: skip
-        seconds, started = time.perf_counter() - started, time.perf_counter()
-        yield cases.cot_case(by_id[chain.question_id], chain, seconds, **labels)
+        yield cases.cot_case(by_id[chain.question_id], chain, **labels)
 
 
 @contextlib.contextmanager

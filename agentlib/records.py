@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -50,7 +51,7 @@ class Run:
 
     Use it as a context manager to append; a second process that opens the same run to append is
     refused. Reading needs no lock. A case is a dict with an `id`; a case with an `error` is not
-    finished, and a resumed run tries it again. `time.jsonl` tells the wall time of each time it was open.
+    finished, and a resumed run tries it again. `time.jsonl` tells the wall time of each time it was open, and on which machine.
     """
 
     def __init__(self, root: Path, name: str, configuration: Mapping[str, Any]):
@@ -71,7 +72,7 @@ class Run:
     def __exit__(self, *_: object) -> None:
         self._stream.close()
         if self._cases:
-            spent = {"cases": self._cases, "seconds": round(time.monotonic() - self._opened, 1)}
+            spent = {"cases": self._cases, "seconds": round(time.monotonic() - self._opened, 1), "machine": machine()}
             with open(self.times, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(spent) + "\n")
         self._lock.close()
@@ -100,6 +101,19 @@ class Run:
         """Those of `items` (objects with an attribute `key`) that have no finished case yet."""
         done = self.finished()
         return [item for item in items if getattr(item, key) not in done]
+
+
+def machine() -> str:
+    """What the speed of this machine depends on, as far as the system tells: "2 cores of AMD EPYC with native bf16, NVIDIA H100"."""
+    info, cards = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
+    told = [line.partition(":") for line in info.read_text(encoding="utf-8").splitlines()] if info.exists() else []
+    names = [value.strip() for key, _, value in told if key.strip() == "model name"]
+    flags = {flag for key, _, value in told if key.strip() == "flags" for flag in value.split()}
+    gpus = [line.partition(":")[2].strip() for file in sorted(cards.glob("*/information"))
+            for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("Model:")]  # fmt: skip
+    native = " with native bf16" if flags & {"avx512_bf16", "amx_bf16"} else ""
+    processor = names[0] if names else platform.processor() or platform.machine()
+    return ", ".join([f"{os.cpu_count()} cores of {processor}{native}", *gpus])
 
 
 def _drop_torn_line(file: Path) -> None:
@@ -183,17 +197,21 @@ def interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, f
 
 
 def summarise(cases: pd.DataFrame, by: Sequence[str], asked: int | Mapping | None = None) -> pd.DataFrame:
-    """Accuracy a group: columns `by`, asked, answered, errors, correct, accuracy, low, high (fractions).
+    """Accuracy per group: columns `by`, asked, answered, errors, correct, accuracy, low, high (fractions).
 
-    `asked` is the number of questions a group was asked (an int, or a mapping from the group's key);
-    without it, the distinct ids in the records. The accuracy's denominator is the questions asked, so
-    a question that ended in an error, or has no line at all, counts against it and shows in `errors`.
+    `asked` is the number of questions a group was asked (an int, or a mapping from the group's key); without it, the
+    distinct questions in the records. The accuracy's denominator is the questions asked, so a question that ended in an
+    error, or has no line at all, counts against it and shows in `errors`. Raises ValueError for a group that holds several
+    experiments, or answers to more questions than were asked.
     """
     rows = []
     for key, group in cases.groupby(list(by), sort=False, dropna=False):
-        last = group.drop_duplicates("id", keep="last")
+        last = one_experiment(group)
         finished = last[last["correct"].notna()] if "correct" in last else last.iloc[:0].assign(correct=False)
         n = len(last) if asked is None else asked if isinstance(asked, int) else asked[key if len(by) > 1 else key[0]]
+        if len(finished) > n:
+            name = ", ".join(map(str, key))
+            raise ValueError(f"group {name} has answers to {len(finished)} questions, expected at most the {n} asked; correct `asked`")
         right = int(finished["correct"].astype(bool).sum())
         low, high = interval(right, n)
         rows.append(
@@ -204,36 +222,68 @@ def summarise(cases: pd.DataFrame, by: Sequence[str], asked: int | Mapping | Non
     return pd.DataFrame(rows)
 
 
-def compare(a: pd.DataFrame, b: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> dict[str, float]:
-    """Two methods on the same questions, paired by id and benchmark.
+def one_experiment(cases: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """The last case of each question of each group; a question is an id within a benchmark.
 
-    Returns n, accuracy_a, accuracy_b, difference (b - a) with a 95 % bootstrap interval over questions,
-    the counts only one of them got right, and the exact McNemar p-value. Raises ValueError when no
-    question is shared, or when a side holds several models, methods or numbers of samples.
+    Raises ValueError for a group of several models, methods or numbers of samples, or with one question answered under
+    several temperatures, seeds or varied values: "the last" would then choose among experiments, and one number mix them.
     """
-    for side in (a, b):
-        for name in ("model", "method", "n"):
-            if name in side and side[name].nunique() > 1:
-                values = ", ".join(map(str, side[name].unique()))
-                raise ValueError(f"one side holds several values of {name} ({values}); compare one with one")
+    question = [*by, *(name for name in ("benchmark", "id") if name in cases and name not in by)]
+    for name in ("model", "method", "n", "temperature", "seed", "setting", "value"):
+        if name not in cases or name in by or cases[name].nunique() < 2:
+            continue
+        group = list(by) if name in ("model", "method", "n") else question
+        if not group or (cases.groupby(group, dropna=False)[name].nunique() > 1).any():
+            values = ", ".join(map(str, cases[name].dropna().unique()))
+            raise ValueError(f"the cases mix several values of {name} ({values}), expected one experiment; keep one, or group by {name}")
+    return cases.drop_duplicates(question, keep="last")
+
+
+def compare(a: pd.DataFrame, b: pd.DataFrame, resamples: int = 2000, seed: int = 0, *, ratio: float = 1.0,
+            margin: float = 0.0) -> dict[str, float]:  # fmt: skip
+    """Two methods on the same questions, paired by id and benchmark: the one interval that all paired comparisons use.
+    Questions that either side has not finished are left out; n says how many were compared.
+
+    Returns n, accuracy_a, accuracy_b, the difference b - ratio * a with a 95 % interval, the counts only one of them got
+    right, and a two-sided p-value against `margin`: McNemar's exact test for ratio 1 and margin 0, else the bootstrap's. The
+    interval is the percentile bootstrap over questions. Where all pairs are alike, all resamples are, and an interval of no
+    width would claim certainty: there, a share of unseen questions (the upper Wilson limit of 0 in n) is taken to differ by
+    as much as a question can.
+
+    Raises ValueError when no question is shared, or when a side holds several experiments (`one_experiment`).
+    """
     keys = ["benchmark", "id"]
-    both = (
-        a.drop_duplicates(keys, keep="last")[[*keys, "correct"]]
-        .merge(b.drop_duplicates(keys, keep="last")[[*keys, "correct"]], on=keys, suffixes=("_a", "_b"))
-        .dropna()
-    )
+    left, right = (one_experiment(side)[[*keys, "correct"]] for side in (a, b))
+    both = left.merge(right, on=keys, suffixes=("_a", "_b")).dropna()
     if both.empty:
         raise ValueError("the two sets of records share no finished question; compare runs of the same benchmarks")
     x, y = both["correct_a"].astype(float).to_numpy(), both["correct_b"].astype(float).to_numpy()
+    n, each = len(both), y - ratio * x
+    difference = float(each.mean())
+    if np.ptp(each) == 0:
+        unseen = interval(0, n)[1]
+        low, high = difference - unseen * (difference + ratio), difference + unseen * (1 - difference)
+        room = 1 - difference if margin > difference else difference + ratio
+        p = max(0.0, 1 - abs(margin - difference) / room) ** n if room else 1.0
+    else:
+        draws = np.random.default_rng(seed).integers(0, n, (resamples, n))
+        means = each[draws].mean(1)
+        low, high = np.percentile(means, [2.5, 97.5])
+        p = min(1.0, 2 * (1 + min((means <= margin).sum(), (means >= margin).sum())) / (1 + resamples))
     only_a, only_b = int(((x == 1) & (y == 0)).sum()), int(((x == 0) & (y == 1)).sum())
-    draws = np.random.default_rng(seed).integers(0, len(both), (resamples, len(both)))
-    low, high = np.percentile((y - x)[draws].mean(1), [2.5, 97.5])
-    p = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    if (ratio, margin) == (1.0, 0.0):
+        p = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
     return {
-        "n": len(both), "accuracy_a": float(x.mean()), "accuracy_b": float(y.mean()),
-        "difference": float((y - x).mean()), "low": float(low), "high": float(high),
-        "only_a": only_a, "only_b": only_b, "p": p,
+        "n": n, "accuracy_a": float(x.mean()), "accuracy_b": float(y.mean()), "difference": difference,
+        "low": float(low), "high": float(high), "only_a": only_a, "only_b": only_b, "p": float(p),
     }  # fmt: skip
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for testing all of them together (Holm 1979): compared with 0.05 they hold the chance of any false claim at 5 %."""
+    order = np.argsort(p_values)
+    stepped = np.minimum(1.0, np.maximum.accumulate(np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)))
+    return [float(p) for p in stepped[np.argsort(order)]]
 
 
 def slug(text: str) -> str:

@@ -61,8 +61,12 @@ def groups(outcomes: Sequence[Outcome], vote: Vote = "outcome", lengths: Sequenc
 
     Groups of one size are ordered by their first candidate: the shortest by `lengths` (tokens), then in sample order.
     """
-    keys = [outcome_key(outcome, vote) for outcome in outcomes]
-    counted = Counter(keys[index] for index in _order(outcomes, lengths) if keys[index] is not None)
+    return rank([outcome_key(outcome, vote) for outcome in outcomes], lengths)
+
+
+def rank(keys: Sequence[Hashable | None], lengths: Sequence[int] | None = None) -> list[int | None]:
+    """`groups` of candidates whose outcome keys are known."""
+    counted = Counter(keys[index] for index in _order(keys, lengths) if keys[index] is not None)
     ranked = [key for key, _ in counted.most_common()]
     return [None if key is None else ranked.index(key) for key in keys]
 
@@ -74,8 +78,12 @@ def choose(outcomes: Sequence[Outcome], vote: Vote = "outcome", lengths: Sequenc
     """
     if not outcomes:
         raise ValueError("no outcomes to choose from, expected one or more candidates")
-    numbered = groups(outcomes, vote, lengths)
-    return next((index for index in _order(outcomes, lengths) if numbered[index] == 0), 0)
+    return winner(groups(outcomes, vote, lengths), lengths)
+
+
+def winner(numbered: Sequence[int | None], lengths: Sequence[int] | None = None) -> int:
+    """`choose` among candidates whose groups are known."""
+    return next((index for index in _order(numbered, lengths) if numbered[index] == 0), 0)
 
 
 def decided(outcomes: Sequence[Outcome], left: int, vote: Vote = "outcome") -> bool:
@@ -92,7 +100,7 @@ def decided(outcomes: Sequence[Outcome], left: int, vote: Vote = "outcome") -> b
     return sizes[0] >= max(reach.values(), default=left)
 
 
-def _order(outcomes: Sequence[Outcome], lengths: Sequence[int] | None) -> list[int]:
+def _order(candidates: Sequence, lengths: Sequence[int] | None) -> list[int]:
     if lengths is None:
-        return list(range(len(outcomes)))
-    return [index for _, index in sorted(zip(lengths, range(len(outcomes)), strict=True))]
+        return list(range(len(candidates)))
+    return [index for _, index in sorted(zip(lengths, range(len(candidates)), strict=True))]

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -70,12 +69,12 @@ def _labels(cfg: config.Config, method: str, attempt: int) -> dict:
 def _answers(cfg: config.Config, model: LanguageModel, box: Sandbox | None, job: Job, part: Sequence[Question]
              ) -> Iterator[dict]:  # fmt: skip
     """The cases of some questions, as they are done."""
-    asked, started, labels = {q.id: q for q in part}, time.perf_counter(), _labels(cfg, job.method, job.attempt)
+    asked, labels = {q.id: q for q in part}, _labels(cfg, job.method, job.attempt)
     sampling = {"temperature": labels["temperature"], "top_p": cfg.top_p if job.attempt else 1.0}
     if job.method == "cot":
-        for done, chain in enumerate(cot.think(model, part, max_new_tokens=cfg.cot_tokens, examples=True, **sampling,
-                                               seed=labels["seed"], batch=cfg.batch_questions), 1):  # fmt: skip
-            yield cases.cot_case(asked[chain.question_id], chain, (time.perf_counter() - started) / done, **labels)
+        for chain in cot.think(model, part, max_new_tokens=cfg.cot_tokens, examples=True, **sampling, seed=labels["seed"],
+                               batch=cfg.batch_questions):  # fmt: skip
+            yield cases.cot_case(asked[chain.question_id], chain, **labels)
         return
     thoughts = [job.thoughts.get(q.id, "").strip() for q in part]
     # A CoT without words has no first thought.

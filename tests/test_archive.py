@@ -28,7 +28,7 @@ def answered(arm):
     with done:
         for question in benchmarks.test_questions(CFG):
             chain = Chain(question.id, (Completion("\\boxed{1} \udcff\u2028.", 3, 2, "stop"),), ("1",), "1")
-            done.append(cases.cot_case(question, chain, 0.5, model=SMOL, method=arm.method, n=1))
+            done.append(cases.cot_case(question, chain, model=SMOL, method=arm.method, n=1))
     return done
 
 

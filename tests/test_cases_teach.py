@@ -81,7 +81,7 @@ def chain_case(text, question=None, passages=""):
     question = question or ask()
     search = (lambda _: passages) if passages else None
     (chain,) = think(Scripted(lambda *_: text), [question], max_new_tokens=20, search=search)
-    return cases.cot_case(question, chain, 1.0, model="m", method="cot", n=1)
+    return cases.cot_case(question, chain, model="m", method="cot", n=1)
 
 
 def test_a_chain_of_thought_reads_back_with_its_passages():

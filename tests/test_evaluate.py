@@ -1,9 +1,11 @@
 """Evaluation: the plan covers the paper's tables and figures, folders name what shapes a case, runs resume."""
 
+import time
+
 import pytest
 from conftest import Scripted, act
 
-from agentlib import benchmarks, cases, config, cot, distill, evaluate, prompts, records, telling
+from agentlib import benchmarks, cases, config, cot, distill, evaluate, prompts, records, teach, telling
 from agentlib.evaluate import Arm
 from agentlib.sandbox import Sandbox
 
@@ -118,6 +120,7 @@ class Answering(Scripted):
     def generate(self, conversations, **settings):
         if self.errors and (error := self.errors.pop(0)):
             raise error
+        time.sleep(0.01)
         return super().generate(conversations, **settings)
 
 
@@ -157,6 +160,15 @@ def test_a_distilled_student_gets_the_short_prompt_and_sampling_settings(cfg, bo
         "temperature"
     ] == cfg.temperature
     assert len(found[0]["trace"][0]["candidates"]) == 4
+
+
+def test_chains_of_one_batch_share_its_seconds_equally_whoever_asks(cfg):
+    asked = benchmarks.load("mini-aime", 4)
+    arm = Arm("s", "cot", 1, ("mini-aime",))
+    evaluated = evaluate.evaluate(cfg, arm, Answering(asked), asked, box=None, search=None)
+    taught = list(teach._answers(cfg, Answering(asked), None, teach.Job("cot", 0, {}), asked))
+    for found in (evaluated, taught):
+        assert len({case["seconds"] for case in found}) == 1 and len(found) == 4 <= cfg.batch_questions
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), ConnectionError("lost retriever")])
@@ -236,7 +248,7 @@ def sampled_case(*answers, gold="4"):
     question = type(question)(**question.asdict() | {"answer": gold})
     completions = tuple(cot.Completion(f"\\boxed{{{a}}}", 5, 10 + i, "stop") for i, a in enumerate(answers))
     chain = cot.Chain(question.id, completions, answers, cot.majority(answers))
-    return cases.cot_case(question, chain, 1.0, model="s", method="cot_distill", n=len(answers))
+    return cases.cot_case(question, chain, model="s", method="cot_distill", n=len(answers))
 
 
 def test_fewer_chains_are_the_votes_of_the_first_ones():

@@ -278,8 +278,64 @@ def test_comparing_is_repeatable_and_needs_a_shared_question():
     assert records.compare(a, b) == records.compare(a, b)
     with pytest.raises(ValueError, match="share no finished question"):
         records.compare(a, table([True], "other"))
-    with pytest.raises(ValueError, match=r"several values of model \(s, m\); compare one with one"):
+    with pytest.raises(ValueError, match=r"mix several values of model \(s, m\), expected one experiment"):
         records.compare(pd.concat([a.assign(model="s"), a.assign(model="m")]), b)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "ratio", "low", "high"),
+    [
+        (0, 0, 1.0, -0.324, 0.324),  # both always wrong: Wilson's upper limit of 0 in 8 is 0.324
+        (1, 1, 1.0, -0.324, 0.324),
+        (0, 1, 1.0, 1 - 2 * 0.324, 1.0),  # a question that differs could be lost instead of won, never better than won
+        (1, 0, 1.0, -1.0, -1 + 2 * 0.324),
+        (0, 0, 0.5, -0.5 * 0.324, 0.324),
+        (1, 0, 0.5, -0.5, -0.5 + 1.5 * 0.324),
+    ],
+)
+def test_pairs_that_are_all_alike_claim_no_certainty(a, b, ratio, low, high):
+    found = records.compare(table([bool(a)] * 8), table([bool(b)] * 8), ratio=ratio)
+    assert (found["low"], found["high"]) == pytest.approx((low, high), abs=1e-3)
+    assert found["low"] <= found["difference"] <= found["high"]
+    many = records.compare(table([bool(a)] * 800), table([bool(b)] * 800), ratio=ratio)
+    assert many["high"] - many["low"] < 0.05 * (high - low), "more questions settle more"
+
+
+def test_a_comparison_is_tested_against_its_own_margin():
+    a, b = table([True] * 60 + [False] * 40), table([True] * 70 + [False] * 30)  # ten questions more, none lost
+    zero = records.compare(a, b)
+    assert zero["p"] == pytest.approx(stats.binomtest(0, 10).pvalue) and zero["low"] > 0
+    assert records.compare(a, b, margin=-0.05)["p"] < 0.01 and records.compare(a, b, margin=0.09)["p"] > 0.5
+    assert records.compare(a, b, margin=0.3)["p"] < 0.01, "two-sided: far below its margin, too"
+    assert records.compare(a, b, margin=0.09)["low"] == zero["low"], "the margin moves the test, not the interval"
+    assert records.compare(a, a)["p"] == 1.0 and records.compare(a, a, margin=-0.05)["p"] == pytest.approx(0.95**100)
+
+
+def test_half_of_a_share_is_compared_question_by_question():
+    a, b = table([True] * 40 + [False] * 60), table([True] * 10 + [False] * 90)
+    half = records.compare(a, b, ratio=0.5)
+    assert half["difference"] == pytest.approx(0.1 - 0.2) and half["high"] < 0 and half["p"] < 0.01
+    nearly = records.compare(a, table([True] * 19 + [False] * 81), ratio=0.5)
+    assert nearly["difference"] < 0 < nearly["high"] and nearly["p"] > 0.05
+
+
+@pytest.mark.parametrize(
+    ("p", "adjusted"),
+    [([], []), ([0.04], [0.04]), ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]), ([0.9, 0.8], [1.0, 1.0]), ([0.02, 0.001], [0.02, 0.002])],
+)
+def test_p_values_are_corrected_by_holm(p, adjusted):
+    assert records.holm(p) == pytest.approx(adjusted)
+
+
+def test_a_group_of_two_experiments_is_refused_and_more_answers_than_asked_too():
+    lines = records.frame([case(1, model="s", n=1), case(1, model="s", n=8)])
+    with pytest.raises(ValueError, match=r"several values of n \(1, 8\)"):
+        records.summarise(lines, ["benchmark"])
+    assert records.summarise(lines, ["n"])["asked"].tolist() == [1, 1]
+    with pytest.raises(ValueError, match="group b has answers to 2 questions, expected at most the 1 asked"):
+        records.summarise(table([True, True]), ["benchmark"], asked=1)
+    two = records.frame([case(1), case(1, False, "c")])
+    assert records.summarise(two.assign(all=""), ["all"])[["asked", "correct"]].to_numpy().tolist() == [[2, 1]]
 
 
 def test_a_slug_is_a_file_name():

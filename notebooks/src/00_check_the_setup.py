@@ -152,8 +152,8 @@ sketches.sketch(
 )  # fmt: skip
 
 # %% [markdown]
-# Its prompt says how to act: write a thought, then a block of Python. The student's version of that prompt is short; a teacher, or a model that was never tuned, also gets rules and two
-# worked examples.
+# Its prompt says how to act: write a thought, then a block of Python. The student's version of that prompt is short. A teacher, or a
+# model that was never tuned, also gets rules and three worked examples.
 
 # %%
 print(prompts.AGENT_STUDENT)

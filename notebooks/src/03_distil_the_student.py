@@ -20,8 +20,8 @@
 # **By the end you will have shown that** a 135-million-parameter model takes on the teacher's way of acting from a few
 # dozen trajectories, with loss only on what the teacher wrote.
 #
-# *Needs* notebook 02 · *Makes* four adapters a student · *Minutes* about 4 at `smoke` and an hour at `laptop` on two
-# CPU cores; hours of a GPU at `paper`.
+# *Needs* notebook 02 · *Makes* four adapters a student · *Minutes* about 6 at `smoke` on two older CPU cores and an hour
+# at `laptop` on newer ones; hours of a GPU at `paper`.
 #
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 

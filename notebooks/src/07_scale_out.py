@@ -20,7 +20,7 @@
 # **By the end you will have shown that** an index on a server, a model on a server, two training processes and two
 # workers give what one process gives: the same passages, the same losses, the same cases.
 #
-# *Needs* the extras `server`, `retriever` and `scale` (`pip install -e '.[server,retriever,scale]'`) · *Makes* nothing that another notebook needs · *Minutes* about 5 on two CPU cores, where
+# *Needs* the extras `server`, `retriever` and `scale` (`pip install -e '.[server,retriever,scale]'`) · *Makes* nothing that another notebook needs · *Minutes* about 3 on two older CPU cores, where
 # every part runs at the size of two processes; the commands for GPUs and several machines stand beside each.
 
 # %%

@@ -20,8 +20,8 @@
 # **By the end you will have shown that** a student distilled here is a plain PEFT adapter that any other library goes on
 # with: two steps of GRPO (Shao et al. 2024) in TRL, rewarded by running what the student writes in this project's sandbox.
 #
-# *Needs* notebook 03, or trains a small student itself · *Makes* nothing that another notebook needs · *Minutes* about 3
-# on two CPU cores. Needs TRL: `pip install trl`.
+# *Needs* notebook 03, or trains a small student itself · *Makes* nothing that another notebook needs · *Minutes* about 2
+# on two older CPU cores. Needs TRL: `pip install trl`.
 
 # %%
 import tempfile
