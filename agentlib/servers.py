@@ -7,7 +7,6 @@ server process. Knows nothing of agents, nor of weights in this process.
 import argparse
 import contextlib
 import logging
-import socket
 import subprocess
 import sys
 import tempfile
@@ -193,25 +192,25 @@ def llama_server(model: str, *, slots: int = 2, context: int = 4096, start_secon
         import xllamacpp  # noqa: F401
     except ImportError:
         raise RuntimeError("no llama.cpp here; install the extra: pip install 'agentlib[server]'") from None
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "agentlib.servers", str(file), str(port), str(slots), str(context)]
-    url = f"http://127.0.0.1:{port}"
-    # A file, not a pipe: nobody reads while the server runs, and a full pipe would stop it.
-    with tempfile.TemporaryFile() as said:
+    # Files, not pipes: nobody reads while the server runs, and a full pipe would stop it.
+    with tempfile.TemporaryDirectory(prefix="agentlib-") as folder, tempfile.TemporaryFile() as said:
+        address = Path(folder) / "address"
+        command = [sys.executable, "-m", "agentlib.servers", str(file), str(address), str(slots), str(context)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
         try:
             deadline = time.monotonic() + start_seconds
-            while not _healthy(url):
-                if process.poll() is not None or time.monotonic() > deadline:
+            # The server writes its own address once it listens: what answers there is no other program.
+            while not (address.exists() and _healthy(address.read_text())):
+                ended = process.poll()
+                if ended is not None or time.monotonic() > deadline:
                     said.seek(0)
                     words = said.read().decode(errors="replace").strip().splitlines()[-3:]
+                    how = f"did not answer within {start_seconds:.0f} s" if ended is None else f"ended with status {ended}"
                     raise RuntimeError(
-                        f"llama.cpp server for {model!r} did not start: {' | '.join(words) or 'no message'}"
+                        f"llama.cpp server for {model!r} did not start, it {how}: {' | '.join(words) or 'no message'}"
                     )
                 time.sleep(0.2)
-            yield url
+            yield address.read_text()
         finally:
             process.kill()
             process.communicate()
@@ -223,18 +222,21 @@ def _healthy(url: str) -> bool:
     return False
 
 
-def _serve(file: Path, port: int, slots: int, context: int) -> None:
-    """Serve one GGUF file until the parent process closes our standard input."""
+def _serve(file: Path, address: Path, slots: int, context: int) -> None:
+    """Serve one GGUF file until the parent process closes our standard input; the URL is written to `address`."""
     import xllamacpp
 
     settings = xllamacpp.CommonParams()
     settings.model.path = str(file)
     settings.hostnames = ["127.0.0.1"]
-    settings.port = port
+    settings.port = 0  # a free one
     settings.n_parallel = slots
     settings.n_ctx = context * slots
     settings.verbosity = 1
     server = xllamacpp.Server(settings)
+    part = address.with_suffix(".part")
+    part.write_text(server.listening_address)
+    part.replace(address)
     sys.stdin.read()
     del server
 
@@ -242,7 +244,7 @@ def _serve(file: Path, port: int, slots: int, context: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m agentlib.servers", description=_serve.__doc__)
     parser.add_argument("file", type=Path)
-    parser.add_argument("port", type=int)
+    parser.add_argument("address", type=Path)
     parser.add_argument("slots", type=int)
     parser.add_argument("context", type=int)
     _serve(**vars(parser.parse_args()))

@@ -327,6 +327,19 @@ def test_a_lost_server_is_an_error_and_a_late_one_is_waited_for(index):
             assert waiting.result()[0][0].passage.title == "Japan"
 
 
+@pytest.mark.parametrize(
+    ("ends", "said"), [(SystemExit(3), "SystemExit: 3"), (OSError("no such loop"), "OSError: no such loop"), (None, "no exception")]
+)
+def test_a_server_that_ends_before_it_is_ready_is_no_address(index, monkeypatch, ends, said):
+    def run(self, sockets):
+        if ends:
+            raise ends
+
+    monkeypatch.setattr("uvicorn.Server.run", run)
+    with pytest.raises(RuntimeError, match=rf"ended before it was ready \({said}\)"), retrieval_server.serving(index):
+        pass
+
+
 def hits(*titles):
     return {"result": [[{"document": {"id": t, "contents": f'"{t}"\nText.'}, "score": 1.0}] for t in titles]}
 
