@@ -38,16 +38,18 @@ class ServerModel:
     The chat template is applied here, so that a prefix continues the assistant's turn on every server.
     `model` is the name of the weights (its tokenizer renders the prompt); `served` the name the server
     knows it by, which is where an adapter is chosen. `choices` bounds n in one request (llama.cpp
-    refuses more than its slots); the rest is asked for in further ones.
+    refuses more than its slots); the rest is asked for in further ones. With `seeded=False` sampled requests carry no
+    seed, for servers that cannot take one (vLLM's CPU engine dies of it); what they draw cannot be drawn again.
     """
 
     def __init__(self, url: str, model: str, *, served: str = "", api_key: str = "", concurrency: int = 8,
-                 choices: int = 64, attempts: int = 8, timeout: float = 600.0, max_context: int = 4096):  # fmt: skip
+                 choices: int = 64, attempts: int = 8, timeout: float = 600.0, max_context: int = 4096,
+                 seeded: bool = True):  # fmt: skip
         from transformers import AutoTokenizer
 
         self.url, self.name, self.served = url.rstrip("/"), model, served or model
         self.tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(model))
-        self.max_context, self.choices = max_context, choices
+        self.max_context, self.choices, self.seeded = max_context, choices, seeded
         self._pool = ThreadPoolExecutor(concurrency)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0))
@@ -64,12 +66,13 @@ class ServerModel:
                  prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
         """As `language.LanguageModel.generate`. Raises ServerError when the server stays unusable."""
         prefixes = checked(conversations, n, temperature, top_p, max_new_tokens, prefixes)
+        copies = 1 if temperature == 0 else n  # greedy samples are all alike, and some servers refuse to repeat them
         jobs = [
-            self._pool.submit(self._complete, render(self.tokenizer, c, p), p or "", n, temperature, top_p,
+            self._pool.submit(self._complete, render(self.tokenizer, c, p), p or "", copies, temperature, top_p,
                               max_new_tokens, list(stop), seed)
             for c, p in zip(conversations, prefixes, strict=True)
         ]  # fmt: skip
-        return [job.result() for job in jobs]
+        return [job.result() * (n // copies) for job in jobs]
 
     def use(self, adapter: Path | None) -> None:
         """Switch to a trained student that the server holds, or with None back to the base.
@@ -111,10 +114,11 @@ class ServerModel:
             # Some servers answer one choice whatever n says: ask for the rest, from another seed.
             wanted = min(n - len(found), self.choices)
             body = {"model": self.served, "prompt": prompt, "n": wanted, "temperature": temperature,
-                    "top_p": top_p, "max_tokens": max_new_tokens, "stop": stop, "add_special_tokens": False,
-                    "cache_prompt": True}  # fmt: skip
-            if seed is not None:
-                body["seed"] = sample_seed(seed, prompt, len(found)) % 2**31
+                    "max_tokens": max_new_tokens, "stop": stop, "add_special_tokens": False, "cache_prompt": True}  # fmt: skip
+            if temperature > 0:  # greedy decoding draws nothing
+                body["top_p"] = top_p
+                if seed is not None and self.seeded:
+                    body["seed"] = sample_seed(seed, prompt, len(found)) % 2**31
             answer = self._again(self._post, body)
             choices = answer["choices"]
             if not 1 <= len(choices) <= wanted:

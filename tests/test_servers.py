@@ -120,6 +120,25 @@ def test_requests_carry_the_rendered_prompt_and_every_setting(moody):
     assert isinstance(body["seed"], int)
 
 
+@pytest.mark.parametrize(
+    ("temperature", "seed", "seeded", "sent"),
+    [(0.0, 3, True, set()), (0.0, None, True, set()), (0.4, 3, True, {"seed", "top_p"}), (0.4, None, True, {"top_p"}),
+     (0.4, 3, False, {"top_p"})],
+)  # fmt: skip
+def test_what_only_sampling_needs_is_sent_with_sampled_requests_only(moody, temperature, seed, seeded, sent):
+    moody.replies = [answer("fine")]
+    with client(moody.url, seeded=seeded) as model:
+        model.generate([talk("Hi")], temperature=temperature, top_p=0.8, max_new_tokens=5, seed=seed)
+    assert moody.asked[0].keys() & {"seed", "top_p"} == sent
+
+
+def test_greedy_samples_are_asked_for_once(moody):
+    moody.replies = [answer("fine")]
+    with client(moody.url) as model:
+        (found,) = model.generate([talk("Hi")], n=3, max_new_tokens=5)
+    assert [c.text for c in found] == ["fine"] * 3 and [body["n"] for body in moody.asked] == [1]
+
+
 def test_conversations_come_back_in_order_with_their_prefixes(moody):
     moody.replies = [lambda body: answer(body["prompt"].split("<|im_end|>")[-2][-1])]
     with client(moody.url) as model:
