@@ -4,6 +4,7 @@ Owns the order of examples, the loss, and what of a student is trained. Knows no
 files of a run are `checkpoints`'; what one process of several does is told by `processes`.
 """
 
+import collections
 import contextlib
 import math
 import time
@@ -146,8 +147,8 @@ def _loss_module(model):
 
 
 # Padded tokens run through the model at once; a batch larger than this is split. A CPU is busy with one
-# sequence, so padding would only be work thrown away.
-MICRO_TOKENS = {"cpu": 512, "cuda": 8192}
+# sequence, so padding would only be work thrown away; other devices (mps, xpu) were not measured, and may have little memory.
+MICRO_TOKENS = collections.defaultdict(lambda: 512, cuda=8192)
 
 
 def _accumulate(loss_of, batch: Sequence[Example], device: str, precision: str, group: Processes) -> tuple[float, int]:
