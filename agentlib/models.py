@@ -137,7 +137,12 @@ class LocalModel:
                  top_p: float = 1.0, max_new_tokens: int, stop: Sequence[str] = (),
                  prefixes: Sequence[str | None] | None = None, seed: int | None = None,
                  enough: Enough | None = None) -> list[list[Completion]]:  # fmt: skip
-        """As `LanguageModel.generate`. `enough` is asked after each token with which samples ended."""
+        """As `LanguageModel.generate`. `enough` is asked after each token with which samples ended.
+
+        Raises MemoryError when the device has no room for the batch: fewer conversations at a time may still fit.
+        """
+        import torch
+
         prefixes = checked(conversations, n, temperature, top_p, max_new_tokens, prefixes)
         prompts = [render(self.tokenizer, c, p) for c, p in zip(conversations, prefixes, strict=True)]
         ids = [self.tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
@@ -163,10 +168,14 @@ class LocalModel:
                 ends = enough(told)
                 return {position for position, row in enumerate(batch) if row in ends}
 
-            rows = self._decode(
-                [ids[row] for row in batch], copies, draws, list(stop), over if enough else None,
-                temperature=temperature, top_p=top_p,
-            )  # fmt: skip
+            try:
+                rows = self._decode(
+                    [ids[row] for row in batch], copies, draws, list(stop), over if enough else None,
+                    temperature=temperature, top_p=top_p,
+                )  # fmt: skip
+            except torch.OutOfMemoryError as error:
+                self.forget()
+                raise MemoryError(f"{self.device} has no room for {len(batch)} conversations at once ({error})") from error
             for number, end in enumerate(rows):
                 found[batch[number // copies]].append(said(number, end))
         return [c * (n // len(c)) for c in found]

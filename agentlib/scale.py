@@ -20,6 +20,10 @@ DEADLY = 2  # workers that one question may take down with it, asked alone
 Answerer = Callable[[Any, Sequence[Any]], Iterator[dict]]
 
 
+class WorkerLost(RuntimeError):
+    """A question that took its workers down with it."""
+
+
 class Crew:
     """`workers` Ray actors, each with its own model and sandbox, opened by `opened` where the worker lives.
 
@@ -99,7 +103,7 @@ class Crew:
                         (question,) = left.values()
                         deaths[question.id] += 1
                         if deaths[question.id] == DEADLY:
-                            yield question, RuntimeError(f"{DEADLY} workers were lost over it ({type(error).__name__})")
+                            yield question, WorkerLost(f"{DEADLY} workers were lost over it ({type(error).__name__})")
                             continue
                     waiting.extend([question] for question in left.values())
                 except self._ray.exceptions.RayTaskError as error:

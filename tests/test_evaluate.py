@@ -6,6 +6,7 @@ from conftest import Scripted, act
 from agentlib import benchmarks, cases, config, cot, distill, evaluate, prompts, records, telling
 from agentlib.evaluate import Arm
 from agentlib.sandbox import Sandbox
+from agentlib.servers import ServerError
 
 SMOL = "SmolLM2-135M-Instruct"
 
@@ -159,7 +160,7 @@ def test_a_distilled_student_gets_the_short_prompt_and_sampling_settings(cfg, bo
     assert len(found[0]["trace"][0]["candidates"]) == 4
 
 
-@pytest.mark.parametrize("error", [RuntimeError("out of memory"), ConnectionError("lost retriever")])
+@pytest.mark.parametrize("error", [MemoryError("out of memory"), ConnectionError("lost retriever")])
 def test_an_outage_that_lasts_is_counted_and_a_resume_asks_only_the_rest(project, box, error):
     cfg = config.load("smoke", batch_questions=1)
     arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 8)
@@ -174,13 +175,22 @@ def test_an_outage_that_lasts_is_counted_and_a_resume_asks_only_the_rest(project
     assert [c["id"] for c in found] == [q.id for q in asked] and len(model.calls) == calls + 7
 
 
+@pytest.mark.parametrize("error", [RuntimeError("Expected all tensors on one device"), KeyError("mps"), ValueError("wrong")], ids=repr)
+def test_a_bug_is_no_outage_and_is_not_tried_again(cfg, error):
+    arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 3)
+    model = Answering(asked, error)
+    with pytest.raises(type(error)) as raised:
+        evaluate.evaluate(cfg, arm, model, asked, box=None, search=None)
+    assert raised.value is error and model.calls == [] and list(records.read(evaluate.arm_run(cfg, arm).file)) == []
+
+
 def test_a_question_that_nothing_answers_costs_only_itself(cfg):
     arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 6)
 
     class Refusing(Answering):
         def generate(self, conversations, **settings):
             if any(asked[2].text in c[-1]["content"] for c in conversations):
-                raise RuntimeError("status 400")
+                raise ServerError("status 400")
             return super().generate(conversations, **settings)
 
     with pytest.raises(RuntimeError, match=r"1 of 6 questions are unanswered \(status 400\)"):

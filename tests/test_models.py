@@ -434,6 +434,17 @@ def test_what_is_kept_stays_within_its_budget_and_changes_no_text(smol, monkeypa
     assert three_steps(smol, forget=False)[0] == plain and 0 < smol._kept.held <= 3_000_000
 
 
+def test_a_batch_that_does_not_fit_the_device_is_a_memory_error_and_nothing_is_kept(smol, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    smol.generate([talk("Hi.")], max_new_tokens=1)
+    monkeypatch.setattr(smol, "_decode", full)
+    with pytest.raises(MemoryError, match="cpu has no room for 2 conversations at once"):
+        smol.generate([talk("Hi."), talk("Hello.")], max_new_tokens=1)
+    assert smol._known(smol.tokenizer(language.render(smol.tokenizer, talk("Hi.")))["input_ids"]) == 0
+
+
 # --- precision ----------------------------------------------------------------------------------------------------
 
 
