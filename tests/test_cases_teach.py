@@ -210,6 +210,7 @@ def test_more_questions_go_on_in_the_same_folder(cfg):
     found = teach.teach(cfg, model, "cot", asked)
     assert len(found) == len(asked) == len(model.calls)
     assert all(c["model"] == "scripted" and c["role"] == "teacher" for c in found)
+    assert {tuple(c[name] for name in ("weights", "precision", "device")) for c in found} == {("server",) * 3}
 
 
 def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box):

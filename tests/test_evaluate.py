@@ -1,9 +1,11 @@
 """Evaluation: the plan covers the paper's tables and figures, folders name what shapes a case, runs resume."""
 
+import dataclasses
+
 import pytest
 from conftest import Scripted, act
 
-from agentlib import benchmarks, cases, config, cot, distill, evaluate, prompts, records, telling
+from agentlib import benchmarks, cases, config, cot, distill, evaluate, preflight, prompts, records, search, teach, telling, training
 from agentlib.evaluate import Arm
 from agentlib.sandbox import Sandbox
 from agentlib.servers import ServerError
@@ -145,6 +147,47 @@ def test_an_arm_gives_one_graded_case_a_question_in_order_and_resumes(cfg, box):
     calls = len(model.calls)
     assert evaluate.evaluate(cfg, arm, model, asked, box=box, search=None) == found and len(model.calls) == calls
     assert "Rules:" in model.calls[0]["conversations"][0][0]["content"], "an untuned model gets the full prompt"
+
+
+def test_cases_say_what_weights_in_what_precision_on_what_device(cfg, box):
+    arm, asked = Arm("s", "agent", 1, ("mini-aime",)), benchmarks.load("mini-aime", 2)
+    model = Answering(asked)
+    (served,) = evaluate.evaluate(cfg, arm, model, asked[:1], box=box, search=None)
+    model.weights, model.precision, model.device = "hub", "bf16", "cuda"
+    _, here = evaluate.evaluate(cfg, arm, model, asked, box=box, search=None)
+    names = ("weights", "precision", "device")
+    assert [tuple(case[name] for name in names) for case in (served, here)] == [("server",) * 3, ("hub", "bf16", "cuda")]
+
+
+class Noted(Exception):
+    """What was fetched."""
+
+
+@pytest.mark.parametrize("source", config.WEIGHTS)
+@pytest.mark.parametrize(
+    ("opened", "fetched", "name"),
+    [(lambda c: evaluate.open_student(c, SMOL, ()), "fetch", SMOL),
+     (lambda c: evaluate.open_student(dataclasses.replace(c, student_server="http://h"), SMOL, ()), "fetch_tokenizer", SMOL),
+     (lambda c: teach.open_teacher(c).__enter__(), "fetch", "Qwen2.5-Coder-1.5B-Instruct"),
+     (lambda c: teach.open_teacher(dataclasses.replace(c, teacher_server="http://h")).__enter__(), "fetch_tokenizer", "Qwen2.5-Coder-1.5B-Instruct"),
+     (search.encoder, "fetch", "all-MiniLM-L6-v2"), (lambda c: distill.examples(c, SMOL, "agent_distill"), "fetch_tokenizer", SMOL),
+     (lambda c: training._student(SMOL, c, "cpu", "fp32"), "fetch", SMOL)],
+)  # fmt: skip
+def test_every_model_of_a_configuration_comes_from_where_its_weights_are_to_come_from(project, monkeypatch, opened, fetched, name, source):
+    def note(*asked):
+        raise Noted(*asked)
+
+    monkeypatch.setattr(evaluate.distill.weights, fetched, note)
+    with pytest.raises(Noted) as noted:
+        opened(config.load("laptop", weights=source))
+    assert noted.value.args == (name, source)
+
+
+def test_a_teacher_from_the_hub_is_not_run_by_llama_cpp_on_the_file_of_a_wheel(project):
+    cfg = config.load("laptop", weights="hub", teacher_server="")
+    with pytest.raises(ValueError, match="is to come from the hub, but setting 'teacher_server' is ''"), teach.open_teacher(cfg):
+        pass
+    assert not all(check.met for check in preflight.checks(cfg, ["02"]))
 
 
 def test_a_distilled_student_gets_the_short_prompt_and_sampling_settings(cfg, box, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import tenacity
 from conftest import SMOL
 
-from agentlib import corpora, encyclopedia, indexing, records, retrieval, retrieval_server, servers, topics, weights
+from agentlib import config, corpora, encyclopedia, indexing, records, retrieval, retrieval_server, search, servers, topics, weights
 from agentlib.retrieval import Passage
 
 NAME = "all-MiniLM-L6-v2"
@@ -268,6 +268,14 @@ def test_documents_of_both_forms_are_read(tmp_path):
         corpora.from_document({"id": 1})
     (tmp_path / "c.jsonl").write_text('{"id": "0", "contents": "\\"Lima\\"\\nA city."}\n')
     assert list(corpora.read_passages(tmp_path / "c.jsonl")) == [Passage("0", "Lima", "A city.")]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_configurations_encoder_has_its_precision_and_an_index_for_it(precision):
+    cfg = config.load("smoke", precision=precision)
+    assert search.encoder(cfg).precision == precision
+    assert search.index_folder(cfg) != search.index_folder(config.load("smoke"))
+    assert search.index_folder(config.load("smoke", retriever="bm25", precision=precision)) == search.index_folder(config.load("smoke", retriever="bm25"))
 
 
 def test_client_finds_what_the_index_finds_also_from_many_threads(index):
