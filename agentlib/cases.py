@@ -11,6 +11,9 @@ from typing import Any
 from agentlib import prompts, records, score
 from agentlib.agent import Step, Trajectory, observe, opening
 from agentlib.cot import Chain
+from agentlib.sandbox import SandboxLost
+from agentlib.scale import WorkerLost
+from agentlib.servers import ServerError
 from agentlib.tasks import Question
 
 
@@ -63,12 +66,16 @@ def cot_case(question: Question, chain: Chain, **labels: Any) -> dict:
     }
 
 
-# What keeps a question from being answered and is no fault of its own: servers, retrievers, sandboxes.
-OUTAGES = (RuntimeError, ConnectionError, TimeoutError)
+# What keeps a question from being answered and is no fault of the program: servers, retrievers (ConnectionError), sandboxes,
+# workers, a device's memory. Anything else is a bug, which stops a run: tried again, it would only come again.
+OUTAGES = (ServerError, SandboxLost, WorkerLost, ConnectionError, TimeoutError, MemoryError)
 
 
 def error_case(question: Question, error: Exception, **labels: Any) -> dict:
-    """The record of a question that could not be asked; a resumed run tries it again."""
+    """The record of a question that an outage kept from being asked; a resumed run tries it again. Any other error is
+    raised as it is."""
+    if not isinstance(error, OUTAGES):
+        raise error
     return {**_about(question, labels), "error": f"{type(error).__name__}: {error}"}
 
 

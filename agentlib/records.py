@@ -4,6 +4,7 @@ Owns the naming of run folders, appending, resuming, and the statistics of finis
 nothing of models or of what a case means.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -38,8 +39,10 @@ def lock(folder: Path) -> IO:
     held = open(folder / "lock", "w")  # noqa: SIM115 (the caller closes it)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         held.close()
+        if not isinstance(error, BlockingIOError):  # a network disk without locks, say
+            raise
         raise RuntimeError(
             f"run folder {folder} is in use by another process; wait for it, or stop it, then start again"
         ) from None
@@ -62,21 +65,22 @@ class Run:
         self._stream = None
 
     def __enter__(self) -> "Run":
-        self._lock = lock(self.folder)
-        write_json(self.folder / "config.json", self.configuration)
-        _drop_torn_line(self.file)
-        self._stream = open(self.file, "ab", buffering=0)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lock(self.folder))
+            write_json(self.folder / "config.json", self.configuration)
+            _drop_torn_line(self.file)
+            self._stream = stack.enter_context(open(self.file, "ab", buffering=0))
+            self._open = stack.pop_all()  # what fails before this lets the lock go
         self._opened, self._cases = time.monotonic(), 0
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stream.close()
-        if self._cases:
-            spent = {"cases": self._cases, "seconds": round(time.monotonic() - self._opened, 1), "machine": machine()}
-            with open(self.times, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(spent) + "\n")
-        self._lock.close()
         self._stream = None
+        with self._open:
+            if self._cases:
+                spent = {"cases": self._cases, "seconds": round(time.monotonic() - self._opened, 1), "machine": machine()}
+                with open(self.times, "a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(spent) + "\n")
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one case and flush it to the disk before returning; OSError, and nothing of it written, if it is full."""

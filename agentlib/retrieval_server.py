@@ -83,17 +83,28 @@ def _wire(hit: Hit, scored: bool) -> dict[str, Any]:
 def serving(searcher: Searcher, host: str = "127.0.0.1", port: int = 0, token: str | None = None) -> Iterator[str]:
     """A server in a thread of this process while the block runs; yields its URL. Port 0 takes a free one.
 
-    Raises OSError when the port is taken.
+    Raises OSError when the port is taken, RuntimeError with the cause when the server ends before it is ready.
     """
     import uvicorn
 
     listener = socket.create_server((host, port))
     server = uvicorn.Server(uvicorn.Config(application(searcher, token), log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    died: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            server.run(sockets=[listener])
+        except BaseException as error:  # uvicorn exits by SystemExit, which a thread would swallow
+            died.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    while not server.started and thread.is_alive():
-        time.sleep(0.01)
     try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        if not server.started or died:
+            cause = f"{type(died[0]).__name__}: {died[0]}" if died else "no exception"
+            raise RuntimeError(f"the retrieval server on {host} ended before it was ready ({cause}); its log above says more")
         yield f"http://{host}:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True

@@ -28,7 +28,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from agentlib import sandbox_wire as wire
-from agentlib.isolation import RENEWED_AFTER, STARTERS, Protection, Zygote
+from agentlib.isolation import RENEWED_AFTER, STARTERS, Protection, SandboxLost, Zygote
 from agentlib.sandbox_action import GRACE_SECONDS, Failure, Outcome, Trial, sound
 
 log = logging.getLogger(__name__)
@@ -226,7 +226,7 @@ class Sandbox:
         arguments of one session's candidates. Tools are called from this thread, one after another; what a tool raises
         is an error for the code that called it, except ConnectionError and TimeoutError, which are raised here: an
         outage must stop a run, not lower its score.
-        Raises ValueError if a session is there twice, RuntimeError if one is closed or the isolated process ended.
+        Raises ValueError if a session is there twice, RuntimeError if one is closed, SandboxLost if the isolated process ended.
         """
         if len({id(session) for session, _ in batch}) < len(batch):
             raise ValueError("a session is in the batch twice; give all its codes in one list")
@@ -253,7 +253,7 @@ class Sandbox:
         """Run the trials to their outcomes, `workers` at a time.
 
         One that cannot begin is tried again once nothing else runs, and alone: another action may have used up all
-        processes, and goes on doing so until its time is over. Raises RuntimeError if the isolated process has ended.
+        processes, and goes on doing so until its time is over. Raises SandboxLost if the isolated process has ended.
         """
         queue: SimpleQueue = SimpleQueue()
         waiting, unborn, running = deque(trials), deque(), {}
@@ -287,7 +287,7 @@ class Sandbox:
             for trial in running.values():  # only if an interrupt, or a tool's outage, came in between
                 trial.finish(Failure("killed", "interrupted"))
         if any(trial.lost for trial in trials):
-            raise RuntimeError(
+            raise SandboxLost(
                 "the sandbox's isolated process has ended (was the machine out of memory?) and its sessions are lost; "
                 "open new sessions"
             )
@@ -295,7 +295,7 @@ class Sandbox:
     def _await_births(self) -> bool:
         """Whether the pristine interpreter could not be forked at once, but can be now.
 
-        If it could be at once, a session has broken itself. Raises RuntimeError if it cannot be for GRACE_SECONDS:
+        If it could be at once, a session has broken itself. Raises SandboxLost if it cannot be for GRACE_SECONDS:
         the processes of an action that was ended are gone by then.
         """
         began = time.monotonic()
@@ -307,7 +307,7 @@ class Sandbox:
             if not trial.unborn:
                 return attempt > 0
             if time.monotonic() > began + GRACE_SECONDS:
-                raise RuntimeError(
+                raise SandboxLost(
                     "the sandbox cannot start interpreters any more; look for missing memory, processes or disk space"
                 )
 

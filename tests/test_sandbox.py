@@ -19,7 +19,7 @@ import pytest
 
 from agentlib import sandbox_child as child
 from agentlib.isolation import RENEWED_AFTER, STARTERS
-from agentlib.sandbox import Outcome, Sandbox
+from agentlib.sandbox import Outcome, Sandbox, SandboxLost
 
 SECONDS = 1.5
 
@@ -721,7 +721,7 @@ def test_death_of_the_zygote_is_reported_and_mended():
         victim = psutil.Process(box._zygote.pid)
         threading.Timer(0.3, lambda: [p.kill() for p in [victim, *victim.children(recursive=True)]]).start()
         for code in ("import time; time.sleep(60)", "1"):
-            with pytest.raises(RuntimeError, match="isolated process has ended"):
+            with pytest.raises(SandboxLost, match="isolated process has ended"):
                 session.run(code)
         assert wait_until(lambda: not box._zygote.alive)
         assert box.session().run("1 + 1").value == "2"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import SMOL, ask
 
-from agentlib import benchmarks, config, distill, evaluate, scale, search
+from agentlib import benchmarks, cases, config, distill, evaluate, scale, search, teach
 from agentlib.evaluate import Arm
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
@@ -56,7 +56,7 @@ def cluster():
     import ray
 
     here = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}  # workers import this file
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=here)
+    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=here)
     yield
     ray.shutdown()
 
@@ -93,7 +93,8 @@ def test_a_worker_that_is_killed_loses_only_what_it_had_not_finished(cluster, tm
 @pytest.mark.timeout(1800)
 def test_a_question_that_kills_its_workers_costs_only_itself(cluster, tmp_path):
     found = dict((question.id, case) for question, case in run(tmp_path, poison, QUESTIONS))
-    assert "2 workers were lost over it" in str(found.pop("q-3"))
+    lost = found.pop("q-3")
+    assert isinstance(lost, cases.OUTAGES) and "2 workers were lost over it" in str(lost)
     assert len(found) == 11 and all(isinstance(case, dict) for case in found.values())
 
 
@@ -104,6 +105,46 @@ def test_an_error_is_told_of_its_question_alone(cluster, tmp_path):
     error = found.pop("q-3")
     assert isinstance(error, ConnectionError) and str(error) == "the retriever is gone"
     assert len(found) == 11 and all(isinstance(case, dict) for case in found.values())
+
+
+@contextlib.contextmanager
+def placed():
+    """An answerer that tells its worker's share of a GPU."""
+    import ray
+
+    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0)
+    yield lambda job, questions: ({"id": question.id, "gpu": share} for question in questions)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("models", "share"), [(True, 0.5), (False, 0.0)])
+def test_workers_that_run_models_share_the_clusters_gpu_whatever_this_process_has(cluster, models, share):
+    """The cluster counts a GPU (which need not be real for this); torch in this process need not see one."""
+    with scale.Crew(placed, 2, chunk=1, models=models) as crew:
+        assert {case["gpu"] for _, case in crew.ask("arm", QUESTIONS)} == {share}
+
+
+@pytest.mark.parametrize("gpus", [0, 0.5, 1, 2, 3, 8])
+@pytest.mark.parametrize("workers", [1, 2, 3, 6, 7, 16])
+def test_all_workers_find_room_on_the_gpus_at_once(gpus, workers):
+    share = scale.share_of_gpu(gpus, workers)
+    assert 0 <= share <= 1 and (share > 0) == (gpus >= 1)
+    if share:
+        assert int(gpus) * int(1 / share + 1e-9) >= workers and round(share, 4) == share
+
+
+@pytest.mark.parametrize(("server", "models"), [(config.IN_PROCESS, True), ("http://host:8000", False), ("", False)])
+def test_a_teachers_workers_have_gpus_where_it_runs_in_them(monkeypatch, server, models):
+    asked = {}
+
+    class Noted(contextlib.nullcontext):
+        def __init__(self, opened, workers, **settings):
+            super().__init__()
+            asked.update(settings)
+
+    monkeypatch.setattr(teach, "Crew", Noted)
+    with teach.open_teacher(config.load("laptop", workers=2, teacher_server=server)):
+        assert asked["models"] is models
 
 
 SMALL = {"students": (SMOL,), "benchmarks": ("mini-gsm-hard", "mini-hotpot"), "questions": 2, "passages": 1500, "max_steps": 1,

@@ -216,6 +216,21 @@ def test_a_worker_that_dies_is_replaced():
     assert grader._process is None
 
 
+@pytest.mark.parametrize(
+    ("module", "content", "said"),
+    [("math_verify", "import missing_grammar", r"cannot import 'missing_grammar' .*install it: .* -m pip install 'math-verify"),
+     ("math_verify", "raise ImportError('broken')", r"cannot import 'math_verify' \(broken\); install it"),
+     ("latex2sympy2_extended", "from sympy import nothing_of_this_name", r"cannot import 'sympy'"),
+     ("math_verify", "import os; os._exit(3)", r"ended with status 3 before it was ready")],
+)  # fmt: skip
+def test_a_worker_that_cannot_start_says_at_once_why(tmp_path, monkeypatch, module, content, said):
+    (tmp_path / f"{module}.py").write_text(content)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with score_worker.Grader() as grader, pytest.raises(RuntimeError, match=f"the grading worker {said}") as error:
+        grader.equal("x+1", "1+x")
+    assert "\n" not in str(error.value) and grader._process is None
+
+
 def test_closing_bracket():
     assert maths_text.closing("([a,b)", 0) == -1 and maths_text.closing("[a,b)", 0) == 4
     assert maths_text.closing("{a{b}c}", 0, "{}") == 6 and maths_text.closing("(a", 0) == -1

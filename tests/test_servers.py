@@ -120,6 +120,25 @@ def test_requests_carry_the_rendered_prompt_and_every_setting(moody):
     assert isinstance(body["seed"], int)
 
 
+@pytest.mark.parametrize(
+    ("temperature", "seed", "seeded", "sent"),
+    [(0.0, 3, True, set()), (0.0, None, True, set()), (0.4, 3, True, {"seed", "top_p"}), (0.4, None, True, {"top_p"}),
+     (0.4, 3, False, {"top_p"})],
+)  # fmt: skip
+def test_what_only_sampling_needs_is_sent_with_sampled_requests_only(moody, temperature, seed, seeded, sent):
+    moody.replies = [answer("fine")]
+    with client(moody.url, seeded=seeded) as model:
+        model.generate([talk("Hi")], temperature=temperature, top_p=0.8, max_new_tokens=5, seed=seed)
+    assert moody.asked[0].keys() & {"seed", "top_p"} == sent
+
+
+def test_greedy_samples_are_asked_for_once(moody):
+    moody.replies = [answer("fine")]
+    with client(moody.url) as model:
+        (found,) = model.generate([talk("Hi")], n=3, max_new_tokens=5)
+    assert [c.text for c in found] == ["fine"] * 3 and [body["n"] for body in moody.asked] == [1]
+
+
 def test_conversations_come_back_in_order_with_their_prefixes(moody):
     moody.replies = [lambda body: answer(body["prompt"].split("<|im_end|>")[-2][-1])]
     with client(moody.url) as model:
@@ -264,8 +283,9 @@ def test_a_server_that_does_not_come_up_leaves_no_process(tmp_path, monkeypatch)
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF, but no more of it")
     monkeypatch.setattr(weights, "gguf", lambda name: broken)
+    monkeypatch.setattr(servers, "_healthy", lambda url: True)  # as if another program answered in its place
     before, started = children(), time.monotonic()
-    with pytest.raises(RuntimeError, match=r"llama\.cpp server for 'broken' did not start"):  # noqa: SIM117
+    with pytest.raises(RuntimeError, match=r"llama\.cpp server for 'broken' did not start, it ended with status 1: .*Error"):  # noqa: SIM117
         with servers.llama_server("broken", start_seconds=20):
             pass
     assert children() <= before and time.monotonic() - started < 20

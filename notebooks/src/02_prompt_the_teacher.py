@@ -163,7 +163,7 @@ assert by_id["agent_ftp"][chosen]["trace"][0]["text"].startswith(by_id["agent_ft
 # %%
 case = by_id["agent_ftp"][chosen]
 question = Question(case["id"], case["benchmark"], case["question"], case["gold"], case["domain"])
-model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision=cfg.precision)
+model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
 with Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds) as box:
     agent = Agent(model, box, style="teacher", max_steps=1, step_tokens=cfg.step_tokens, seed=cfg.seed)
     (continued,) = agent.run([question], [case["prefix"]])

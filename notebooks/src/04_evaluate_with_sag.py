@@ -60,7 +60,7 @@ web_search = search.web_search(cfg)
 box = Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
 student = cfg.students[0]
 adapter = distill.at_hand(cfg, student, "agent_distill_ftp", web_search)
-model = LocalModel(student, adapter=adapter.path, max_context=cfg.context_tokens, precision=cfg.precision)
+model = LocalModel(student, adapter=adapter.path, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
 
 # %%
 question = benchmarks.load(cfg.benchmarks[5])[0]

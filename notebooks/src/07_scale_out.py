@@ -224,7 +224,7 @@ assert (losses["one process"] - losses["two processes"]).abs().max() < 1e-3
 spread = dataclasses.replace(few, workers=2, benchmarks=cfg.benchmarks[:2], questions=2, max_steps=1, step_tokens=32)
 arm = Arm(student, "agent", 1, spread.benchmarks)
 questions = benchmarks.test_questions(spread)
-with scale.Crew(lambda: evaluate.answerer(spread, student, ["agent"]), 2, chunk=2) as crew:
+with scale.Crew(lambda: evaluate.answerer(spread, student, ["agent"]), 2, chunk=2, models=True) as crew:
     evaluate.arm_run(spread, arm).file.unlink(missing_ok=True)
     theirs = evaluate.evaluate_spread(spread, arm, crew, questions)
 pd.DataFrame(theirs)[["id", "stopped", "steps", "completion_tokens"]]
