@@ -12,7 +12,7 @@ from typing import Any
 
 LONGEST = 2000  # characters; a longer text is no answer and is compared as it stands
 DEEPEST = 8  # brackets within brackets that are looked into
-MOST_ITEMS = 10_000  # of an iterator, which might have no end
+MOST_ITEMS = 1_000  # of an iterator, which might have no end
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACED_DIGITS = re.compile(r"(?<=\d)[\u00a0\u2007-\u200a\u202f](?=\d{3}(?!\d))")  # 1 234 with a space that is no word's end
@@ -25,7 +25,7 @@ _SIGNS = str.maketrans(
     | {"•": r"\cdot ", "∗": r"\cdot ", "\u2062": r"\cdot ", "\u2063": ",", "\u2064": "+", "÷": "/", "∕": "/", "⁄": "/"}
     | {"∶": ":", "√": r"\sqrt ", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "∞": r"\infty ", "±": r"\pm ", "∪": r"\cup "}
     | {"∈": r"\in ", "≤": r"\leq ", "≦": r"\leq ", "⩽": r"\leq ", "≥": r"\geq ", "≧": r"\geq ", "⩾": r"\geq "}
-    | {"≠": r"\neq ", "≈": r"\approx ", "∧": r"\land ", "∨": r"\lor ", "∅": r"\emptyset ", "º": "°", "˚": "°"}
+    | {"≠": r"\neq ", "≈": r"\approx ", "∧": r"\land ", "∨": r"\lor ", "∅": r"\emptyset ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "º": "°", "˚": "°"}
 )
 
 
@@ -72,7 +72,7 @@ _REWRITES = [
             r"\\(sin|cos|tan|cot|sec|csc)\s*[({]?\s*([\d.]+)\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degree)\s*[)}]?",
             r"\\\1(\\frac{\2\\pi}{180})",
         ),
-        (r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![a-z])", ""),
+        (r"(?:\^\s*\{?\s*\\circ\s*\}?|\\degree(?![a-z]))(?:\s*[CF](?![A-Za-z]))?", ""),
         (
             r"(?<=[\d})])\s*" + _TEXT + r"\s*(?:\^\s*\{?\d\}?)?",
             lambda m: f" {m[1]} " if re.search(rf"\b(?:{_NOT_UNITS})\b|[ap]\.m", m[1]) else "",
@@ -167,7 +167,7 @@ def characters(text: str) -> str:
     quotation marks, nothing invisible. Letters keep their accents."""
     if text.isascii():
         return text
-    text = _RAISED.sub(" ", _SPACED_DIGITS.sub("", text)).translate(_LOOK_ALIKES)
+    text = _RAISED.sub(" ", _SPACED_DIGITS.sub("", unicodedata.normalize("NFC", text))).translate(_LOOK_ALIKES)
     return "".join(map(_character, unicodedata.normalize("NFKC", text)))
 
 
@@ -185,7 +185,7 @@ def _character(c: str) -> str:
 
 def _latex_characters(text: str) -> str:
     """`characters`, with what maths writes by position or by a sign of its own as LaTeX."""
-    text = _ROOT.sub(lambda m: rf"{m[1]}{{{m[2]}}}", text)
+    text = _ROOT.sub(lambda m: rf"{m[1]}{{{m[2]}}}", unicodedata.normalize("NFC", text))
     text = _RATIO.sub(lambda m: rf"\frac{{{''.join(map(_SUPER.get, m[1]))}}}{{{''.join(map(_SUB.get, m[2]))}}}", text)
     text = characters(_SCRIPT.sub(_script, text).translate(_SIGNS))
     return text if text.isascii() else "".join(map(_letter, text))
@@ -348,8 +348,9 @@ def _region(text: str, depth: int) -> Any:
         return None
     if m := re.fullmatch(r"(And|Or)\((.*)\)", text):
         text = {"And": " and ", "Or": " or "}[m[1]].join(f"({part})" for part in _split(m[2], ","))
-    if text.startswith("(") and closing(text, 0) == len(text) - 1:
+    if text[:1] in ("(", "{") and closing(text, 0) == len(text) - 1:
         return _region(text[1:-1], depth + 1)
+    text = re.sub(r"^[A-Za-z]\s*(?:\\mid(?![a-z])|:|\|)", "", text)  # {x | x > 2}
     for joint in (_EITHER, _BOTH):
         if len(parts := _split(text, joint)) > 1:
             regions = [_region(part, depth + 1) for part in parts]
@@ -382,7 +383,8 @@ def _common(one: Any, other: Any) -> Any:
     """What two intervals have in common, if at most one of them has a lower end and at most one an upper end; else None."""
     if one is None or "U" in (one[0], other[0]):
         return None
-    (below, other_below), (above, other_above) = sorted((one, other), key=lambda i: i[1][0] == r"-\infty"), sorted((one, other), key=lambda i: i[1][1] == r"\infty")
-    if other_below[1][0] != r"-\infty" or other_above[1][1] != r"\infty":
+    lower, without_lower = sorted((one, other), key=lambda interval: interval[1][0] == r"-\infty")
+    upper, without_upper = sorted((one, other), key=lambda interval: interval[1][1] == r"\infty")
+    if without_lower[1][0] != r"-\infty" or without_upper[1][1] != r"\infty":
         return None
-    return (below[0][0] + above[0][1], [below[1][0], above[1][1]])
+    return (lower[0][0] + upper[0][1], [lower[1][0], upper[1][1]])

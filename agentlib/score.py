@@ -295,6 +295,12 @@ def _dates(text: str) -> str:
     return re.sub(rf"{month} {day}\b", lambda m: write("", m[1], m[2]), text)
 
 
+def is_date(answer: Any) -> bool:
+    """Whether an answer is a date and nothing more, in words or as 2001-05-05."""
+    words = _factual_key(maths_text.data(answer)).split()
+    return bool(set(words) & set(_MONTHS)) and all(word in _MONTHS or word.isdigit() for word in words)
+
+
 def _factual_key(value: Any) -> str:
     """SQuAD's normal form (lower case, no punctuation, no articles) of `_factual_text`; accents, initials, number
     words up to twenty and signs of numbers are brought to one form too."""

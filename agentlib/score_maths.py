@@ -27,6 +27,11 @@ class Number(NamedTuple):
     figures: int = 0
     unit: Fraction = Fraction(0)
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is an integer to the last figure; 1.7e26 is not."""
+        return self.value.denominator == 1 and self.unit <= 1
+
 
 def _number(leaf: str) -> Number | None:
     """A leaf as a number; None if it is none.
@@ -50,7 +55,7 @@ def _number(leaf: str) -> Number | None:
     last = min(len(mantissa.partition(".")[2]) - int(exponent or 0), places)
     value = round(value, places)
     figures = len(re.sub(r"\D", "", mantissa).lstrip("0"))
-    return Number(value, value.denominator > 1, figures, Fraction(10) ** -last)
+    return Number(value, value.denominator > 1 or last < 0, figures, Fraction(10) ** -last)
 
 
 def _leading_zeros(value: Fraction) -> int:
@@ -152,7 +157,7 @@ def rounded(gold: Any, prediction: Any) -> bool:
 
 def _tolerance(gold: Number | None, prediction: Number | None) -> Fraction:
     """How far apart two numbers may be (absolute); None stands for an expression that is not a plain number."""
-    if (gold and gold.value.denominator == 1) or (prediction and prediction.value.denominator == 1):
+    if (gold and gold.whole) or (prediction and prediction.whole):
         return Fraction(0)
     if gold and gold.decimal:
         return min(abs(gold.value) / 10000, Fraction(1, 20))
