@@ -137,7 +137,7 @@ class Agent:
                     question, prefix = waiting.pop()
                     trajectory = Trajectory(question.id, prefix=prefix or "", tools=self.tools)
                     begun = opening(question.text, self.style, self.tools)
-                    open_runs.append(_Open(trajectory, begun, self.box.session()))
+                    open_runs.append(_Open(trajectory, begun, self.box.session(), question.domain))
                 yield from self._end(open_runs, [r for r in open_runs if self._full(r)], "context_full")
                 if open_runs:
                     self._step(open_runs)
@@ -165,7 +165,7 @@ class Agent:
     def _step(self, open_runs: list["_Open"]) -> None:
         """Sample, run and vote one step for every open question."""
         started = time.perf_counter()
-        polls = [_Poll(run.session, self.sag) for run in open_runs]
+        polls = [_Poll(run.session, self.sag, run.domain) for run in open_runs]
         early = self.sag.early_stop and self.sag.n > 1 and getattr(self.model, "stops_early", False)
         sampled = self.model.generate(
             [r.conversation for r in open_runs],
@@ -229,14 +229,15 @@ class _Open:
     trajectory: Trajectory
     conversation: list[dict]
     session: Session
+    domain: str
     answered: bool = False
 
 
 class _Poll:
     """The candidates of one question's step: heard one by one, run, and voted on."""
 
-    def __init__(self, session: Session, how: SAG):
-        self.session, self.how = session, how
+    def __init__(self, session: Session, how: SAG, domain: str | None = None):
+        self.session, self.how, self.domain = session, how, domain
         self.completions: dict[int, Completion] = {}
         self.codes: dict[int, str | None] = {}
         self.outcomes: dict[int, Outcome] = {}
@@ -263,7 +264,7 @@ class _Poll:
     def decided(self) -> bool:
         in_order = sorted(self.completions, key=lambda number: (self.completions[number].completion_tokens, number))
         outcomes = [self.outcomes[number] for number in in_order]
-        return sag.decided(outcomes, self.how.n - len(outcomes), self.how.vote)
+        return sag.decided(outcomes, self.how.n - len(outcomes), self.how.vote, self.domain)
 
     def waiting(self) -> list[int]:
         """The samples that are still to run."""
@@ -274,12 +275,12 @@ class _Poll:
         numbers = sorted(self.completions)
         completions, codes, outcomes = ([of[k] for k in numbers] for of in (self.completions, self.codes, self.outcomes))
         lengths = [completion.completion_tokens for completion in completions]
-        best = sag.choose(outcomes, self.how.vote, lengths)
+        best = sag.choose(outcomes, self.how.vote, lengths, self.domain)
         if codes[best] is None:
             self.session.dismiss()
         else:
             self.session.commit(outcomes[best])
-        grouped = zip(codes, outcomes, sag.groups(outcomes, self.how.vote, lengths), lengths, strict=True)
+        grouped = zip(codes, outcomes, sag.groups(outcomes, self.how.vote, lengths, self.domain), lengths, strict=True)
         return Step(
             text=_closed(completions[best]), code=codes[best], outcome=outcomes[best],
             candidates=tuple(Candidate(*candidate) for candidate in grouped),

@@ -51,11 +51,11 @@ def think(model: LanguageModel, questions: Sequence[Question], *, n: int = 1, te
         seconds = (time.perf_counter() - began) / len(part)
         for question, completions, shown in zip(part, found, passages, strict=True):
             answers = tuple(score.extract_answer(c.text) for c in completions)
-            yield Chain(question.id, tuple(completions), answers, majority(answers), shown, seconds)
+            yield Chain(question.id, tuple(completions), answers, majority(answers, question.domain), shown, seconds)
 
 
-def majority(answers: Sequence[str | None]) -> str | None:
+def majority(answers: Sequence[str | None], domain: str | None = None) -> str | None:
     """The answer most chains gave, compared by value; the earliest of equals; None if there is none."""
-    keys = [None if a is None else sag.answer_key(a) for a in answers]
+    keys = [None if a is None else sag.answer_key(a, domain) for a in answers]
     counted = Counter(k for k in keys if k is not None).most_common(1)
     return answers[keys.index(counted[0][0])] if counted else None
