@@ -169,6 +169,24 @@ def write_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     part.replace(file)
 
 
+def replace_surrogates(value: Any) -> Any:
+    """Text, or plain lists and dicts of text, that can be encoded as UTF-8: halves of a surrogate pair that belong together are
+    joined, one without its other half becomes a question mark; all else stays as it is.
+
+    Such halves come from JSON (`"\\ud83d"`), from models whose text was cut inside a character, and from users' files.
+    """
+    if isinstance(value, str):
+        if value.isascii():
+            return value
+        joined = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        return joined.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, list):
+        return [replace_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {replace_surrogates(key): replace_surrogates(item) for key, item in value.items()}
+    return value
+
+
 def frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Records as a table, one row a case; errored cases have `correct` missing."""
     return pd.DataFrame(list(records))

@@ -198,6 +198,21 @@ def test_a_reader_of_any_bytes_gives_objects_or_names_the_line(tmp_path_factory,
         assert found == [json.loads(line) for line in whole if line.strip()] and all(isinstance(r, dict) for r in found)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("a\ud800b", "a?b"), ("\udc00", "?"), ("\ude00\ud83d", "??"), ("\ud83d\ude00", "😀"), ("\ud800\ud83d\ude00", "?😀"),
+     ("Łódź 😀 \ufffd", "Łódź 😀 \ufffd"), ({"\ud800": ["\ud800", 1, None, {"k": "\udfff"}]}, {"?": ["?", 1, None, {"k": "?"}]})],
+)  # fmt: skip
+def test_half_a_surrogate_pair_becomes_a_question_mark_and_a_whole_one_its_character(given, expected):
+    assert records.replace_surrogates(given) == expected
+
+
+@given(st.text(st.characters(exclude_categories=[])), st.text())
+def test_any_text_can_be_encoded_once_its_surrogates_are_replaced_and_whole_text_stays(any_text, whole_text):
+    records.replace_surrogates(any_text).encode("utf-8")  # raises for any half that is left
+    assert records.replace_surrogates(whole_text) == whole_text
+
+
 def test_half_of_a_surrogate_pair_does_not_end_a_run(tmp_path):
     with records.Run(tmp_path, "r", {}) as run:
         run.append({"id": "q1", "text": json.loads('"\\ud83d"')})
