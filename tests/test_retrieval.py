@@ -3,14 +3,18 @@
 import concurrent.futures
 import subprocess
 import sys
+import unicodedata
 
 import httpx
 import numpy as np
 import pytest
 import tenacity
 from conftest import SMOL
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agentlib import (
+    bm25,
     config,
     corpora,
     encyclopedia,
@@ -270,6 +274,52 @@ def test_words_need_no_accents_and_unknown_ones_are_said_so(tmp_path):
     index = retrieval.open_index(folder)
     assert "No passage matches 'xyzzy'" in retrieval.as_tool(index)("xyzzy")
     assert index.search(["Sao Paulo"], 1)[0][0].passage.title == "São Paulo"
+
+
+WORDS = {
+    "1939": "War lasted 1939–1945.", "lodz": "Łódź lies in Poland.", "Sao Paulo": "São Paulo has eleven million people.",
+    "Vitamin C": "Vitamin C is ascorbic acid.", "vitamin d": "Vitamin D comes from the sun.", "Vitamin A": "Vitamin A is retinol.",
+    "x⁴": "The curve of x4 and more.", "file": "The ﬁle is open.", "Ｔｏｋｙｏ": "Tokyo, in wide letters.", "Berlin": "Ber\u00adlin, hyphenated.",
+    "London": "Lon\u200bdon, with a space of no width.", "Strasse": "Eine Straße.", "Oahu": "Oʻahu is an island.", "Thingvellir": "Þingvellir.",
+    "Malmo": "MALMÖ in capitals", "Zoe": "Zoe\u0308, decomposed", "Encyclopaedia": "Encyclopædia.", "O'Brien": "Miss O’Brien.",
+    "двигатель": "Паровой ДВИГАТЕЛЬ изобрёл Ползунов.", "изобрел": "Он изобрёл радио.", "北京": "中国的首都是北京市。", "猫": "这是猫。",
+    "東京": "日本の首都は東京です。", "ガラス": "これはガラスです", "서울": "한국의 수도는 서울 이다.", "Αθηνα": "Η Αθήνα.", "दिल्ली": "भारत की राजधानी नई दिल्ली है।",
+    "2024": "في عام ٢٠٢٤", "القاهرة": "عاصمة مصر القاهرة", "กรุงเทพ": "เมืองหลวงคือกรุงเทพมหานคร", "C#": "C# is a language.", "३": "३ apples",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def in_many_scripts(tmp_path_factory):
+    passages = [Passage(query, "", text) for query, text in WORDS.items()]
+    return retrieval.open_index(indexing.build_index(tmp_path_factory.mktemp("scripts"), passages, kind="bm25", progress=False))
+
+
+@pytest.mark.parametrize("query", WORDS)
+def test_a_word_is_found_however_it_is_written(in_many_scripts, query):
+    assert in_many_scripts.search([query], 1)[0][0].passage.text == WORDS[query]
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_words_are_their_own_normal_form(text):
+    found = bm25.words(text)
+    assert all(word and word == word.strip() for word in found)
+    assert set(found) <= set(bm25.words(" ".join(found))), "what was split once is found again by its parts"
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert bm25.words(unicodedata.normalize(form, text)) == found
+
+
+def test_queries_and_passages_without_a_word_are_nothing_found(tmp_path):
+    index = retrieval.open_index(indexing.build_index(tmp_path, [Passage("1", "", "…"), Passage("2", "", "")], kind="bm25"))
+    assert index.search(["…", "", "the", "x"], 2) == [[], [], [], []]
+
+
+def test_an_index_of_words_in_an_older_form_is_to_be_rebuilt(tmp_path, passages):
+    indexing.build_index(tmp_path, passages[:9], kind="bm25")
+    records.write_json(tmp_path / "meta.json", records.read_json(tmp_path / "meta.json") | {"encoder": None})
+    with pytest.raises(ValueError, match=r"was built of words in the form None, expected .*; rebuild: build it with notebook 01"):
+        retrieval.open_index(tmp_path)
+    indexing.build_index(tmp_path, passages[:9], kind="bm25")
+    assert len(retrieval.open_index(tmp_path)) == 9
 
 
 def test_documents_of_both_forms_are_read(tmp_path):
