@@ -4,6 +4,7 @@ Owns the outcome keys, the vote, and when it is decided before all have ended. K
 training.
 """
 
+import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from agentlib import score
 from agentlib.sandbox import Outcome
 
 Vote = Literal["outcome", "as_published"]
+_ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class SAG:
 def outcome_key(outcome: Outcome, vote: Vote = "outcome") -> Hashable | None:
     """What a candidate is compared by; None for one that failed.
 
-    "outcome": final answers by their normalised value, other actions by what they printed and their
-    last value. "as_published": printed text alone, so final answers are never compared by value.
+    "outcome": final answers by their normalised value, other actions by what they printed and their last value, in which an
+    object's address is not compared. "as_published": printed text alone, so final answers are never compared by value.
     """
     if outcome.failure is not None:
         return None
@@ -47,7 +49,7 @@ def outcome_key(outcome: Outcome, vote: Vote = "outcome") -> Hashable | None:
         return outcome.stdout.strip()
     if outcome.is_final:
         return ("answer", answer_key(outcome.answer))
-    return ("output", outcome.stdout.strip(), outcome.value)
+    return ("output", *(_ADDRESS.sub("", text.strip()) for text in (outcome.stdout, outcome.value)))
 
 
 def answer_key(answer: object) -> str:
