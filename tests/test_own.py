@@ -111,6 +111,9 @@ class Clock:
         return zone
 
 
+CLOCK = Clock()
+
+
 @pytest.mark.parametrize(("tool", "line"), [
     (math.gcd, "t(*integers): Greatest Common Divisor."),
     (max, "t(...): max(iterable, *[, default=obj, key=func]) -> value"),  # a builtin whose signature Python does not know
@@ -118,8 +121,8 @@ class Clock:
     (functools.partial(days_between, "2024-01-01"), "t(second: str) -> int: Days from one date to another."),
     (functools.partial(days_between, second="2024-01-01"), "t(first: str) -> int: Days from one date to another."),
     (functools.lru_cache(days_between), "t(first: str, second: str) -> int: Days from one date to another."),
-    (Clock(), "t(zone: str): Tells the time."),
-    (lambda query, index=Clock(): query, "t(query, index=...)"),
+    (CLOCK, "t(zone: str): Tells the time."),
+    (lambda query, index=CLOCK: query, "t(query, index=...)"),
 ])  # fmt: skip
 def test_every_callable_can_be_told_of(tool, line):
     assert prompts.tool_lines({"t": tool}) == f"You can also call {line}"
