@@ -54,6 +54,7 @@ class Trajectory:
     stopped: str = ""  # "final_answer" | "max_steps" | "context_full"
     prefix: str = ""
     tools: str = ""  # what it was told of tools beside the search
+    search: bool = True  # whether it was told of `web_search`
     last_words: Completion | None = None  # the free-text answer asked for when the steps ran out
 
     @property
@@ -85,10 +86,11 @@ def read_code(text: str) -> str | None:
     return code or None
 
 
-def opening(question: str, style: Style, tools: str = "") -> list[dict]:
+def opening(question: str, style: Style, tools: str = "", search: bool = True) -> list[dict]:
     """System and first user turn: the full prompt for teachers and untuned models, the short one for students. `tools` are
-    lines that tell of more tools than the search."""
-    return [{"role": "system", "content": prompts.agent_system(style, tools)}, {"role": "user", "content": prompts.question_turn(question)}]
+    lines that tell of more tools than the search, which there is if `search`."""
+    system = prompts.agent_system(style, tools, search)
+    return [{"role": "system", "content": system}, {"role": "user", "content": prompts.question_turn(question)}]
 
 
 def turns(step: Step) -> list[dict]:
@@ -99,14 +101,14 @@ def turns(step: Step) -> list[dict]:
 def observe(outcome: Outcome) -> str:
     """The observation turn of an outcome."""
     failure = None if outcome.failure is None else (outcome.failure.kind, outcome.failure.message)
-    return prompts.observation_turn(outcome.stdout, outcome.value, failure)
+    return prompts.observation_turn(outcome.stdout, outcome.value, failure, outcome.stderr)
 
 
 class Agent:
     """Runs many questions at once: one call of the model a step for all that are still open.
 
     `step_tokens` bounds one turn; `batch` the conversations open at once (each holds a sandbox session). The model is told of
-    every tool of the sandbox beside `web_search`, by its signature and the first line of its docstring.
+    `web_search` if the sandbox has it, and of every other tool by its signature and the first line of its docstring.
     """
 
     def __init__(self, model: LanguageModel, box: Sandbox, *, style: Style = "student", max_steps: int = 5,
@@ -118,6 +120,7 @@ class Agent:
         self.model, self.box, self.style, self.max_steps = model, box, style, max_steps
         self.sag = sag or SAG(n=1, temperature=0.0, top_p=1.0)
         self.step_tokens, self.batch, self.seed = step_tokens, batch, seed
+        self.search = "web_search" in box.tools
         self.tools = prompts.tool_lines({name: tool for name, tool in box.tools.items() if name != "web_search"})
 
     def run(self, questions: Iterable[Question], prefixes: Sequence[str | None] | None = None) -> Iterator[Trajectory]:
@@ -135,8 +138,8 @@ class Agent:
             while waiting or open_runs:
                 while waiting and len(open_runs) < self.batch:
                     question, prefix = waiting.pop()
-                    trajectory = Trajectory(question.id, prefix=prefix or "", tools=self.tools)
-                    begun = opening(question.text, self.style, self.tools)
+                    trajectory = Trajectory(question.id, prefix=prefix or "", tools=self.tools, search=self.search)
+                    begun = opening(question.text, self.style, self.tools, self.search)
                     open_runs.append(_Open(trajectory, begun, self.box.session(), question.domain))
                 yield from self._end(open_runs, [r for r in open_runs if self._full(r)], "context_full")
                 if open_runs:

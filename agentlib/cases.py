@@ -42,7 +42,7 @@ def agent_case(question: Question, trajectory: Trajectory, **labels: Any) -> dic
         "prefix": trajectory.prefix,
         "last_words": trajectory.last_words.text if trajectory.last_words else "",
         "trace": [_step(s) for s in steps],
-    } | ({"tools": trajectory.tools} if trajectory.tools else {})
+    } | ({"tools": trajectory.tools} if trajectory.tools else {}) | ({} if trajectory.search else {"search": False})
 
 
 def cot_case(question: Question, chain: Chain, **labels: Any) -> dict:
@@ -128,7 +128,7 @@ def _short(outcome: Any) -> str:
 def conversation(case: Mapping[str, Any]) -> list[dict]:
     """A recorded case as the messages a student is trained on, with the student's own prompt."""
     if "trace" in case:
-        messages = opening(case["question"], "student", case.get("tools", ""))
+        messages = opening(case["question"], "student", case.get("tools", ""), case.get("search", True))
         for number, step in enumerate(case["trace"], 1):
             messages.append({"role": "assistant", "content": step["text"]})
             if number < len(case["trace"]):

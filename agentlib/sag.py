@@ -15,6 +15,7 @@ from agentlib import score
 from agentlib.sandbox import Outcome
 
 Vote = Literal["outcome", "as_published"]
+_ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class SAG:
 def outcome_key(outcome: Outcome, vote: Vote = "outcome", domain: str | None = None) -> Hashable | None:
     """What a candidate is compared by; None for one that failed. `domain` is the question's.
 
-    "outcome": final answers by their normalised value, other actions by what they printed and their
-    last value. "as_published": printed text alone, so final answers are never compared by value.
+    "outcome": final answers by their normalised value, other actions by what they printed and their last value, in which an
+    object's address is not compared. "as_published": printed text alone, so final answers are never compared by value.
     """
     if outcome.failure is not None:
         return None
@@ -49,7 +50,7 @@ def outcome_key(outcome: Outcome, vote: Vote = "outcome", domain: str | None = N
         return outcome.stdout.strip()
     if outcome.is_final:
         return ("answer", answer_key(outcome.answer, domain))
-    return ("output", outcome.stdout.strip(), outcome.value)
+    return ("output", *(_ADDRESS.sub("", text.strip()) for text in (outcome.stdout, outcome.value)))
 
 
 _DIGITS = re.compile(r"(?<![^\s(\[{,])-?\d+(?:/\d+|\.\d+)(?![^\s)\]},])")  # a fraction or a decimal that stands alone

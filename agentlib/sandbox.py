@@ -30,6 +30,7 @@ from typing import Any
 from agentlib import sandbox_wire as wire
 from agentlib.isolation import RENEWED_AFTER, STARTERS, Protection, SandboxLost, Zygote
 from agentlib.sandbox_action import GRACE_SECONDS, Failure, Outcome, Trial, sound
+from agentlib.sandbox_report import plain
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,9 @@ class Sandbox:
             )
         if backend not in ("auto", *STARTERS):
             raise ValueError(f"sandbox backend {backend!r} is unknown, expected auto, {', '.join(STARTERS)}")
-        for name in tools or {}:
+        for name, tool in (tools or {}).items():
+            if not callable(tool):
+                raise ValueError(f"tool {name!r} is {tool!r}, expected a function that the code can call")
             if not name.isidentifier() or name == "final_answer":
                 raise ValueError(f"tool name {name!r} cannot be used, expected a Python name other than final_answer")
         self.tools, self.seconds, self.tool_seconds = dict(tools or {}), seconds, tool_seconds
@@ -286,9 +289,9 @@ class Sandbox:
         finally:
             for trial in running.values():  # only if an interrupt, or a tool's outage, came in between
                 trial.finish(Failure("killed", "interrupted"))
-        if any(trial.lost for trial in trials):
+        for lost in (trial for trial in trials if trial.lost):
             raise SandboxLost(
-                "the sandbox's isolated process has ended (was the machine out of memory?) and its sessions are lost; "
+                f"the sandbox's isolated process has ended ({lost.zygote.ending}) and its sessions are lost; "
                 "open new sessions"
             )
 
@@ -321,7 +324,7 @@ class Sandbox:
         known, key = trial.session._answers, (name, json.dumps([args, kwargs], sort_keys=True))
         if key not in known:
             try:
-                reply = json.dumps({"value": self.tools[name](*args, **kwargs)}).encode()
+                reply = json.dumps({"value": plain(self.tools[name](*args, **kwargs), _refuse)}).encode()
                 if len(reply) > wire.FRAME_BYTES:
                     raise ValueError(f"the answer has {len(reply)} bytes, at most {wire.FRAME_BYTES} can be sent")
             except (ConnectionError, TimeoutError):  # an outage: no answer that a model should go on from
@@ -343,3 +346,7 @@ class Sandbox:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _refuse(value: Any) -> None:
+    raise TypeError(f"it returned a {type(value).__name__}, expected plain values (text, numbers, lists, dicts)")

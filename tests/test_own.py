@@ -1,6 +1,8 @@
 """Questions of one's own: good files are read, bad ones get a sentence, and tools of one's own reach the model."""
 
+import functools
 import json
+import math
 
 import pytest
 from conftest import Scripted, act, ask
@@ -85,6 +87,52 @@ def test_a_tool_of_ones_own_is_told_of_called_and_trained_with():
     assert told.count(line) == 1 and told.index(line) < told.index("Rules:")
     case = cases.agent_case(ask(answer="137"), trajectory, model="m", method="agent", n=1)
     assert case["correct"] and cases.conversation(case)[0]["content"] == f"{prompts.AGENT_STUDENT}\n{line}"
+
+
+def test_without_a_search_no_word_of_one_is_said():
+    model = Scripted(lambda conversation, prefix, k: act("final_answer(42)"))
+    with Sandbox(tools={"days_between": days_between}) as box:
+        (trajectory,) = agent.Agent(model, box, style="teacher").run([ask()])
+    told = model.calls[0]["conversations"][0][0]["content"]
+    assert "search" not in told and "You can call final_answer(answer)" in told and "4. If the code failed" in told
+    assert told.count("Question:") == 1, "the worked example that needs none"
+    trained = cases.conversation(cases.agent_case(ask(), trajectory, model="m", method="agent", n=1))[0]["content"]
+    assert told.startswith(f"{trained}\n\nRules:\n"), "teacher and student read the same"
+
+
+def test_the_published_prompts_are_those_of_the_records():
+    assert (prompts.version(agent=True), prompts.version(agent=False)) == ("64e98051aa", "59d844bd63")
+
+
+class Clock:
+    """Tells the time."""
+
+    def __call__(self, zone: str):
+        return zone
+
+
+CLOCK = Clock()
+
+
+@pytest.mark.parametrize(("tool", "line"), [
+    (math.gcd, "t(*integers): Greatest Common Divisor."),
+    (max, "t(...): max(iterable, *[, default=obj, key=func]) -> value"),  # a builtin whose signature Python does not know
+    (int, "t(...): int([x]) -> integer"),
+    (functools.partial(days_between, "2024-01-01"), "t(second: str) -> int: Days from one date to another."),
+    (functools.partial(days_between, second="2024-01-01"), "t(first: str) -> int: Days from one date to another."),
+    (functools.lru_cache(days_between), "t(first: str, second: str) -> int: Days from one date to another."),
+    (CLOCK, "t(zone: str): Tells the time."),
+    (lambda query, index=CLOCK: query, "t(query, index=...)"),
+])  # fmt: skip
+def test_every_callable_can_be_told_of(tool, line):
+    assert prompts.tool_lines({"t": tool}) == f"You can also call {line}"
+
+
+def test_warnings_are_shown_after_what_was_printed_and_cut_first():
+    shown = prompts.observation_turn("1.5\n", "2", None, "RuntimeWarning: overflow\n")
+    assert shown == "Observation:\n1.5\nRuntimeWarning: overflow\n2"
+    shown = prompts.observation_turn("start" + "x" * 1500 + "end", "", None, "w" * 20_000)
+    assert "start" in shown and "xend" in shown and shown.count("w") < 1000
 
 
 def test_without_one_the_prompts_are_as_they_were():

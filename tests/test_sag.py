@@ -35,6 +35,11 @@ def test_final_answers_of_one_value_are_one_group(same):
     assert sag.groups([final("something else"), *map(final, same)]) == [1, 0, 0, 0]
 
 
+def test_where_an_object_lies_is_not_compared():
+    one, other = ("<matplotlib.lines.Line2D object at 0x7f8a12b4c3d0>", "<matplotlib.lines.Line2D object at 0x7f8a12b4ffff>")
+    assert sag.outcome_key(printed(one, one)) == sag.outcome_key(printed(other, other))
+
+
 @pytest.mark.parametrize(("one", "other"), [("0.5", "0.05"), ("Paris", "London"), (3, -3), ("Paris 1", "Paris 2")])
 def test_final_answers_of_different_values_are_two_groups(one, other):
     assert sag.outcome_key(final(one)) != sag.outcome_key(final(other))
