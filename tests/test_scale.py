@@ -116,7 +116,7 @@ def placed():
     yield lambda job, questions: ({"id": question.id, "gpu": share} for question in questions)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(("models", "share"), [(True, 0.5), (False, 0.0)])
 def test_workers_that_run_models_share_the_clusters_gpu_whatever_this_process_has(cluster, models, share):
     """The cluster counts a GPU (which need not be real for this); torch in this process need not see one."""
