@@ -10,6 +10,7 @@ import psutil
 import pytest
 import tenacity
 from conftest import SMOL, Moody
+from test_retrieval import ipv6
 
 from agentlib import servers, weights
 from agentlib.judge import Judge
@@ -162,7 +163,7 @@ CLIENTS = {
 
 
 @pytest.mark.parametrize("path", CLIENTS)
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", *ipv6("::1")])
 def test_an_address_means_the_same_with_and_without_what_its_protocol_adds(tmp_path, path, host):
     ask, reply = CLIENTS[path]
     with exact(path, reply, host) as server:
