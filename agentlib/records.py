@@ -4,6 +4,7 @@ Owns the naming of run folders, appending, resuming, and the statistics of finis
 nothing of models or of what a case means.
 """
 
+import contextlib
 import fcntl
 import gzip
 import hashlib
@@ -145,30 +146,37 @@ def read(file: Path) -> Iterator[dict]:
             yield record
 
 
+@contextlib.contextmanager
+def unpacked(file: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file that may be packed with gzip. Raises ValueError for one that was packed and is broken."""
+    with open(file, "rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+        stream.seek(0)
+        try:
+            yield gzip.GzipFile(fileobj=stream) if packed else stream
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{file} is no whole gzip file ({error}); fetch it again") from None
+
+
 def read_rows(file: Path) -> Iterator[dict]:
     """Objects of a JSON file that somebody else made: one a line or a list of them, packed with gzip or not.
 
     A byte order mark, empty lines and a last line without its end do no harm; half a surrogate pair becomes a question mark.
     Raises OSError for a file that cannot be opened and ValueError, naming the line or the entry, for what is no such file.
     """
-    with open(file, "rb") as packed:
-        zipped = packed.read(2) == b"\x1f\x8b"
-    try:
-        with (gzip.open if zipped else open)(file, "rb") as stream:
-            lines = ((n, line) for n, line in enumerate(stream, 1) if line.strip(b"\xef\xbb\xbf \t\r\n"))
-            first = True
-            for number, content in lines:
-                try:
-                    record = _record(file, number, content)
-                except ValueError:
-                    if not first:
-                        raise
-                    yield from _entries(file, content + stream.read())  # a list, or one value over many lines
-                    return
-                yield replace_surrogates(record)
-                first = False
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{file} is no whole gzip file ({error}); fetch it again") from None
+    with unpacked(file) as stream:
+        lines = ((n, line) for n, line in enumerate(stream, 1) if line.strip(b"\xef\xbb\xbf \t\r\n"))
+        first = True
+        for number, content in lines:
+            try:
+                record = _record(file, number, content)
+            except ValueError:
+                if not first:
+                    raise
+                yield from _entries(file, content + stream.read())  # a list, or one value over many lines
+                return
+            yield replace_surrogates(record)
+            first = False
 
 
 def _entries(file: Path, content: bytes) -> Iterator[dict]:
