@@ -11,9 +11,11 @@ arXiv 2505.17612, "code" its reference implementation at commit 0f6cae3.
 import dataclasses
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -155,6 +157,12 @@ class Config:
                 if found < low or (field.name in ABOVE_ZERO and found == 0):
                     more = "a number above 0" if field.name in ABOVE_ZERO else f"{low} or more"
                     raise ValueError(f"setting {field.name!r} is {found}, expected {more}")
+        for name in ("teacher_server", "student_server", "retriever_url", "judge_server"):
+            if (address := getattr(self, name)) and address != IN_PROCESS and "://" not in address:
+                try:
+                    server_root(address)
+                except ValueError as error:
+                    raise ValueError(f"setting {name!r}: {error}") from None
         if self.top_p > 1:
             raise ValueError(f"setting 'top_p' is {self.top_p}, expected a probability, above 0 and at most 1")
 
@@ -267,6 +275,24 @@ def load(preset: str, **overrides: Any) -> Config:
             hint = f"did you mean {near[0]!r}?" if near else f"known settings: {', '.join(known)}"
             raise ValueError(f"setting {name!r} is unknown; {hint}")
     return dataclasses.replace(PRESETS[preset], **overrides)
+
+
+def server_root(address: str) -> str:
+    """A server's address without what requests add to it (/v1, /retrieve), so that it may be given with or without.
+
+    Raises ValueError for what is no http address.
+    """
+    root = re.sub(r"((?<!/)/v1(/(chat/)?completions|/models)?|/retrieve)?/*$", "", address.strip().rstrip("/"))
+    try:
+        parts = urlsplit(root)
+        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port) and " " not in root
+    except ValueError:  # a port that is no number, an IPv6 address without its brackets
+        known = False
+    if not known:
+        bare = not address.strip().startswith("http") and re.match(r"[\w.-]+(:\d+)?(/|$)|\[[\da-fA-F:]+\]", root)
+        hint = f"did you mean 'http://{root}'?" if bare else "write it whole, an IPv6 address in brackets"
+        raise ValueError(f"address {address!r} is none of a server, expected one such as http://127.0.0.1:8000; {hint}")
+    return root
 
 
 def home() -> Path:

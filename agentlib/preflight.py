@@ -133,14 +133,14 @@ def _student_server(cfg: config.Config) -> Iterator[Check]:
 
 def _judge(cfg: config.Config) -> Iterator[Check]:
     if cfg.judge_server:
-        up = answers(cfg.judge_server.rstrip("/").removesuffix("/v1"), "/v1/models", key=os.environ.get(JUDGE_KEY, ""))
+        up = answers(cfg.judge_server, "/v1/models", key=os.environ.get(JUDGE_KEY, ""))
         yield Check(f"judge {cfg.judge}", f"{cfg.judge_server} {'answers' if up else 'does not answer'}", "an answer", up,
                     f"start it, set {JUDGE_KEY} if it wants a key, or leave judge_server out")  # fmt: skip
 
 
 def _retriever(cfg: config.Config) -> Iterator[Check]:
     if cfg.retriever_url:
-        url = cfg.retriever_url.rstrip("/").removesuffix("/retrieve")
+        url = cfg.retriever_url
         up = answers(url, "/health") or answers(url, "/docs")  # Search-R1's own server has no health page
         yield Check("retriever", f"{url} {'answers' if up else 'does not answer'}", "an answer", up,
                     "start it with python -m agentlib.serve, or mend retriever_url")  # fmt: skip
@@ -191,6 +191,6 @@ def _records(cfg: config.Config) -> Iterator[Check]:
 def answers(url: str, path: str, seconds: float = 5.0, key: str = "") -> bool:
     """Whether a server answers at an address, to a key if it wants one, with anything but an error of its own."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
-        return httpx.get(url.rstrip("/") + path, timeout=seconds, headers=headers).status_code < 400
+    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return httpx.get(config.server_root(url) + path, timeout=seconds, headers=headers, follow_redirects=True).status_code < 400
     return False

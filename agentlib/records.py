@@ -6,6 +6,7 @@ nothing of models or of what a case means.
 
 import contextlib
 import fcntl
+import gzip
 import hashlib
 import json
 import logging
@@ -13,6 +14,7 @@ import os
 import platform
 import re
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -68,7 +70,8 @@ class Run:
         with contextlib.ExitStack() as stack:
             stack.enter_context(lock(self.folder))
             write_json(self.folder / "config.json", self.configuration)
-            _drop_torn_line(self.file)
+            for file in (self.file, self.times):
+                mend_last_line(file)
             self._stream = stack.enter_context(open(self.file, "ab", buffering=0))
             self._open = stack.pop_all()  # what fails before this lets the lock go
         self._opened, self._cases = time.monotonic(), 0
@@ -84,7 +87,7 @@ class Run:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one case and flush it to the disk before returning; OSError, and nothing of it written, if it is full."""
-        line = (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+        line = (_dumps(record) + "\n").encode("utf-8")
         whole = os.fstat(self._stream.fileno()).st_size
         try:
             while line:
@@ -120,8 +123,9 @@ def machine() -> str:
     return ", ".join([f"{os.cpu_count()} cores of {processor}{native}", *gpus])
 
 
-def _drop_torn_line(file: Path) -> None:
-    """Cut a last line that a killed process left half written."""
+def mend_last_line(file: Path) -> None:
+    """Cut a last line that a killed process left half written, so that the next one does not go on in it; a whole one only gets
+    its line end."""
     if not file.exists() or file.stat().st_size == 0:
         return
     with open(file, "rb+") as stream:
@@ -129,61 +133,133 @@ def _drop_torn_line(file: Path) -> None:
         if content.endswith(b"\n"):
             return
         keep = content.rfind(b"\n") + 1
-        log.warning("%s: dropped a torn last line of %d bytes; its case will be run again", file, len(content) - keep)
-        stream.truncate(keep)
+        try:
+            _record(file, 0, content[keep:])
+            stream.write(b"\n")
+        except ValueError:
+            log.warning("%s: dropped a torn last line of %d bytes; its case will be run again", file, len(content) - keep)
+            stream.truncate(keep)
 
 
 def read(file: Path) -> Iterator[dict]:
-    """Records of a JSON-lines file in order.
+    """Records of a JSON-lines file that this project appends to, in order.
 
     Raises FileNotFoundError if there is none and ValueError naming the line if one cannot be read; a
-    last line without a line end is a torn write and is left out.
+    last line without a line end that cannot be read is a torn write and is left out.
     """
     if not Path(file).exists():
         raise FileNotFoundError(f"records file {file} is missing; run the notebook that makes it first")
     with open(file, "rb") as stream:
         for number, content in enumerate(stream, 1):
-            if not content.endswith(b"\n"):
-                log.warning("%s: left out a torn last line", file)
-                return
             if not content.strip():
                 continue
             try:
-                record = json.loads(content.decode("utf-8", errors="surrogatepass"))
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{file} line {number} is not UTF-8 ({error.reason}); delete or mend that line") from None
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"{file} line {number} is not JSON ({error.msg} at column {error.colno}); delete or mend that line"
-                ) from None
-            if not isinstance(record, dict):
-                raise ValueError(f"{file} line {number} is {type(record).__name__}, expected a JSON object")
+                record = _record(file, number, content)
+            except ValueError:
+                if content.endswith(b"\n"):
+                    raise
+                log.warning("%s: left out a torn last line", file)
+                return
             yield record
+
+
+@contextlib.contextmanager
+def unpacked(file: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file that may be packed with gzip. Raises ValueError for one that was packed and is broken."""
+    with open(file, "rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+        stream.seek(0)
+        try:
+            yield gzip.GzipFile(fileobj=stream) if packed else stream
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{file} is no whole gzip file ({error}); fetch it again") from None
+
+
+def read_rows(file: Path) -> Iterator[dict]:
+    """Objects of a JSON file that somebody else made: one a line or a list of them, packed with gzip or not.
+
+    A byte order mark, empty lines and a last line without its end do no harm; half a surrogate pair becomes a question mark.
+    Raises OSError for a file that cannot be opened and ValueError, naming the line or the entry, for what is no such file.
+    """
+    with unpacked(file) as stream:
+        lines = ((n, line) for n, line in enumerate(stream, 1) if line.strip(b"\xef\xbb\xbf \t\r\n"))
+        first = True
+        for number, content in lines:
+            try:
+                record = _record(file, number, content)
+            except ValueError:
+                if not first:
+                    raise
+                yield from _entries(file, content + stream.read())  # a list, or one value over many lines
+                return
+            yield replace_surrogates(record)
+            first = False
+
+
+def _entries(file: Path, content: bytes) -> Iterator[dict]:
+    """The objects of a file that is one JSON value."""
+    value = _parsed(file, content)
+    for number, entry in enumerate(value if isinstance(value, list) else [value], 1):
+        if not isinstance(entry, dict):
+            raise ValueError(f"{file} entry {number} is {type(entry).__name__}, expected a JSON object")
+        yield replace_surrogates(entry)
+
+
+def _record(file: Path, number: int, content: bytes) -> dict:
+    """One line's object; ValueError, naming the line, if it is none."""
+    record = _parsed(f"{file} line {number}", content)
+    if not isinstance(record, dict):
+        raise ValueError(f"{file} line {number} is {type(record).__name__}, expected a JSON object")
+    return record
+
+
+def _parsed(where: Any, content: bytes) -> Any:
+    try:
+        return json.loads(content.decode("utf-8-sig", errors="surrogatepass"), parse_constant=lambda name: None)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} is not UTF-8 ({error.reason}); delete or mend it") from None
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise ValueError(f"{where} is not JSON ({error.msg} at {line}column {error.colno}); delete or mend it") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, a thousand lists in each other
+        raise ValueError(f"{where} cannot be read ({error}); delete or mend it") from None
+
+
+def _dumps(value: Any, indent: int | None = None) -> str:
+    """Strict JSON in UTF-8: NaN and infinities, which JSON has not, are null."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    except ValueError:
+        finite = json.loads(json.dumps(value), parse_constant=lambda name: None)
+        text = json.dumps(finite, ensure_ascii=False, indent=indent)
+    return replace_surrogates(text)
 
 
 def write_json(file: Path, value: Any) -> None:
     """Write JSON so that a reader never sees half of it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
-    part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.write_text(_dumps(value, indent=1) + "\n", encoding="utf-8")
     part.replace(file)
 
 
 def read_json(file: Path) -> Any:
     """Read a JSON file. Raises FileNotFoundError, or ValueError naming the file when it is not JSON."""
     try:
-        return json.loads(Path(file).read_text(encoding="utf-8"))
+        return json.loads(Path(file).read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{file} is not JSON ({error.msg} at line {error.lineno}); delete it and run again") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8 ({error.reason}); delete it and run again") from None
 
 
 def write_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a whole JSON-lines file at once, so that a reader never sees half of it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
-    with open(part, "w", encoding="utf-8", errors="surrogatepass") as stream:
+    with open(part, "w", encoding="utf-8") as stream:
         for row in rows:
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            stream.write(_dumps(row) + "\n")
     part.replace(file)
 
 

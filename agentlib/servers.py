@@ -14,14 +14,18 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import tenacity
 
-from agentlib import weights
+from agentlib import config, weights
+from agentlib.judge import post, said
 from agentlib.language import Completion, checked, render, sample_seed
+from agentlib.records import replace_surrogates
 
 log = logging.getLogger(__name__)
+OPTIONAL = ("add_special_tokens", "cache_prompt", "seed")  # left out where a server refuses a request that names them
 
 
 class ServerError(RuntimeError):
@@ -47,12 +51,13 @@ class ServerModel:
                  seeded: bool = True, source: str = "wheels"):  # fmt: skip
         from transformers import AutoTokenizer
 
-        self.url, self.name, self.served = url.rstrip("/"), model, served or model
+        self.url, self.name, self.served = config.server_root(url), model, served or model
         self.tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(model, source))
         self.max_context, self.choices, self.seeded = max_context, choices, seeded
         self._pool = ThreadPoolExecutor(concurrency)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0))
+        self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0), follow_redirects=True)
+        self._refused: set[str] = set()
         self._base = self.served
         self._again = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_Busy),
@@ -68,7 +73,7 @@ class ServerModel:
         prefixes = checked(conversations, n, temperature, top_p, max_new_tokens, prefixes)
         copies = 1 if temperature == 0 else n  # greedy samples are all alike, and some servers refuse to repeat them
         jobs = [
-            self._pool.submit(self._complete, render(self.tokenizer, c, p), p or "", copies, temperature, top_p,
+            self._pool.submit(self._complete, replace_surrogates(render(self.tokenizer, c, p)), p or "", copies, temperature, top_p,
                               max_new_tokens, list(stop), seed)
             for c, p in zip(conversations, prefixes, strict=True)
         ]  # fmt: skip
@@ -101,7 +106,7 @@ class ServerModel:
 
     def count(self, text: str) -> int:
         """Tokens of a text, without special tokens."""
-        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return len(self.tokenizer(replace_surrogates(text), add_special_tokens=False)["input_ids"])
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -123,32 +128,38 @@ class ServerModel:
             choices = answer["choices"]
             if not 1 <= len(choices) <= wanted:
                 raise ServerError(f"server {self.url} sent {len(choices)} choices, expected 1 to {wanted}")
-            reasons = ["length" if c.get("finish_reason") == "length" else "stop" for c in choices]
-            tokens = shares([self.count(c["text"]) for c in choices], reasons, answer["usage"]["completion_tokens"])
-            for choice, reason, count in zip(choices, reasons, tokens, strict=True):
-                found.append(Completion(prefix + choice["text"], answer["usage"]["prompt_tokens"], count, reason))
+            texts = [replace_surrogates(c["text"] or "") for c in choices]
+            counted = [self.count(text) for text in texts]
+            reasons = [_reason(c.get("finish_reason"), k, max_new_tokens) for c, k in zip(choices, counted, strict=True)]
+            usage = answer.get("usage") or {}  # some servers send none
+            read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+            tokens = shares(counted, reasons, -1 if written is None else written)
+            for text, reason, count in zip(texts, reasons, tokens, strict=True):
+                found.append(Completion(prefix + text, self.count(prompt) if read is None else read, count, reason))
         return found
 
     def _post(self, body: dict) -> dict:
         try:
-            reply = self._client.post(f"{self.url}/v1/completions", json=body)
-        except httpx.TransportError as error:
+            reply = post(self._client, f"{self.url}/v1/completions", body, OPTIONAL, self._refused)
+        except httpx.TooManyRedirects as error:
+            raise ServerError(f"server {self.url} redirects in a circle ({error}); correct its address") from error
+        except httpx.RequestError as error:
             raise self._busy(f"{type(error).__name__}: {error}") from error
         if reply.status_code == 429 or reply.status_code >= 500:
-            raise self._busy(f"status {reply.status_code}: {reply.text[:200]}")
+            raise self._busy(f"status {reply.status_code}: {said(reply)}")
+        if reply.request.method != "POST":  # what a redirect with status 301 or 302 makes of it
+            raise ServerError(f"server {self.url} redirects to {reply.url}; give that address")
         if reply.status_code >= 400:
-            raise ServerError(
-                f"server {self.url} refused the request with status {reply.status_code}: {reply.text[:300]}"
-            )
+            raise ServerError(f"server {self.url} refused the request with status {reply.status_code}: {said(reply)}")
         try:
             answer = reply.json()
-            usage = answer["usage"]
             texts = [choice["text"] for choice in answer["choices"]]
-            counts = [usage["prompt_tokens"], usage["completion_tokens"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._busy(f"unreadable answer {reply.text[:200]!r}") from error
-        if not all(isinstance(text, str) for text in texts) or not all(isinstance(count, int) for count in counts):
-            raise self._busy(f"unreadable answer {reply.text[:200]!r}")
+            usage = answer.get("usage") or {}
+            counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._busy(f"unreadable answer {said(reply)!r}") from error
+        if not all(isinstance(text, str | None) for text in texts) or not all(isinstance(count, int | None) for count in counts):
+            raise self._busy(f"unreadable answer {said(reply)!r}")
         return answer
 
     def _busy(self, what: str) -> Exception:
@@ -156,12 +167,17 @@ class ServerModel:
         return _Unusable(f"server {self.url} gave no usable answer ({what}); check that it runs, then resume")
 
 
+def _reason(given: Any, tokens: int, limit: int) -> str:
+    """ "length" or "stop", by the tokens where the server does not say."""
+    return "length" if given == "length" or (given is None and tokens >= limit) else "stop"
+
+
 def shares(counted: Sequence[int], reasons: Sequence[str], total: int) -> list[int]:
     """Tokens of each choice of one answer, whose sum is the total that the server reports for all of them.
 
     Text recounted lacks what was cut off (end of turn, stop string): the difference goes to the choices that
-    ended in one, evenly, and to all where none did. Some servers (llama.cpp) report one choice's count only:
-    then each that ended is given one token more.
+    ended in one, evenly, and to all where none did. Some servers (llama.cpp) report one choice's count only, others none
+    (-1): then each that ended is given one token more.
     """
     found, over = list(counted), total - sum(counted)
     takers = [k for k, reason in enumerate(reasons) if reason == "stop"]
@@ -179,8 +195,8 @@ class _Unusable(_Busy, ServerError):
 
 def alive(url: str, timeout: float = 5.0) -> bool:
     """Whether an OpenAI-compatible server answers at this URL."""
-    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
-        return httpx.get(f"{url.rstrip('/')}/v1/models", timeout=timeout).status_code < 500
+    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return httpx.get(f"{config.server_root(url)}/v1/models", timeout=timeout, follow_redirects=True).status_code < 500
     return False
 
 
