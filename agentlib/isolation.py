@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 60.0  # loading numpy and sympy on a busy machine
 END_SECONDS = 10.0
+PROCESSES = 1024  # of all actions together, where the backend can limit them
 OPEN_FILES = 1 << 16  # that this process may have, where its hard limit allows
 SWEEP_SECONDS = 1.0  # between two looks for processes that actions have left running
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -105,7 +106,7 @@ def _start_sandlock(command: list[str], scratch: str) -> Any:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
     policy = sandlock.Sandbox(
         fs_readable=_readable(), fs_writable=["/dev/null", scratch], clean_env=True, env=ENVIRONMENT, cwd="/",
-        max_processes=1024, no_coredump=True,
+        max_processes=PROCESSES, no_coredump=True,
     )  # fmt: skip
     piped, inherit = sandlock.StdioMode.PIPED, sandlock.StdioMode.INHERIT
     return policy.popen(command, stdin=piped, stdout=piped, stderr=inherit)
@@ -206,9 +207,8 @@ class Zygote:
         try:
             self._read()
         except Exception as error:
-            self.ending = f"reading from it failed: {type(error).__name__}: {error}"
-            log.warning("sandbox: the isolated process is ended, since reading from it failed", exc_info=True)
-            self._kill()
+            log.info("sandbox: reading from the isolated process failed", exc_info=True)
+            self.fail(f"reading from it failed: {type(error).__name__}: {error}")
         finally:
             with self.lock:
                 self.alive = False
@@ -272,6 +272,12 @@ class Zygote:
     def relative(self, text: str) -> str:
         """A text in which the folders of forks, which differ from one to the next, are named as they are from inside."""
         return self.folders.sub(".", text)
+
+    def fail(self, why: str) -> None:
+        """End the process since it is of no use any more; all who wait are told why."""
+        log.warning("sandbox: the isolated process is ended, since %s", why)
+        self.ending = why
+        self._kill()
 
     def _kill(self) -> None:
         """End the process and all below it, those that left their process group too."""

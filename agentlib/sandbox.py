@@ -298,8 +298,9 @@ class Sandbox:
     def _await_births(self) -> bool:
         """Whether the pristine interpreter could not be forked at once, but can be now.
 
-        If it could be at once, a session has broken itself. Raises SandboxLost if it cannot be for GRACE_SECONDS:
-        the processes of an action that was ended are gone by then.
+        If it could be at once, a session has broken itself. Ends the isolated process and raises SandboxLost if it
+        cannot be for GRACE_SECONDS: the processes of an action that was ended are gone by then, but sandlock 0.9 goes on
+        counting those that slept.
         """
         began = time.monotonic()
         for attempt in itertools.count():
@@ -310,9 +311,8 @@ class Sandbox:
             if not trial.unborn:
                 return attempt > 0
             if time.monotonic() > began + GRACE_SECONDS:
-                raise SandboxLost(
-                    "the sandbox cannot start interpreters any more; look for missing memory, processes or disk space"
-                )
+                self._zygote.fail("it could start no interpreter; look for missing memory, processes or disk space")
+                raise SandboxLost(f"the sandbox's isolated process was ended: {self._zygote.ending}; open new sessions")
 
     def _answer(self, trial: Trial, call: bytes) -> bytes:
         """Call the tool, or take the answer that the session's step has already; the reply as JSON."""

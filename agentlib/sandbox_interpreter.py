@@ -126,7 +126,7 @@ class Interpreter:
         self.channel, self.pid, self.step = channel, os.getpid(), self.step + 1
         self.lock, self.final = threading.Lock(), []
         signal.signal(signal.SIGCHLD, self.on_child)
-        os.setpgid(0, 0)
+        os.setsid()  # a process group of its own, and a share of the processor of its own: a fork bomb must not starve who ends it
         for given, capped in zip((output, errors), self.outputs, strict=True):
             os.dup2(given, capped.fd)
             os.close(given)

@@ -372,7 +372,7 @@ def temporary(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=backends.BACKENDS)
 def box(request, canaries, temporary):
-    with Sandbox(tools={"web_search": lambda query: query[:100]}, seconds=SECONDS, memory_mb=MEGABYTES, strict=True,
+    with Sandbox(tools={"web_search": lambda query: query[:100]}, seconds=SECONDS, memory_mb=MEGABYTES,
                  backend=getattr(backends, request.param)(), tool_seconds=2.0) as opened:  # fmt: skip
         yield opened
 

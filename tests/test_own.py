@@ -166,6 +166,7 @@ def days_between(first: str, second: str) -> int:
     return 137
 
 
+@pytest.mark.isolation
 def test_a_tool_of_ones_own_is_told_of_called_and_trained_with():
     line = "You can also call days_between(first: str, second: str) -> int: Days from one date to another."
     model = Scripted(lambda conversation, prefix, k: act("final_answer(days_between('2024-01-01', '2024-05-17'))"))
@@ -177,6 +178,7 @@ def test_a_tool_of_ones_own_is_told_of_called_and_trained_with():
     assert case["correct"] and cases.conversation(case)[0]["content"] == f"{prompts.AGENT_STUDENT}\n{line}"
 
 
+@pytest.mark.isolation
 def test_without_a_search_no_word_of_one_is_said():
     model = Scripted(lambda conversation, prefix, k: act("final_answer(42)"))
     with Sandbox(tools={"days_between": days_between}) as box:
@@ -223,6 +225,7 @@ def test_warnings_are_shown_after_what_was_printed_and_cut_first():
     assert "start" in shown and "xend" in shown and shown.count("w") < 1000
 
 
+@pytest.mark.isolation
 def test_without_one_the_prompts_are_as_they_were():
     assert prompts.agent_system("teacher") == prompts.AGENT_TEACHER and prompts.agent_system("student") == prompts.AGENT_STUDENT
     with Sandbox(tools={"web_search": str}) as box:

@@ -18,7 +18,7 @@ import backends
 import psutil
 import pytest
 
-from agentlib import isolation, sag
+from agentlib import isolation, sag, sandbox
 from agentlib import sandbox_child as child
 from agentlib.isolation import RENEWED_AFTER, STARTERS
 from agentlib.sandbox import Outcome, Sandbox, SandboxLost
@@ -480,16 +480,34 @@ def test_an_outage_of_a_tool_stops_the_run_and_is_no_observation(session, search
         assert asked.run("1 + 1").value == "2", "the session is usable when the tool is back"
 
 
-@pytest.mark.full
-def test_a_candidate_that_finds_no_process_left_is_tried_again(caplog):
+def test_a_candidate_that_finds_no_process_left_is_tried_again(caplog, monkeypatch):
     """One candidate's fork bomb is not another's failure: those that find no process left wait for its end."""
     caplog.set_level("INFO", logger="agentlib")
+    monkeypatch.setattr(isolation, "PROCESSES", 40)
     bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
     scout = "import os\ntry:\n    while True: os.fork() or os._exit(0)\nexcept OSError: pass"  # until none is left
-    with open_box(seconds=12.0, workers=2) as box, box.session() as session:
+    with open_box(seconds=3.0, workers=2) as box, box.session() as session:
+        if "the number of processes is limited" in box.protection.lacks:
+            pytest.skip(f"{box.protection.backend} does not limit the number of processes")
         outcomes = session.try_each([bomb, scout, *["6 * 7"] * 4])
     assert outcomes[0].failure is not None and [o.value for o in outcomes[2:]] == ["42"] * 4, outcomes
     assert "an action could not begin" in caplog.text
+
+
+@pytest.mark.full
+def test_a_sandbox_that_cannot_start_interpreters_any_more_starts_anew(monkeypatch):
+    monkeypatch.setattr(isolation, "PROCESSES", 40)
+    monkeypatch.setattr(sandbox, "GRACE_SECONDS", 0.5)
+    asleep = "import os, time\ntry:\n    while os.fork(): pass\nexcept OSError: pass\ntime.sleep(60)"
+    with open_box() as box:
+        if "the number of processes is limited" in box.protection.lacks:
+            pytest.skip(f"{box.protection.backend} does not limit the number of processes")
+        with box.session() as session:
+            session.run(asleep)
+            with pytest.raises(RuntimeError, match=r"could start no interpreter; .*; open new sessions"):
+                session.try_each(["1"] * 8)
+        assert wait_until(lambda: not box._zygote.alive)
+        assert box.session().run("6 * 7").value == "42"
 
 
 def test_losers_end(box, session):
