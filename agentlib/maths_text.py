@@ -17,16 +17,16 @@ MOST_ITEMS = 1_000  # of an iterator, which might have no end
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACED_DIGITS = re.compile(r"(?<=\d)[\u00a0\u2007-\u200a\u202f](?=\d{3}(?!\d))")  # 1 234 with a space that is no word's end
 # What Unicode's normal forms take apart (´ º ˚) or leave alone (primes, letters for apostrophes).
-_LOOK_ALIKES = str.maketrans({"´": "'", "′": "'", "″": '"', "ʻ": "'", "ʼ": "'", "ʹ": "'", "ʿ": "'", "ʾ": "'", "º": "°", "˚": "°"})
-_PUNCTUATION = {"٫": ".", "٬": ",", "،": ",", "、": ",", "。": ".", "−": "-", "‘": "'", "’": "'", "‚": "'", "‛": "'"}
-# Signs of maths that have a command or an ASCII sign of their own; the invisible ones must not vanish with other format characters.
+_LOOK_ALIKES = str.maketrans(dict.fromkeys("´′ʻʼʹʿʾ", "'") | {"″": '"', "º": "°", "˚": "°"})
+_PUNCTUATION = {"٫": ".", "٬": ",", "،": ",", "、": ",", "。": ".", "−": "-"} | dict.fromkeys("‘’‚‛", "'")
+# Signs of maths that have a command or an ASCII sign of their own. Unlike other format characters, invisible operators count.
 _SIGNS = str.maketrans(
-    {"×": r"\times ", "✕": r"\times ", "✖": r"\times ", "⨯": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot "}
-    | {"•": r"\cdot ", "∗": r"\cdot ", "\u2062": r"\cdot ", "\u2063": ",", "\u2064": "+", "÷": "/", "∕": "/", "⁄": "/"}
-    | {"∶": ":", "√": r"\sqrt ", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "∞": r"\infty ", "±": r"\pm ", "∪": r"\cup "}
-    | {"∈": r"\in ", "≤": r"\leq ", "≦": r"\leq ", "⩽": r"\leq ", "≥": r"\geq ", "≧": r"\geq ", "⩾": r"\geq "}
-    | {"≠": r"\neq ", "≈": r"\approx ", "∧": r"\land ", "∨": r"\lor ", "∅": r"\emptyset ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "º": "°", "˚": "°"}
-)
+    dict.fromkeys("×✕✖⨯", r"\times ") | dict.fromkeys("·⋅∙•∗\u2062", r"\cdot ") | dict.fromkeys("÷∕⁄", "/")
+    | dict.fromkeys("≤≦⩽", r"\leq ") | dict.fromkeys("≥≧⩾", r"\geq ") | {"≠": r"\neq ", "≈": r"\approx ", "±": r"\pm "}
+    | {"√": r"\sqrt ", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "∞": r"\infty ", "∪": r"\cup ", "∈": r"\in ", "∅": r"\emptyset "}
+    | {"∧": r"\land ", "∨": r"\lor ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil "}
+    | {"\u2063": ",", "\u2064": "+", "∶": ":", "º": "°", "˚": "°"}
+)  # fmt: skip
 
 
 def _compatible(kind: str) -> dict[str, str]:
@@ -115,6 +115,10 @@ _REWRITES = [
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?![\d,])")
 WORDS = re.compile(r"(?=.*[A-Za-z]{2})[A-Za-z']+(?: [A-Za-z']+)*")
 
+_RELATION = re.compile(r"[<>]|\\[lgn]eq(?![a-z])")
+_EITHER = r"\bor\b|\\(?:lor|vee)(?![a-z])|(?<=\))\s*\|\s*(?=\()"
+_BOTH = r"\band\b|&|\\(?:land|wedge)(?![a-z])"
+
 
 def closing(text: str, start: int, brackets: str = "([{)]}") -> int:
     """Where the bracket at `start` closes, or -1; a half-open interval closes with another kind than it opens."""
@@ -159,7 +163,9 @@ def plain(value: Any) -> str:
         return hex(value)  # Python refuses to write longer decimals
     if isinstance(value, dict):
         value = list(value.values())
-    return ", ".join(map(plain, value)) if isinstance(value, (list, tuple, set)) else str(data(value))
+    if isinstance(value, (list, tuple, set)):
+        return ", ".join(sorted(map(plain, value)) if isinstance(value, set) else map(plain, value))
+    return str(data(value))
 
 
 def characters(text: str) -> str:
@@ -333,11 +339,6 @@ def _parse(text: str, depth: int, bracketed: bool = False) -> Any:
 def _items(node: Any) -> list[Any]:
     """The elements of a list within a list (2 \\pm x, 3), or the one element."""
     return node[1] if isinstance(node, tuple) and node[0] == "," else [node]
-
-
-_RELATION = re.compile(r"[<>]|\\[lgn]eq(?![a-z])")
-_EITHER = r"\bor\b|\\(?:lor|vee)(?![a-z])|(?<=\))\s*\|\s*(?=\()"
-_BOTH = r"\band\b|&|\\(?:land|wedge)(?![a-z])"
 
 
 def _region(text: str, depth: int) -> Any:

@@ -60,9 +60,9 @@ def answer_key(answer: object, domain: str | None = None) -> str:
     """One key for answers to a question of `domain` ("math" or "factual") that are the same: those with the same normal form
     under the grader, and in maths those whose numbers agree in 12 figures (1/3 and 0.3333333333333333).
 
-    Answers that only algebra finds equal (1+x, x+1) or only a tolerance (0.333333, 1/3) have two keys: the latter equality is
-    not transitive, so that no key could hold it. Nor could one key hold both domains: the factual form of 1/2 is that of 1-2.
-    Without a domain, a date or an answer with words in it is taken as a name, any other as maths.
+    Answers that only algebra (1+x, x+1) or only a tolerance (0.333333, 1/3) finds equal have two keys: equality within a
+    tolerance is not transitive, so no key can express it. Nor can one key serve both domains: as a name, 1/2 is the same as
+    1-2. Without a domain, a date or an answer with words is compared as a name, any other as maths.
     """
     if domain == "factual":
         return score.normalise(answer, domain)

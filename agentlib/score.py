@@ -4,16 +4,16 @@ Owns the verdict on maths and factual answers, the factual rules, and the answer
 nothing of agents, tasks or records. Prediction and gold go through the same code; text is parsed but never evaluated. The
 maths itself is in `maths_text` and `score_maths`.
 
-An answer may be in a box, in a sentence ("the answer is …") or in a call `final_answer(…)` that was written as text; in maths
-also in a sentence of one line that says what something is ("The remainder is 25."). Boxes joined by a comma, "and" or "or"
+An answer may be in a box, in a sentence ("the answer is …") or in a call `final_answer(…)` that was written as text; in
+maths also in a sentence of one line that says what something is ("The remainder is 25."). Boxes joined by a comma, "and" or "or"
 are a list, and a list is wrong where one value is asked for.
 
 Maths. Units, currency, degree and percent signs are dropped, never converted: 50% is 50, not 0.5. A
 prediction without the base of its gold (204 for 204_5) is right, one in another base is not. An integer
 equals only itself (up to float noise, the 13th figure); two non-integers may differ by 1e-4 of a *decimal*
 gold, at most 0.05. Lists without brackets, sets and unions have no order; words, tuples and matrices do. The
-brackets of an interval matter; a list that is no text may stand for any bracket. "x = " before a value is dropped. The letter
-i is the imaginary unit. Two exact numbers are equal if they agree in a hundred figures, however small or large they are.
+brackets of an interval matter; a list that is no text may stand for any bracket. "x = " before a value is dropped. The
+letter i is the imaginary unit. Two exact numbers are equal if they agree in a hundred figures, however small or large they are.
 
 A decimal stands for an exact gold (1/3, \sqrt 2) when it gives at least six figures and all of them agree, even where the
 question asks for an exact fraction: code computes 61/33 as 1.8484848484848484, and the graders of this field, the paper's
@@ -21,9 +21,8 @@ among them, compare values and not forms (2/4 is 1/2, too, where lowest terms ar
 an exact value", so that a stricter reading can be counted.
 
 Factual. Case, punctuation, articles, the accents and strokes of Latin and Greek letters, and vowel points do not matter; all
-other letters and marks do, and so do the signs in C++, C# and O-. Right when the normalised texts are equal, when both list the
-same things joined by commas or "and",
-or when the gold is a contiguous run in a short prediction (at most 12 other words) of one of these forms:
+other letters and marks do, and so do the signs in C++, C# and O-. Right when the normalised texts are equal, when both list
+the same things joined by commas or "and", or when the gold is a contiguous run in a short prediction (at most 12 other words) of one of these forms:
 words that end in is, was, are, were, named, called, by, in, on or at, then the gold; the gold, then is, was, are or
 were and more; a title, then the gold; the gold, then a parenthesis; a number, then at most two words of unit, none of
 them a scale such as million; a fuller date. Other words that negate, hedge or offer an alternative ("not", "or",
@@ -94,9 +93,11 @@ def correct_as_published(prediction: Any, gold: str, *, seconds: float = 5.0) ->
     The prediction is brought to one form, the gold stays as it is printed; numbers are equal within a ten-thousandth, and
     so are a hundredth and the hundredfold of the gold, as if one of them were per cent.
     """
+    prediction = maths_text.data(prediction)
     if prediction is None or not maths_text.plain(prediction).strip():
         return False
-    ours, theirs = normalise(prediction, "math"), gold.strip()
+    # Not `normalise`: these rules read no answer out of a call or a sentence without "answer".
+    ours, theirs = score_maths.key(maths_text.tree(_extracted(prediction))), gold.strip()
     if ours == theirs:
         return True
     try:
@@ -127,8 +128,8 @@ def normalise(answer: Any, domain: str = "math") -> str:
 
 
 def extract_answer(text: str) -> str | None:
-    r"""The answer a chain of thought ends with: the last complete \boxed{...} and those joined to it, else what follows the last
-    "answer is", "Answer:" or "####" up to the sentence's end; None when there is neither."""
+    r"""The answer a chain of thought ends with: the last complete \boxed{...} and those joined to it, else what follows the
+    last "answer is", "Answer:" or "####" up to the sentence's end; None when there is neither."""
     if boxed := _boxes(text):
         return boxed
     found = _ANSWER_IS.findall(text)
@@ -143,20 +144,29 @@ _JOINT = re.compile(r"[\s$.]*(,|;|,?\s*(?:and\b|or\b|&)|,?\s*\\text\s*\{\s*(?:an
 
 
 def _boxes(text: str) -> str:
-    found = [(m.start(), m.end(), maths_text.closing(text, m.end() - 1, "{}")) for m in re.finditer(r"\\f?box(?:ed)?\s*\{", text)]
-    found = [box for box in found if box[2] >= 0]
-    answer = text[found[-1][1] : found[-1][2]].strip() if found else ""
-    for (_, start, end), (after, *_) in zip(found[-2::-1], found[:0:-1], strict=True):
-        if not (joint := _JOINT.fullmatch(text, end + 1, after)):
+    """What the last complete box holds, after those that are joined to it; "" if there is none."""
+    marks = reversed(list(re.finditer(r"\\f?box(?:ed)?\s*\{", text)))
+    boxes = ((m.start(), m.end(), end) for m in marks if (end := maths_text.closing(text, m.end() - 1, "{}")) >= 0)
+    answer, after = "", 0
+    for mark, start, end in boxes:
+        inside = text[start:end].strip()
+        if after:
+            if not (joint := _JOINT.fullmatch(text, end + 1, after)):
+                break
+            inside += f"{'' if joint[1][0] in ',;' else ' '}{joint[1]} {answer}"
+        answer, after = inside, mark
+        if not after:
             break
-        answer = f"{text[start:end].strip()}{'' if joint[1][0] in ',;' else ' '}{joint[1]} {answer}"
     return answer
 
 
-_OPENERS = "(?:It|He|She|They|We|I|You|This|That|These|Those|There|The|A|An|His|Her|Its|Their|Both|All|Each|In|On|At|From|As|To|For|By|With|After|Before|When|While|Where|If|So|Thus|Hence|Therefore|Then|Since|Because|However|Also|Note|And|But|Which|Who|What)"
-_SENTENCE = re.compile(
-    rf"(?:{_OPENERS}\b(?=.*\s[a-z])|[A-Z].*\b(?:is|are|was|were|be|been|has|have|had|do|does|did|can|could|will|would|may|might)\b)"
+# Words of the closed classes: those that open a sentence but no name, and verbs.
+_OPENERS = (
+    "It|He|She|They|We|I|You|This|That|These|Those|There|The|A|An|His|Her|Its|Their|Both|All|Each|In|On|At|From|As|To|For|By|"
+    "With|After|Before|When|While|Where|If|So|Thus|Hence|Therefore|Then|Since|Because|However|Also|Note|And|But|Which|Who|What"
 )
+_VERBS = "is|are|was|were|be|been|has|have|had|do|does|did|can|could|will|would|may|might"
+_SENTENCE = re.compile(rf"(?:{_OPENERS})\b(?=.*\s[a-z])|[A-Z].*\b(?:{_VERBS})\b")
 
 
 def _first_sentence(text: str) -> str:
@@ -193,13 +203,94 @@ def _called(text: str) -> Any:
     return None
 
 
+def _extracted(value: Any) -> Any:
+    return extract_answer(value) or value if isinstance(value, str) and len(value) <= maths_text.LONGEST else value
+
+
 def _bare(value: Any) -> Any:
     """A text without the call, the sentence or the box around its answer; other values as they are."""
-    if not isinstance(value, str) or len(value) > maths_text.LONGEST:
-        return value
-    if "final_answer(" in value and (called := _called(value)) is not None:
+    written = isinstance(value, str) and "final_answer(" in value and len(value) <= maths_text.LONGEST
+    if written and (called := _called(value)) is not None:
         return _bare(called)
-    return extract_answer(value) or value
+    return _extracted(value)
+
+
+_IS = re.compile(
+    r"(?i)(?:\banswer\b[*_ ]*(?:is\b(?:[ ]*:)?|:)|####|^[#*_ ]*(?:final )?answer[*_ ]*$)[*_\s]*([^\n]+)", re.MULTILINE
+)
+# What stands between boxes that are one list.
+_JOINT = re.compile(r"[\s$.]*(,|;|,?\s*(?:and\b|or\b|&)|,?\s*\\text\s*\{\s*(?:and|or)\s*\})[\s$]*(?:[A-Za-z]\w*\s*=\s*)?\$?")
+
+
+def _boxes(text: str) -> str:
+    """What the last complete box holds, after those that are joined to it; "" if there is none."""
+    marks = reversed(list(re.finditer(r"\\f?box(?:ed)?\s*\{", text)))
+    boxes = ((m.start(), m.end(), end) for m in marks if (end := maths_text.closing(text, m.end() - 1, "{}")) >= 0)
+    answer, after = "", 0
+    for mark, start, end in boxes:
+        inside = text[start:end].strip()
+        if after:
+            if not (joint := _JOINT.fullmatch(text, end + 1, after)):
+                break
+            inside += f"{'' if joint[1][0] in ',;' else ' '}{joint[1]} {answer}"
+        answer, after = inside, mark
+        if not after:
+            break
+    return answer
+
+
+# Words of the closed classes: those that open a sentence but no name, and verbs.
+_OPENERS = (
+    "It|He|She|They|We|I|You|This|That|These|Those|There|The|A|An|His|Her|Its|Their|Both|All|Each|In|On|At|From|As|To|For|By|"
+    "With|After|Before|When|While|Where|If|So|Thus|Hence|Therefore|Then|Since|Because|However|Also|Note|And|But|Which|Who|What"
+)
+_VERBS = "is|are|was|were|be|been|has|have|had|do|does|did|can|could|will|would|may|might"
+_SENTENCE = re.compile(rf"(?:{_OPENERS})\b(?=.*\s[a-z])|[A-Z].*\b(?:{_VERBS})\b")
+
+
+def _first_sentence(text: str) -> str:
+    """A text up to the full stop that ends its first sentence.
+
+    A full stop ends a sentence if a sentence follows: a capital, and then a verb of the closed class, or a word that opens
+    sentences and one in lower case. So "Bros. Records" and "St. Vincent and the Grenadines" go on, whatever is abbreviated.
+    """
+    ends = [m for m in re.finditer(r"\.[*_\"')\]]*\s+", text)]
+    for m, last in zip(ends, [*(m.start() for m in ends[1:]), len(text)], strict=False):
+        if _SENTENCE.match(text, m.end(), last):
+            text = text[: m.start() + 1]
+            break
+    # The stop of U.S. or p.m. is its own.
+    return re.sub(r"(?<!\.[A-Za-z])\.([*_]*)$", r"\1", text.strip())
+
+
+def _called(text: str) -> Any:
+    """The value of the last call `final_answer(…)` that is written in a text; None if there is none, or names stand in it."""
+    for m in reversed(list(re.finditer(r"\bfinal_answer\(", text))):
+        if (end := maths_text.closing(text, m.end() - 1)) < 0:
+            continue
+        try:
+            call = ast.parse(text[m.start() : end + 1], mode="eval").body
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            continue
+        given = [*call.args, *(keyword.value for keyword in call.keywords)]
+        if len(given) != 1 or any(isinstance(node, ast.Name) for node in ast.walk(given[0])):
+            continue
+        try:
+            return maths_text.data(ast.literal_eval(given[0]))
+        except ValueError:  # 1/3 is no literal
+            return ast.unparse(given[0])
+    return None
+
+
+def _extracted(value: Any) -> Any:
+    return extract_answer(value) or value if isinstance(value, str) and len(value) <= maths_text.LONGEST else value
+
+
+def _bare(value: Any) -> Any:
+    """A text without the call, the sentence or the box around its answer; other values as they are."""
+    if isinstance(value, str) and "final_answer(" in value[: maths_text.LONGEST] and (called := _called(value)) is not None:
+        return _bare(called)
+    return _extracted(value)
 
 
 _IS = re.compile(r"\s(?:is|are|was|were|equals)(?:\s+equal\s+to)?:?\s+")
