@@ -21,7 +21,8 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 SMOL = "SmolLM2-135M-Instruct"
 NEEDS = {  # what a test that uses a fixture needs; test files mark what their own fixtures hide
-    "smol": "model", "llama": "server", "box": "isolation", "tree": "notebook", "cluster": "cluster", "browser": "browser",
+    "smol": "model", "tokenizer": "model", "examples": "model", "encoder": "model", "llama": "server", "box": "isolation",
+    "tree": "notebook", "cluster": "cluster", "browser": "browser",
 }  # fmt: skip
 
 

@@ -91,6 +91,7 @@ def test_a_single_turn_has_one_learnt_stretch(tokenizer):
     assert learnt(example, tokenizer) == ["Hello.<|im_end|>"]
 
 
+@pytest.mark.model
 def test_longer_conversations_are_left_out_with_a_notice(caplog):
     tokenizer = load_tokenizer(SMOL)
     built = masks.build_examples({"short": PAIRS["q0"], "long": TWO_STEPS}, tokenizer, 50)
@@ -98,6 +99,7 @@ def test_longer_conversations_are_left_out_with_a_notice(caplog):
     assert "1 of 2 conversations are longer than 50 tokens" in caplog.text
 
 
+@pytest.mark.model
 def test_a_limit_no_conversation_fits_in_is_refused():
     tokenizer = load_tokenizer(SMOL)
     shortest = min(len(e.input_ids) for e in masks.build_examples(PAIRS, tokenizer, 1000))

@@ -367,6 +367,7 @@ def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, mon
 # --- students on a server ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.model
 def test_an_adapter_that_the_student_server_lacks_stops_before_anything_is_asked(project, monkeypatch):
     cfg = config.load("smoke", student_server="http://127.0.0.1:9")
     monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [])

@@ -86,6 +86,7 @@ def reply(text):
 
 
 @pytest.mark.parametrize(("text", "said"), [(" five, six, seven", ""), (" One, two, three", "it wrote 'one, two, three'")])
+@pytest.mark.model
 def test_a_server_must_go_on_where_the_started_turn_ends(moody, text, said):
     moody.listed, moody.replies = ["teacher"], [reply(text)]
     found = preflight.continuation(moody.url, "SmolLM2-135M-Instruct")
@@ -93,6 +94,7 @@ def test_a_server_must_go_on_where_the_started_turn_ends(moody, text, said):
     assert moody.asked[0]["prompt"].endswith("one, two, three, four,")
 
 
+@pytest.mark.model
 def test_a_server_that_refuses_the_completion_is_told(moody):
     moody.replies = [(404, "no such endpoint")]
     assert "404" in preflight.continuation(moody.url, "SmolLM2-135M-Instruct")

@@ -378,6 +378,7 @@ def test_half_a_surrogate_pair_harms_no_corpus_no_query_and_no_server(tmp_path, 
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.model
 def test_a_configurations_encoder_has_its_precision_and_an_index_for_it(precision):
     cfg = config.load("smoke", precision=precision)
     assert search.encoder(cfg).precision == precision
@@ -558,6 +559,7 @@ def test_a_host_that_is_none_gets_a_sentence(index):
             pass
 
 
+@pytest.mark.model
 def test_the_clients_wait_out_a_minute(moody):
     """Added up, the pauses between attempts are longer than an outage of a minute."""
     for retrying in (retrieval_server.RetrieverClient(moody.url)._retry, servers.ServerModel(moody.url, SMOL)._again):

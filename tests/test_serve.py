@@ -39,6 +39,7 @@ def test_a_server_without_its_packages_says_what_to_install(project, capsys, mon
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", *ipv6("[::1]")])
+@pytest.mark.server
 def test_the_command_builds_serves_and_ends_when_told_to(tmp_path, host):
     """As a user runs it, from a copy of nothing but the package, so that the index lands there. (Where a shell started the
     tests in the background, interrupts are ignored, so it is ended as a service is.)"""

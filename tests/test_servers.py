@@ -62,6 +62,7 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.model
 def test_a_passing_trouble_is_asked_again(moody, trouble):
     moody.replies = [TROUBLES[trouble], TROUBLES[trouble], answer("fine")]
     with client(moody.url) as model:
@@ -70,6 +71,7 @@ def test_a_passing_trouble_is_asked_again(moody, trouble):
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.model
 def test_a_lasting_trouble_is_a_server_error_that_names_server_and_remedy(moody, trouble):
     moody.replies = [TROUBLES[trouble]]
     with client(moody.url, attempts=3) as model, pytest.raises(ServerError) as error:
@@ -77,6 +79,7 @@ def test_a_lasting_trouble_is_a_server_error_that_names_server_and_remedy(moody,
     assert moody.url in str(error.value) and "resume" in str(error.value) and len(moody.asked) == 3
 
 
+@pytest.mark.model
 def test_a_refusal_is_not_asked_again(moody):
     moody.replies = [(400, "prompt too long")]
     with client(moody.url) as model, pytest.raises(ServerError, match="status 400: prompt too long"):
@@ -84,6 +87,7 @@ def test_a_refusal_is_not_asked_again(moody):
     assert len(moody.asked) == 1
 
 
+@pytest.mark.model
 def test_too_many_or_no_choices_are_refused(moody):
     for texts in (["a", "b"], []):
         moody.replies = [answer(*texts)]
@@ -94,6 +98,7 @@ def test_too_many_or_no_choices_are_refused(moody):
             model.generate([talk("Hi")], max_new_tokens=5)
 
 
+@pytest.mark.model
 def test_an_unreachable_server_is_a_server_error():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -286,6 +291,7 @@ def test_a_judge_that_gives_no_verdict_gets_a_sentence(moody, tmp_path, reply, s
         Judge(moody.url, "tiny", tmp_path / "v.jsonl").grade("Who?", "Lima", "Quito")
 
 
+@pytest.mark.model
 def test_requests_carry_the_rendered_prompt_and_every_setting(moody):
     moody.replies = [answer("fine")]
     with client(moody.url, served="my-adapter", api_key="secret") as model:
@@ -309,6 +315,7 @@ def test_requests_carry_the_rendered_prompt_and_every_setting(moody):
     [(0.0, 3, True, set()), (0.0, None, True, set()), (0.4, 3, True, {"seed", "top_p"}), (0.4, None, True, {"top_p"}),
      (0.4, 3, False, {"top_p"})],
 )  # fmt: skip
+@pytest.mark.model
 def test_what_only_sampling_needs_is_sent_with_sampled_requests_only(moody, temperature, seed, seeded, sent):
     moody.replies = [answer("fine")]
     with client(moody.url, seeded=seeded) as model:
@@ -316,6 +323,7 @@ def test_what_only_sampling_needs_is_sent_with_sampled_requests_only(moody, temp
     assert moody.asked[0].keys() & {"seed", "top_p"} == sent
 
 
+@pytest.mark.model
 def test_greedy_samples_are_asked_for_once(moody):
     moody.replies = [answer("fine")]
     with client(moody.url) as model:
@@ -323,6 +331,7 @@ def test_greedy_samples_are_asked_for_once(moody):
     assert [c.text for c in found] == ["fine"] * 3 and [body["n"] for body in moody.asked] == [1]
 
 
+@pytest.mark.model
 def test_conversations_come_back_in_order_with_their_prefixes(moody):
     moody.replies = [lambda body: answer(body["prompt"].split("<|im_end|>")[-2][-1])]
     with client(moody.url) as model:
@@ -332,6 +341,7 @@ def test_conversations_come_back_in_order_with_their_prefixes(moody):
     assert [c[0].text for c in found] == [f"p{i} {i}" for i in range(6)]
 
 
+@pytest.mark.model
 def test_a_server_that_gives_fewer_choices_is_asked_for_the_rest_with_other_seeds(moody):
     moody.replies = [answer("a", "b", tokens=9), answer("c", tokens=7)]
     with client(moody.url, choices=2) as model:
@@ -342,12 +352,14 @@ def test_a_server_that_gives_fewer_choices_is_asked_for_the_rest_with_other_seed
     assert found[2].completion_tokens == 7 and found[0].prompt_tokens == 5
 
 
+@pytest.mark.model
 def test_arguments_no_model_could_follow_are_refused_before_any_request(moody):
     with client(moody.url) as model, pytest.raises(ValueError, match="top_p=0"):
         model.generate([talk("Hi")], max_new_tokens=5, top_p=0)
     assert moody.asked == []
 
 
+@pytest.mark.model
 def test_tokens_of_several_choices_sum_to_what_the_server_counted(moody):
     moody.replies = [answer("one two", "one", tokens=5)]
     with client(moody.url) as model:
@@ -364,6 +376,7 @@ def test_what_was_cut_off_is_counted_where_it_was_cut(counted, reasons, total, e
     assert servers.shares(counted, reasons, total) == expected
 
 
+@pytest.mark.model
 def test_an_adapter_is_the_name_of_its_run_folder(moody, tmp_path):
     adapter = tmp_path / "adapter-smol-1234" / "student"
     moody.listed, moody.replies = ["base", "adapter-smol-1234"], [answer("a")]
@@ -374,6 +387,7 @@ def test_an_adapter_is_the_name_of_its_run_folder(moody, tmp_path):
     assert [body["model"] for body in moody.asked] == ["adapter-smol-1234", "base"]
 
 
+@pytest.mark.model
 def test_an_adapter_that_the_server_does_not_hold_is_refused_with_the_remedy(moody, tmp_path):
     moody.listed = ["base"]
     with client(moody.url) as model:

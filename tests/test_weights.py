@@ -352,6 +352,7 @@ def test_two_processes_on_an_empty_cache_fetch_a_model_once(tmp_path):
     assert [process.returncode for process in both] == [0, 0] and (tmp_path / "log").read_text() == "asked "
 
 
+@pytest.mark.model
 def test_the_real_small_model_is_in_the_cache_as_a_checkpoint_and_as_gguf():
     folder = weights.fetch("SmolLM2-135M-Instruct")
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {p.name for p in folder.iterdir()}
