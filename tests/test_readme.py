@@ -86,8 +86,8 @@ def prose(number: str) -> str:
     return flat(" ".join(line.removeprefix("#") for line in script.read_text(encoding="utf-8").splitlines() if line.startswith("#")))
 
 
-def published(name: str) -> pd.DataFrame:
-    return records.frame(records.read(config.load("laptop").records / name))
+def published(name: str, preset: str = "laptop") -> pd.DataFrame:
+    return records.frame(records.read(config.load(preset).records / name))
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +254,8 @@ def test_the_search_finds_what_notebook_01_says():
     rows = re.findall(r"<td>(\d+)</td>\s*<td>([\d.]+)</td>\s*<td>([\d.]+)</td>", page)
     hit, complete = ([round(100 * float(row[k])) for row in rows] for k in (1, 2))
     assert len(rows) == 8 and f"of {min(hit)} to {max(hit)} % of the questions" in prose("01")
-    assert f"all hops of at most {max(complete)} %" in prose("01")
+    said = int(re.search(r"all hops of at most (\d+) %", prose("01"))[1])
+    assert max(complete) <= said <= max(complete) + 1  # the table shows 0.575 as 0.57
 
 
 def test_the_prompt_has_as_many_worked_examples_as_notebook_00_says():
