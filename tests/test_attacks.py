@@ -14,7 +14,6 @@ import tempfile
 import textwrap
 import threading
 import time
-import zoneinfo
 from pathlib import Path
 
 import backends
@@ -56,7 +55,7 @@ CLASSES = {
         ),
         "read a secret with a symbolic link": ("import os\nos.symlink(SECRET, 'link')\nprint(open('link').read())", REFUSED),
         "read a secret beside the time zones": (
-            "import zoneinfo, os\nprint(open(os.path.join(zoneinfo.TZPATH[0], '../../..' + SECRET)).read())", REFUSED,
+            "print(open('/usr/share/zoneinfo/../../..' + SECRET).read())", REFUSED,
         ),
         "read the password file": ("print(open('/etc/passwd').read())", REFUSED),
         "list a folder of secrets": ("import os\nprint(os.listdir(os.path.dirname(SECRET)))", REFUSED),
@@ -84,7 +83,7 @@ CLASSES = {
         "set the secret's times": ("import os\nos.utime(SECRET, (0, 0))", REFUSED),
         "set an attribute of the secret": ("import os\nos.setxattr(SECRET, 'user.x', b'x')", REFUSED),
         "give the secret away": ("import os\nos.chown(SECRET, 1, 1)", REFUSED),
-        "write among the time zones": ("import zoneinfo\nopen(zoneinfo.TZPATH[0] + '/' + NAME, 'w').write('x')", REFUSED),
+        "write among the time zones": ("open('/usr/share/zoneinfo/' + NAME, 'w').write('x')", REFUSED),
         "write into the package": ("import numpy\nopen(numpy.__file__, 'a').write('x')", REFUSED),
         "append to the secret": ("open(SECRET, 'a').write('x')", REFUSED),
         "remove the secret": ("import os\nos.remove(SECRET)", REFUSED),
@@ -219,6 +218,11 @@ CLASSES = {
         "call a tool that is not there": ("read_file(SECRET)", {"execution"}),
     },
     "forged messages": {
+        "write on all descriptors": (
+            "import os\nfor fd in range(3, 100):\n    try:\n        os.write(fd, b'D' * 100)\n    except OSError:\n        pass",
+            {"killed"},
+        ),
+        "close all descriptors": ("import os\nos.closerange(0, 1000)", {"killed"}),
         "forge an outcome": (
             """
             import os, struct, json
@@ -231,11 +235,6 @@ CLASSES = {
             while True: pass
             """,
             {None, "killed", "timeout"},
-        ),
-        "close all descriptors": ("import os\nos.closerange(0, 1000)", {"killed"}),
-        "write on all descriptors": (
-            "import os\nfor fd in range(3, 100):\n    try:\n        os.write(fd, b'D' * 100)\n    except OSError:\n        pass",
-            {"killed"},
         ),
     },
     "escape by introspection": {
@@ -342,7 +341,7 @@ class Canaries:
         limits = psutil.Process(self.victim.pid)
         if limits.rlimit(psutil.RLIMIT_NOFILE)[0] == 0 or limits.cpu_affinity() != psutil.Process().cpu_affinity():
             found.append("the bystander was limited")
-        if any(Path(folder, self.name).exists() for folder in ("/dev/shm", "/dev/mqueue", "/tmp", zoneinfo.TZPATH[0])):
+        if any(Path(folder, self.name).exists() for folder in ("/dev/shm", "/dev/mqueue", "/tmp", "/usr/share/zoneinfo")):
             found.append("something was left")
         return found
 

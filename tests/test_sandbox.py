@@ -938,7 +938,7 @@ def test_death_of_the_zygote_is_reported_and_mended():
         session = box.session()
         session.run("x = 1")
         victim = psutil.Process(box._zygote.pid)
-        threading.Timer(0.3, lambda: [p.kill() for p in [victim, *victim.children(recursive=True)]]).start()
+        threading.Timer(0.3, victim.kill).start()
         for code in ("import time; time.sleep(60)", "1"):
             with pytest.raises(SandboxLost, match="isolated process has ended"):
                 session.run(code)
