@@ -17,7 +17,6 @@ from agentlib.sandbox import Failure, Outcome, Sandbox, Session
 from agentlib.tasks import Question
 
 Style = Literal["teacher", "student"]
-_BLOCK = re.compile(r"```(?:python|py)[ \t]*\n(.*?)(?:(?<=\n)[ \t]*```|$)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -77,10 +76,8 @@ def first_thought_prefix(cot: str) -> str:
 
 
 def read_code(text: str) -> str | None:
-    """The Python of a turn: its ```py blocks, joined; None where there is none. An open last block counts."""
-    blocks = [block.strip("\n") for block in _BLOCK.findall(text)]
-    code = "\n\n".join(block for block in blocks if block.strip())
-    return code or None
+    """The Python of a turn: its blocks (`prompts.blocks`), joined; None where there is none."""
+    return "\n\n".join(block.code for block in prompts.blocks(text) if block.code) or None
 
 
 def opening(question: str, style: Style, tools: str = "") -> list[dict]:
@@ -279,15 +276,7 @@ class _Poll:
             self.session.commit(outcomes[best])
         grouped = zip(codes, outcomes, sag.groups(outcomes, self.how.vote, lengths), strict=True)
         return Step(
-            text=_closed(completions[best]), code=codes[best], outcome=outcomes[best],
+            text=prompts.close_turn(completions[best].text), code=codes[best], outcome=outcomes[best],
             candidates=tuple(Candidate(*candidate) for candidate in grouped),
             prompt_tokens=completions[best].prompt_tokens, completion_tokens=sum(lengths), seconds=seconds,
         )  # fmt: skip
-
-
-def _closed(completion: Completion) -> str:
-    """A turn as it stands in the conversation: an open code block is closed, the stop string cut off is put back."""
-    text = completion.text.rstrip()
-    if text.count("```") % 2:
-        text += "\n```"
-    return text + prompts.END_CODE if text.endswith("```") else text
