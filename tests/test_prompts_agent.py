@@ -7,7 +7,7 @@ from conftest import Scripted, act, ask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentlib import agent, cases, prompts
+from agentlib import agent, cases, config, prompts, records
 from agentlib.agent import Agent, first_thought_prefix, read_code
 from agentlib.language import Completion
 from agentlib.sag import SAG
@@ -189,15 +189,71 @@ def test_the_first_thought_is_the_first_paragraph():
     assert first_thought_prefix("First I add.\nThen more.\n\nSecond paragraph.") == "Thought: First I add.\nThen more."
 
 
-@pytest.mark.parametrize("gap", ["\n\n", "\n   \n", "\n\t\n", "\n\n\n\n"])
-def test_a_blank_line_may_hold_spaces(gap):
+@pytest.mark.parametrize("gap", ["\n\n", "\n   \n", "\n\t\n", "\n\n\n\n", "\r\n\r\n", "\r\n \r\n"])
+def test_a_blank_line_may_hold_spaces_and_windows_line_ends(gap):
     assert first_thought_prefix(f"\n\n  One.{gap}Two.") == "Thought: One."
 
 
-@pytest.mark.parametrize("text", ["", "  \n\n \n"])
+@pytest.mark.parametrize(
+    "cot",
+    [
+        "I add 2 and 3.\n\nThat is 5.",
+        "I add 2 and 3.\r\n\r\nThat is 5.",
+        "<think>\nI add 2 and 3.\n\nThat is 5.\n</think>\n\n5",
+        "<think>I add 2 and 3.</think>That is 5.",
+        "<think>\n\n</think>\n\nI add 2 and 3.\n\nThat is 5.",
+        "<Thinking>I add 2 and 3.\n</Thinking>",
+        "Thought: I add 2 and 3.\n\nThat is 5.",
+        "thought: I add 2 and 3.",
+        "Thought: Thought: I add 2 and 3.",
+        "**Thought:** I add 2 and 3.",
+        "**Thought**: I add 2 and 3.",
+        "Thought 1: I add 2 and 3.\n\nThought 2: That is 5.",
+        "Thought:\n\nI add 2 and 3.",
+        "Thought:\nI add 2 and 3.",
+        "### Step 1\n\nI add 2 and 3.",
+        "### Step 1: Add\nI add 2 and 3.\n### Step 2\nThat is 5.",
+        "# Solution\r\n\r\nI add 2 and 3.",
+        "**Plan**\n\nI add 2 and 3.",
+        "**Step 1: Add**\n\nI add 2 and 3.",
+        "**Plan:**\nI add 2 and 3.\n\nThat is 5.",
+        "Step 1:\n\nI add 2 and 3.",
+        "Step 1\nI add 2 and 3.",
+        "Plan:\n\n**Step 1**\n\nI add 2 and 3.",
+        "```python\n2 + 3\n\n5\n```\n\nI add 2 and 3.",
+        "I add 2 and 3.\n```python\n2 + 3\n```",
+    ],
+)
+def test_the_first_thought_is_words_however_a_model_frames_them(cot):
+    assert first_thought_prefix(cot) == "Thought: I add 2 and 3."
+
+
+@pytest.mark.parametrize(
+    ("cot", "prefix"),
+    [
+        ("- I look up Bonn.\n- I look up Rome.\n\nThen I compare.", "Thought: - I look up Bonn.\n- I look up Rome."),
+        ("To find it, we follow these steps:\n\n1. Add.", "Thought: To find it, we follow these steps:"),
+        ("Step 1: Start with the given equation\n7x = 14\n\nStep 2: Divide.", "Thought: Step 1: Start with the given equation\n7x = 14"),
+        ("**I add 2 and 3.**\n\nThat is 5.", "Thought: **I add 2 and 3.**"),
+        ("### Step 1\n\n### Step 2", "Thought: ### Step 1"),
+        ("A thought: it rains.\n\nSo.", "Thought: A thought: it rains."),
+    ],
+)
+def test_lists_leads_and_sentences_are_first_thoughts(cot, prefix):
+    assert first_thought_prefix(cot) == prefix
+
+
+@pytest.mark.parametrize("text", ["", "  \n\n \n", "\r\n \r\n", "<think></think>", "Thought:", "<think>\nThought:\n</think>"])
 def test_a_chain_of_thought_without_words_has_no_first_thought(text):
-    with pytest.raises(ValueError, match="no first paragraph"):
-        first_thought_prefix(text)
+    assert first_thought_prefix(text) is None
+
+
+def test_recorded_first_thoughts_are_read_again_alike():
+    folder = config.ROOT / "figures" / "records" / "laptop"
+    chains = {case["id"]: case["text"] for case in records.read(folder / "teacher_cot.jsonl")}
+    agents = [case for case in records.read(folder / "teacher_agent_ftp.jsonl") if case["prefix"]]
+    assert len(agents) == 300
+    assert [case["id"] for case in agents if first_thought_prefix(chains[case["id"]]) != case["prefix"]] == []
 
 
 def test_teacher_and_student_prompts_differ_by_rules_and_examples_alone():
