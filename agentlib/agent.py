@@ -17,7 +17,14 @@ from agentlib.sandbox import Failure, Outcome, Sandbox, Session
 from agentlib.tasks import Question
 
 Style = Literal["teacher", "student"]
-_BLOCK = re.compile(r"```(?:python|py)[ \t]*\n(.*?)(?:(?<=\n)[ \t]*```|$)", re.DOTALL)
+# Around a first thought: the tags of reasoning models, code, its label, a heading on a line of its own.
+_FRAME = re.compile(r"</?(?:think|thinking|thought|reasoning)>|```.*?(?:```|\Z)", re.IGNORECASE | re.DOTALL)
+_LABEL = re.compile(r"^\s*(?:[*_#> ]*thoughts?[ \t]*\d*[ \t]*[*_]*:[*_\s]*)+", re.IGNORECASE)
+_HEADING = re.compile(
+    r"^[ \t]*(?:#+[ \t].*|\*\*[^*\n]*[^*\n.!?]\*\*:?|[*_]*(?:step|part)[ \t]*\d+[*_:.)]*"
+    r"|[*_]*(?:plan|approach|reasoning|analysis|explanation|solution|chain of thought)[*_]*:[*_]*)[ \t]*$",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -68,22 +75,23 @@ class Trajectory:
         return sum(s.prompt_tokens for s in self.steps) + (self.last_words.prompt_tokens if self.last_words else 0)
 
 
-def first_thought_prefix(cot: str) -> str:
-    """The start of the agent's first turn: "Thought: " and the first paragraph of a chain of thought (§3.1).
+def first_thought_prefix(cot: str) -> str | None:
+    """The start of the agent's first turn: "Thought: " and the first paragraph of a chain of thought (§3.1); None for one
+    without words.
 
-    The paragraph ends at the first blank line. Raises ValueError for a text without words.
+    The paragraph ends at the first blank line or heading. Headings, the tags of reasoning models, code and a "Thought:" that
+    is there already are no part of it; a chain of headings alone begins with its first.
     """
-    paragraph = re.split(r"\n[ \t]*\n", cot.strip(), maxsplit=1)[0].strip()
-    if not paragraph:
-        raise ValueError(f"chain of thought {cot[:40]!r} has no first paragraph, expected some text to start from")
-    return f"{prompts.THOUGHT} {paragraph}"
+    text = _HEADING.sub(r"\n\g<0>\n", _FRAME.sub("\n\n", cot.replace("\r\n", "\n")))
+    paragraphs = [_LABEL.sub("", part).strip() for part in re.split(r"\n[ \t]*\n", text.strip())]
+    paragraphs = [part for part in paragraphs if part]
+    first = next((part for part in paragraphs if not _HEADING.fullmatch(part)), paragraphs[0] if paragraphs else None)
+    return first and f"{prompts.THOUGHT} {first}"
 
 
 def read_code(text: str) -> str | None:
-    """The Python of a turn: its ```py blocks, joined; None where there is none. An open last block counts."""
-    blocks = [block.strip("\n") for block in _BLOCK.findall(text)]
-    code = "\n\n".join(block for block in blocks if block.strip())
-    return code or None
+    """The Python of a turn: its blocks (`prompts.blocks`), joined; None where there is none."""
+    return "\n\n".join(block.code for block in prompts.blocks(text) if block.code) or None
 
 
 def opening(question: str, style: Style, tools: str = "", search: bool = True) -> list[dict]:
@@ -285,15 +293,7 @@ class _Poll:
             self.session.commit(outcomes[best])
         grouped = zip(codes, outcomes, sag.groups(outcomes, self.how.vote, lengths, self.domain), lengths, strict=True)
         return Step(
-            text=_closed(completions[best]), code=codes[best], outcome=outcomes[best],
+            text=prompts.close_turn(completions[best].text), code=codes[best], outcome=outcomes[best],
             candidates=tuple(Candidate(*candidate) for candidate in grouped),
             prompt_tokens=completions[best].prompt_tokens, completion_tokens=sum(lengths), seconds=seconds,
         )  # fmt: skip
-
-
-def _closed(completion: Completion) -> str:
-    """A turn as it stands in the conversation: an open code block is closed, the stop string cut off is put back."""
-    text = completion.text.rstrip()
-    if text.count("```") % 2:
-        text += "\n```"
-    return text + prompts.END_CODE if text.endswith("```") else text

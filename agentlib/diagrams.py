@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
 
+from agentlib import prompts
 from agentlib.charts import COLOURS, GREY, Chart, styled
 
 RIGHT, WRONG = "#007A5A", "#B84A00"  # the palette's green and vermillion, darkened until text in them is readable
@@ -69,10 +70,7 @@ def wrap(text: str, width: float, limit: int) -> tuple[str, ...]:
 
 def _thought(step: Mapping) -> str:
     """What a step says before its code, without the label that every thought starts with."""
-    text = str(step.get("text") or "")
-    code = str(step.get("code") or "").strip()
-    text = text.split(code)[0] if code else text
-    text = re.split(r"```|<code>|^\s*Code:", text, maxsplit=1, flags=re.MULTILINE)[0]
+    text, _ = prompts.split_turn(str(step.get("text") or ""))
     return re.sub(r"^\s*Thought:\s*", "", text).strip()
 
 

@@ -72,7 +72,7 @@ def _agent(row: Mapping[str, Any]) -> dict | None:
     trace: list[dict] = []
     for role, text in turns:
         if role == "assistant":
-            trace.append({"text": _closed(text), "code": read_code(text), "observation": "", "failure": None, "final": False})
+            trace.append({"text": prompts.close_turn(text), "code": read_code(text), "observation": "", "failure": None, "final": False})
         elif role in ("tool-response", "user") and trace:
             seen = text if text.startswith(prompts.OBSERVATION) else f"{prompts.OBSERVATION}\n{text}"
             trace[-1]["observation"] += ("\n" if trace[-1]["observation"] else "") + seen
@@ -113,12 +113,6 @@ def _text(content: Any) -> str:
     if any(part.get("type", "text") != "text" for part in content):
         raise ValueError("a turn holds more than text")
     return "".join(part["text"] for part in content)
-
-
-def _closed(text: str) -> str:
-    """A turn with the stop string that generation cuts off."""
-    text = text.rstrip()
-    return text + prompts.END_CODE if text.endswith("```") else text
 
 
 def to_messages(found: Sequence[Mapping[str, Any]]) -> list[dict]:

@@ -1,16 +1,19 @@
 """The words models are given: one place, so that training and test read the same.
 
-Owns every prompt, the shape of an agent's turn and of what it sees back. Knows nothing of models. The
-published prompts' roles (rules and worked examples for teachers and untuned models, neither for
+Owns every prompt, the shape of an agent's turn (how its code blocks are found and closed) and of what it sees back. Knows
+nothing of models. The published prompts' roles (rules and worked examples for teachers and untuned models, neither for
 students) are kept; the wording is ours.
 """
 
+import ast
 import functools
 import hashlib
 import inspect
+import itertools
+import os
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 THOUGHT, END_CODE, OBSERVATION = "Thought:", "<end_code>", "Observation:"
 STOP = (END_CODE, OBSERVATION)  # reference code
@@ -253,3 +256,93 @@ def version(agent: bool) -> str:
     chain = [*COT.values(), *(text for domain in COT_EXAMPLES.values() for example in domain for text in example)]
     words = [AGENT_TEACHER, NO_CODE, RETRY, LAST_TURN, *STOP, str(OBSERVATION_CHARACTERS)] if agent else chain
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:10]
+
+
+# --- an agent's turn, as models write it ---------------------------------------------------------------------------
+
+# A block opens with a fence and a name of Python, or with the tag of newer smolagents, and the line must end there: a turn may
+# also quote the prompt ("a ```py block that ends with ```"). A block without a name is text: the prompt asks for ```py.
+_OPENING = re.compile(r"(?P<fence>`{3,}|~{3,})[ \t]*(?:i?python|py)[\d.]*[ \t]*(?:\r?\n|\Z)|<code>[ \t]*\r?\n", re.IGNORECASE)
+_CLOSING = re.compile(rf"^[ \t]*(?P<line>`{{3,}}|~{{3,}}|</code>)|(?P<tail>`{{3,}}|~{{3,}}|</code>)(?=[ \t]*(?:{END_CODE})?[ \t]*\r?$)|(?={END_CODE})",
+                      re.IGNORECASE | re.MULTILINE)  # fmt: skip
+_NAMED = re.compile(r"(?:`{3,}|~{3,})[ \t]*\w[^\s`]*[ \t]*\r?\n")
+_ACTION = re.compile(r"^[ \t]*Code:|Code:\s*(?=```|~~~|<code>)|```|~~~|<code>\s*\n", re.MULTILINE)
+
+_TRIED = 16  # places where a block may end, for each block: a model that cannot stop writes hundreds of fences
+
+
+class Block(NamedTuple):
+    """A block of Python in a turn: `end` is where the text goes on, `missing` the closing fence of one that has none."""
+
+    code: str
+    end: int
+    missing: str
+
+
+def blocks(text: str) -> list[Block]:
+    """The Python blocks of a turn, in order, empty ones too; one that is open at the end of the turn counts.
+
+    A block ends at the first fence at which its code parses, so that a fence within a string does not end it: fences that begin a
+    line are tried first, then those that end one, then the end of the turn. Code that parses at none of them ends at the first.
+    """
+    text, found, place = text.rstrip(), [], 0
+    while opening := _OPENING.search(text, place):
+        begin = opening.end()
+        closing = _CLOSING.search(text, begin)
+        end, place = (closing.start(), closing.end()) if closing else (len(text), len(text))
+        if closing and text[place:].strip() not in ("", END_CODE):
+            for other in itertools.islice(_closings(text, begin), _TRIED):
+                at = other.start() if other else len(text)
+                if _parses(_plain(text[begin:at])):
+                    end, place = at, at if other is None or _opens(other) else other.end()
+                    break
+        missing = "" if place > end else opening["fence"] or "</code>"
+        found.append(Block(_plain(text[begin:end]), place, missing))
+    return found
+
+
+def _closings(text: str, begin: int) -> Iterator[re.Match | None]:
+    """Where a block may end, in the order they are tried; None is the end of the turn."""
+    yield from (closing for closing in _CLOSING.finditer(text, begin) if closing["line"])
+    yield from (closing for closing in _CLOSING.finditer(text, begin) if not closing["line"])
+    yield None
+
+
+def _opens(closing: re.Match) -> bool:
+    """Whether the fence that ends a block is the opening of the next one."""
+    return bool(closing["line"] and _NAMED.match(closing.string, closing.start("line")))
+
+
+def _plain(code: str) -> str:
+    """A block's code with plain line ends, without blank lines around it or an indentation that all its lines share."""
+    code = code.rstrip(" \t").replace("\r\n", "\n").strip("\n")
+    lines = code.split("\n")
+    margin = os.path.commonprefix([line[: len(line) - len(line.lstrip(" \t"))] for line in lines if line.strip()])  # noqa: RUF071 (character by character is what is meant)
+    return "\n".join(line.removeprefix(margin) for line in lines) if code.strip() else ""
+
+
+def _parses(code: str) -> bool:
+    try:
+        ast.parse(code)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+def close_turn(text: str) -> str:
+    """A turn as it stands in the conversation: an open block is closed, and the stop string that was cut off is put back."""
+    text = text.rstrip()
+    last = blocks(text)[-1:]
+    end = last[0].end if last else 0
+    tail = text[end:].strip("`~ \t\r\n")  # a fence written twice is one too many
+    if last and any(stop.startswith(tail) for stop in STOP):
+        text = text[:end].rstrip(" \t").rstrip("\r\n") + f"\n{last[0].missing}" if last[0].missing else text[:end]
+    elif text.count("```", end) % 2:
+        text += "\n```"
+    return text + END_CODE if text.endswith(("```", "~~~", "</code>")) else text
+
+
+def split_turn(text: str) -> tuple[str, str]:
+    """A turn's thought, and the rest from its "Code:" or its first fence on; small models forget the one or the other."""
+    action = _ACTION.search(text)
+    return (text[: action.start()], text[action.start() :]) if action else (text, "")

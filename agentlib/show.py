@@ -7,7 +7,6 @@ or of how they came about.
 import hashlib
 import html
 import itertools
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +15,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from agentlib import sag
+from agentlib import prompts, sag
 from agentlib.config import Config
 from agentlib.tables import method_label
 
@@ -51,7 +50,6 @@ overflow-wrap:anywhere}.al .list td:first-child{font-weight:600;white-space:nowr
 _STYLE = _STYLE.replace("</style>", "".join(
     f".al .pick>input:nth-of-type({k}):checked~section:nth-of-type({k}){{display:block}}" for k in range(1, MOST_PAGES + 1)
 ) + "\n</style>")  # fmt: skip
-_CODE = re.compile(r"Code:|```py")  # where a turn's thought ends; small models forget the one or the other
 _GROUPS = ("#009E7333", "#56B4E933", "#E69F0033", "#CC79A733", "#F0E44233")
 
 
@@ -160,15 +158,14 @@ def _case(record: Mapping, only: int | None) -> str:
     for number, step in enumerate(record.get("trace", []), 1):
         if only not in (None, number):
             continue
-        start = _CODE.search(step["text"])
-        thought = step["text"][: start.start()] if start else step["text"]
+        thought, action = prompts.split_turn(step["text"])
         label = f"step {number} · {step['completion_tokens']} tokens · {step['seconds']:.1f} s"
         if number == 1 and record.get("prefix"):
             label += " · starts from the first-thought prefix"
         if only and "candidates" in step:
             parts.append(_ballot(step))
         parts.append(_box("think", label, thought))
-        if written := step["code"] or (step["text"][start.start() :].removeprefix("Code:") if start else ""):
+        if written := step["code"] or action.removeprefix("Code:"):
             parts.append(f'<div class="box code"><small>code</small>{_python(written)}</div>')
         if not step["final"]:
             seen = step["observation"].removeprefix("Observation:")

@@ -79,9 +79,7 @@ def _answers(cfg: config.Config, model: LanguageModel, box: Sandbox | None, job:
                                batch=cfg.batch_questions):  # fmt: skip
             yield cases.cot_case(asked[chain.question_id], chain, **labels)
         return
-    thoughts = [job.thoughts.get(q.id, "").strip() for q in part]
-    # A CoT without words has no first thought.
-    prefixes = [first_thought_prefix(thought) if thought else None for thought in thoughts]
+    prefixes = [first_thought_prefix(job.thoughts.get(q.id, "")) for q in part]
     agent = Agent(model, box, style="teacher", max_steps=cfg.max_steps, step_tokens=cfg.step_tokens,
                   sag=SAG(n=1, **sampling), batch=cfg.batch_questions, seed=labels["seed"])  # fmt: skip
     for trajectory in agent.run(part, prefixes):
