@@ -19,8 +19,8 @@ from pathlib import Path
 import httpx
 import tenacity
 
-from agentlib import weights
-from agentlib.language import Completion, checked, render, sample_seed
+from agentlib import language, weights
+from agentlib.language import QUOTED, Completion, checked, encode, render, sample_seed
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class ServerModel:
 
     def count(self, text: str) -> int:
         """Tokens of a text, without special tokens."""
-        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return language.count(self.tokenizer, text)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -111,7 +111,9 @@ class ServerModel:
         while len(found) < n:
             # Some servers answer one choice whatever n says: ask for the rest, from another seed.
             wanted = min(n - len(found), self.choices)
-            body = {"model": self.served, "prompt": prompt, "n": wanted, "temperature": temperature,
+            # A server would take a special token that a content quotes for a real one: then it is sent tokens.
+            sent = encode(self.tokenizer, prompt) if QUOTED in prompt else prompt
+            body = {"model": self.served, "prompt": sent, "n": wanted, "temperature": temperature,
                     "top_p": top_p, "max_tokens": max_new_tokens, "stop": stop, "add_special_tokens": False,
                     "cache_prompt": True}  # fmt: skip
             if seed is not None:
