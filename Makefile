@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: reproduce figures test bench publish workshop badges lab clean
+.PHONY: reproduce figures check test test-all bench publish workshop badges lab clean
 
 reproduce: .venv/ready        ## notebooks 00-05 at PRESET, then a table of minutes and figures
 	$(BIN)/python -m agentlib.run --preset $(PRESET) $(ARGS)
@@ -12,8 +12,19 @@ reproduce: .venv/ready        ## notebooks 00-05 at PRESET, then a table of minu
 figures: .venv/ready          ## redraw the figures from committed records
 	$(BIN)/python -m agentlib.run --preset $(PRESET) --only 05
 
-test: .venv/ready-test        ## lint, then all tests, the notebooks at smoke among them
-	$(BIN)/ruff check agentlib tests notebooks/src
+NEEDS := model or isolation or notebook or cluster or browser or server
+LINT := $(BIN)/ruff check agentlib tests notebooks/src
+
+check: .venv/ready-test       ## before each commit: lint, and the tests that need no model, sandbox, notebook, server, cluster or browser
+	$(LINT)
+	$(BIN)/python -m pytest -m "not ($(NEEDS) or full)" $(ARGS)
+
+test: .venv/ready-test        ## that, and one real thing of each kind; notebooks 00-05 whole, on a tiny model
+	$(LINT)
+	$(BIN)/python -m pytest -m "not full" $(ARGS)
+
+test-all: .venv/ready-test    ## everything: the smoke run fresh and resumed, every attack on both backends, kills, clusters, servers, the paper preset
+	$(LINT)
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: .venv/ready-bench      ## measure against peers, on an idle machine; appends to tests/benchmarks/*.jsonl

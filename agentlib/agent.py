@@ -42,11 +42,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One sampled action: its code, what came of it, and its group in the vote (None: failed, or dropped before its end)."""
+    """One sampled action: its code, what came of it, its group in the vote (None: failed, or dropped before its end), and its
+    length, which breaks ties."""
 
     code: str | None
     outcome: Outcome
     group: int | None
+    tokens: int
 
 
 @dataclass
@@ -59,6 +61,7 @@ class Trajectory:
     stopped: str = ""  # "final_answer" | "max_steps" | "context_full"
     prefix: str = ""
     tools: str = ""  # what it was told of tools beside the search
+    search: bool = True  # whether it was told of `web_search`
     last_words: Completion | None = None  # the free-text answer asked for when the steps ran out
 
     @property
@@ -91,10 +94,11 @@ def read_code(text: str) -> str | None:
     return "\n\n".join(block.code for block in prompts.blocks(text) if block.code) or None
 
 
-def opening(question: str, style: Style, tools: str = "") -> list[dict]:
+def opening(question: str, style: Style, tools: str = "", search: bool = True) -> list[dict]:
     """System and first user turn: the full prompt for teachers and untuned models, the short one for students. `tools` are
-    lines that tell of more tools than the search."""
-    return [{"role": "system", "content": prompts.agent_system(style, tools)}, {"role": "user", "content": prompts.question_turn(question)}]
+    lines that tell of more tools than the search, which there is if `search`."""
+    system = prompts.agent_system(style, tools, search)
+    return [{"role": "system", "content": system}, {"role": "user", "content": prompts.question_turn(question)}]
 
 
 def turns(step: Step) -> list[dict]:
@@ -105,14 +109,14 @@ def turns(step: Step) -> list[dict]:
 def observe(outcome: Outcome) -> str:
     """The observation turn of an outcome."""
     failure = None if outcome.failure is None else (outcome.failure.kind, outcome.failure.message)
-    return prompts.observation_turn(outcome.stdout, outcome.value, failure)
+    return prompts.observation_turn(outcome.stdout, outcome.value, failure, outcome.stderr)
 
 
 class Agent:
     """Runs many questions at once: one call of the model a step for all that are still open.
 
     `step_tokens` bounds one turn; `batch` the conversations open at once (each holds a sandbox session). The model is told of
-    every tool of the sandbox beside `web_search`, by its signature and the first line of its docstring.
+    `web_search` if the sandbox has it, and of every other tool by its signature and the first line of its docstring.
     """
 
     def __init__(self, model: LanguageModel, box: Sandbox, *, style: Style = "student", max_steps: int = 5,
@@ -124,6 +128,7 @@ class Agent:
         self.model, self.box, self.style, self.max_steps = model, box, style, max_steps
         self.sag = sag or SAG(n=1, temperature=0.0, top_p=1.0)
         self.step_tokens, self.batch, self.seed = step_tokens, batch, seed
+        self.search = "web_search" in box.tools
         self.tools = prompts.tool_lines({name: tool for name, tool in box.tools.items() if name != "web_search"})
 
     def run(self, questions: Iterable[Question], prefixes: Sequence[str | None] | None = None) -> Iterator[Trajectory]:
@@ -141,9 +146,9 @@ class Agent:
             while waiting or open_runs:
                 while waiting and len(open_runs) < self.batch:
                     question, prefix = waiting.pop()
-                    trajectory = Trajectory(question.id, prefix=prefix or "", tools=self.tools)
-                    begun = opening(question.text, self.style, self.tools)
-                    open_runs.append(_Open(trajectory, begun, self.box.session()))
+                    trajectory = Trajectory(question.id, prefix=prefix or "", tools=self.tools, search=self.search)
+                    begun = opening(question.text, self.style, self.tools, self.search)
+                    open_runs.append(_Open(trajectory, begun, self.box.session(), question.domain))
                 yield from self._end(open_runs, [r for r in open_runs if self._full(r)], "context_full")
                 if open_runs:
                     self._step(open_runs)
@@ -171,7 +176,7 @@ class Agent:
     def _step(self, open_runs: list["_Open"]) -> None:
         """Sample, run and vote one step for every open question."""
         started = time.perf_counter()
-        polls = [_Poll(run.session, self.sag) for run in open_runs]
+        polls = [_Poll(run.session, self.sag, run.domain) for run in open_runs]
         early = self.sag.early_stop and self.sag.n > 1 and getattr(self.model, "stops_early", False)
         sampled = self.model.generate(
             [r.conversation for r in open_runs],
@@ -235,14 +240,15 @@ class _Open:
     trajectory: Trajectory
     conversation: list[dict]
     session: Session
+    domain: str
     answered: bool = False
 
 
 class _Poll:
     """The candidates of one question's step: heard one by one, run, and voted on."""
 
-    def __init__(self, session: Session, how: SAG):
-        self.session, self.how = session, how
+    def __init__(self, session: Session, how: SAG, domain: str | None = None):
+        self.session, self.how, self.domain = session, how, domain
         self.completions: dict[int, Completion] = {}
         self.codes: dict[int, str | None] = {}
         self.outcomes: dict[int, Outcome] = {}
@@ -269,7 +275,7 @@ class _Poll:
     def decided(self) -> bool:
         in_order = sorted(self.completions, key=lambda number: (self.completions[number].completion_tokens, number))
         outcomes = [self.outcomes[number] for number in in_order]
-        return sag.decided(outcomes, self.how.n - len(outcomes), self.how.vote)
+        return sag.decided(outcomes, self.how.n - len(outcomes), self.how.vote, self.domain)
 
     def waiting(self) -> list[int]:
         """The samples that are still to run."""
@@ -280,12 +286,12 @@ class _Poll:
         numbers = sorted(self.completions)
         completions, codes, outcomes = ([of[k] for k in numbers] for of in (self.completions, self.codes, self.outcomes))
         lengths = [completion.completion_tokens for completion in completions]
-        best = sag.choose(outcomes, self.how.vote, lengths)
+        best = sag.choose(outcomes, self.how.vote, lengths, self.domain)
         if codes[best] is None:
             self.session.dismiss()
         else:
             self.session.commit(outcomes[best])
-        grouped = zip(codes, outcomes, sag.groups(outcomes, self.how.vote, lengths), strict=True)
+        grouped = zip(codes, outcomes, sag.groups(outcomes, self.how.vote, lengths, self.domain), lengths, strict=True)
         return Step(
             text=prompts.close_turn(completions[best].text), code=codes[best], outcome=outcomes[best],
             candidates=tuple(Candidate(*candidate) for candidate in grouped),

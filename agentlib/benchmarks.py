@@ -15,16 +15,7 @@ def load(name: str, limit: int = 0) -> list[Question]:
         return tasks.load(name, limit)
     if name in minisuite.NAMES:
         return minisuite.load(name, "train" if name.endswith("-train") else "test", limit)
-    raise ValueError(
-        f"question set {name!r} is unknown, expected one of {', '.join([*tasks.PUBLISHED, *minisuite.NAMES])}"
-    )
-
-
-def domain(name: str) -> str:
-    """ "math" or "factual" for a set's name."""
-    if name in tasks.PUBLISHED:
-        return tasks.PUBLISHED[name].domain
-    return "math" if name.removesuffix("-train") in config.MATHS else "factual"
+    raise tasks.unknown(name, [*tasks.PUBLISHED, *minisuite.NAMES])
 
 
 def test_questions(cfg: config.Config) -> list[Question]:

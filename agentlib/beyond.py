@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from agentlib import config
 from agentlib.charts import COLOURS, GREY, HATCHES, bars, blank, finish, footer, legend, mark_zero, styled, whisker
-from agentlib.estimates import Point, accuracy, cases_of, mean_accuracy, pick, size_label
+from agentlib.estimates import Point, accuracy, cases_of, mean_accuracy, pick, size_label, with_gaps
+from agentlib.tables import UNSETTLED
 
 LINES = {  # label: domain, colour, marker
     "all benchmarks": (None, COLOURS["agent_distill"], "o"),
@@ -20,7 +21,7 @@ LINES = {  # label: domain, colour, marker
 }
 VERDICTS = {  # of a claim: colour, marker
     "yes": (COLOURS["agent_distill"], "o"),
-    "open": (GREY, "o"),
+    UNSETTLED: (GREY, "o"),
     "no": (COLOURS["agent_distill_ftp"], "X"),
 }
 
@@ -63,29 +64,32 @@ def data_efficiency(cases: pd.DataFrame, note: str = "") -> Figure:
 
 @styled
 def claim_differences(found: pd.DataFrame, note: str = "") -> Figure:
-    """The claims of `claims.check` that compare two sides: the difference in points, its 95 % interval, and the verdict as a mark.
+    """The claims of `claims.check` that were run: the difference in points, its 95 % interval, the verdict as a mark, a tick at
+    the margin and a diamond at the published difference.
 
     Raises ValueError if none of them was run.
     """
     drawn = found.dropna(subset=["difference"])
     if drawn.empty:
-        raise ValueError("no claim has two sides that were run, expected one or more; run notebook 04 first")
+        raise ValueError("no claim was run, expected one or more with both sides; run notebook 04 first")
     figure = blank(8.5, 0.9 + 0.28 * len(drawn), " · ".join(part for part in (note, "whiskers: 95 % interval") if part))
     axes = figure.subplots()
     axes.axvline(0, color=GREY, linewidth=1, zorder=1)
+    axes.plot(drawn["margin"], range(len(drawn)), "|", color="black", markersize=11, label="margin")
+    axes.plot(drawn["published"], range(len(drawn)), "D", color="black", markersize=3.5, label="published, nearest size")
     for verdict, (colour, marker) in VERDICTS.items():
         rows = [k for k, holds in enumerate(drawn["holds"]) if holds == verdict]
         some = drawn.iloc[rows]
         reach = [some["difference"] - some["low"], some["high"] - some["difference"]]
         axes.errorbar(some["difference"], rows, xerr=reach, fmt=marker, color=colour, markersize=6, capsize=2, elinewidth=0.9,
-                      markerfacecolor="white" if verdict == "open" else colour, label=f"{verdict} ({len(rows)})")  # fmt: skip
+                      markerfacecolor="white" if verdict == UNSETTLED else colour, label=f"{verdict} ({len(rows)})")  # fmt: skip
     axes.set_yticks(range(len(drawn)), drawn.index)
     axes.invert_yaxis()
     axes.grid(True, axis="x")
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set(xlabel="difference (points)")
-    figure.legend(loc="outside upper left", ncols=len(VERDICTS), title="does the claim hold?", alignment="left")
+    figure.legend(loc="outside upper left", ncols=2 + len(VERDICTS), title="does the claim hold?", alignment="left")
     return figure
 
 
@@ -97,6 +101,7 @@ def accuracy_bars(cases: pd.DataFrame, note: str = "") -> Figure:
     """
     if strange := sorted(set(cases["method"]) - set(config.METHODS)):
         raise ValueError(f"method {strange[0]!r} has no colour, expected one of {', '.join(config.METHODS)}")
+    cases = with_gaps(cases)
     names = list(dict.fromkeys(cases["benchmark"]))
     methods = [m for m in config.METHODS if m in set(cases["method"])]
     series = [(config.METHODS[m], m, [accuracy(pick(cases, method=m, benchmark=name)) for name in names]) for m in methods]

@@ -11,6 +11,9 @@ from typing import Any
 from agentlib import prompts, records, score
 from agentlib.agent import Step, Trajectory, observe, opening
 from agentlib.cot import Chain
+from agentlib.sandbox import SandboxLost
+from agentlib.scale import WorkerLost
+from agentlib.servers import ServerError
 from agentlib.tasks import Question
 
 
@@ -39,10 +42,10 @@ def agent_case(question: Question, trajectory: Trajectory, **labels: Any) -> dic
         "prefix": trajectory.prefix,
         "last_words": trajectory.last_words.text if trajectory.last_words else "",
         "trace": [_step(s) for s in steps],
-    } | ({"tools": trajectory.tools} if trajectory.tools else {})
+    } | ({"tools": trajectory.tools} if trajectory.tools else {}) | ({} if trajectory.search else {"search": False})
 
 
-def cot_case(question: Question, chain: Chain, seconds: float, **labels: Any) -> dict:
+def cot_case(question: Question, chain: Chain, **labels: Any) -> dict:
     """The record of a chain of thought; `answers` are those of all chains, in the order sampled."""
     stopped = "length" if all(c.finish_reason == "length" for c in chain.completions) else "stop"
     return {
@@ -55,7 +58,7 @@ def cot_case(question: Question, chain: Chain, seconds: float, **labels: Any) ->
         "tool_calls": 1 if chain.passages else 0,
         "prompt_tokens": chain.completions[0].prompt_tokens,
         "completion_tokens": sum(c.completion_tokens for c in chain.completions),
-        "seconds": round(seconds, 3),
+        "seconds": round(chain.seconds, 3),
         "answers": list(chain.answers),
         "chain_tokens": [c.completion_tokens for c in chain.completions],
         "passages": chain.passages,
@@ -63,12 +66,16 @@ def cot_case(question: Question, chain: Chain, seconds: float, **labels: Any) ->
     }
 
 
-# What keeps a question from being answered and is no fault of its own: servers, retrievers, sandboxes.
-OUTAGES = (RuntimeError, ConnectionError, TimeoutError)
+# What keeps a question from being answered and is no fault of the program: servers, retrievers (ConnectionError), sandboxes,
+# workers, a device's memory. Anything else is a bug, which stops a run: tried again, it would only come again.
+OUTAGES = (ServerError, SandboxLost, WorkerLost, ConnectionError, TimeoutError, MemoryError)
 
 
 def error_case(question: Question, error: Exception, **labels: Any) -> dict:
-    """The record of a question that could not be asked; a resumed run tries it again."""
+    """The record of a question that an outage kept from being asked; a resumed run tries it again. Any other error is
+    raised as it is."""
+    if not isinstance(error, OUTAGES):
+        raise error
     return {**_about(question, labels), "error": f"{type(error).__name__}: {error}"}
 
 
@@ -101,7 +108,7 @@ def _step(step: Step) -> dict:
     if len(step.candidates) > 1:
         found["candidates"] = [
             {"code": c.code, "outcome": _short(c.outcome), "failed": c.outcome.failure.kind if c.outcome.failure else None,
-             "group": c.group} for c in step.candidates
+             "group": c.group, "tokens": c.tokens} for c in step.candidates
         ]  # fmt: skip
         found["chosen"] = next(i for i, c in enumerate(step.candidates) if c.outcome is step.outcome)
     return found
@@ -121,7 +128,7 @@ def _short(outcome: Any) -> str:
 def conversation(case: Mapping[str, Any]) -> list[dict]:
     """A recorded case as the messages a student is trained on, with the student's own prompt."""
     if "trace" in case:
-        messages = opening(case["question"], "student", case.get("tools", ""))
+        messages = opening(case["question"], "student", case.get("tools", ""), case.get("search", True))
         for number, step in enumerate(case["trace"], 1):
             messages.append({"role": "assistant", "content": step["text"]})
             if number < len(case["trace"]):

@@ -57,8 +57,8 @@ ALT_TEXT = {
     "four factual benchmarks; top row our run with intervals, bottom row published.",
     "data_efficiency": "Mean accuracy of the distilled agent against the number of trajectories it was trained on, for "
     "all, the factual and the maths benchmarks, with 95 % intervals.",
-    "claims": "Each claim of the paper as a point, the difference between its two sides, with its 95 % interval, marked by whether "
-    "it holds, does not, or is open.",
+    "claims": "Each claim of the paper as a point, the difference between its two sides, with its 95 % interval, its margin and the "
+    "published difference, marked by whether it holds, does not, or is not settled.",
 }
 
 
@@ -128,9 +128,12 @@ def span(counts: Iterable[int]) -> str:
 
 
 def footer(note: str, points: Iterable[Point | None], *more: str) -> str:
-    """The caller's note, the range of n behind the points that were run, and what else a reader must know."""
-    n = span(point.n for point in points if point is not None and not math.isnan(point.value))
-    return " · ".join(part for part in (note, f"{n} question{'' if n == '1' else 's'} a point", *more) if part)
+    """The caller's note, the range of n behind the points that were run, answers that are missing, and what else a reader must
+    know."""
+    drawn = [point for point in points if point is not None and not math.isnan(point.value)]
+    n, gaps = span(point.n for point in drawn), sum(point.unanswered for point in drawn)
+    gap = f"{gaps} answers missing, counted as wrong" if gaps else ""
+    return " · ".join(part for part in (note, f"{n} question{'' if n == '1' else 's'} a point", gap, *more) if part)
 
 
 def mark_gap(axes: Axes, x: float) -> None:

@@ -105,8 +105,8 @@ def resume(file: Path, trained: Mapping, optimizer, group: Processes) -> list[di
     return state["losses"]
 
 
-def save(model, base: str, folder: Path, group: Processes) -> None:
-    """Adapter or model files with the tokenizer, moved into place when complete."""
+def save(model, base: str, folder: Path, group: Processes, source: str) -> None:
+    """Adapter or model files with the tokenizer of the base (from `source`, as in `weights.fetch`), moved into place when complete."""
     from transformers import AutoTokenizer
 
     adapter = hasattr(model, "peft_config")
@@ -122,6 +122,6 @@ def save(model, base: str, folder: Path, group: Processes) -> None:
             settings.base_model_name_or_path = weights.known(base).hub or base
     # The vocabulary is never changed, so no embeddings need saving (and no base model need be looked up).
     model.save_pretrained(fresh, state_dict=state, **({"save_embedding_layers": False} if adapter else {}))
-    AutoTokenizer.from_pretrained(weights.fetch_tokenizer(base)).save_pretrained(fresh)
+    AutoTokenizer.from_pretrained(weights.fetch_tokenizer(base, source)).save_pretrained(fresh)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.replace(folder)

@@ -11,9 +11,11 @@ arXiv 2505.17612, "code" its reference implementation at commit 0f6cae3.
 import dataclasses
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,6 +34,7 @@ METHODS = {
 }
 
 
+WEIGHTS = ("wheels", "hub")
 IN_PROCESS = "in-process"  # a teacher by transformers, many questions in one batch
 AT_LEAST_ONE = {
     "top_k", "max_steps", "teacher_tries", "step_tokens", "cot_tokens", "context_tokens", "samples", "batch_questions", "epochs",
@@ -60,6 +63,8 @@ class Config:
         "Qwen2.5-7B-Instruct",
     )  # §4.1
     student_server: str = ""  # "" runs students in this process
+    server_seed: str = "sent"  # "omitted": sampled requests to a server carry no seed (vLLM's CPU engine dies of one)
+    weights: str = "wheels"  # pinned packages, which hold 4-bit files, for the models they have; "hub" for the official ones
 
     # what is asked
     benchmarks: tuple[str, ...] = (
@@ -135,6 +140,8 @@ class Config:
             "vote": ("outcome", "as_published"),
             "retriever": ("faiss", "ivfpq", "hnsw", "bm25"),
             "precision": ("auto", "fp32", "bf16"),
+            "weights": WEIGHTS,
+            "server_seed": ("sent", "omitted"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -150,12 +157,33 @@ class Config:
                 if found < low or (field.name in ABOVE_ZERO and found == 0):
                     more = "a number above 0" if field.name in ABOVE_ZERO else f"{low} or more"
                     raise ValueError(f"setting {field.name!r} is {found}, expected {more}")
+        for name in ("teacher_server", "student_server", "retriever_url", "judge_server"):
+            if (address := getattr(self, name)) and address != IN_PROCESS and "://" not in address:
+                try:
+                    server_root(address)
+                except ValueError as error:
+                    raise ValueError(f"setting {name!r}: {error}") from None
         if self.top_p > 1:
             raise ValueError(f"setting 'top_p' is {self.top_p}, expected a probability, above 0 and at most 1")
 
     def asdict(self) -> dict[str, Any]:
         """All settings as plain values, in the order they are declared."""
         return dataclasses.asdict(self)
+
+    @property
+    def search_on(self) -> str:
+        """Where the search runs, as far as that shapes a result: a server's address does not."""
+        return "server" if self.retriever_url else IN_PROCESS
+
+    @property
+    def student_on(self) -> str:
+        """Where students run, as `search_on`."""
+        return "server" if self.student_server else IN_PROCESS
+
+    @property
+    def teacher_on(self) -> str:
+        """Where the teacher runs, as `search_on`; "llama.cpp" is the one started here, on the 4-bit file."""
+        return {"": "llama.cpp", IN_PROCESS: IN_PROCESS}.get(self.teacher_server, "server")
 
     @property
     def runs(self) -> Path:
@@ -247,6 +275,24 @@ def load(preset: str, **overrides: Any) -> Config:
             hint = f"did you mean {near[0]!r}?" if near else f"known settings: {', '.join(known)}"
             raise ValueError(f"setting {name!r} is unknown; {hint}")
     return dataclasses.replace(PRESETS[preset], **overrides)
+
+
+def server_root(address: str) -> str:
+    """A server's address without what requests add to it (/v1, /retrieve), so that it may be given with or without.
+
+    Raises ValueError for what is no http address.
+    """
+    root = re.sub(r"((?<!/)/v1(/(chat/)?completions|/models)?|/retrieve)?/*$", "", address.strip().rstrip("/"))
+    try:
+        parts = urlsplit(root)
+        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port) and " " not in root
+    except ValueError:  # a port that is no number, an IPv6 address without its brackets
+        known = False
+    if not known:
+        bare = not address.strip().startswith("http") and re.match(r"[\w.-]+(:\d+)?(/|$)|\[[\da-fA-F:]+\]", root)
+        hint = f"did you mean 'http://{root}'?" if bare else "write it whole, an IPv6 address in brackets"
+        raise ValueError(f"address {address!r} is none of a server, expected one such as http://127.0.0.1:8000; {hint}")
+    return root
 
 
 def home() -> Path:

@@ -20,24 +20,37 @@ def contents(passage: Passage) -> str:
     return f'"{passage.title}"\n{passage.text}'
 
 
-def from_document(document: dict[str, Any]) -> Passage:
-    """A passage from a JSON document with id and either title and text, or wiki-18's contents.
+def from_document(document: dict[str, Any], default_id: str = "") -> Passage:
+    """A passage from a JSON document with either title and text, or wiki-18's contents; null is empty.
 
-    Raises ValueError naming what is missing.
+    Its id may be called `id`, `_id` or `docid`. Raises ValueError for a document without a text.
     """
-    if "id" not in document or not ("text" in document or "contents" in document):
-        raise ValueError(f"document has the fields {sorted(document)}, expected id and contents, or id, title and text")
-    if "text" in document:
-        return Passage(str(document["id"]), document.get("title", ""), document["text"])
-    title, _, text = document["contents"].partition("\n")
-    if len(title) > 1 and title[0] == title[-1] == '"':
-        title = title[1:-1]
-    return Passage(str(document["id"]), title, text)
+    if not isinstance(document, dict) or not ("text" in document or "contents" in document):
+        found = f"the fields {sorted(document)}" if isinstance(document, dict) else repr(document)[:80]
+        raise ValueError(f"document has {found}, expected id and contents, or id, title and text")
+    named = [document[field] for field in ("id", "_id", "docid") if document.get(field) is not None]
+    name, title = str(named[0]) if named else default_id, _text(document, "title")
+    if document.get("text") is not None or "contents" not in document:
+        return Passage(name, title, _text(document, "text"))
+    first, line_end, text = _text(document, "contents").partition("\n")
+    if len(first) > 1 and first[0] == first[-1] == '"':
+        return Passage(name, first[1:-1], text)
+    if title or not line_end:
+        return Passage(name, title, first + line_end + text)
+    return Passage(name, first, text)
+
+
+def _text(document: dict[str, Any], field: str) -> str:
+    found = document.get(field)
+    if isinstance(found, list | dict):
+        raise ValueError(f"document {document.get('id')!r} has the {field} {found!r:.80}, expected text")
+    return "" if found is None else str(found)
 
 
 def read_passages(file: Path) -> Iterator[Passage]:
-    """Passages of a JSON-lines corpus such as wiki-18.jsonl, one at a time."""
-    return map(from_document, records.read(file))
+    """Passages of a JSON-lines corpus such as wiki-18.jsonl, one at a time; packed with gzip or not."""
+    for number, document in enumerate(records.read_rows(file)):
+        yield from_document(document, str(number))
 
 
 class StoredPassages(Sequence[Passage]):
@@ -62,7 +75,7 @@ class StoredPassages(Sequence[Passage]):
 
 def _line(passage: Passage) -> bytes:
     row = {"id": passage.id, "title": passage.title, "text": passage.text}
-    return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    return (records.replace_surrogates(json.dumps(row, ensure_ascii=False)) + "\n").encode()
 
 
 def digest(passages: Iterable[Passage]) -> str:

@@ -1,12 +1,10 @@
 """What each part of a preset takes: measured by its runs, published beside their records, and used to say how long a
 run will take before it starts.
 
-Owns the parts and their rates. Knows nothing of how the work is done. Times are wall seconds on the machine that the
-published file names.
+Owns the parts and their rates. Knows nothing of how the work is done. Times are wall seconds on the machine that each part
+names.
 """
 
-import os
-import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,27 +61,30 @@ def parts(cfg: config.Config) -> Iterator[Part]:
 
 
 def measure(cfg: config.Config) -> Path:
-    """Write seconds a question or step of every part that has run here; what has not keeps what was published.
+    """Write seconds per question or step of every part that ran on this machine, with the machine's name; what ran elsewhere
+    (runs restored from records bring other machines' times) keeps what was published.
 
     Steps of training are counted on the kind of device that this machine trains on.
     """
-    device = Processes().device().partition(":")[0]
+    device, here = Processes().device().partition(":")[0], records.machine()
     file = cfg.records / "costs.json"
     known = records.read_json(file)["parts"] if file.exists() else {}
     spent: dict[str, dict] = {}
     for part in parts(cfg):
         if part.work == "training":
-            curve = checkpoints.losses(part.run) if checkpoints.is_finished(part.run) else ()
+            # A restored training has losses and no weights.
+            curve = checkpoints.losses(part.run) if checkpoints.has_weights(part.run) else ()
             steps = [s["seconds"] for s in curve if s.get("device", "cpu") == device]
             seconds, units = sum(steps), len(steps)
         else:
             times = list(records.read(part.run.times)) if part.run.times.exists() else []
-            seconds, units = (sum(t[key] for t in times) for key in ("seconds", "cases"))
+            times = [spell for spell in times if spell.get("machine") == here]
+            seconds, units = (sum(spell[key] for spell in times) for key in ("seconds", "cases"))
         if units:
-            total = spent.setdefault(part.name, {"work": part.work, "unit": part.unit, "seconds": 0.0, "units": 0})
+            empty = {"work": part.work, "unit": part.unit, "machine": here, "seconds": 0.0, "units": 0}
+            total = spent.setdefault(part.name, empty)
             total["seconds"], total["units"] = round(total["seconds"] + seconds, 1), total["units"] + units
-    machine = {"cores": os.cpu_count(), "processor": processor()}
-    records.write_json(file, {"machine": machine, "parts": known | spent})
+    records.write_json(file, {"parts": known | spent})
     return file
 
 
@@ -93,35 +94,31 @@ def estimate(cfg: config.Config, notebooks: Sequence[str] = ("02", "03", "04")) 
     file = cfg.records / "costs.json"
     if not file.exists():
         return ""
-    found = records.read_json(file)
+    rates = records.read_json(file)["parts"]
     hours: dict[str, float] = {}
-    unknown = []
+    unknown, machines = [], []
     for part in parts(cfg):
         left = part.planned - part.done
         if not left or part.notebook not in notebooks:
             continue
-        if rate := found["parts"].get(part.name):
+        if rate := rates.get(part.name):
+            machines.append(rate["machine"])
             hours[part.work] = hours.get(part.work, 0.0) + left * rate["seconds"] / rate["units"] / 3600
         else:
             unknown.append(part.name)
     if not hours and not unknown:
         return "nothing long is left to do: all cases are there"
     each = ", ".join(f"{work} {_spoken(spent)}" for work, spent in hours.items())
-    machine = found["machine"]
+    measured = f", as measured on {' and on '.join(dict.fromkeys(machines))}" if machines else ""
+    if set(machines) - {here := records.machine()}:
+        measured += f"; this machine has {here}"
     more = f"; {len(unknown)} parts were never measured ({', '.join(unknown[:3])} …)" if unknown else ""
     return (
-        f"{'more than' if unknown else 'about'} {_spoken(sum(hours.values()))} are left ({each}), as measured on {machine['cores']} cores of "
-        f"{machine['processor']}{more}; stop whenever you like, the same command goes on from there"
+        f"{'more than' if unknown else 'about'} {_spoken(sum(hours.values()))} are left ({each}){measured}{more}; "
+        "stop whenever you like, the same command resumes"
     )
 
 
 def _spoken(hours: float) -> str:
     return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
 
-
-def processor() -> str:
-    """The processor's name, as far as the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -3,6 +3,7 @@
 Owns the asking and the vote over chains. Knows nothing of training or grading.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ from agentlib.tasks import Question
 
 @dataclass(frozen=True)
 class Chain:
-    """What one question got: all sampled chains, their answers, and the answer most agree on."""
+    """What one question got: all sampled chains, their answers, and the answer most agree on; `seconds` are its equal share of
+    the time that its batch took, since questions of a batch are answered together."""
 
     question_id: str
     completions: tuple[Completion, ...]
     answers: tuple[str | None, ...]
     answer: str | None
     passages: str = ""
+    seconds: float = 0.0
 
     @property
     def text(self) -> str:
@@ -39,19 +42,20 @@ def think(model: LanguageModel, questions: Sequence[Question], *, n: int = 1, te
     ones first, for teachers and untuned models.
     """
     for start in range(0, len(questions), batch):
-        part = questions[start : start + batch]
+        part, began = questions[start : start + batch], time.perf_counter()
         passages = [search(q.text) if search else "" for q in part]
         asked = [prompts.cot_turns(q.text, q.domain, p, examples) for q, p in zip(part, passages, strict=True)]
         found = model.generate(
             asked, n=n, temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed
         )
+        seconds = (time.perf_counter() - began) / len(part)
         for question, completions, shown in zip(part, found, passages, strict=True):
             answers = tuple(score.extract_answer(c.text) for c in completions)
-            yield Chain(question.id, tuple(completions), answers, majority(answers), shown)
+            yield Chain(question.id, tuple(completions), answers, majority(answers, question.domain), shown, seconds)
 
 
-def majority(answers: Sequence[str | None]) -> str | None:
+def majority(answers: Sequence[str | None], domain: str | None = None) -> str | None:
     """The answer most chains gave, compared by value; the earliest of equals; None if there is none."""
-    keys = [None if a is None else sag.answer_key(a) for a in answers]
+    keys = [None if a is None else sag.answer_key(a, domain) for a in answers]
     counted = Counter(k for k in keys if k is not None).most_common(1)
     return answers[keys.index(counted[0][0])] if counted else None

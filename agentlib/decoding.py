@@ -4,6 +4,7 @@ Owns drawing tokens, checking drafts, and the end of samples. Imports torch; kno
 given.
 """
 
+import collections
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,8 +16,9 @@ from agentlib.batch_cache import DecodingCache
 from agentlib.drafts import Drafts
 
 DRAFTED = 8  # tokens guessed at most for one sample
-# Tokens read in one forward call with guesses; with more rows than this, guessing costs more than it saves.
-TOGETHER = {"cpu": 32, "cuda": 256}
+# Tokens read in one forward call with guesses, by kind of device; with more rows than this, guessing costs more than it
+# saves. Devices that were not measured (mps, xpu) have a CPU's number.
+TOGETHER = collections.defaultdict(lambda: 32, cuda=256)
 
 
 class Ending(NamedTuple):

@@ -5,14 +5,13 @@ masks (`masks`), of the loop (`training`), nor of figures.
 """
 
 import dataclasses
-import logging
+import shlex
 from collections.abc import Callable
 
 from agentlib import cases, checkpoints, config, masks, records, teach, training, weights
 from agentlib.checkpoints import Adapter
 from agentlib.processes import Processes
 
-log = logging.getLogger(__name__)
 LOOK = 20  # trajectories of a student trained for a look at it
 TEACHER_OF = {
     "cot_distill": "cot",
@@ -61,18 +60,29 @@ def examples(cfg: config.Config, student: str, method: str, search: Callable[[st
     """What a method trains a student on, as its tokens."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student))
+    tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student, cfg.weights))
     return masks.build_examples(conversations(cfg, method, search), tokenizer, longest(cfg, method))
 
 
 def at_hand(cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None) -> Adapter:
-    """The student of a method if its weights are here, else one trained now on a few trajectories, for a look at it."""
+    """The student of a method if its weights are here, else one trained now on a few trajectories, for a look at it; that,
+    and the line that trains the real one, is printed."""
     if checkpoints.has_weights(run := adapter_run(cfg, student, method)):
         return checkpoints.finished(run)
     few = dataclasses.replace(cfg, train_examples=min(LOOK, cfg.train_examples or LOOK), epochs=1)
-    log.warning("the weights of %s, %s are not here; a student of %d trajectories stands in for it", student, method,
-                few.train_examples)  # fmt: skip
+    # Printed, not logged: a reader of the page must see whose answers these are, and pages show no logs.
+    print(f"STAND-IN: the weights of {student}, {method} are not here, so what follows is by a student of at most "
+          f"{few.train_examples} trajectories and one epoch. To train the real one:\n{train_command(cfg, student, method)}")  # fmt: skip
     return train(few, student, method, search)
+
+
+def train_command(cfg: config.Config, student: str, method: str) -> str:
+    """The line for a shell that trains a student with exactly these settings."""
+    preset = config.PRESETS[cfg.preset].asdict()
+    own = {name: value for name, value in cfg.asdict().items() if value != preset[name]}
+    settings = [f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in own.items()]
+    sets = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
+    return f"python -m agentlib.train --preset {cfg.preset} --student {shlex.quote(student)} --method {method}{sets}"
 
 
 def longest(cfg: config.Config, method: str) -> int:
@@ -83,9 +93,9 @@ def longest(cfg: config.Config, method: str) -> int:
 def adapter_run(cfg: config.Config, student: str, method: str) -> records.Run:
     """The run folder of one student's training; its name holds the data and everything that shapes the weights."""
     names = ["seed", "tuning", "lora_rank", "lora_alpha", "lora_dropout", "learning_rate", "full_learning_rate",
-             "epochs", "batch_size", "max_length", "cot_max_length", "precision"]  # fmt: skip
+             "epochs", "batch_size", "max_length", "cot_max_length", "precision", "weights"]  # fmt: skip
     if method == "cot_distill_rag":
-        names += ["corpus", "passages", "encoder", "retriever", "top_k"]
+        names += ["corpus", "passages", "encoder", "retriever", "search_on", "top_k"]
     data = [cases.conversation(c) for c in training_cases(cfg, method)]
     shape = {n: getattr(cfg, n) for n in names} | {
         "student": student,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from agentlib import loading
+from agentlib import loading, records
 from agentlib.progress import meter
 
 # What each encoder was trained with, put before queries and before passages.
@@ -73,7 +73,7 @@ class Encoder:
         starts = meter(range(0, len(order), self.batch_size), desc="encode", unit="batch", disable=not progress)
         for start in starts:
             rows = order[start : start + self.batch_size]
-            prefixed = [self.prefixes[kind] + texts[i] for i in rows]
+            prefixed = [self.prefixes[kind] + records.replace_surrogates(texts[i]) for i in rows]
             with self._lock, torch.inference_mode():
                 batch = self.tokenizer(
                     prefixed, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"

@@ -24,15 +24,20 @@ PUBLISHED_AS = {
 }  # fmt: skip
 UNNAMED_SIZES = {"Phi-4-mini-instruct": 3.8e9}  # Table 4 gives the size beside the name
 KEYS = ["model", "method", "n", "benchmark", "id"]  # what names one answer of one experiment
+SETTINGS = ("temperature", "seed", "setting", "value")  # what else experiments may differ in
 
 
 class Point(NamedTuple):
-    """A number with its 95 % interval and the questions it is made of; value NaN means it was not run."""
+    """A number with its 95 % interval and the questions it is made of; value NaN means it was not run.
+
+    `unanswered` of the `n` questions have no answer (an error, or no case at all); they count as wrong.
+    """
 
     value: float = math.nan
     low: float = math.nan
     high: float = math.nan
     n: int = 0
+    unanswered: int = 0
 
 
 def size_of(model: str) -> float:
@@ -67,28 +72,43 @@ def published(name: str) -> pd.DataFrame:
 def cases_of(
     cases: pd.DataFrame, split: str = "test", one_setting: bool = True, needs: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """The cases of a split, the last one of each question; checked, so that a figure fails in its first line.
+    """The cases of a split, the last one of each question, with the gaps (`with_gaps`); checked, so that a figure fails in
+    its first line.
 
     Raises ValueError if there is none, if a column is missing (`needs` names more of them), and (with `one_setting`)
     if the same question was answered under several temperatures or seeds: one bar would then mix two experiments.
     """
     if cases.empty:
-        raise ValueError("the table of cases is empty, expected one row a case; run the evaluation notebook first")
+        raise ValueError("the table of cases is empty, expected one row per case; run the evaluation notebook first")
     if missing := [name for name in [*KEYS, "correct", *needs] if name not in cases]:
         raise ValueError(f"the table of cases lacks {', '.join(missing)}; make it with records.frame")
     found = cases[cases["split"] == split] if "split" in cases else cases
     if found.empty:
         raise ValueError(f"the table of cases has no row of split {split!r}; pass the records of that split")
-    settings = [name for name in ("temperature", "seed") if name in found]
-    if one_setting:
-        for name in settings:
-            # Counting a question's distinct values, not the table's: CoT and agents may differ in temperature.
-            if (found.groupby(KEYS)[name].nunique() > 1).any():
-                values = ", ".join(map(str, sorted(found[name].dropna().unique())))
-                raise ValueError(
-                    f"the table of cases mixes several values of {name} ({values}); keep one and draw again"
-                )
-    return found.drop_duplicates([*KEYS, *([] if one_setting else settings)], keep="last")
+    varied = [] if one_setting else [name for name in SETTINGS if name in found]
+    return with_gaps(records.one_experiment(found, [*KEYS[:3], *varied]))
+
+
+def with_gaps(cases: pd.DataFrame, asked: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:
+    """The cases, and a row with neither answer nor grade for each question that was asked and has no case.
+
+    All arms of an experiment are asked the same questions of a benchmark: those in `asked` (ids by benchmark) and those of
+    which any arm has a case. An arm without any case of a benchmark was not run on it, so nothing is added there.
+    """
+    about = [name for name in ("benchmark", "id", "split", "domain", "level", "subject") if name in cases]
+    questions = dict(tuple(cases.drop_duplicates(["benchmark", "id"])[about].groupby("benchmark", sort=False)))
+    labels = [name for name in ("model", "role", "method", "n", *SETTINGS) if name in cases]
+    lacking = []
+    for _, arm in cases.groupby([*labels, "benchmark"], sort=False, dropna=False):
+        benchmark = arm["benchmark"].iloc[0]
+        known = questions[benchmark].set_index("id")
+        ids = [i for i in dict.fromkeys([*(asked or {}).get(benchmark, ()), *known.index]) if i not in set(arm["id"])]
+        if ids:
+            rows = known.reindex(ids).assign(**arm[labels].iloc[0], benchmark=benchmark, error="no case")
+            if "split" in rows:
+                rows["split"] = arm["split"].iloc[0]
+            lacking.append(rows.reset_index())
+    return pd.concat([cases, *lacking], ignore_index=True) if lacking else cases
 
 
 def pick(cases: pd.DataFrame, **values: object) -> pd.DataFrame:
@@ -111,11 +131,14 @@ def by_size(models: Sequence[str]) -> list[str]:
 
 def _point(row: Mapping) -> Point:
     """A row of `records.summarise` in per cent."""
-    return Point(100 * row["accuracy"], 100 * row["low"], 100 * row["high"], int(row["asked"]))
+    return Point(100 * row["accuracy"], 100 * row["low"], 100 * row["high"], int(row["asked"]), int(row["errors"]))
 
 
 def accuracy(cases: pd.DataFrame) -> Point:
-    """Per cent correct of all questions asked (an error is not correct), with the Wilson interval."""
+    """Per cent correct of all questions asked (an error is not correct), with the Wilson interval.
+
+    Raises ValueError for cases of several experiments, such as two models (`records.one_experiment`).
+    """
     return _point(records.summarise(cases.assign(all="all"), ["all"]).iloc[0]) if len(cases) else Point()
 
 
@@ -127,10 +150,10 @@ def mean_accuracy(points: Sequence[Point]) -> Point:
     """
     if not points or any(math.isnan(point.value) for point in points):
         return Point()
-    value, low, high, n = np.array(points).T
+    value, low, high, n, unanswered = np.array(points).T
     below, above = np.hypot.reduce(value - low), np.hypot.reduce(high - value)
     middle = value.mean()
-    return Point(middle, middle - below / len(points), middle + above / len(points), int(n.sum()))
+    return Point(middle, middle - below / len(points), middle + above / len(points), int(n.sum()), int(unanswered.sum()))
 
 
 def mean_count(values: pd.Series) -> Point:

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,18 +61,26 @@ def plan(cfg: config.Config, student: str) -> list[Arm]:
 
 
 def arm_run(cfg: config.Config, arm: Arm) -> records.Run:
-    """The run folder of one arm; how many questions are asked does not change it."""
-    names = ["seed", "corpus", "passages", "encoder", "retriever", "top_k", "max_steps", "step_tokens", "cot_tokens",
-             "context_tokens", "sandbox_seconds", "sandbox_memory_mb", "precision"]  # fmt: skip
+    """The run folder of one arm. Neither how many questions are asked nor the address of a server changes it; the kind of
+    device, on which a resume may go on, is in each case."""
+    names = ["seed", "corpus", "passages", "encoder", "retriever", "search_on", "top_k", "max_steps", "step_tokens", "cot_tokens",
+             "context_tokens", "sandbox_seconds", "sandbox_memory_mb", "precision", "weights", "student_on"]  # fmt: skip
     if arm.n > 1:
-        names += ["temperature", "top_p", "vote"]
+        names += ["temperature", "top_p", "vote"] + ["server_seed"] * bool(cfg.student_server)
     shape = {name: getattr(_sampling(cfg, arm), name) for name in names}
     shape |= {"student": arm.student, "method": arm.method, "n": arm.n}
+    if not cfg.student_server:
+        shape["quantised"] = _quantised(cfg)
     shape |= {"prompts": prompts.version(agent=arm.method.startswith("agent")),
               "questions": benchmarks.fingerprint(arm.benchmarks)}  # fmt: skip
     if arm.method in distill.TEACHER_OF:
         shape["adapter"] = distill.adapter_run(cfg, arm.student, arm.method).folder.name
     return records.Run(cfg.runs, f"eval-{records.slug(arm.student)}-{arm.method}-n{arm.n}", shape)
+
+
+def _quantised(cfg: config.Config) -> bool:
+    """Whether a student in this process has its weights in 4 bits, as it was or would be trained; adapter or not."""
+    return cfg.tuning == "qlora"
 
 
 def _sampling(cfg: config.Config, arm: Arm) -> config.Config:
@@ -136,7 +143,7 @@ def _labels(cfg: config.Config, arm: Arm, model: LanguageModel | None = None) ->
     sampling = _sampling(cfg, arm)
     return {"model": arm.student, "role": "student", "method": arm.method, "n": arm.n, "seed": sampling.seed,
             "temperature": sampling.temperature if arm.n > 1 else 0.0, "preset": cfg.preset,
-            "precision": getattr(model, "precision", "server"), "device": getattr(model, "device", "server")}  # fmt: skip
+            **{name: getattr(model, name, "server") for name in ("weights", "precision", "device")}}  # fmt: skip
 
 
 def ask_all(ask: Callable[[Sequence[Question]], None], run: records.Run, todo: Sequence[Question], labels: dict
@@ -176,12 +183,10 @@ def _cases(cfg, arm, model, todo, box, search) -> Iterator[dict]:
         for trajectory in agent.run(todo):
             yield cases.agent_case(by_id[trajectory.question_id], trajectory, **labels)
         return
-    started = time.perf_counter()
     shown = search if arm.method == "cot_distill_rag" else None
     for chain in cot.think(model, todo, max_new_tokens=cfg.cot_tokens, search=shown, batch=cfg.batch_questions,
                            examples=arm.method == "cot", seed=cfg.seed, **sampling):  # fmt: skip
-        seconds, started = time.perf_counter() - started, time.perf_counter()
-        yield cases.cot_case(by_id[chain.question_id], chain, seconds, **labels)
+        yield cases.cot_case(by_id[chain.question_id], chain, **labels)
 
 
 @contextlib.contextmanager
@@ -209,9 +214,10 @@ def open_student(cfg: config.Config, student: str, methods: Iterable[str]) -> tu
     trained = [m for m in distill.TEACHER_OF if m in methods]
     adapters = {m: checkpoints.finished(distill.adapter_run(cfg, student, m)).path for m in trained}
     if not cfg.student_server:
-        return LocalModel(student, max_context=cfg.context_tokens, quantise=cfg.tuning == "qlora", unpack=True,
-                          precision=cfg.precision), adapters  # fmt: skip
-    model = ServerModel(cfg.student_server, student, max_context=cfg.context_tokens, concurrency=cfg.batch_questions)
+        return LocalModel(student, max_context=cfg.context_tokens, quantise=_quantised(cfg), unpack=True,
+                          precision=cfg.precision, source=cfg.weights), adapters  # fmt: skip
+    model = ServerModel(cfg.student_server, student, max_context=cfg.context_tokens, concurrency=cfg.batch_questions,
+                        source=cfg.weights, seeded=cfg.server_seed == "sent")  # fmt: skip
     for adapter in adapters.values():
         model.use(adapter)
     return model, adapters
@@ -228,7 +234,7 @@ def evaluate_student(cfg: config.Config, student: str, *, box: Sandbox, search: 
         if pending and cfg.workers:
             opened = functools.partial(answerer, cfg, student, tuple(sorted(pending)))
             crew = stack.enter_context(Crew(opened, cfg.workers, chunk=cfg.batch_questions, address=cfg.ray_address,
-                                            gpus=float(_has_gpu(cfg))))  # fmt: skip
+                                            models=not cfg.student_server))  # fmt: skip
         elif pending:
             model, adapters = open_student(cfg, student, pending)
             stack.callback(model.close)
@@ -240,13 +246,6 @@ def evaluate_student(cfg: config.Config, student: str, *, box: Sandbox, search: 
                 model.use(adapters.get(arm.method))
             found += evaluate(cfg, arm, model, questions, box=box, search=search)
     return found + fewer_chains(found, cfg.sample_counts)
-
-
-def _has_gpu(cfg: config.Config) -> bool:
-    """Whether each worker is to have a GPU: where models run in the workers and this machine has one."""
-    import torch
-
-    return not cfg.student_server and torch.cuda.is_available()
 
 
 def fewer_chains(found: Sequence[dict], counts: Iterable[int]) -> list[dict]:

@@ -51,7 +51,8 @@ def build_index(
 def _build(folder: Path, passages: Iterable[Passage], encoder: Encoder | None, kind: str, shard: int, progress: bool
            ) -> Path:  # fmt: skip
     digest, count = corpora.write(folder, passages)
-    meta = {"digest": digest, "count": count, "kind": kind, "encoder": encoder.identity if encoder else None}
+    identity = bm25.IDENTITY if kind == "bm25" else encoder.identity
+    meta = {"digest": digest, "count": count, "kind": kind, "encoder": identity}
     if _meta(folder / "meta.json") == meta:
         log.info("index %s is complete for this corpus; nothing to do", folder)
         for name in ("passages.jsonl", "offsets.npy"):

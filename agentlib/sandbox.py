@@ -28,8 +28,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from agentlib import sandbox_wire as wire
-from agentlib.isolation import RENEWED_AFTER, STARTERS, Protection, Zygote
+from agentlib.isolation import RENEWED_AFTER, STARTERS, Protection, SandboxLost, Zygote
 from agentlib.sandbox_action import GRACE_SECONDS, Failure, Outcome, Trial, sound
+from agentlib.sandbox_report import plain
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,9 @@ class Sandbox:
             )
         if backend not in ("auto", *STARTERS):
             raise ValueError(f"sandbox backend {backend!r} is unknown, expected auto, {', '.join(STARTERS)}")
-        for name in tools or {}:
+        for name, tool in (tools or {}).items():
+            if not callable(tool):
+                raise ValueError(f"tool {name!r} is {tool!r}, expected a function that the code can call")
             if not name.isidentifier() or name == "final_answer":
                 raise ValueError(f"tool name {name!r} cannot be used, expected a Python name other than final_answer")
         self.tools, self.seconds, self.tool_seconds = dict(tools or {}), seconds, tool_seconds
@@ -226,7 +229,7 @@ class Sandbox:
         arguments of one session's candidates. Tools are called from this thread, one after another; what a tool raises
         is an error for the code that called it, except ConnectionError and TimeoutError, which are raised here: an
         outage must stop a run, not lower its score.
-        Raises ValueError if a session is there twice, RuntimeError if one is closed or the isolated process ended.
+        Raises ValueError if a session is there twice, RuntimeError if one is closed, SandboxLost if the isolated process ended.
         """
         if len({id(session) for session, _ in batch}) < len(batch):
             raise ValueError("a session is in the batch twice; give all its codes in one list")
@@ -253,7 +256,7 @@ class Sandbox:
         """Run the trials to their outcomes, `workers` at a time.
 
         One that cannot begin is tried again once nothing else runs, and alone: another action may have used up all
-        processes, and goes on doing so until its time is over. Raises RuntimeError if the isolated process has ended.
+        processes, and goes on doing so until its time is over. Raises SandboxLost if the isolated process has ended.
         """
         queue: SimpleQueue = SimpleQueue()
         waiting, unborn, running = deque(trials), deque(), {}
@@ -286,17 +289,18 @@ class Sandbox:
         finally:
             for trial in running.values():  # only if an interrupt, or a tool's outage, came in between
                 trial.finish(Failure("killed", "interrupted"))
-        if any(trial.lost for trial in trials):
-            raise RuntimeError(
-                "the sandbox's isolated process has ended (was the machine out of memory?) and its sessions are lost; "
+        for lost in (trial for trial in trials if trial.lost):
+            raise SandboxLost(
+                f"the sandbox's isolated process has ended ({lost.zygote.ending}) and its sessions are lost; "
                 "open new sessions"
             )
 
     def _await_births(self) -> bool:
         """Whether the pristine interpreter could not be forked at once, but can be now.
 
-        If it could be at once, a session has broken itself. Raises RuntimeError if it cannot be for GRACE_SECONDS:
-        the processes of an action that was ended are gone by then.
+        If it could be at once, a session has broken itself. Ends the isolated process and raises SandboxLost if it
+        cannot be for GRACE_SECONDS: the processes of an action that was ended are gone by then, but sandlock 0.9 goes on
+        counting those that slept.
         """
         began = time.monotonic()
         for attempt in itertools.count():
@@ -307,9 +311,8 @@ class Sandbox:
             if not trial.unborn:
                 return attempt > 0
             if time.monotonic() > began + GRACE_SECONDS:
-                raise RuntimeError(
-                    "the sandbox cannot start interpreters any more; look for missing memory, processes or disk space"
-                )
+                self._zygote.fail("it could start no interpreter; look for missing memory, processes or disk space")
+                raise SandboxLost(f"the sandbox's isolated process was ended: {self._zygote.ending}; open new sessions")
 
     def _answer(self, trial: Trial, call: bytes) -> bytes:
         """Call the tool, or take the answer that the session's step has already; the reply as JSON."""
@@ -321,7 +324,7 @@ class Sandbox:
         known, key = trial.session._answers, (name, json.dumps([args, kwargs], sort_keys=True))
         if key not in known:
             try:
-                reply = json.dumps({"value": self.tools[name](*args, **kwargs)}).encode()
+                reply = json.dumps({"value": plain(self.tools[name](*args, **kwargs), _refuse)}).encode()
                 if len(reply) > wire.FRAME_BYTES:
                     raise ValueError(f"the answer has {len(reply)} bytes, at most {wire.FRAME_BYTES} can be sent")
             except (ConnectionError, TimeoutError):  # an outage: no answer that a model should go on from
@@ -343,3 +346,7 @@ class Sandbox:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _refuse(value: Any) -> None:
+    raise TypeError(f"it returned a {type(value).__name__}, expected plain values (text, numbers, lists, dicts)")

@@ -35,9 +35,9 @@ class Failure:
 class Outcome:
     """What one action did: plain values only.
 
-    `stdout` is what was printed (standard error too), `value` the repr of a last expression, `answer` what
-    `final_answer` was given if `is_final`, `tool_calls` dicts of name, args and kwargs in order, `seconds` wall
-    time without the tools'.
+    `stdout` is what was printed, `value` the repr of a last expression, `answer` what `final_answer` was given if
+    `is_final`, `tool_calls` dicts of name, args and kwargs in order, `seconds` wall time without the tools', `stderr` what
+    went to standard error: warnings, progress and logs, which are no result. Text names the action's folder ".".
     """
 
     stdout: str = ""
@@ -47,6 +47,7 @@ class Outcome:
     failure: Failure | None = None
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    stderr: str = ""
     _number: int | None = field(default=None, repr=False, compare=False)  # the interpreter, None if it has ended
     _ticket: tuple[int, int] = field(default=(0, 0), repr=False, compare=False)  # session and step it belongs to
 
@@ -55,10 +56,10 @@ class Trial:
     """One candidate of a `sandbox.Session` while it runs: collects what its interpreter says into an Outcome."""
 
     def __init__(self, session: Any, code: str, number: int, seconds: float, tool_seconds: float):
-        self.session, self.code, self.number = session, code, number
+        self.session, self.code, self.number = session, sound(code), number
         self.zygote, self.ticket = session._zygote, (session._key, session._step)
         self.seconds, self.tool_seconds_left = seconds, tool_seconds
-        self.stdout, self.calls = b"", []
+        self.stdout, self.stderr, self.calls = b"", b"", []
         self.began, self.in_tools, self.deadline = 0.0, 0.0, 0.0
         self.ending: Failure | None = None  # why it is being killed
         self.tries, self.lost = 0, False  # how often its fork was asked for; whether the isolated process ended
@@ -74,7 +75,8 @@ class Trial:
         self.tries += 1
         request = json.dumps({"code": self.code}).encode()
         if len(request) > wire.FRAME_BYTES // 2:
-            self.finish(Failure("parse", f"the code has {len(self.code)} characters, which is too long to run"))
+            limit = f"it has {len(request)} bytes as JSON, at most {wire.FRAME_BYTES // 2} can be run"
+            self.finish(Failure("parse", f"the code is too long: {limit}; write less code"))
         elif not self.zygote.listen(self.number, queue):
             self.hear(b"Z", b"", time.monotonic(), None)
         else:
@@ -93,6 +95,8 @@ class Trial:
             self.finish(Failure("killed", "the isolated process has ended"), at)
         elif kind == b"O":
             self.stdout = payload
+        elif kind == b"S":
+            self.stderr = payload
         elif kind == b"X":
             if payload == b"scratch":
                 self.ending = Failure("memory", f"the code wrote more than the {scratch.SCRATCH_BYTES >> 20} MB or "
@@ -119,7 +123,7 @@ class Trial:
     def conclude(self, payload: bytes, at: float) -> None:
         """The interpreter's own account of a finished action; it may be forged, so only its shape is trusted."""
         try:
-            result = json.loads(payload)
+            result = json.loads(payload, parse_constant={"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}.get)
             failure = Failure(*(str(sound(part)) for part in result["failure"])) if result["failure"] else None
             if failure and failure.kind not in ("parse", "execution", "memory", "forbidden"):
                 raise ValueError
@@ -155,13 +159,15 @@ class Trial:
         self, failure: Failure | None, at: float = 0.0, value: str = "", answer: Any = None, final: bool = False
     ) -> None:
         self.zygote.listeners.pop(self.number, None)
-        alive = failure is None or failure.kind in ("parse", "execution", "forbidden")
+        alive = self.began and (failure is None or failure.kind in ("parse", "execution", "forbidden"))
         if not alive:
             self.zygote.send(self.number, b"K")
         seconds = (at or time.monotonic()) - self.began - self.in_tools if self.began else 0.0
+        here = self.zygote.relative
         self.outcome = Outcome(
-            _printed(self.stdout), value, answer, final, failure, self.calls, max(0.0, seconds),
-            _number=self.number if alive else None, _ticket=self.ticket,
+            here(_printed(self.stdout)), here(value), answer, final,
+            failure and Failure(failure.kind, here(failure.message)), self.calls, max(0.0, seconds),
+            here(_printed(self.stderr)), _number=self.number if alive else None, _ticket=self.ticket,
         )  # fmt: skip
 
 

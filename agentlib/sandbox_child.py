@@ -57,7 +57,7 @@ def start() -> None:
     theirs.close()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets orphans as they end
     supervisor = modules["sandbox_supervisor"].Supervisor()
-    supervisor.adopt(0, ours, -1, -1, settings["scratch"])
+    supervisor.adopt(0, ours, [], -1, settings["scratch"])
     try:
         supervisor.run()
     except Exception:

@@ -20,6 +20,7 @@ import socket
 import sys
 import threading
 import types
+import warnings
 from collections.abc import Collection
 from typing import Any
 
@@ -39,16 +40,16 @@ class FinalAnswer(BaseException):
 
 
 class Capped(io.RawIOBase):
-    """Descriptor 1 for the first bytes printed in an action; the rest is dropped, so a flood costs nothing."""
+    """Descriptor 1 or 2 for the first bytes printed in an action; the rest is dropped, so a flood costs nothing."""
 
-    def __init__(self) -> None:
-        self.room = wire.STDOUT_BYTES + 1
+    def __init__(self, fd: int) -> None:
+        self.fd, self.room = fd, 0
 
     def writable(self) -> bool:
         return True
 
     def fileno(self) -> int:
-        return 1
+        return self.fd
 
     def close(self) -> None:
         """Never closed: the text stream around it is replaced at each action."""
@@ -57,7 +58,7 @@ class Capped(io.RawIOBase):
         kept = bytes(content[: max(0, self.room)])
         self.room -= len(kept)
         if kept:
-            os.write(1, kept)
+            os.write(self.fd, kept)
         return len(content)
 
 
@@ -72,7 +73,7 @@ class Interpreter:
         self.final: list[Any] = []
         self.main = types.ModuleType("__main__")
         sys.modules["__main__"] = self.main
-        self.capped = Capped()
+        self.outputs = Capped(1), Capped(2)
         self.names = {"final_answer": self.final_answer} | {name: self.tool(name) for name in settings["tools"]}
 
     def serve(self) -> None:
@@ -81,10 +82,10 @@ class Interpreter:
         self.rest()
         while True:
             try:
-                request, passed, _, _ = socket.recv_fds(channel, wire.HEADER.size, 3)
+                request, passed, _, _ = socket.recv_fds(channel, wire.HEADER.size, 4)
             except OSError:
                 os._exit(1)
-            if len(request) < wire.HEADER.size or len(passed) != 3:
+            if len(request) < wire.HEADER.size or len(passed) != 4:
                 os._exit(0)
             try:
                 pid = quick_fork()
@@ -120,17 +121,17 @@ class Interpreter:
             hard = resource.getrlimit(kind)[1]
             resource.setrlimit(kind, (hard, hard))
 
-    def begin(self, channel: int, output: int, collar: int, number: int) -> None:
-        """Become the fork: own process group, channel, output, folder, files and limits."""
+    def begin(self, channel: int, output: int, errors: int, collar: int, number: int) -> None:
+        """Become the fork: own process group, channel, outputs, folder, files and limits."""
         self.channel, self.pid, self.step = channel, os.getpid(), self.step + 1
         self.lock, self.final = threading.Lock(), []
         signal.signal(signal.SIGCHLD, self.on_child)
-        os.setpgid(0, 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.close(output)
-        self.capped.room = wire.STDOUT_BYTES + 1
-        sys.stdout = sys.stderr = io.TextIOWrapper(self.capped, "utf-8", "replace", write_through=True)
+        os.setsid()  # a process group of its own, and a share of the processor of its own: a fork bomb must not starve who ends it
+        for given, capped in zip((output, errors), self.outputs, strict=True):
+            os.dup2(given, capped.fd)
+            os.close(given)
+            capped.room = wire.STDOUT_BYTES + 1
+        sys.stdout, sys.stderr = (io.TextIOWrapper(c, "utf-8", "replace", write_through=True) for c in self.outputs)
         os.set_inheritable(channel, False)
         # If the supervisor goes, the other end of this pipe does, and the kernel kills this process group.
         os.set_inheritable(collar, False)
@@ -190,12 +191,10 @@ class Interpreter:
         """A function that asks the parent to call the tool `name`."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            try:
-                request = json.dumps([name, args, kwargs]).encode()
-            except (TypeError, ValueError) as error:
-                raise TypeError(
-                    f"{name}() takes plain values (text, numbers, lists, dicts), but an argument is not: {error}"
-                ) from None
+            def refuse(value: Any) -> None:
+                raise TypeError(f"{name}() takes plain values (text, numbers, lists, dicts), not {type(value).__name__}")
+
+            request = json.dumps([name, report.plain(args, refuse), report.plain(kwargs, refuse)]).encode()
             if os.getpid() != self.pid:
                 raise RuntimeError(f"{name}() can only be called by the action itself, not by a process it started")
             if len(request) > wire.FRAME_BYTES // 2:
@@ -213,11 +212,11 @@ class Interpreter:
     def execute(self, code: str) -> dict[str, Any]:
         """Run one action in the session's namespace; what happened, as plain values."""
         source = f"<action {self.step}>"
-        linecache.cache[source] = (len(code), None, code.splitlines(keepends=True), source)
         value, failure = "", None
         self.main.__dict__.update(self.names)
         try:
             try:
+                linecache.cache[source] = (len(code), None, code.splitlines(keepends=True), source)
                 body, last = report.compiled(code, source)
             except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
                 failure = ["parse", report.explained(error)]
@@ -301,7 +300,11 @@ def root(channel: int, settings: dict[str, Any], own: Collection[types.ModuleTyp
     os.closerange(3, channel)
     os.closerange(channel + 1, scratch.OPEN_FILES)
     os.environ.clear()
+    os.environ["HOME"] = "."  # the fork's own folder: libraries that keep a cache there complain where they find no home
     sys.argv = [""]
+    warnings.formatwarning = report.warned
+    if int(numpy.__version__.partition(".")[0]) > 1:
+        numpy.set_printoptions(legacy="1.25")  # [1, 2], not [np.int64(1), np.int64(2)]: as much output as without numpy
     sys.set_int_max_str_digits(0)  # a sum of a thousand digits is an ordinary result here; the clock is the limit
     random.seed(0)
     numpy.random.seed(0)

@@ -19,11 +19,11 @@ WATCH_SECONDS = 0.1  # between two looks at what running actions have written
 
 
 class Node:
-    """One interpreter for the supervisor: its channel, what it prints into, its leash, its folder, its process (None
-    until it speaks)."""
+    """One interpreter for the supervisor: its channel, what it prints into (standard output and standard error), its leash,
+    its folder, its process (None until it speaks)."""
 
-    def __init__(self, channel: socket.socket, output: int, leash: int, folder: str):
-        self.channel, self.output, self.leash, self.folder, self.pid = channel, output, leash, folder, None
+    def __init__(self, channel: socket.socket, outputs: list[int], leash: int, folder: str):
+        self.channel, self.outputs, self.leash, self.folder, self.pid = channel, outputs, leash, folder, None
         self.received, self.unsent, self.expected = bytearray(), bytearray(), b"HE"
         channel.setblocking(False)
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -39,9 +39,9 @@ class Node:
                 self.channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
         return content
 
-    def printed(self) -> bytes:
-        """What it printed so far, one byte more than the limit at most."""
-        return os.pread(self.output, wire.STDOUT_BYTES + 1, 0) if self.output >= 0 else b""
+    def printed(self) -> list[tuple[bytes, bytes]]:
+        """What it printed so far, as messages: of each output one byte more than the limit at most."""
+        return [(kind, os.pread(fd, wire.STDOUT_BYTES + 1, 0)) for kind, fd in zip((b"O", b"S"), self.outputs, strict=False)]
 
 
 class Supervisor:
@@ -52,13 +52,17 @@ class Supervisor:
         self.selector = selectors.DefaultSelector()
         self.left: dict[str, int] = {}  # folders of ended interpreters, and how often removing them has failed
 
-    def adopt(self, number: int, channel: socket.socket, output: int, leash: int, folder: str) -> None:
-        self.nodes[number] = Node(channel, output, leash, folder)
+    def adopt(self, number: int, channel: socket.socket, outputs: list[int], leash: int, folder: str) -> None:
+        self.nodes[number] = Node(channel, outputs, leash, folder)
         self.selector.register(channel, selectors.EVENT_READ, number)
 
     def tell(self, number: int, kind: bytes, payload: bytes = b"") -> None:
         with contextlib.suppress(OSError):  # the parent is gone, which `run` is about to notice
             wire.write_all(1, wire.frame(number, kind, payload))
+
+    def tell_printed(self, number: int, node: Node) -> None:
+        for kind, content in node.printed():
+            self.tell(number, kind, content)
 
     def run(self) -> None:
         """Until the parent closes its end."""
@@ -111,12 +115,13 @@ class Supervisor:
         if source not in self.nodes:
             return self.tell(number, b"X")
         ours, theirs = socket.socketpair()
-        output = os.memfd_create("output", os.MFD_CLOEXEC)
+        outputs = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("stdout", "stderr")]
         collar, leash = os.pipe()
         origin = self.nodes[source].folder
-        self.adopt(number, ours, output, leash, f"{origin}/{scratch.FORK_FOLDER}{number}" if origin else "")
+        self.adopt(number, ours, outputs, leash, f"{origin}/{scratch.FORK_FOLDER}{number}" if origin else "")
         try:
-            socket.send_fds(self.nodes[source].channel, [wire.frame(number, b"F")], [theirs.fileno(), output, collar])
+            passed = [theirs.fileno(), *outputs, collar]
+            socket.send_fds(self.nodes[source].channel, [wire.frame(number, b"F")], passed)
         except OSError:
             self.end(number)
         else:
@@ -159,7 +164,7 @@ class Supervisor:
                 if kind == b"H":
                     self.tell(number, b"P", b"%d" % node.pid)
                 if kind == b"D":
-                    self.tell(number, b"O", node.printed())
+                    self.tell_printed(number, node)
                 self.tell(number, kind, payload)
         except BlockingIOError:
             return
@@ -176,10 +181,10 @@ class Supervisor:
         if node.pid is not None:
             with contextlib.suppress(OSError):
                 os.killpg(node.pid, signal.SIGKILL)
-        self.tell(number, b"O", node.printed())
+        self.tell_printed(number, node)
         self.tell(number, b"X", reason)
         self.selector.unregister(node.channel)
         node.channel.close()
-        for fd in (node.output, node.leash):
+        for fd in (*node.outputs, node.leash):
             if fd >= 0:
                 os.close(fd)

@@ -6,7 +6,7 @@ sandbox's walls.
 A frame is size of payload, number of interpreter, kind, payload. Kinds, parent to supervisor: F fork and run,
 A answer of a tool, K kill. Supervisor to interpreter: F fork, R run this code, A answer. Back: H started,
 E could not start, C tool call, D done; and from the supervisor itself P the process of an interpreter (SUPERVISOR:
-its own), O what was printed, X ended without a result.
+its own), O what was printed, S what went to standard error, X ended without a result.
 """
 
 import os

@@ -20,17 +20,22 @@ DEADLY = 2  # workers that one question may take down with it, asked alone
 Answerer = Callable[[Any, Sequence[Any]], Iterator[dict]]
 
 
+class WorkerLost(RuntimeError):
+    """A question that took its workers down with it."""
+
+
 class Crew:
     """`workers` Ray actors, each with its own model and sandbox, opened by `opened` where the worker lives.
 
     `address` "" starts a cluster on this machine, anything else joins one ("auto", "ray://head:10001"). A worker gets
     `chunk` questions at a time and its cases come home one by one, so a worker that is killed costs only what it had
     not finished; those questions go to another. `cpus` 0 is an even share of this machine's cores, or one on a cluster
-    that is joined; a worker's threads are as many. Use it as a context manager.
+    that is joined; a worker's threads are as many. With `models`, workers run models: each has a share of the cluster's
+    GPUs, if it has any. Use it as a context manager.
     """
 
     def __init__(self, opened: Callable[[], AbstractContextManager[Answerer]], workers: int, *, chunk: int = 32,
-                 address: str = "", cpus: float = 0, gpus: float = 0):  # fmt: skip
+                 address: str = "", cpus: float = 0, models: bool = False):  # fmt: skip
         try:
             import ray
         except ImportError:
@@ -39,8 +44,8 @@ class Crew:
             raise ValueError(f"crew has workers={workers} and chunk={chunk}, expected 1 or more of each")
         self._ray, self._opened, self._chunk, self._number = ray, opened, chunk, workers
         cpus = cpus or (1 if address else max(1, (os.cpu_count() or 1) // workers))
-        self._needs = {"num_cpus": cpus, "num_gpus": gpus, "max_concurrency": 1}
-        self._address, self._workers = address, []
+        self._needs = {"num_cpus": cpus, "num_gpus": 0.0, "max_concurrency": 1}
+        self._models, self._address, self._workers = models, address, []
 
     def __enter__(self) -> "Crew":
         self._own = not self._ray.is_initialized()
@@ -49,6 +54,8 @@ class Crew:
                                                                      "include_dashboard": False}  # fmt: skip
             self._ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
         try:
+            if self._models:  # the cluster's GPUs, not those of this machine, which may have none
+                self._needs["num_gpus"] = share_of_gpu(self._ray.cluster_resources().get("GPU", 0.0), self._number)
             self._workers = [self._hire() for _ in range(self._number)]
             self._ray.get([worker.ready.remote() for worker in self._workers])  # what cannot open says why, now
         except BaseException:
@@ -99,7 +106,7 @@ class Crew:
                         (question,) = left.values()
                         deaths[question.id] += 1
                         if deaths[question.id] == DEADLY:
-                            yield question, RuntimeError(f"{DEADLY} workers were lost over it ({type(error).__name__})")
+                            yield question, WorkerLost(f"{DEADLY} workers were lost over it ({type(error).__name__})")
                             continue
                     waiting.extend([question] for question in left.values())
                 except self._ray.exceptions.RayTaskError as error:
@@ -116,6 +123,14 @@ class Crew:
             for stream in busy:
                 with contextlib.suppress(Exception):  # the asker left; what still runs is of no use to anybody
                     self._ray.cancel(stream)
+
+
+def share_of_gpu(gpus: float, workers: int) -> float:
+    """What each worker asks for so that all of them find room at once: a GPU, or an equal part of one, or none."""
+    if gpus < 1:
+        return 0.0
+    on_each = -(-workers // int(gpus))
+    return 10_000 // on_each / 10_000  # Ray counts in ten-thousandths
 
 
 class _Worker:

@@ -4,21 +4,33 @@ Owns the verdict on maths and factual answers, the factual rules, and the answer
 nothing of agents, tasks or records. Prediction and gold go through the same code; text is parsed but never evaluated. The
 maths itself is in `maths_text` and `score_maths`.
 
+An answer may be in a box, in a sentence ("the answer is …") or in a call `final_answer(…)` that was written as text; in
+maths also in a sentence of one line that says what something is ("The remainder is 25."). Boxes joined by a comma, "and" or "or"
+are a list, and a list is wrong where one value is asked for.
+
 Maths. Units, currency, degree and percent signs are dropped, never converted: 50% is 50, not 0.5. A
 prediction without the base of its gold (204 for 204_5) is right, one in another base is not. An integer
 equals only itself (up to float noise, the 13th figure); two non-integers may differ by 1e-4 of a *decimal*
-gold, at most 0.05; a decimal stands for an exact gold (1/3, \sqrt 2) when it gives at least six figures and
-all of them agree. Lists without brackets, sets and unions have no order; words, tuples and matrices do. The
-brackets of an interval matter; a list that is no text may stand for any bracket. "x = " before a value is dropped.
+gold, at most 0.05. Lists without brackets, sets and unions have no order; words, tuples and matrices do. The
+brackets of an interval matter; a list that is no text may stand for any bracket. "x = " before a value is dropped. The
+letter i is the imaginary unit. Two exact numbers are equal if they agree in a hundred figures, however small or large they are.
 
-Factual. Right when the normalised texts are equal, when both list the same things joined by commas or "and",
-or when the gold is a contiguous run in a short prediction (at most 12 other words) of one of these forms:
+A decimal stands for an exact gold (1/3, \sqrt 2) when it gives at least six figures and all of them agree, even where the
+question asks for an exact fraction: code computes 61/33 as 1.8484848484848484, and the graders of this field, the paper's
+among them, compare values and not forms (2/4 is 1/2, too, where lowest terms are asked for). Such a grade says "decimal of
+an exact value", so that a stricter reading can be counted.
+
+Factual. Case, punctuation, articles, the accents and strokes of Latin and Greek letters, and vowel points do not matter; all
+other letters and marks do, and so do the signs in C++, C# and O-. Right when the normalised texts are equal, when both list
+the same things joined by commas or "and", or when the gold is a contiguous run in a short prediction (at most 12 other words) of one of these forms:
 words that end in is, was, are, were, named, called, by, in, on or at, then the gold; the gold, then is, was, are or
 were and more; a title, then the gold; the gold, then a parenthesis; a number, then at most two words of unit, none of
 them a scale such as million; a fuller date. Other words that negate, hedge or offer an alternative ("not", "or",
 "and", "perhaps", a comma) make it wrong. A gold yes or no is right when the prediction opens with it.
 """
 
+import ast
+import functools
 import math
 import re
 import unicodedata
@@ -36,6 +48,8 @@ _TITLES = set(["president", "king", "queen", "emperor", "prince", "princess", "p
 _DOUBT = set(
     ["not", "no", "never", "neither", "nor", "isnt", "wasnt", "arent", "werent", "except", "without", "unlike", "instead", "rather", "or", "either", "and", "both", "maybe", "perhaps", "possibly", "probably", "might", "versus", "vs"]
 )
+# What no noun phrase opens with: an "a" before them, or at the end, is no article (vitamin A is …).
+_NO_NOUNS = _LINKS | {"and", "or", "of", "for", "to", "with", "from", "has", "can"}
 _SCALES = set(["hundred", "thousand", "million", "billion", "trillion", "dozen", "percent", "percentage", "th", "half"])
 
 
@@ -55,7 +69,7 @@ class Grade:
 def grade(
     prediction: Any, gold: str, domain: str = "math", aliases: Sequence[str] = (), *, seconds: float = 5.0
 ) -> Grade:
-    """Compare a prediction (plain values as they leave a sandbox) with a gold answer and its aliases.
+    """Compare a prediction (any value: see `maths_text.data`) with a gold answer and its aliases.
 
     Callable from any thread; `seconds` limits the algebra for each gold. Raises ValueError for an unknown
     domain and RuntimeError when the grading process cannot be started.
@@ -63,6 +77,7 @@ def grade(
     compare = {"math": _grade_maths, "factual": _grade_factual}.get(domain)
     if compare is None:
         raise ValueError(f"domain is {domain!r}, expected 'math' or 'factual'; take it from the question")
+    prediction = maths_text.data(prediction)
     if prediction is None or not maths_text.plain(prediction).strip():
         return Grade(False, False, 0.0, "no answer")
     golds = [str(text) for text in (gold, *aliases) if text is not None and str(text).strip()]
@@ -78,9 +93,11 @@ def correct_as_published(prediction: Any, gold: str, *, seconds: float = 5.0) ->
     The prediction is brought to one form, the gold stays as it is printed; numbers are equal within a ten-thousandth, and
     so are a hundredth and the hundredfold of the gold, as if one of them were per cent.
     """
+    prediction = maths_text.data(prediction)
     if prediction is None or not maths_text.plain(prediction).strip():
         return False
-    ours, theirs = normalise(prediction, "math"), gold.strip()
+    # Not `normalise`: these rules read no answer out of a call or a sentence without "answer".
+    ours, theirs = score_maths.key(maths_text.tree(_extracted(prediction))), gold.strip()
     if ours == theirs:
         return True
     try:
@@ -102,7 +119,7 @@ def normalise(answer: Any, domain: str = "math") -> str:
     def once(value: Any) -> str:
         return score_maths.key(_maths_tree(value)) if domain == "math" else _factual_key(value)
 
-    key = once(answer)
+    key = once(maths_text.data(answer))
     for _ in range(4):  # so that a key is its own key
         key, last = once(key), key
         if key == last:
@@ -111,47 +128,244 @@ def normalise(answer: Any, domain: str = "math") -> str:
 
 
 def extract_answer(text: str) -> str | None:
-    r"""The answer a chain of thought ends with: the last complete \boxed{...}, else what follows the last
-    "answer is", "Answer:" or "####"; None when there is neither."""
-    for start in reversed([m.end() for m in re.finditer(r"\\f?box(?:ed)?\s*\{", text)]):
-        if (end := maths_text.closing(text, start - 1, "{}")) >= 0:
-            return text[start:end].strip()
-    found = re.findall(r"(?i)(?:\banswer\b[*_ ]*(?:is\b(?:[ ]*:)?|:)|####)[*_\s]*([^\n]+)", text)
-    if not found:
-        return None
-    # A full stop ends the answer, but not after an initial or a title such as "J." or "Dr.".
-    answer = re.split(r"(?<!\b[A-Z])(?<!\b[A-Z][a-z])(?<!\bMrs)\.(?:\s|\**$)", found[-1])[0]
-    return answer.strip().strip("*_").strip() or None
+    r"""The answer a chain of thought ends with: the last complete \boxed{...} and those joined to it, else what follows the
+    last "answer is", "Answer:" or "####" up to the sentence's end; None when there is neither."""
+    if boxed := _boxes(text):
+        return boxed
+    found = _ANSWER_IS.findall(text)
+    return _first_sentence(found[-1]).strip().strip("*_").strip() or None if found else None
 
 
-def _bare(value: Any) -> Any:
-    """A text without the sentence or the box around its answer; other values as they are."""
+_ANSWER_IS = re.compile(
+    r"(?i)(?:\banswer\b[*_ ]*(?:is\b(?:[ ]*:)?|:)|####|^[#*_ ]*(?:final )?answer[*_ ]*$)[*_\s]*([^\n]+)", re.MULTILINE
+)
+# What stands between boxes that are one list.
+_JOINT = re.compile(r"[\s$.]*(,|;|,?\s*(?:and\b|or\b|&)|,?\s*\\text\s*\{\s*(?:and|or)\s*\})[\s$]*(?:[A-Za-z]\w*\s*=\s*)?\$?")
+
+
+def _boxes(text: str) -> str:
+    """What the last complete box holds, after those that are joined to it; "" if there is none."""
+    marks = reversed(list(re.finditer(r"\\f?box(?:ed)?\s*\{", text)))
+    boxes = ((m.start(), m.end(), end) for m in marks if (end := maths_text.closing(text, m.end() - 1, "{}")) >= 0)
+    answer, after = "", 0
+    for mark, start, end in boxes:
+        inside = text[start:end].strip()
+        if after:
+            if not (joint := _JOINT.fullmatch(text, end + 1, after)):
+                break
+            inside += f"{'' if joint[1][0] in ',;' else ' '}{joint[1]} {answer}"
+        answer, after = inside, mark
+        if not after:
+            break
+    return answer
+
+
+# Words of the closed classes: those that open a sentence but no name, and verbs.
+_OPENERS = (
+    "It|He|She|They|We|I|You|This|That|These|Those|There|The|A|An|His|Her|Its|Their|Both|All|Each|In|On|At|From|As|To|For|By|"
+    "With|After|Before|When|While|Where|If|So|Thus|Hence|Therefore|Then|Since|Because|However|Also|Note|And|But|Which|Who|What"
+)
+_VERBS = "is|are|was|were|be|been|has|have|had|do|does|did|can|could|will|would|may|might"
+_SENTENCE = re.compile(rf"(?:{_OPENERS})\b(?=.*\s[a-z])|[A-Z].*\b(?:{_VERBS})\b")
+
+
+def _first_sentence(text: str) -> str:
+    """A text up to the full stop that ends its first sentence.
+
+    A full stop ends a sentence if a sentence follows: a capital, and then a verb of the closed class, or a word that opens
+    sentences and one in lower case. So "Bros. Records" and "St. Vincent and the Grenadines" go on, whatever is abbreviated.
+    """
+    ends = [m for m in re.finditer(r"\.[*_\"')\]]*\s+", text)]
+    for m, last in zip(ends, [*(m.start() for m in ends[1:]), len(text)], strict=False):
+        if _SENTENCE.match(text, m.end(), last):
+            text = text[: m.start() + 1]
+            break
+    # The stop of U.S. or p.m. is its own.
+    return re.sub(r"(?<!\.[A-Za-z])\.([*_]*)$", r"\1", text.strip())
+
+
+def _called(text: str) -> Any:
+    """The value of the last call `final_answer(…)` that is written in a text; None if there is none, or names stand in it."""
+    for m in reversed(list(re.finditer(r"\bfinal_answer\(", text))):
+        if (end := maths_text.closing(text, m.end() - 1)) < 0:
+            continue
+        try:
+            call = ast.parse(text[m.start() : end + 1], mode="eval").body
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            continue
+        given = [*call.args, *(keyword.value for keyword in call.keywords)]
+        if len(given) != 1 or any(isinstance(node, ast.Name) for node in ast.walk(given[0])):
+            continue
+        try:
+            return maths_text.data(ast.literal_eval(given[0]))
+        except ValueError:  # 1/3 is no literal
+            return ast.unparse(given[0])
+    return None
+
+
+def _extracted(value: Any) -> Any:
     return extract_answer(value) or value if isinstance(value, str) and len(value) <= maths_text.LONGEST else value
 
 
+def _bare(value: Any) -> Any:
+    """A text without the call, the sentence or the box around its answer; other values as they are."""
+    written = isinstance(value, str) and "final_answer(" in value and len(value) <= maths_text.LONGEST
+    if written and (called := _called(value)) is not None:
+        return _bare(called)
+    return _extracted(value)
+
+
+_IS = re.compile(
+    r"(?i)(?:\banswer\b[*_ ]*(?:is\b(?:[ ]*:)?|:)|####|^[#*_ ]*(?:final )?answer[*_ ]*$)[*_\s]*([^\n]+)", re.MULTILINE
+)
+# What stands between boxes that are one list.
+_JOINT = re.compile(r"[\s$.]*(,|;|,?\s*(?:and\b|or\b|&)|,?\s*\\text\s*\{\s*(?:and|or)\s*\})[\s$]*(?:[A-Za-z]\w*\s*=\s*)?\$?")
+
+
+def _boxes(text: str) -> str:
+    """What the last complete box holds, after those that are joined to it; "" if there is none."""
+    marks = reversed(list(re.finditer(r"\\f?box(?:ed)?\s*\{", text)))
+    boxes = ((m.start(), m.end(), end) for m in marks if (end := maths_text.closing(text, m.end() - 1, "{}")) >= 0)
+    answer, after = "", 0
+    for mark, start, end in boxes:
+        inside = text[start:end].strip()
+        if after:
+            if not (joint := _JOINT.fullmatch(text, end + 1, after)):
+                break
+            inside += f"{'' if joint[1][0] in ',;' else ' '}{joint[1]} {answer}"
+        answer, after = inside, mark
+        if not after:
+            break
+    return answer
+
+
+# Words of the closed classes: those that open a sentence but no name, and verbs.
+_OPENERS = (
+    "It|He|She|They|We|I|You|This|That|These|Those|There|The|A|An|His|Her|Its|Their|Both|All|Each|In|On|At|From|As|To|For|By|"
+    "With|After|Before|When|While|Where|If|So|Thus|Hence|Therefore|Then|Since|Because|However|Also|Note|And|But|Which|Who|What"
+)
+_VERBS = "is|are|was|were|be|been|has|have|had|do|does|did|can|could|will|would|may|might"
+_SENTENCE = re.compile(rf"(?:{_OPENERS})\b(?=.*\s[a-z])|[A-Z].*\b(?:{_VERBS})\b")
+
+
+def _first_sentence(text: str) -> str:
+    """A text up to the full stop that ends its first sentence.
+
+    A full stop ends a sentence if a sentence follows: a capital, and then a verb of the closed class, or a word that opens
+    sentences and one in lower case. So "Bros. Records" and "St. Vincent and the Grenadines" go on, whatever is abbreviated.
+    """
+    ends = [m for m in re.finditer(r"\.[*_\"')\]]*\s+", text)]
+    for m, last in zip(ends, [*(m.start() for m in ends[1:]), len(text)], strict=False):
+        if _SENTENCE.match(text, m.end(), last):
+            text = text[: m.start() + 1]
+            break
+    # The stop of U.S. or p.m. is its own.
+    return re.sub(r"(?<!\.[A-Za-z])\.([*_]*)$", r"\1", text.strip())
+
+
+def _called(text: str) -> Any:
+    """The value of the last call `final_answer(…)` that is written in a text; None if there is none, or names stand in it."""
+    for m in reversed(list(re.finditer(r"\bfinal_answer\(", text))):
+        if (end := maths_text.closing(text, m.end() - 1)) < 0:
+            continue
+        try:
+            call = ast.parse(text[m.start() : end + 1], mode="eval").body
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            continue
+        given = [*call.args, *(keyword.value for keyword in call.keywords)]
+        if len(given) != 1 or any(isinstance(node, ast.Name) for node in ast.walk(given[0])):
+            continue
+        try:
+            return maths_text.data(ast.literal_eval(given[0]))
+        except ValueError:  # 1/3 is no literal
+            return ast.unparse(given[0])
+    return None
+
+
+def _extracted(value: Any) -> Any:
+    return extract_answer(value) or value if isinstance(value, str) and len(value) <= maths_text.LONGEST else value
+
+
+def _bare(value: Any) -> Any:
+    """A text without the call, the sentence or the box around its answer; other values as they are."""
+    if isinstance(value, str) and "final_answer(" in value[: maths_text.LONGEST] and (called := _called(value)) is not None:
+        return _bare(called)
+    return _extracted(value)
+
+
+_IS = re.compile(r"\s(?:is|are|was|were|equals)(?:\s+equal\s+to)?:?\s+")
+
+
+def _stated(value: Any) -> Any:
+    """What a sentence of one line says that something is: 25 of "The remainder … is 25."; other values as they are.
+
+    A sentence that gives several values ("is 25 when n is 3") says nothing so clearly.
+    """
+    if not isinstance(value, str) or not re.match(r"[A-Za-z]+\s", value) or "\n" in value.strip():
+        return value
+    _, *said = _IS.split(value)
+    if not said or any(re.match(r"[-+$\\(\[{]*\d", part) for part in said[:-1]):
+        return value
+    return said[-1]
+
+
 def _maths_tree(value: Any) -> Any:
-    return maths_text.tree(_bare(value))
+    bare = _bare(value)
+    return maths_text.tree(_stated(value) if bare is value else bare)
 
 
 def _grade_maths(prediction: Any, gold: str, seconds: float) -> Grade:
     exact = normalise(prediction, "math") == normalise(gold, "math")
+    ours, theirs = _maths_tree(prediction), _maths_tree(gold)
     try:
-        correct = exact or score_maths.same(_maths_tree(gold), _maths_tree(prediction), seconds)
+        correct = exact or score_maths.same(theirs, ours, seconds)
     except score_worker.GradingFailed as failure:
         return Grade(False, False, 0.0, str(failure))
-    return Grade(correct, exact, float(correct), "same form" if exact else "equal" if correct else "not equal")
+    equal = "decimal of an exact value" if score_maths.rounded(theirs, ours) else "equal"
+    return Grade(correct, exact, float(correct), "same form" if exact else equal if correct else "not equal")
 
 
 def _factual_text(value: Any) -> str:
     """Lower case without accents, LaTeX wrapping, or the many ways to write a number or a date."""
+    value = _bare(value if isinstance(value, bool) else maths_text.plain(value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    text = _bare(maths_text.plain(value))[: maths_text.LONGEST]
+    text = maths_text.characters(maths_text.plain(value))[: maths_text.LONGEST]
     text = re.sub(r"\\(?:text|textbf|mathrm|mbox)\s*\{([^{}]*)\}", r"\1", text)
-    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)).lower()
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text.replace("–", "-").replace("—", "-").replace("−", "-"))
+    text = text.lower() if text.isascii() else _unaccented(text.casefold())
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+    text = re.sub(r"^\d{1,3}(?: \d{3}){2,}(?!\d)", lambda m: m[0].replace(" ", ""), text)
     text = re.sub(r"(?<![\d.])(\d+)\.0+(?![\d.])", r"\1", text)
     return _dates(text)
+
+
+def _unaccented(text: str) -> str:
+    """A text without what is optional or often left out: accents and strokes of Latin and Greek letters, the points of Hebrew
+    and Arabic. Marks that make another letter of it (й, ガ, vowels of Indic scripts) stay."""
+    kept, base = [], " "
+    for c in unicodedata.normalize("NFD", text):
+        place = unicodedata.combining(c)
+        if not place:
+            base = c
+        if not place or not (_accented(base) or 10 <= place <= 36):  # the classes of those points
+            kept.append(_letter(c))
+    return unicodedata.normalize("NFC", "".join(kept))
+
+
+@functools.cache
+def _accented(base: str) -> bool:
+    return unicodedata.name(base, "").startswith(("LATIN", "GREEK"))
+
+
+@functools.cache
+def _letter(c: str) -> str:
+    """A letter as those write it who do not have it; a sign that is no letter, mark or number is a space."""
+    if c.isascii():
+        return c
+    if m := re.fullmatch(r"(LATIN SMALL LETTER [A-Z]) WITH .*", unicodedata.name(c, "")):
+        return unicodedata.lookup(m[1])
+    spelt = {"æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ı": "i", "ŋ": "n"}.get(c, c)
+    return spelt if unicodedata.category(c)[0] in "LMN" else " "
 
 
 def _dates(text: str) -> str:
@@ -172,14 +386,23 @@ def _dates(text: str) -> str:
     return re.sub(rf"{month} {day}\b", lambda m: write("", m[1], m[2]), text)
 
 
+def is_date(answer: Any) -> bool:
+    """Whether an answer is a date and nothing more, in words or as 2001-05-05."""
+    words = _factual_key(maths_text.data(answer)).split()
+    return bool(set(words) & set(_MONTHS)) and all(word in _MONTHS or word.isdigit() for word in words)
+
+
 def _factual_key(value: Any) -> str:
     """SQuAD's normal form (lower case, no punctuation, no articles) of `_factual_text`; accents, initials, number
     words up to twenty and signs of numbers are brought to one form too."""
     text = _factual_text(value)
-    spaced = re.sub(r"(?<!\d)\.|\.(?!\d)|['’`´ʼ]", "", text)
-    spaced = re.sub(r"(?<![\w ])-(?=\d)|(?<=\s)-(?=\d)|^-(?=\d)", "~", spaced)  # a sign, not a hyphen
-    words = re.sub(r"[^\w~.%]|_", " ", spaced).replace("~", "-").replace("%", " percent ").split()
-    kept = [w for w in words if w not in ("a", "an", "the")] or words or text.split()
+    spaced = re.sub(r"(?<!\d)\.|\.(?!\d)|['`]", "", text)
+    spaced = re.sub(r"(?<![\w ])-(?=\d)|(?<=\s)-(?=\d)|^-(?=\d)|(?<=\b[a-z])-(?!\S)", "~", spaced)  # a sign, not a hyphen
+    spaced = re.sub(r"(?<![a-z+#])[+#]+|[+#]+(?=\w)", " ", spaced)  # but those of C++ and C# are part of the name
+    words = re.sub(r"[^\w~.%+#\x80-\U0010ffff]|_", " ", spaced).replace("~", "-").replace("%", " percent ").split()
+    nouns = [*(after not in _NO_NOUNS for after in words[1:]), False]
+    kept = [w for k, w in enumerate(words) if w not in ("an", "the") and not (w == "a" and nouns[k])]
+    kept = kept or words or text.split()
     kept = [str(_COUNTS.index(w)) if w in _COUNTS else w for w in kept]
     key = re.sub(r"\b([^\W\d]) (?=[^\W\d]\b)", r"\1", " ".join(kept))  # J. K. Rowling is J.K. Rowling
     return {"true": "yes", "false": "no"}.get(key, key)

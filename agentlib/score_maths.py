@@ -8,7 +8,7 @@ need algebra go to the killable process of `score_worker`. The rules that decide
 import re
 import time
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentlib import score_worker
 from agentlib.maths_text import LONGEST, WORDS
@@ -19,8 +19,22 @@ _NUMBER = re.compile(
 )
 
 
-def _number(leaf: str) -> tuple[Fraction, bool, int] | None:
-    """A leaf as an exact number, whether it was a decimal, and its significant figures; None if it is no number.
+class Number(NamedTuple):
+    """A leaf that is a number: its exact value, whether a decimal wrote it, its figures, and the worth of one in the last."""
+
+    value: Fraction
+    decimal: bool = False
+    figures: int = 0
+    unit: Fraction = Fraction(0)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is an integer to the last figure; 1.7e26 is not."""
+        return self.value.denominator == 1 and self.unit <= 1
+
+
+def _number(leaf: str) -> Number | None:
+    """A leaf as a number; None if it is none.
 
     The noise of binary floats is rounded away: decimals keep 12 figures, and at least 3 decimal places.
     """
@@ -29,15 +43,19 @@ def _number(leaf: str) -> tuple[Fraction, bool, int] | None:
         return None
     if m["b"]:
         value = int(m["w"] or 0) + Fraction(int(m["a"]), int(m["b"]))
-        return (-value if m["s"] == "-" else value), False, 0
-    value, decimal = Fraction(m["n"]), not re.fullmatch(r"[-+]?\d+", m["n"])
+        return Number(-value if m["s"] == "-" else value)
+    value = Fraction(m["n"])
     if m["d"] or m["p"]:
-        return value / int(m["d"] or 1) * Fraction(10) ** int(m["p"] or 0), False, 0
-    if decimal:
-        magnitude = len(str(int(abs(value)))) if abs(value) >= 1 else -_leading_zeros(value)
-        value = round(value, max(12 - magnitude, 3))
-    digits = re.sub(r"[eE].*|\D", "", m["n"]).lstrip("0")
-    return value, decimal and value.denominator > 1, len(digits)
+        return Number(value / int(m["d"] or 1) * Fraction(10) ** int(m["p"] or 0))
+    if re.fullmatch(r"[-+]?\d+", m["n"]):
+        return Number(value)
+    mantissa, _, exponent = m["n"].lower().partition("e")
+    magnitude = len(str(int(abs(value)))) if abs(value) >= 1 else -_leading_zeros(value)
+    places = max(12 - magnitude, 3)
+    last = min(len(mantissa.partition(".")[2]) - int(exponent or 0), places)
+    value = round(value, places)
+    figures = len(re.sub(r"\D", "", mantissa).lstrip("0"))
+    return Number(value, value.denominator > 1 or last < 0, figures, Fraction(10) ** -last)
 
 
 def _leading_zeros(value: Fraction) -> int:
@@ -49,9 +67,10 @@ def key(node: Any) -> str:
     """The tree as text: what is equal without algebra has the same key."""
     if isinstance(node, str):
         if (found := _number(node)) is not None:
-            return _write(found[0])
+            return _write(found.value)
         if re.fullmatch(r"[A-Za-z' ]+", node):
-            return node.lower()
+            word = node.lower()
+            return {"true": "yes", "false": "no"}.get(word, word)
         # Not before \frac: 2 \cdot \frac12 is no mixed number.
         return re.sub(r"(?<![A-Za-z])\\cdot\s*(?=[A-Za-z(]|\\(?!frac))", "", node)
     kind, items = node
@@ -72,7 +91,7 @@ def _write(value: Fraction) -> str:
         sign, whole = "-" if value < 0 else "", abs(value) * 10**12
         text = f"{whole.numerator:013d}"
         text = f"{sign}{text[:-12]}.{text[-12:]}".rstrip("0")
-        if _number(text)[0] == value:
+        if _number(text).value == value:
             return text
     return f"{value.numerator}/{value.denominator}"
 
@@ -91,7 +110,7 @@ def _same(gold: Any, prediction: Any, end: float) -> bool:
         return _leaves(gold, prediction, end)
     if isinstance(gold, str) or isinstance(prediction, str):  # an inequality for an interval
         leaf = gold if isinstance(gold, str) else prediction
-        return bool(re.search(r"[<>]|\\[lg]eq", leaf)) and _ask(key(gold), key(prediction), 0.0, end)
+        return bool(re.search(r"[<>]|\\[lg]eq", leaf)) and _ask(key(gold), key(prediction), Fraction(0), end)
     (kind, ours), (other, theirs) = gold, prediction
     fits = kind == other or other == "py" or (kind in (",", "{}", "m") and other in (",", "{}", "[]", "()", "m"))
     fits = fits or (kind in ("()", "py") and other == "," and len(ours) > 2)
@@ -121,28 +140,33 @@ def _leaves(gold: str, prediction: str, end: float) -> bool:
         return False
     a, b = _number(gold), _number(prediction)
     if a and b:
-        return abs(a[0] - b[0]) <= _tolerance(a, b)
+        return abs(a.value - b.value) <= _tolerance(a, b)
     if (a or b) and re.fullmatch(r"[A-Za-z' ]{4,}", prediction if a else gold):
         return False
-    within = _tolerance(a, b)
     # An exact spelling of the integers and decimals is what the worker's grammar reads best.
-    return _ask(_write(a[0]) if a else gold, _write(b[0]) if b else prediction, float(within), end)
+    return _ask(_write(a.value) if a else gold, _write(b.value) if b else prediction, _tolerance(a, b), end)
 
 
-def _tolerance(gold: tuple | None, prediction: tuple | None) -> Fraction:
+def rounded(gold: Any, prediction: Any) -> bool:
+    """Whether the prediction is a decimal and the gold an exact value."""
+    if not (isinstance(gold, str) and isinstance(prediction, str)):
+        return False
+    a, b = _number(gold), _number(prediction)
+    return bool(b and b.decimal and not (a and a.decimal))
+
+
+def _tolerance(gold: Number | None, prediction: Number | None) -> Fraction:
     """How far apart two numbers may be (absolute); None stands for an expression that is not a plain number."""
-    if (gold and gold[0].denominator == 1) or (prediction and prediction[0].denominator == 1):
+    if (gold and gold.whole) or (prediction and prediction.whole):
         return Fraction(0)
-    if gold and gold[1]:
-        return min(abs(gold[0]) / 10000, Fraction(1, 20))
-    if prediction and prediction[1] and prediction[2] >= 6:
-        # One unit of the last figure, whether it was rounded or cut off.
-        text = _write(prediction[0])
-        return Fraction(1, 10 ** len(text.partition(".")[2])) if "." in text else abs(prediction[0]) / 10**10
+    if gold and gold.decimal:
+        return min(abs(gold.value) / 10000, Fraction(1, 20))
+    if prediction and prediction.decimal and prediction.figures >= 6:
+        return prediction.unit  # whether the last figure was rounded or cut off
     return Fraction(0)
 
 
-def _ask(gold: str, prediction: str, within: float, end: float) -> bool:
+def _ask(gold: str, prediction: str, within: Fraction, end: float) -> bool:
     left = end - time.monotonic()
     if left <= 0:
         raise score_worker.GradingFailed("grading timed out")

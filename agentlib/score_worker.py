@@ -16,10 +16,12 @@ import subprocess
 import sys
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 
 START_SECONDS = 120.0  # importing sympy on a loaded machine
 MEMORY_BYTES = 2 << 30
+REQUIREMENT = "math-verify[antlr4_13_2]"  # brings sympy and the LaTeX grammar
 
 
 class GradingFailed(Exception):
@@ -45,8 +47,8 @@ class Grader:
         with self._lock:
             self._stop()
 
-    def equal(self, gold: str, prediction: str, *, within: float = 0.0, seconds: float = 5.0) -> bool:
-        """Whether two LaTeX expressions are equal; numbers may differ by `within` (absolute).
+    def equal(self, gold: str, prediction: str, *, within: Fraction = Fraction(0), seconds: float = 5.0) -> bool:
+        """Whether two LaTeX expressions are equal; numbers may differ by `within` (absolute). The letter i is the imaginary unit.
 
         Raises GradingFailed after `seconds`, or when the worker runs out of memory, and RuntimeError when
         no worker can be started.
@@ -54,7 +56,7 @@ class Grader:
         with self._lock:
             if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
                 self._start()
-            question = {"gold": gold, "prediction": prediction, "within": within, "seconds": seconds}
+            question = {"gold": gold, "prediction": prediction, "within": str(within), "seconds": seconds}
             try:
                 self._process.stdin.write(json.dumps(question).encode() + b"\n")
                 self._process.stdin.flush()
@@ -76,14 +78,18 @@ class Grader:
             start_new_session=True,  # an interrupt meant for a notebook's kernel must not reach it
         )
         self._owner = os.getpid()
+        why = f"was not ready within {START_SECONDS:.0f} s; is the machine overloaded? Try again"
         try:
-            self._line(START_SECONDS)
-        except (TimeoutError, OSError):
-            self._stop()
-            raise RuntimeError(
-                f"the grading worker did not start within {START_SECONDS:.0f} s; check that `{sys.executable} -c "
-                '"import math_verify"` works'
-            ) from None
+            greeting = json.loads(self._line(START_SECONDS))
+            if "lacks" not in greeting:
+                return
+            why = f"cannot import {greeting['lacks']!r} ({greeting['said']}); install it: {sys.executable} -m pip install '{REQUIREMENT}'"
+        except OSError as error:
+            if not isinstance(error, TimeoutError):
+                status = self._process.wait()
+                why = f"ended with status {status} before it was ready; its own words are above, or in the notebook's log"
+        self._stop()
+        raise RuntimeError(f"the grading worker {why}")
 
     def _line(self, seconds: float) -> bytes:
         """One line from the worker; TimeoutError when it takes too long, BrokenPipeError when it died."""
@@ -123,35 +129,43 @@ def main() -> None:
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     logging.disable(logging.CRITICAL)  # math-verify warns that its own time limit is off; ours replaces it
-    import math_verify
-    import sympy
-    from latex2sympy2_extended import latex2sympy
-
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a library that prints must not break the protocol
+    try:
+        import math_verify
+        import sympy
+        from latex2sympy2_extended import latex2sympy
+    except ImportError as error:
+        print(json.dumps({"lacks": error.name or "math_verify", "said": str(error)}), file=replies, flush=True)
+        return
 
     def parse(text: str) -> sympy.Basic:
         found = latex2sympy(text, is_real=None, convert_degrees=False, normalization_config=None)
         # A decimal means the number that is written, not the nearest binary fraction.
-        return found.xreplace({f: sympy.Rational(str(f)) for f in found.atoms(sympy.Float)})
+        found = found.xreplace({f: sympy.Rational(str(f)) for f in found.atoms(sympy.Float)})
+        return found.xreplace({symbol: sympy.I for symbol in found.free_symbols if symbol.name == "i"})
 
     def number(expression: object) -> bool:
         return isinstance(expression, sympy.Expr) and not expression.free_symbols
 
-    def equal(gold: str, prediction: str, within: float) -> bool:
+    def near(a: sympy.Expr, b: sympy.Expr, within: sympy.Rational) -> bool:
+        if isinstance(a, sympy.Rational) and isinstance(b, sympy.Rational):
+            return bool(abs(a - b) <= within)
+        terms = [abs(sympy.N(term, 5)) for x in (a, b) for term in sympy.Add.make_args(x)]
+        if not all(term.is_finite for term in terms):
+            return a == b and a in (sympy.oo, -sympy.oo)
+        # What is left of equal numbers is as small beside their terms as the figures reckoned with are many. Enough of them
+        # that integers hidden in large expressions still differ when they differ by one.
+        largest = max(terms)
+        figures = min(110 + max(0, int(sympy.log(largest + 1, 10).evalf(5))), 4000)
+        left = abs(sympy.N(a - b, 15, maxn=figures))
+        return bool(left <= max(within, min(largest, 1) * sympy.Float(10, 15) ** -100))
+
+    def equal(gold: str, prediction: str, within: str) -> bool:
         a, b = parse(gold), parse(prediction)
         if number(a) and number(b):
-            a, b = a.doit(), b.doit()
-            if isinstance(a, sympy.Rational) and isinstance(b, sympy.Rational):
-                return bool(abs(a - b) <= within)
-            near = sympy.N(a, 30)
-            if not near.is_finite:
-                return a == b and a in (sympy.oo, -sympy.oo)
-            # Enough figures that integers hidden in large expressions still differ when they differ by one.
-            digits = 40 + max(0, int(sympy.log(abs(near) + 1, 10).evalf(5)))
-            a, b = sympy.N(a, min(digits, 4000)), sympy.N(b, min(digits, 4000))
-            return bool(abs(a - b) <= max(within, sympy.Float(10, 50) ** -25))
-        return not within and bool(
+            return near(a.doit(), b.doit(), sympy.Rational(within))
+        return within == "0" and bool(
             math_verify.verify(a, b, float_rounding=12, allow_set_relation_comp=True, timeout_seconds=None)
         )
 

@@ -28,9 +28,8 @@ def corpus(cfg: config.Config) -> Iterable[Passage]:
 
 def index_folder(cfg: config.Config) -> Path:
     """Where a configuration's index lies, named by what shapes it."""
-    shape = {"corpus": cfg.corpus, "passages": cfg.passages, "retriever": cfg.retriever}
-    if cfg.retriever != "bm25":
-        shape["encoder"] = cfg.encoder
+    names = ["corpus", "passages", "retriever"] + ["encoder", "weights", "precision"] * (cfg.retriever != "bm25")
+    shape = {name: getattr(cfg, name) for name in names}
     return cfg.runs / f"index-{cfg.retriever}-{records.digest(shape)}"
 
 
@@ -38,7 +37,8 @@ def encoder(cfg: config.Config) -> retrieval.Encoder | None:
     """The encoder of a dense index, None for BM25."""
     if cfg.retriever == "bm25":
         return None
-    return retrieval.Encoder(weights.fetch(cfg.encoder), **retrieval.encoder_settings(cfg.encoder))
+    folder = weights.fetch(cfg.encoder, cfg.weights)
+    return retrieval.Encoder(folder, **retrieval.encoder_settings(cfg.encoder), precision=cfg.precision)
 
 
 def build(cfg: config.Config) -> Path:

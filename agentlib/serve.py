@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif asked.build:
             search.build(cfg)
         searcher = search.open_searcher(cfg)
-        if asked.host not in LOOPBACK and not os.environ.get(retrieval_server.TOKEN):
+        if asked.host.strip("[]") not in LOOPBACK and not os.environ.get(retrieval_server.TOKEN):
             print(f"warning: {asked.host} is open to the network and {retrieval_server.TOKEN} is not set: anybody who "
                   "reaches this port can search", file=sys.stderr)  # fmt: skip
         with retrieval_server.serving(searcher, asked.host, asked.port) as url:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         print(f"error: a server needs {error.name}, which is not installed; pip install 'agentlib[retriever]'", file=sys.stderr)
         return 2
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

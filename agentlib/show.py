@@ -15,7 +15,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from agentlib import prompts
+from agentlib import prompts, sag
 from agentlib.config import Config
 from agentlib.tables import method_label
 
@@ -191,18 +191,20 @@ def vote(step: Mapping) -> HTML:
 
 
 def fewer(step: Mapping, n: int) -> dict:
-    """The step as it would have been voted on with its first `n` candidates: their groups ranked anew, one of the largest
-    kept (of groups of one size the one that ranked higher among all). Raises ValueError for an `n` that is not there."""
+    """The step as it would have been voted on with its first `n` candidates, by the vote's own rule (`sag`).
+
+    Older records lack the candidates' lengths (`tokens`), which break ties; there sample order does. Raises ValueError for an
+    `n` that the step does not have.
+    """
     if not 1 <= n <= len(step["candidates"]):
         raise ValueError(f"n is {n}, expected 1 to {len(step['candidates'])}, the candidates of the step")
+    if n == len(step["candidates"]):
+        return dict(step)
     first = step["candidates"][:n]
-    sizes = Counter(c["group"] for c in first if c["group"] is not None)
-    ranked = sorted(sizes, key=lambda group: (-sizes[group], group))
-    chosen = next((k for k, c in enumerate(first) if ranked and c["group"] == ranked[0]), 0)
-    if step["chosen"] < n and ranked and first[step["chosen"]]["group"] == ranked[0]:
-        chosen = step["chosen"]  # of its group the shortest
-    renamed = [c | {"group": None if c["group"] is None else ranked.index(c["group"])} for c in first]
-    return dict(step) | {"candidates": renamed, "chosen": chosen}
+    lengths = [c["tokens"] for c in first] if all("tokens" in c for c in first) else None
+    groups = sag.rank([c["group"] for c in first], lengths)
+    renamed = [c | {"group": group} for c, group in zip(first, groups, strict=True)]
+    return dict(step) | {"candidates": renamed, "chosen": sag.winner(groups, lengths)}
 
 
 def _ballot(step: Mapping) -> str:

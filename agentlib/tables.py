@@ -5,7 +5,7 @@ Owns their rows, columns and cells. Knows nothing of runs on disk, nor of where 
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -39,15 +39,17 @@ PUBLISHED_ROW = {
     ("agent_distill_ftp", True): ("Agent", "Distill+FTP+SAG"),
 }
 NOT_RUN = "not run"
+UNSETTLED = "not settled"  # of a claim: its interval spans the margin
 GAP = "\N{NO-BREAK SPACE}"  # keeps an interval in one line of a narrow cell
 
 
 def text(point: Point, count: bool = True) -> str:
-    """A point as a cell of a table: "37.5 [30.1, 45.5] n=160", or without its count."""
+    """A point as a cell of a table: "37.5 [30.1, 45.5] n=160", or without its count; questions without an answer are named."""
     if math.isnan(point.value):
         return NOT_RUN
     interval = "" if math.isnan(point.low) else f" {interval_text(point.low, point.high)}"
-    return f"{point.value:.1f}{interval}" + (f" n={point.n}" if count else "")
+    gap = f" ({point.unanswered} unanswered)" if point.unanswered else ""
+    return f"{point.value:.1f}{interval}" + (f" n={point.n}" if count else "") + gap
 
 
 def interval_text(low: float, high: float) -> str:
@@ -191,6 +193,21 @@ def table8(runs: Mapping[str, pd.DataFrame], method: str = "agent_distill_ftp", 
     return cells(table.set_axis(pd.MultiIndex.from_tuples(rows, names=[varied, "model", "n"])))
 
 
+def nearest_size(model: str, sizes: Sequence[str]) -> str:
+    """The published size nearest in ratio to a model's."""
+    return min(sizes, key=lambda size: abs(math.log(size_of(size) / size_of(model))))
+
+
+def published_mean(model: str, method: str, voted: bool = False, larger: int = 0) -> float:
+    """A method's published mean over the eight benchmarks at the size nearest to a model's, or at one `larger` by so many
+    steps: the mean of the columns, because some printed averages are not (slip 1 of the paper's page). NaN where the paper
+    has no such student."""
+    paper = published("table2_main").set_index(["Params", "Family", "Method"])["Avg_recomputed"]
+    sizes = by_size(paper.index.get_level_values("Params"))
+    sizes = sizes[sizes.index(nearest_size(model, sizes)) + larger :]
+    return float(paper.get((sizes[0], *PUBLISHED_ROW[method, voted]), math.nan)) if sizes else math.nan
+
+
 def compare_table(cases: pd.DataFrame) -> pd.DataFrame:
     """Ours beside the published Table 2, a row a number: the same method at the published size nearest in ratio.
 
@@ -202,7 +219,7 @@ def compare_table(cases: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (model, method, n), points in accuracy_points(cases).iterrows():
         wanted = PUBLISHED_ROW.get((method, bool(n > 1)))
-        near = min(sizes, key=lambda size: abs(math.log(size_of(size) / size_of(model))))
+        near = nearest_size(model, sizes)
         row = paper.loc[(near, *wanted)] if wanted and (near, *wanted) in paper.index else None
         for name, point in points.items():
             # The mean of the columns, because some printed averages are not (slip 1 of the paper's page).

@@ -3,14 +3,16 @@
 Owns `Question` and the loaders of the published files. Knows nothing of models or grading.
 """
 
+import difflib
 import functools
-import json
 import logging
+import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agentlib import config
+from agentlib import config, records
 
 log = logging.getLogger(__name__)
 SOURCE = "https://raw.githubusercontent.com/Nardien/agent-distillation/0f6cae3/data_processor/"
@@ -66,8 +68,21 @@ def load(name: str, limit: int = 0) -> list[Question]:
     Raises ValueError for an unknown name, and for a file whose entries lack a question or an id.
     """
     if name not in PUBLISHED:
-        raise ValueError(f"question set {name!r} is unknown, expected one of {', '.join(PUBLISHED)}")
+        raise unknown(name, PUBLISHED)
     return list(_published(name, config.home() / "tasks"))[: limit or None]
+
+
+def unknown(name: str, known: Iterable[str]) -> ValueError:
+    """What to raise for a set's name that is none: the known ones, and the one that was probably meant."""
+    spelt = {_letters(other): other for other in known}
+    spelt |= {_letters(source.file.rpartition("_")[0]): other for other, source in PUBLISHED.items() if other in known}
+    near = [letters for letters in spelt if letters.startswith(_letters(name))] or difflib.get_close_matches(_letters(name), spelt)
+    hint = f"; did you mean {spelt[near[0]]!r}?" if near and name.strip() else ""
+    return ValueError(f"question set {name!r} is unknown, expected one of {', '.join(known)}{hint}")
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.lower())
 
 
 @functools.cache  # a plan asks for the same sets many times
@@ -91,23 +106,32 @@ def here() -> bool:
 
 
 def read(file: Path, name: str, domain: str, split: str) -> list[Question]:
-    """Questions of one published file. Repeated questions and those without a gold answer are left out, with a notice."""
-    entries = json.loads(file.read_text(encoding="utf-8"))["examples"]
+    """Questions of one published file. Repeated questions and those without a gold answer are left out, with a notice.
+
+    Raises ValueError for an entry without a question or an id, and for two questions of one id.
+    """
+    entries = list(records.read_rows(file))
+    if len(entries) == 1 and isinstance(entries[0].get("examples"), list):
+        entries = entries[0]["examples"]
     found: dict[str, Question] = {}
+    ids: dict[str, int] = {}
     left_out: list[str] = []
     for number, entry in enumerate(entries):
-        if not {"id", "question"} <= entry.keys():
+        if entry.get("id") is None or not isinstance(entry.get("question"), str):
             raise ValueError(
-                f"{file} entry {number} has fields {sorted(entry)}, expected 'id', 'question' and 'answer'"
+                f"{file} entry {number} has fields {sorted(k for k, v in entry.items() if v is not None)}, "
+                "expected 'id', 'question' and 'answer'"
             )
-        answer = gold(entry.get("answer"))
-        text = entry["question"].strip()
-        if answer is None or text in found:
+        right, text = golds(entry.get("answer"), domain), entry["question"].strip()
+        if not right or text in found:
             left_out.append(str(entry["id"]))
             continue
+        if (first := ids.setdefault(str(entry["id"]), number)) != number:
+            raise ValueError(f"{file} entries {first} and {number} have the same id {entry['id']!r}, expected it once; number them anew")
         level = str(entry.get("level") or "").removeprefix("Level ")
+        aliases = (*right[1:], *golds(entry.get("answer_aliases") or entry.get("aliases"), "factual"))
         found[text] = Question(
-            f"{name}-{entry['id']}", name, text, answer, domain, level, str(entry.get("type") or entry.get("subject") or ""), split
+            f"{name}-{entry['id']}", name, text, right[0], domain, level, str(entry.get("type") or entry.get("subject") or ""), split, aliases
         )
     if left_out:
         log.warning(
@@ -121,12 +145,29 @@ def read(file: Path, name: str, domain: str, split: str) -> list[Question]:
     return list(found.values())
 
 
+def golds(answer: Any, domain: str) -> tuple[str, ...]:
+    """The right answers that data sets write as one value, the first of them first; none for null or nothing.
+
+    A list holds other names of one answer (NQ), so does {"value", "aliases"} (TriviaQA) and {"text"} (SQuAD); a list in maths
+    holds the parts of one answer. Raises ValueError for other objects.
+    """
+    if isinstance(answer, dict):
+        if answer.keys().isdisjoint(("value", "text")):
+            raise ValueError(f"answer is an object with the fields {sorted(answer)}, expected a text, a list, or value and aliases")
+        named = [answer.get("value", answer.get("text")), answer.get("aliases")]
+        return tuple(dict.fromkeys(text for part in named for text in golds(part, domain)))
+    if isinstance(answer, list | tuple) and domain != "math":
+        return tuple(dict.fromkeys(text for part in answer for text in golds(part, domain)))
+    text = gold(answer)
+    return () if text is None else (text,)
+
+
 def gold(answer: Any) -> str | None:
     """A gold answer as text: whole floats without their ".0" (GSM-Hard), lists joined, nulls as None."""
-    if answer is None or answer == "":
+    if answer is None or answer == "" or answer != answer:  # NaN is unlike itself
         return None
     if isinstance(answer, float) and answer.is_integer():
         return str(int(answer))
-    if isinstance(answer, list):
-        return ", ".join(map(str, answer)) or None
+    if isinstance(answer, list | tuple):
+        return ", ".join(text for text in map(gold, answer) if text is not None) or None
     return str(answer)

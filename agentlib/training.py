@@ -4,6 +4,7 @@ Owns the order of examples, the loss, and what of a student is trained. Knows no
 files of a run are `checkpoints`'; what one process of several does is told by `processes`.
 """
 
+import collections
 import contextlib
 import math
 import time
@@ -78,7 +79,7 @@ def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: r
                 saved = time.monotonic()
                 apart = save_seconds and max(save_seconds, (saved - due) / SAVING)
         bar.close()
-        checkpoints.save(model, base, run.folder / "student", group)
+        checkpoints.save(model, base, run.folder / "student", group, cfg.weights)
         if group.first:
             records.write_lines(run.folder / "loss.jsonl", curve)
             records.write_json(run.folder / "finished.json", {"steps": len(curve), "examples": len(examples)})
@@ -146,8 +147,8 @@ def _loss_module(model):
 
 
 # Padded tokens run through the model at once; a batch larger than this is split. A CPU is busy with one
-# sequence, so padding would only be work thrown away.
-MICRO_TOKENS = {"cpu": 512, "cuda": 8192}
+# sequence, so padding would only be work thrown away; other devices (mps, xpu) were not measured, and may have little memory.
+MICRO_TOKENS = collections.defaultdict(lambda: 512, cuda=8192)
 
 
 def _accumulate(loss_of, batch: Sequence[Example], device: str, precision: str, group: Processes) -> tuple[float, int]:
@@ -197,7 +198,7 @@ def _student(base: str, cfg: config.Config, device: str, precision: str):
 
     # Weights that are trained are held in 32 bits; on a CPU, where memory is not what is short, frozen ones too.
     held = "fp32" if cfg.tuning == "full" or (device == "cpu" and cfg.tuning == "lora") else precision
-    model = loading.load_weights(weights.fetch(base), device, held, cfg.tuning == "qlora", TRAINING)
+    model = loading.load_weights(weights.fetch(base, cfg.weights), device, held, cfg.tuning == "qlora", TRAINING)
     if device == "cpu" and cfg.tuning == "lora" and precision == "bf16":
         # Products would round these weights to bf16 each time; embeddings and norms stay as they are.
         for module in model.get_decoder().modules():

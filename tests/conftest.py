@@ -20,6 +20,16 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 SMOL = "SmolLM2-135M-Instruct"
+NEEDS = {  # what a test that uses a fixture needs; test files mark what their own fixtures hide
+    "smol": "model", "tokenizer": "model", "examples": "model", "encoder": "model", "llama": "server", "box": "isolation",
+    "tree": "notebook", "cluster": "cluster", "browser": "browser",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for name in NEEDS.keys() & set(item.fixturenames):
+            item.add_marker(NEEDS[name])
 
 
 class Scripted:

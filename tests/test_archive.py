@@ -1,10 +1,11 @@
 """Packed runs: what was finished elsewhere is put back, exactly, and never where another configuration asks."""
 
 import dataclasses
+import shlex
 
 import pytest
 
-from agentlib import archive, benchmarks, cases, checkpoints, config, distill, evaluate, records, run, teach
+from agentlib import archive, benchmarks, cases, checkpoints, config, distill, evaluate, records, run, teach, train
 from agentlib.cot import Chain
 from agentlib.language import Completion
 
@@ -28,7 +29,7 @@ def answered(arm):
     with done:
         for question in benchmarks.test_questions(CFG):
             chain = Chain(question.id, (Completion("\\boxed{1} \udcff\u2028.", 3, 2, "stop"),), ("1",), "1")
-            done.append(cases.cot_case(question, chain, 0.5, model=SMOL, method=arm.method, n=1))
+            done.append(cases.cot_case(question, chain, model=SMOL, method=arm.method, n=1))
     return done
 
 
@@ -105,15 +106,38 @@ def test_a_restored_student_has_its_losses_and_no_weights(trained):
         checkpoints.finished(one)
 
 
-def test_weights_that_are_not_here_are_trained_where_they_are_needed(trained, monkeypatch):
+def test_weights_that_are_not_here_are_trained_where_they_are_needed_and_the_page_says_so(trained, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(distill, "train", lambda cfg, student, method, search: asked.append(cfg))
     one = distill.adapter_run(CFG, SMOL, "agent_distill")
     checkpoints.restore_losses(one, CURVE)
     distill.at_hand(CFG, SMOL, "agent_distill")
     assert [(c.train_examples, c.epochs) for c in asked] == [(distill.LOOK, 1)]
+    said = capsys.readouterr().out  # what a page shows: logs are left out of it
+    assert f"STAND-IN: the weights of {SMOL}, agent_distill are not here" in said and "at most 20 trajectories and one epoch" in said
+    assert distill.train_command(CFG, SMOL, "agent_distill") in said.splitlines()
     (one.folder / "student").mkdir()
     assert distill.at_hand(CFG, SMOL, "agent_distill").path == one.folder / "student" and len(asked) == 1
+    assert capsys.readouterr().out == "", "the real student needs no word"
+
+
+@pytest.mark.parametrize("own", [{}, {"learning_rate": 1e-5, "teacher_server": "", "students": ("a b", SMOL), "sample_counts": (), "weights": "hub"}])
+def test_the_line_that_trains_the_real_student_has_its_very_settings(trained, monkeypatch, own):
+    cfg, asked = config.load("laptop", **own), []
+    monkeypatch.setattr(train.distill, "train", lambda *a, **_: asked.append(a) or checkpoints.Adapter(None, ({"loss": 1.0},)))
+    python, dash, module, *arguments = shlex.split(distill.train_command(cfg, SMOL, "agent_distill"))
+    assert (python, dash, module) == ("python", "-m", "agentlib.train") and train.main(arguments) == 0
+    assert asked == [(cfg, SMOL, "agent_distill", None)]
+
+
+def test_the_committed_runs_are_those_of_the_laptop_preset_as_it_is_now():
+    """A setting that is added to a run's configuration renames the packed runs too, or `--from-records` finds none of them."""
+    cfg = config.load("laptop")
+    asked = {run.folder.name: run.configuration for _, run in archive.runs(cfg)}
+    files = {file.name.removesuffix(".jsonl.xz"): file for file in archive.folder(cfg).glob("*.jsonl.xz")}
+    assert files and set(files) <= set(asked)
+    for name, file in files.items():
+        assert archive.unpack(file)[0]["configuration"] == asked[name], name
 
 
 def test_later_tries_of_the_teacher_are_packed_too(trained):

@@ -9,6 +9,9 @@ from conftest import SMOL, Scripted, act, ask
 from agentlib import benchmarks, cases, config, language, records, teach, weights
 from agentlib.agent import Agent
 from agentlib.sag import SAG
+from agentlib.sandbox import SandboxLost
+from agentlib.scale import WorkerLost
+from agentlib.servers import ServerError
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,7 @@ def chain_case(text, question=None, passages=""):
     question = question or ask()
     search = (lambda _: passages) if passages else None
     (chain,) = think(Scripted(lambda *_: text), [question], max_new_tokens=20, search=search)
-    return cases.cot_case(question, chain, 1.0, model="m", method="cot", n=1)
+    return cases.cot_case(question, chain, model="m", method="cot", n=1)
 
 
 def test_a_chain_of_thought_reads_back_with_its_passages():
@@ -93,8 +96,8 @@ def test_a_chain_of_thought_reads_back_with_its_passages():
 
 
 def test_an_errored_question_is_a_case_without_a_grade():
-    case = cases.error_case(ask(), RuntimeError("gone"), method="agent")
-    assert case["error"] == "RuntimeError: gone" and case["id"] == "q-0" and "correct" not in case
+    case = cases.error_case(ask(), ServerError("gone"), method="agent")
+    assert case["error"] == "ServerError: gone" and case["id"] == "q-0" and "correct" not in case
     assert not cases.kept(case)
 
 
@@ -168,7 +171,22 @@ class Failing(Scripted):
         return super().generate(conversations, **settings)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("out of memory"), ConnectionError("reset")])
+OUTAGES = [ServerError("status 500"), ConnectionError("reset"), TimeoutError("late"), SandboxLost("ended"), WorkerLost("killed"),
+           MemoryError("no room")]  # fmt: skip
+BUGS = [RuntimeError("cannot schedule new futures after shutdown"), KeyError("mps"), ValueError("wrong"), TypeError("None"), OSError("disk full")]
+
+
+@pytest.mark.parametrize("error", BUGS, ids=repr)
+def test_a_bug_is_no_outage_and_stops_the_run(cfg, error):
+    asked = questions(cfg)
+    with pytest.raises(type(error)) as raised:
+        teach.teach(cfg, Failing(lambda *_: r"\boxed{42}", asked[1].text, error), "cot", asked)
+    assert raised.value is error and not any(r.get("error") for r in records.read(teach.teacher_run(cfg, "cot").file))
+    with pytest.raises(type(error)):
+        cases.error_case(ask(), error)
+
+
+@pytest.mark.parametrize("error", OUTAGES, ids=repr)
 def test_a_run_with_an_error_says_how_many_are_left_and_goes_on_when_resumed(cfg, error):
     asked = questions(cfg)
     model = Failing(lambda *_: r"So it is \boxed{42}", asked[1].text, error)
@@ -192,6 +210,7 @@ def test_more_questions_go_on_in_the_same_folder(cfg):
     found = teach.teach(cfg, model, "cot", asked)
     assert len(found) == len(asked) == len(model.calls)
     assert all(c["model"] == "scripted" and c["role"] == "teacher" for c in found)
+    assert {tuple(c[name] for name in ("weights", "precision", "device")) for c in found} == {("server",) * 3}
 
 
 def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box):

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from agentlib import config
+from agentlib import benchmarks, config, distill, evaluate, teach
 
 
 def one_sentence(error: pytest.ExceptionInfo, *names: str) -> bool:
@@ -33,6 +33,91 @@ def test_the_paper_preset_holds_the_published_values():
     assert (cfg.learning_rate, cfg.lora_dropout, cfg.max_length, cfg.cot_max_length) == (2e-4, 0.05, 10240, 4096)
     assert (cfg.samples, cfg.temperature, cfg.top_p, cfg.max_steps, cfg.top_k) == (8, 0.4, 0.8, 5, 3)
     assert len(cfg.benchmarks) == 8 and len(cfg.students) == 4 and cfg.questions == 0
+
+
+def other(cfg: config.Config, name: str):
+    """Another value that a setting can have."""
+    choices = {"tuning": "qlora", "vote": "as_published", "retriever": "bm25", "precision": "fp32", "weights": "hub", "server_seed": "omitted",
+               "teacher_server": "http://host:8000", "top_p": 0.5}  # fmt: skip
+    found = getattr(cfg, name)
+    if name in choices:
+        return choices[name]
+    if isinstance(found, tuple):
+        return (*found, found[0])
+    return found + {str: "http://other", int: 1, float: 0.1}[type(found)]
+
+
+NEVER = {
+    "preset", "students", "benchmarks", "questions", "train_questions", "train_sets", "panel_benchmarks", "panel_student", "sample_counts",
+    "sweep_temperatures", "sweep_benchmarks", "seed_benchmarks", "sweep_questions", "sweep_seeds", "sweep_tunings", "sweep_examples",
+    "judge_server", "judge", "batch_questions", "workers", "ray_address", "samples", "teacher_tries", "teacher_kept", "teacher_records",
+}  # fmt: skip
+SEARCHED = {"corpus", "passages", "encoder", "retriever", "retriever_url", "top_k"}
+ASKED = SEARCHED | {"seed", "max_steps", "step_tokens", "cot_tokens", "context_tokens", "sandbox_seconds", "sandbox_memory_mb", "precision",
+                    "weights", "student_server"}  # fmt: skip
+SAMPLED = {"temperature", "top_p", "vote"}
+TRAINED = {"tuning", "lora_rank", "lora_alpha", "lora_dropout", "learning_rate", "full_learning_rate", "epochs", "batch_size", "max_length",
+           "cot_max_length"}  # fmt: skip
+TAUGHT = {"seed", "teacher", "teacher_server", "weights", "precision", "context_tokens"}
+ACTED = TAUGHT | SEARCHED | {"max_steps", "step_tokens", "sandbox_seconds", "sandbox_memory_mb"}
+
+
+def arm(method: str, n: int = 1, **own):
+    cfg = config.load("laptop", **own)
+    return cfg, lambda cfg: evaluate.arm_run(cfg, evaluate.Arm("s", method, n, ("mini-aime",)))
+
+
+def taught(method: str, attempt: int = 0, **own):
+    return config.load("laptop", **own), lambda cfg: teach.teacher_run(cfg, method, attempt)
+
+
+def trained(method: str):
+    return config.load("laptop"), lambda cfg: distill.adapter_run(cfg, "s", method)
+
+
+SERVED = {"student_server": "http://host:8000"}
+FOLDERS = {
+    "untuned, once": (arm("cot"), ASKED | {"tuning"}),
+    "untuned, sampled": (arm("agent", 8), ASKED | SAMPLED | {"tuning"}),
+    "distilled": (arm("agent_distill"), ASKED | TRAINED),
+    "untuned on a server": (arm("agent", **SERVED), ASKED - {"student_server"}),
+    "sampled on a server": (arm("cot", 8, **SERVED), (ASKED - {"student_server"}) | SAMPLED | {"server_seed"}),
+    "teacher, CoT": (taught("cot"), TAUGHT | {"cot_tokens", "train_sets"}),
+    "teacher, agent": (taught("agent"), ACTED | {"train_sets"}),
+    "teacher, prefix": (taught("agent_ftp"), ACTED | {"cot_tokens", "train_sets"}),
+    "teacher, another try": (taught("cot", 1), TAUGHT | {"cot_tokens", "train_sets", "top_p"}),
+    "teacher on a server": (taught("cot", 1, teacher_server="http://h:1"), (TAUGHT - {"teacher_server"}) | {"cot_tokens", "train_sets", "top_p", "server_seed"}),
+    "training": (trained("agent_distill"), TRAINED | {"seed", "precision", "weights"}),
+    "training, CoT + RAG": (trained("cot_distill_rag"), TRAINED | SEARCHED | {"seed", "precision", "weights"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("run", FOLDERS)
+def test_a_run_folder_is_named_by_every_setting_that_shapes_it_and_by_no_other(project, monkeypatch, run):
+    """Each setting in turn has another value; a new setting must be put into one of the sets above."""
+    monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [])
+    monkeypatch.setattr(benchmarks, "fingerprint", str)
+    (cfg, run_of), expected = FOLDERS[run]
+    names = {field.name for field in dataclasses.fields(cfg)} - {"preset"}
+    assert names - NEVER == ASKED | SAMPLED | TRAINED | TAUGHT | {"server_seed", "train_examples"}, "of these, each run has its part"
+    changed = {name: dataclasses.replace(cfg, **{name: other(cfg, name)}) for name in names}
+    assert {name for name, one in changed.items() if run_of(one).folder.name != run_of(cfg).folder.name} == expected
+
+
+@pytest.mark.parametrize("setting", ["student_server", "teacher_server", "retriever_url"])
+def test_the_address_of_a_server_names_no_folder_but_that_there_is_one_does(project, monkeypatch, setting):
+    def folders(address):
+        cfg = config.load("laptop", **{setting: address})
+        return [evaluate.arm_run(cfg, evaluate.Arm("s", "agent", 8, ("mini-aime",))).folder, teach.teacher_run(cfg, "agent").folder]
+
+    none, one, another = folders(""), folders("http://a:8000"), folders("https://b.example:9/v1")
+    assert none != one == another
+
+
+def test_a_teacher_on_llama_cpp_or_in_process_or_on_a_server_is_three_teachers(project):
+    where = ("", config.IN_PROCESS, "http://host:8000")
+    assert [config.load("laptop", teacher_server=url).teacher_on for url in where] == ["llama.cpp", "in-process", "server"]
+    assert len({teach.teacher_run(config.load("laptop", teacher_server=url), "cot").folder for url in where}) == 3
 
 
 def test_a_config_is_frozen():

@@ -30,12 +30,12 @@ def test_a_run_keeps_the_time_it_was_open_and_what_it_finished(tmp_path):
     with run:
         run.append({"id": "b"})
     first, second = records.read(run.times)
-    assert (first["cases"], second["cases"]) == (1, 1) and first["seconds"] >= 0
+    assert (first["cases"], second["cases"]) == (1, 1) and first["seconds"] >= 0 and first["machine"] == records.machine()
 
 
-def spend(part, seconds, cases):
+def spend(part, seconds, cases, machine=None):
     part.run.folder.mkdir(parents=True, exist_ok=True)
-    records.write_lines(part.run.times, [{"seconds": seconds, "cases": cases}])
+    records.write_lines(part.run.times, [{"seconds": seconds, "cases": cases, "machine": machine or records.machine()}])
 
 
 def test_parts_are_the_teacher_the_adapters_and_every_arm(trained):
@@ -100,27 +100,50 @@ def test_steps_timed_on_another_kind_of_device_do_not_count(trained):
     for rows, rate in ((elsewhere, None), ([*elsewhere, {"seconds": 9.0, "device": "cpu"}], 9.0)):
         records.write_lines(part.run.folder / "loss.jsonl", rows)
         records.write_json(part.run.folder / "finished.json", {})
+        (part.run.folder / "student").mkdir(exist_ok=True)
         known = records.read_json(costs.measure(CFG))["parts"].get(part.name)
         assert (known and known["seconds"] / known["units"]) == rate
 
 
+PUBLISHED = {"work": "teacher", "unit": "question", "machine": "8 cores of another", "seconds": 100.0, "units": 10}
+
+
 def test_a_machine_without_runs_keeps_what_was_published(trained):
-    published = {"work": "teacher", "unit": "question", "seconds": 100.0, "units": 10}
-    records.write_json(CFG.records / "costs.json", {"machine": {}, "parts": {"teacher-cot": published}})
-    assert records.read_json(costs.measure(CFG))["parts"] == {"teacher-cot": published}
+    records.write_json(CFG.records / "costs.json", {"parts": {"teacher-cot": PUBLISHED}})
+    assert records.read_json(costs.measure(CFG))["parts"] == {"teacher-cot": PUBLISHED}
+
+
+def test_each_part_names_the_machine_it_was_measured_on(trained):
+    """Runs that were restored bring other machines' times, or times without a machine, and losses without weights."""
+    records.write_json(CFG.records / "costs.json", {"parts": {"teacher-cot": PUBLISHED, "teacher-agent": PUBLISHED}})
+    by_name = {part.name: part for part in costs.parts(CFG)}
+    spend(by_name["teacher-cot"], 1.0, 10, "16 cores of a server")
+    spend(by_name["teacher-agent"], 30.0, 10)
+    (training,) = [part for name, part in by_name.items() if name.endswith("-agent_distill")]
+    records.write_lines(training.run.folder / "loss.jsonl", [{"seconds": 60.0}] * 6)
+    records.write_json(training.run.folder / "finished.json", {})
+    found = records.read_json(costs.measure(CFG))["parts"]
+    assert found["teacher-cot"] == PUBLISHED and training.name not in found
+    assert found["teacher-agent"] == PUBLISHED | {"seconds": 30.0, "machine": records.machine()}
+    said = costs.estimate(CFG, ["02"])
+    assert f"as measured on 8 cores of another and on {records.machine()}; this machine has {records.machine()}" in said
+
+
+@pytest.mark.parametrize("preset", ["smoke", "laptop"])
+def test_every_committed_part_names_its_machine(preset):
+    for name, part in records.read_json(config.load(preset).records / "costs.json")["parts"].items():
+        assert set(part) == {"work", "unit", "machine", "seconds", "units"} and "cores of" in part["machine"], name
 
 
 def test_parts_without_a_rate_are_named(trained):
-    rate = {"work": "teacher", "unit": "question", "seconds": 100.0, "units": 10}
-    machine = {"cores": 2, "processor": "a processor"}
-    records.write_json(CFG.records / "costs.json", {"machine": machine, "parts": {"teacher-cot": rate}})
+    records.write_json(CFG.records / "costs.json", {"parts": {"teacher-cot": PUBLISHED}})
     said = costs.estimate(CFG)
-    assert "more than 1 min are left (teacher 1 min), as measured on 2 cores of a processor" in said
+    assert "more than 1 min are left (teacher 1 min), as measured on 8 cores of another" in said
     assert "parts were never measured (teacher-agent, teacher-agent_ftp, " in said
 
 
 def test_nothing_left_says_so(trained, monkeypatch):
-    records.write_json(CFG.records / "costs.json", {"machine": {}, "parts": {}})
+    records.write_json(CFG.records / "costs.json", {"parts": {}})
     done = [costs.Part("teacher", "teacher-cot", "question", 3, 3, teach.teacher_run(CFG, "cot"), "02")]
     monkeypatch.setattr(costs, "parts", lambda cfg: done)
     assert costs.estimate(CFG) == "nothing long is left to do: all cases are there"

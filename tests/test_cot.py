@@ -1,5 +1,7 @@
 """Chain-of-thought baselines: the vote over chains, passages in the prompt, batches."""
 
+import time
+
 import pytest
 from conftest import Scripted, ask
 
@@ -41,6 +43,20 @@ def test_questions_go_in_batches_and_come_back_in_order():
     assert [c.question_id for c in found] == [f"q-{i}" for i in range(5)]
     assert [c.answer for c in found] == list("01234")
     assert [len(call["conversations"]) for call in model.calls] == [2, 2, 1]
+
+
+def test_a_batchs_time_is_shared_equally_by_its_questions():
+    def slow(*_):
+        time.sleep(0.02)  # each question of a batch, so a batch of two takes twice as long
+        return r"\boxed{1}"
+
+    began = time.perf_counter()
+    found = []
+    for chain in cot.think(Scripted(slow), [ask(i) for i in range(5)], max_new_tokens=10, batch=2):
+        found.append(chain.seconds)
+        time.sleep(0.02)  # what is done with a chain is not its time
+    assert found[0] == found[1] != found[2] == found[3] and all(0.02 <= seconds < 0.2 for seconds in found)
+    assert sum(found) <= time.perf_counter() - began - 5 * 0.02
 
 
 def test_a_chain_is_yielded_before_the_next_batch_is_asked():

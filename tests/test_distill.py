@@ -91,6 +91,7 @@ def test_a_single_turn_has_one_learnt_stretch(tokenizer):
     assert learnt(example, tokenizer) == ["Hello.<|im_end|>"]
 
 
+@pytest.mark.model
 def test_longer_conversations_are_left_out_with_a_notice(caplog):
     tokenizer = load_tokenizer(SMOL)
     built = masks.build_examples({"short": PAIRS["q0"], "long": TWO_STEPS}, tokenizer, 50)
@@ -98,6 +99,7 @@ def test_longer_conversations_are_left_out_with_a_notice(caplog):
     assert "1 of 2 conversations are longer than 50 tokens" in caplog.text
 
 
+@pytest.mark.model
 def test_a_limit_no_conversation_fits_in_is_refused():
     tokenizer = load_tokenizer(SMOL)
     shortest = min(len(e.input_ids) for e in masks.build_examples(PAIRS, tokenizer, 1000))
@@ -134,6 +136,7 @@ def templated(template):
     return tokenizer
 
 
+@pytest.mark.model
 @pytest.mark.parametrize(("template", "end"), TEMPLATES.values(), ids=TEMPLATES)
 def test_templates_are_cut_at_the_ends_of_turns(template, end):
     tokenizer = templated(template)
@@ -143,11 +146,13 @@ def test_templates_are_cut_at_the_ends_of_turns(template, end):
     assert example.input_ids[: len(prompt)] == prompt, "what is trained is what a second step reads"
 
 
+@pytest.mark.model
 def test_a_prompt_is_the_same_tomorrow():
     tokenizer = templated(TEMPLATES["as Llama: trimmed, with the day"][0])
     assert "26 Jul 2024" in language.render(tokenizer, TWO_STEPS[:2])
 
 
+@pytest.mark.model
 @pytest.mark.parametrize("template", ["{{ raise_exception('System role not supported') }}", None])
 def test_a_template_that_refuses_a_conversation_is_named(template):
     with pytest.raises(ValueError, match=r"refuses turns of system, user .*choose an instruction-tuned model"):

@@ -1,11 +1,29 @@
 """Evaluation: the plan covers the paper's tables and figures, folders name what shapes a case, runs resume."""
 
+import dataclasses
+import time
+
 import pytest
 from conftest import Scripted, act
 
-from agentlib import benchmarks, cases, config, cot, distill, evaluate, prompts, records, telling
+from agentlib import (
+    benchmarks,
+    cases,
+    config,
+    cot,
+    distill,
+    evaluate,
+    preflight,
+    prompts,
+    records,
+    search,
+    teach,
+    telling,
+    training,
+)
 from agentlib.evaluate import Arm
 from agentlib.sandbox import Sandbox
+from agentlib.servers import ServerError
 
 SMOL = "SmolLM2-135M-Instruct"
 
@@ -118,6 +136,7 @@ class Answering(Scripted):
     def generate(self, conversations, **settings):
         if self.errors and (error := self.errors.pop(0)):
             raise error
+        time.sleep(0.01)
         return super().generate(conversations, **settings)
 
 
@@ -146,6 +165,47 @@ def test_an_arm_gives_one_graded_case_a_question_in_order_and_resumes(cfg, box):
     assert "Rules:" in model.calls[0]["conversations"][0][0]["content"], "an untuned model gets the full prompt"
 
 
+def test_cases_say_what_weights_in_what_precision_on_what_device(cfg, box):
+    arm, asked = Arm("s", "agent", 1, ("mini-aime",)), benchmarks.load("mini-aime", 2)
+    model = Answering(asked)
+    (served,) = evaluate.evaluate(cfg, arm, model, asked[:1], box=box, search=None)
+    model.weights, model.precision, model.device = "hub", "bf16", "cuda"
+    _, here = evaluate.evaluate(cfg, arm, model, asked, box=box, search=None)
+    names = ("weights", "precision", "device")
+    assert [tuple(case[name] for name in names) for case in (served, here)] == [("server",) * 3, ("hub", "bf16", "cuda")]
+
+
+class Noted(Exception):
+    """What was fetched."""
+
+
+@pytest.mark.parametrize("source", config.WEIGHTS)
+@pytest.mark.parametrize(
+    ("opened", "fetched", "name"),
+    [(lambda c: evaluate.open_student(c, SMOL, ()), "fetch", SMOL),
+     (lambda c: evaluate.open_student(dataclasses.replace(c, student_server="http://h"), SMOL, ()), "fetch_tokenizer", SMOL),
+     (lambda c: teach.open_teacher(c).__enter__(), "fetch", "Qwen2.5-Coder-1.5B-Instruct"),
+     (lambda c: teach.open_teacher(dataclasses.replace(c, teacher_server="http://h")).__enter__(), "fetch_tokenizer", "Qwen2.5-Coder-1.5B-Instruct"),
+     (search.encoder, "fetch", "all-MiniLM-L6-v2"), (lambda c: distill.examples(c, SMOL, "agent_distill"), "fetch_tokenizer", SMOL),
+     (lambda c: training._student(SMOL, c, "cpu", "fp32"), "fetch", SMOL)],
+)  # fmt: skip
+def test_every_model_of_a_configuration_comes_from_where_its_weights_are_to_come_from(project, monkeypatch, opened, fetched, name, source):
+    def note(*asked):
+        raise Noted(*asked)
+
+    monkeypatch.setattr(evaluate.distill.weights, fetched, note)
+    with pytest.raises(Noted) as noted:
+        opened(config.load("laptop", weights=source))
+    assert noted.value.args == (name, source)
+
+
+def test_a_teacher_from_the_hub_is_not_run_by_llama_cpp_on_the_file_of_a_wheel(project):
+    cfg = config.load("laptop", weights="hub", teacher_server="")
+    with pytest.raises(ValueError, match="is to come from the hub, but setting 'teacher_server' is ''"), teach.open_teacher(cfg):
+        pass
+    assert not all(check.met for check in preflight.checks(cfg, ["02"]))
+
+
 def test_a_distilled_student_gets_the_short_prompt_and_sampling_settings(cfg, box, monkeypatch):
     arm = Arm("s", "agent_distill", 4, ("mini-aime",))
     monkeypatch.setattr(evaluate, "arm_run", lambda cfg, arm: records.Run(cfg.runs, "arm", {}))
@@ -159,7 +219,16 @@ def test_a_distilled_student_gets_the_short_prompt_and_sampling_settings(cfg, bo
     assert len(found[0]["trace"][0]["candidates"]) == 4
 
 
-@pytest.mark.parametrize("error", [RuntimeError("out of memory"), ConnectionError("lost retriever")])
+def test_chains_of_one_batch_share_its_seconds_equally_whoever_asks(cfg):
+    asked = benchmarks.load("mini-aime", 4)
+    arm = Arm("s", "cot", 1, ("mini-aime",))
+    evaluated = evaluate.evaluate(cfg, arm, Answering(asked), asked, box=None, search=None)
+    taught = list(teach._answers(cfg, Answering(asked), None, teach.Job("cot", 0, {}), asked))
+    for found in (evaluated, taught):
+        assert len({case["seconds"] for case in found}) == 1 and len(found) == 4 <= cfg.batch_questions
+
+
+@pytest.mark.parametrize("error", [MemoryError("out of memory"), ConnectionError("lost retriever")])
 def test_an_outage_that_lasts_is_counted_and_a_resume_asks_only_the_rest(project, box, error):
     cfg = config.load("smoke", batch_questions=1)
     arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 8)
@@ -174,13 +243,22 @@ def test_an_outage_that_lasts_is_counted_and_a_resume_asks_only_the_rest(project
     assert [c["id"] for c in found] == [q.id for q in asked] and len(model.calls) == calls + 7
 
 
+@pytest.mark.parametrize("error", [RuntimeError("Expected all tensors on one device"), KeyError("mps"), ValueError("wrong")], ids=repr)
+def test_a_bug_is_no_outage_and_is_not_tried_again(cfg, error):
+    arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 3)
+    model = Answering(asked, error)
+    with pytest.raises(type(error)) as raised:
+        evaluate.evaluate(cfg, arm, model, asked, box=None, search=None)
+    assert raised.value is error and model.calls == [] and list(records.read(evaluate.arm_run(cfg, arm).file)) == []
+
+
 def test_a_question_that_nothing_answers_costs_only_itself(cfg):
     arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 6)
 
     class Refusing(Answering):
         def generate(self, conversations, **settings):
             if any(asked[2].text in c[-1]["content"] for c in conversations):
-                raise RuntimeError("status 400")
+                raise ServerError("status 400")
             return super().generate(conversations, **settings)
 
     with pytest.raises(RuntimeError, match=r"1 of 6 questions are unanswered \(status 400\)"):
@@ -236,7 +314,7 @@ def sampled_case(*answers, gold="4"):
     question = type(question)(**question.asdict() | {"answer": gold})
     completions = tuple(cot.Completion(f"\\boxed{{{a}}}", 5, 10 + i, "stop") for i, a in enumerate(answers))
     chain = cot.Chain(question.id, completions, answers, cot.majority(answers))
-    return cases.cot_case(question, chain, 1.0, model="s", method="cot_distill", n=len(answers))
+    return cases.cot_case(question, chain, model="s", method="cot_distill", n=len(answers))
 
 
 def test_fewer_chains_are_the_votes_of_the_first_ones():
@@ -289,6 +367,7 @@ def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, mon
 # --- students on a server ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.model
 def test_an_adapter_that_the_student_server_lacks_stops_before_anything_is_asked(project, monkeypatch):
     cfg = config.load("smoke", student_server="http://127.0.0.1:9")
     monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [])

@@ -87,6 +87,7 @@ def test_a_row_that_cannot_be_read_is_named(broken, said):
     assert said in str(raised.value)
 
 
+@pytest.mark.model
 def test_published_rows_train_with_loss_on_the_assistants_turns_alone(tmp_path):
     """From a file of their schema, through `datasets`, to the examples of a training."""
     file = tmp_path / "agent_2k" / "train.jsonl"

@@ -106,7 +106,8 @@ VOTE = {
 
 CLAIMS = pd.DataFrame(
     {"difference": [15.0, -6.0, 1.0, math.nan], "low": [10.0, -12.0, -5.0, 0.2], "high": [20.0, -1.0, 7.0, 2.0],
-     "holds": ["yes", "no", "open", "yes"]}, index=["acting helps", "a prefix helps", "a vote helps", "prompting fails"],
+     "holds": ["yes", "no", "not settled", "not run"], "margin": [0, 0, -5, 0], "published": [5.6, 0.8, 1.9, 17.4]},
+    index=["acting helps", "a prefix helps", "a vote helps", "prompting fails"],
 )  # fmt: skip
 
 
@@ -169,12 +170,14 @@ def test_data_efficiency_draws_the_mean_of_each_kind_of_benchmark(smoke):
         beyond.data_efficiency(varied(smoke).assign(setting="seed"))
 
 
-def test_claims_are_drawn_by_their_verdict_and_one_sided_ones_are_not():
+def test_claims_are_drawn_by_their_verdict_and_those_that_were_not_run_are_not():
     (axes,) = beyond.claim_differences(CLAIMS).axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["acting helps", "a prefix helps", "a vote helps"]
     places = {c.get_label(): (list(c.lines[0].get_xdata()), list(c.lines[0].get_ydata())) for c in axes.containers}
-    assert places == {"yes (1)": ([15], [0]), "open (1)": ([1], [2]), "no (1)": ([-6], [1])}
-    with pytest.raises(ValueError, match="no claim has two sides"):
+    assert places == {"yes (1)": ([15], [0]), "not settled (1)": ([1], [2]), "no (1)": ([-6], [1])}
+    marks = {line.get_label(): list(line.get_xdata()) for line in axes.lines if line.get_label() in ("margin", "published, nearest size")}
+    assert marks == {"margin": [0, 0, -5], "published, nearest size": [5.6, 0.8, 1.9]}
+    with pytest.raises(ValueError, match="no claim was run"):
         beyond.claim_differences(CLAIMS.iloc[3:])
 
 
@@ -266,6 +269,45 @@ def test_partial_records_draw_and_empty_ones_say_so(name, smoke):
     one = smoke[(smoke["method"] == "cot") & (smoke["benchmark"] == "mini-olym")]
     figure = draw(one)  # nothing of what most of the figures show
     figure.draw_without_rendering()
+
+
+@pytest.mark.parametrize("name, second", [("model", "Qwen2.5-7B"), ("method", "agent"), ("n", 8), ("temperature", 0.7), ("seed", 43)])
+def test_one_accuracy_never_mixes_two_experiments(smoke, name, second):
+    one = estimates.pick(smoke, method="cot", n=1)
+    with pytest.raises(ValueError, match=f"several values of {name}"):
+        estimates.accuracy(pd.concat([one, one.assign(**{name: second, "correct": True})]))
+
+
+def test_an_id_in_two_benchmarks_is_two_questions(smoke):
+    one = estimates.pick(smoke, method="cot", n=1, benchmark="mini-math").assign(correct=True)
+    assert estimates.accuracy(pd.concat([one, one.assign(benchmark="mini-aime", correct=False)]))[::3] == (50, 4)
+
+
+def test_a_question_without_a_case_counts_as_wrong_and_is_named(laptop):
+    """Asked is what any arm of the experiment has a case of, and what the caller knows that was asked."""
+    right = laptop.assign(correct=True)
+    arm = (right["model"] == STUDENTS[0]) & (right["method"] == "cot") & (right["benchmark"] == "mini-math")
+    lost = right[~(arm & (right["level"] == "1"))]  # 8 of 40 questions
+    assert len(right) - len(lost) == 8
+    point = estimates.accuracy_points(lost).loc[(STUDENTS[0], "cot", 1), "mini-math"]
+    assert (point.value, point.n, point.unanswered) == (80, 40, 8)
+    row = tables.table2(lost).loc[(STUDENTS[0], "CoT prompting")]
+    assert row["mini-math (n=40)"].endswith("(8 unanswered)") and row["mean (n=320)"].startswith("97.5 [") and "(8 un" in row["mean (n=320)"]
+    assert tables.means(lost).loc["CoT prompting", "135M (n=320)"].startswith("97.5")
+    assert "8 answers missing, counted as wrong" in figures.fig1_mean_accuracy(lost).get_supxlabel().replace("\n", " ")
+    axes = beyond.accuracy_bars(estimates.pick(lost, model=STUDENTS[0], n=1)).axes[0]
+    assert heights(axes, "CoT prompting")[list(dict.fromkeys(laptop["benchmark"])).index("mini-math")] == 80
+    whole = estimates.with_gaps(right, {"mini-math": [f"mini-math-{k}" for k in range(50)]})  # ten that no arm has
+    assert (estimates.accuracy(estimates.pick(whole, model=STUDENTS[0], method="cot", benchmark="mini-math"))[::3]) == (80, 50)
+    assert set(whole[whole["error"] == "no case"]["domain"].dropna()) <= {"math"} and estimates.with_gaps(right).equals(right)
+
+
+def test_a_gap_is_counted_within_its_own_setting_and_missing_labels_part_nothing(smoke):
+    one = estimates.pick(smoke, method="cot", n=1, benchmark="mini-math").assign(correct=True)
+    varied = pd.concat([one.assign(seed=1), one.iloc[:1].assign(seed=2)])
+    assert [estimates.accuracy(group)[::3] for _, group in estimates.with_gaps(varied).groupby("seed")] == [(100, 2), (50, 2)]
+    unlabelled = one.assign(setting=None, value=float("nan"))
+    assert estimates.with_gaps(unlabelled).equals(unlabelled)
 
 
 def test_two_seeds_in_one_figure_are_refused(smoke):

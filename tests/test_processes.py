@@ -84,7 +84,8 @@ def same(folder, adapter):
     return True
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("tuning", "kind"), [("lora", "copied"), ("lora", "sharded"), ("full", "sharded")])
 def test_two_processes_train_as_one_and_go_on_where_they_were_stopped(alone, tmp_path, tuning, kind):
     adapter = alone(tuning)

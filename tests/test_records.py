@@ -1,5 +1,6 @@
 """Records: appending, resuming, one writer a run, and summaries that count what was asked."""
 
+import gzip
 import json
 import math
 import subprocess
@@ -79,6 +80,25 @@ def test_a_reader_leaves_out_a_torn_last_line(tmp_path, caplog):
     file.write_text('{"id": "q1"}\n{"id": "q2"')
     assert [r["id"] for r in records.read(file)] == ["q1"]
     assert "torn last line" in caplog.text
+
+
+def test_a_last_line_that_only_lacks_its_end_is_whole(tmp_path, caplog):
+    with records.Run(tmp_path, "r", {}) as run:
+        run.append({"id": "q1"})
+    run.file.write_bytes(run.file.read_bytes() + b'{"id": "q2"}')
+    assert set(run.finished()) == {"q1", "q2"}
+    with run:
+        run.append({"id": "q3"})
+    assert [r["id"] for r in records.read(run.file)] == ["q1", "q2", "q3"] and "torn" not in caplog.text
+
+
+def test_a_torn_account_of_time_does_not_swallow_the_next(tmp_path):
+    with records.Run(tmp_path, "r", {}) as run:
+        run.append({"id": "q1"})
+    run.times.write_text('{"cases": 1, "sec')
+    with run:
+        run.append({"id": "q2"})
+    assert [line["cases"] for line in records.read(run.times)] == [1]
 
 
 def test_a_line_torn_in_the_middle_of_a_letter_is_only_torn(tmp_path):
@@ -173,6 +193,18 @@ def test_a_second_process_on_one_run_is_refused_and_may_go_on_later(tmp_path):
         other.communicate()
 
 
+@pytest.mark.parametrize("broken", ["config.json", "records.jsonl", "time.jsonl"])
+def test_a_run_that_cannot_be_opened_or_closed_lets_its_lock_go(tmp_path, broken):
+    run = records.Run(tmp_path, "r", {})
+    (run.folder / broken).mkdir(parents=True)  # no file can be written where a folder is
+    with pytest.raises(IsADirectoryError), run:
+        run.append({"id": "q1"})
+    (run.folder / broken).rmdir()
+    with records.Run(tmp_path, "r", {}) as again:
+        again.append({"id": "q2"})
+    assert "q2" in again.finished()
+
+
 @settings(max_examples=60)
 @given(body=st.dictionaries(st.text(), JSON, max_size=5))
 def test_any_record_comes_back_as_it_was_written(tmp_path_factory, body):
@@ -183,11 +215,20 @@ def test_any_record_comes_back_as_it_was_written(tmp_path_factory, body):
     assert run.finished() == {"q1": record, "q2": {"id": "q2"}}
 
 
+def parses(line):
+    try:
+        return isinstance(json.loads(line.decode("utf-8-sig", "surrogatepass")), dict)
+    except ValueError:
+        return False
+
+
 @given(st.lists(st.one_of(st.binary(max_size=30), st.just(b'{"id": "a"}'), st.just(b"[1]"), st.just(b"")), max_size=6))
 def test_a_reader_of_any_bytes_gives_objects_or_names_the_line(tmp_path_factory, lines):
     file = tmp_path_factory.mktemp("any") / "r.jsonl"
     file.write_bytes(b"\n".join(lines))
-    whole = file.read_bytes().split(b"\n")[:-1]
+    *whole, last = file.read_bytes().split(b"\n")
+    if last.strip() and parses(last):
+        whole.append(last)
     try:
         found = list(records.read(file))
     except ValueError as error:
@@ -211,6 +252,56 @@ def test_half_a_surrogate_pair_becomes_a_question_mark_and_a_whole_one_its_chara
 def test_any_text_can_be_encoded_once_its_surrogates_are_replaced_and_whole_text_stays(any_text, whole_text):
     records.replace_surrogates(any_text).encode("utf-8")  # raises for any half that is left
     assert records.replace_surrogates(whole_text) == whole_text
+
+
+def test_what_json_has_no_word_for_is_null_and_files_stay_json(tmp_path):
+    row = {"id": "q1", "nan": float("nan"), "deep": [{"inf": float("-inf")}, 1.5], "half": "\ud83d"}
+    with records.Run(tmp_path, "r", {}) as run:
+        run.append(row)
+    records.write_json(tmp_path / "one.json", row)
+    records.write_lines(tmp_path / "lines.jsonl", [row])
+    strict = {"id": "q1", "nan": None, "deep": [{"inf": None}, 1.5], "half": "?"}
+    for file in (run.file, tmp_path / "one.json", tmp_path / "lines.jsonl"):
+        assert json.loads(file.read_text("utf-8"), parse_constant=pytest.fail) == strict
+    run.file.write_text('{"id": "q2", "correct": NaN}\n')
+    assert run.finished() == {"q2": {"id": "q2", "correct": None}}, "NaN is true to Python"
+
+
+ROWS = {
+    "lines": b'{"a": 1}\n{"a": "\xc3\xa9"}\n', "no last line end": b'{"a": 1}\n{"a": "\xc3\xa9"}', "CRLF": b'{"a": 1}\r\n{"a": "\xc3\xa9"}\r\n',
+    "BOM": b'\xef\xbb\xbf{"a": 1}\n{"a": "\xc3\xa9"}', "empty lines": b'\n\n{"a": 1}\n \n{"a": "\xc3\xa9"}\n\n', "list": b'[{"a": 1}, {"a": "\xc3\xa9"}]',
+    "list over lines": b'\n[\n {"a": 1},\n {"a": "\xc3\xa9"}\n]\n', "BOM and list": b'\xef\xbb\xbf[{"a": 1}, {"a": "\xc3\xa9"}]',
+    "gzip": gzip.compress(b'{"a": 1}\n{"a": "\xc3\xa9"}'), "gzip of a list": gzip.compress(b'[{"a": 1}, {"a": "\xc3\xa9"}]'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ROWS)
+def test_other_peoples_rows_are_read_in_every_form(tmp_path, form):
+    (tmp_path / "rows").write_bytes(ROWS[form])
+    assert list(records.read_rows(tmp_path / "rows")) == [{"a": 1}, {"a": "é"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b'{"a": 12345678901234567890123}', [{"a": 12345678901234567890123}]), (b'{"a": NaN}', [{"a": None}]), (b"", []), (b"\n", []),
+     (b'{"a": "\\ud83d", "\\udc00": 1}', [{"a": "?", "?": 1}]), (b'{\n "a": 1\n}', [{"a": 1}]), (b"[]", [])],
+)  # fmt: skip
+def test_rows_come_as_they_are_meant(tmp_path, content, expected):
+    (tmp_path / "rows").write_bytes(content)
+    assert list(records.read_rows(tmp_path / "rows")) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b'{"a": 1}\n{"a": \n', "line 2 is not JSON"), (b'{"a": 1}\n[1]', "line 2 is list, expected a JSON object"),
+     (b'[{"a": 1}, 2]', "entry 2 is int, expected a JSON object"), (b'{"a": \n{"a": 1}\n', "is not JSON .* at line 3, column 1"),
+     (b'{"a": 1}\n{"a": "caf\xe9"}', "line 2 is not UTF-8"), (b'{"a": 1}\n{"a": ' + b"9" * 5000 + b"}", "line 2 cannot be read"),
+     (b'{"a": 1}\n{"a": ' + b"[" * 9000, "line 2 cannot be read"), (gzip.compress(b'{"a": 1}\n' * 99)[:-9], "is no whole gzip file")],
+)  # fmt: skip
+def test_rows_that_are_none_get_a_sentence(tmp_path, content, said):
+    (tmp_path / "rows").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"rows {said}"):
+        list(records.read_rows(tmp_path / "rows"))
 
 
 def test_half_of_a_surrogate_pair_does_not_end_a_run(tmp_path):
@@ -293,8 +384,64 @@ def test_comparing_is_repeatable_and_needs_a_shared_question():
     assert records.compare(a, b) == records.compare(a, b)
     with pytest.raises(ValueError, match="share no finished question"):
         records.compare(a, table([True], "other"))
-    with pytest.raises(ValueError, match=r"several values of model \(s, m\); compare one with one"):
+    with pytest.raises(ValueError, match=r"mix several values of model \(s, m\), expected one experiment"):
         records.compare(pd.concat([a.assign(model="s"), a.assign(model="m")]), b)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "ratio", "low", "high"),
+    [
+        (0, 0, 1.0, -0.324, 0.324),  # both always wrong: Wilson's upper limit of 0 in 8 is 0.324
+        (1, 1, 1.0, -0.324, 0.324),
+        (0, 1, 1.0, 1 - 2 * 0.324, 1.0),  # a question that differs could be lost instead of won, never better than won
+        (1, 0, 1.0, -1.0, -1 + 2 * 0.324),
+        (0, 0, 0.5, -0.5 * 0.324, 0.324),
+        (1, 0, 0.5, -0.5, -0.5 + 1.5 * 0.324),
+    ],
+)
+def test_pairs_that_are_all_alike_claim_no_certainty(a, b, ratio, low, high):
+    found = records.compare(table([bool(a)] * 8), table([bool(b)] * 8), ratio=ratio)
+    assert (found["low"], found["high"]) == pytest.approx((low, high), abs=1e-3)
+    assert found["low"] <= found["difference"] <= found["high"]
+    many = records.compare(table([bool(a)] * 800), table([bool(b)] * 800), ratio=ratio)
+    assert many["high"] - many["low"] < 0.05 * (high - low), "more questions settle more"
+
+
+def test_a_comparison_is_tested_against_its_own_margin():
+    a, b = table([True] * 60 + [False] * 40), table([True] * 70 + [False] * 30)  # ten questions more, none lost
+    zero = records.compare(a, b)
+    assert zero["p"] == pytest.approx(stats.binomtest(0, 10).pvalue) and zero["low"] > 0
+    assert records.compare(a, b, margin=-0.05)["p"] < 0.01 and records.compare(a, b, margin=0.09)["p"] > 0.5
+    assert records.compare(a, b, margin=0.3)["p"] < 0.01, "two-sided: far below its margin, too"
+    assert records.compare(a, b, margin=0.09)["low"] == zero["low"], "the margin moves the test, not the interval"
+    assert records.compare(a, a)["p"] == 1.0 and records.compare(a, a, margin=-0.05)["p"] == pytest.approx(0.95**100)
+
+
+def test_half_of_a_share_is_compared_question_by_question():
+    a, b = table([True] * 40 + [False] * 60), table([True] * 10 + [False] * 90)
+    half = records.compare(a, b, ratio=0.5)
+    assert half["difference"] == pytest.approx(0.1 - 0.2) and half["high"] < 0 and half["p"] < 0.01
+    nearly = records.compare(a, table([True] * 19 + [False] * 81), ratio=0.5)
+    assert nearly["difference"] < 0 < nearly["high"] and nearly["p"] > 0.05
+
+
+@pytest.mark.parametrize(
+    ("p", "adjusted"),
+    [([], []), ([0.04], [0.04]), ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]), ([0.9, 0.8], [1.0, 1.0]), ([0.02, 0.001], [0.02, 0.002])],
+)
+def test_p_values_are_corrected_by_holm(p, adjusted):
+    assert records.holm(p) == pytest.approx(adjusted)
+
+
+def test_a_group_of_two_experiments_is_refused_and_more_answers_than_asked_too():
+    lines = records.frame([case(1, model="s", n=1), case(1, model="s", n=8)])
+    with pytest.raises(ValueError, match=r"several values of n \(1, 8\)"):
+        records.summarise(lines, ["benchmark"])
+    assert records.summarise(lines, ["n"])["asked"].tolist() == [1, 1]
+    with pytest.raises(ValueError, match="group b has answers to 2 questions, expected at most the 1 asked"):
+        records.summarise(table([True, True]), ["benchmark"], asked=1)
+    two = records.frame([case(1), case(1, False, "c")])
+    assert records.summarise(two.assign(all=""), ["all"])[["asked", "correct"]].to_numpy().tolist() == [[2, 1]]
 
 
 def test_a_slug_is_a_file_name():

@@ -1,16 +1,35 @@
 """Retrieval with the real encoder, real FAISS and BM25, and a real server on the loopback address."""
 
 import concurrent.futures
+import dataclasses
+import json
+import socket
 import subprocess
 import sys
+import unicodedata
 
 import httpx
 import numpy as np
 import pytest
 import tenacity
 from conftest import SMOL
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agentlib import corpora, encyclopedia, indexing, records, retrieval, retrieval_server, servers, topics, weights
+from agentlib import (
+    bm25,
+    config,
+    corpora,
+    encyclopedia,
+    indexing,
+    records,
+    retrieval,
+    retrieval_server,
+    search,
+    servers,
+    topics,
+    weights,
+)
 from agentlib.retrieval import Passage
 
 NAME = "all-MiniLM-L6-v2"
@@ -260,14 +279,111 @@ def test_words_need_no_accents_and_unknown_ones_are_said_so(tmp_path):
     assert index.search(["Sao Paulo"], 1)[0][0].passage.title == "São Paulo"
 
 
-def test_documents_of_both_forms_are_read(tmp_path):
-    passage = Passage("7", 'The "Q"', "One.\nTwo.")
-    assert corpora.from_document({"id": 7, "contents": corpora.contents(passage)}) == passage
-    assert corpora.from_document({"id": "7", "title": 'The "Q"', "text": "One.\nTwo."}) == passage
-    with pytest.raises(ValueError, match="expected id and contents"):
-        corpora.from_document({"id": 1})
-    (tmp_path / "c.jsonl").write_text('{"id": "0", "contents": "\\"Lima\\"\\nA city."}\n')
-    assert list(corpora.read_passages(tmp_path / "c.jsonl")) == [Passage("0", "Lima", "A city.")]
+WORDS = {
+    "1939": "War lasted 1939–1945.", "lodz": "Łódź lies in Poland.", "Sao Paulo": "São Paulo has eleven million people.",
+    "Vitamin C": "Vitamin C is ascorbic acid.", "vitamin d": "Vitamin D comes from the sun.", "Vitamin A": "Vitamin A is retinol.",
+    "x⁴": "The curve of x4 and more.", "file": "The ﬁle is open.", "Ｔｏｋｙｏ": "Tokyo, in wide letters.", "Berlin": "Ber\u00adlin, hyphenated.",
+    "London": "Lon\u200bdon, with a space of no width.", "Strasse": "Eine Straße.", "Oahu": "Oʻahu is an island.", "Thingvellir": "Þingvellir.",
+    "Malmo": "MALMÖ in capitals", "Zoe": "Zoe\u0308, decomposed", "Encyclopaedia": "Encyclopædia.", "O'Brien": "Miss O’Brien.",
+    "двигатель": "Паровой ДВИГАТЕЛЬ изобрёл Ползунов.", "изобрел": "Он изобрёл радио.", "北京": "中国的首都是北京市。", "猫": "这是猫。",
+    "東京": "日本の首都は東京です。", "ガラス": "これはガラスです", "서울": "한국의 수도는 서울 이다.", "Αθηνα": "Η Αθήνα.", "दिल्ली": "भारत की राजधानी नई दिल्ली है।",
+    "2024": "في عام ٢٠٢٤", "القاهرة": "عاصمة مصر القاهرة", "กรุงเทพ": "เมืองหลวงคือกรุงเทพมหานคร", "C#": "C# is a language.", "३": "३ apples",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def in_many_scripts(tmp_path_factory):
+    passages = [Passage(query, "", text) for query, text in WORDS.items()]
+    return retrieval.open_index(indexing.build_index(tmp_path_factory.mktemp("scripts"), passages, kind="bm25", progress=False))
+
+
+@pytest.mark.parametrize("query", WORDS)
+def test_a_word_is_found_however_it_is_written(in_many_scripts, query):
+    assert in_many_scripts.search([query], 1)[0][0].passage.text == WORDS[query]
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_words_are_their_own_normal_form(text):
+    found = bm25.words(text)
+    assert all(word and word == word.strip() for word in found)
+    assert set(found) <= set(bm25.words(" ".join(found))), "what was split once is found again by its parts"
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert bm25.words(unicodedata.normalize(form, text)) == found
+
+
+def test_queries_and_passages_without_a_word_are_nothing_found(tmp_path):
+    index = retrieval.open_index(indexing.build_index(tmp_path, [Passage("1", "", "…"), Passage("2", "", "")], kind="bm25"))
+    assert index.search(["…", "", "the", "x"], 2) == [[], [], [], []]
+
+
+def test_an_index_of_words_in_an_older_form_is_to_be_rebuilt(tmp_path, passages):
+    indexing.build_index(tmp_path, passages[:9], kind="bm25")
+    records.write_json(tmp_path / "meta.json", records.read_json(tmp_path / "meta.json") | {"encoder": None})
+    with pytest.raises(ValueError, match=r"was built of words in the form None, expected .*; rebuild: build it with notebook 01"):
+        retrieval.open_index(tmp_path)
+    indexing.build_index(tmp_path, passages[:9], kind="bm25")
+    assert len(retrieval.open_index(tmp_path)) == 9
+
+
+DOCUMENTS = [
+    ({"id": 7, "contents": '"The "Q""\nOne.\nTwo.'}, Passage("7", 'The "Q"', "One.\nTwo.")),
+    ({"id": "7", "title": 'The "Q"', "text": "One.\nTwo."}, Passage("7", 'The "Q"', "One.\nTwo.")),
+    ({"id": 7, "contents": "Lima\nA city."}, Passage("7", "Lima", "A city.")),
+    ({"id": 7, "contents": "Lima is a city."}, Passage("7", "", "Lima is a city.")),
+    ({"id": 7, "title": "Lima", "contents": "A city.\nLarge."}, Passage("7", "Lima", "A city.\nLarge.")),
+    ({"id": 7, "title": "Lima", "contents": '"Lima"\nA city.'}, Passage("7", "Lima", "A city.")),
+    ({"id": 7, "title": None, "text": None}, Passage("7", "", "")),
+    ({"id": 7, "title": "x", "contents": None}, Passage("7", "x", "")),
+    ({"id": 7, "title": 1984, "text": "A novel."}, Passage("7", "1984", "A novel.")),
+    ({"_id": "b7", "title": "Lima", "text": "A city.", "metadata": {}}, Passage("b7", "Lima", "A city.")),
+    ({"docid": "p7", "contents": '"Lima"\nA city.'}, Passage("p7", "Lima", "A city.")),
+    ({"id": None, "contents": '"Lima"\nA city.'}, Passage("", "Lima", "A city.")),
+    ({"title": "Lima", "text": None, "contents": "A city."}, Passage("", "Lima", "A city.")),
+    ({"id": "", "text": "A city."}, Passage("", "", "A city.")),
+    ({"id": 12345678901234567890123, "text": "A city."}, Passage("12345678901234567890123", "", "A city.")),
+]
+
+
+@pytest.mark.parametrize(("document", "passage"), DOCUMENTS)
+def test_documents_of_every_form_are_read(tmp_path, document, passage):
+    assert corpora.from_document(document) == passage
+    (tmp_path / "c.jsonl").write_text(json.dumps(document), encoding="utf-8")
+    read = dataclasses.replace(passage, id=passage.id if set(document) & {"_id", "docid"} or document.get("id") is not None else "0")
+    assert list(corpora.read_passages(tmp_path / "c.jsonl")) == [read], "one line without its end is one passage"
+
+
+@pytest.mark.parametrize("document", [{"id": 1}, {"id": 1, "text": ["a"]}, {"id": 1, "contents": {}}, {"title": "x"}, ["x"], None, 5])
+def test_documents_without_a_text_are_refused(document):
+    with pytest.raises(ValueError, match=r"expected (id and contents|text)"):
+        corpora.from_document(document)
+
+
+def test_a_passage_reads_back_as_it_was_written():
+    for passage in (Passage("7", "Lima", "A city.\nLarge."), Passage("7", "", "A city."), Passage("7", "Lima", "")):
+        assert corpora.from_document({"id": "7", "contents": corpora.contents(passage)}) == passage
+
+
+def test_half_a_surrogate_pair_harms_no_corpus_no_query_and_no_server(tmp_path, encoder, moody):
+    half = json.loads('"\\ud83d"')
+    passages = [Passage("1", f"Lima{half}", f"A city {half} in Peru."), Passage("2", "Oslo", "In Norway.")]
+    for kind in ("faiss", "bm25"):
+        index = retrieval.open_index(indexing.build_index(tmp_path / kind, passages, encoder, kind=kind), passages, encoder)
+        assert index.search([f"{half} Lima in Peru"], 1)[0][0].passage == Passage("1", "Lima?", "A city ? in Peru.")
+    with retrieval_server.serving(index) as url:
+        assert retrieval_server.RetrieverClient(url).search([f"Lima {half}"], 1)[0][0].passage.title == "Lima?"
+        raw = httpx.post(f"{url}/retrieve", content='{"queries": ["Lima \\ud83d"]}', headers={"Content-Type": "application/json"})
+        assert raw.status_code == 200 and raw.json()["result"][0][0]["title"] == "Lima?"
+    moody.replies = [{"result": [[{"document": {"id": "1", "contents": f'"A{half}"\nx'}, "score": 1.0}]]}]
+    assert quick(moody).search(["x"])[0][0].passage.title == "A?"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.model
+def test_a_configurations_encoder_has_its_precision_and_an_index_for_it(precision):
+    cfg = config.load("smoke", precision=precision)
+    assert search.encoder(cfg).precision == precision
+    assert search.index_folder(cfg) != search.index_folder(config.load("smoke"))
+    assert search.index_folder(config.load("smoke", retriever="bm25", precision=precision)) == search.index_folder(config.load("smoke", retriever="bm25"))
 
 
 def test_client_finds_what_the_index_finds_also_from_many_threads(index):
@@ -327,6 +443,19 @@ def test_a_lost_server_is_an_error_and_a_late_one_is_waited_for(index):
             assert waiting.result()[0][0].passage.title == "Japan"
 
 
+@pytest.mark.parametrize(
+    ("ends", "said"), [(SystemExit(3), "SystemExit: 3"), (OSError("no such loop"), "OSError: no such loop"), (None, "no exception")]
+)
+def test_a_server_that_ends_before_it_is_ready_is_no_address(index, monkeypatch, ends, said):
+    def run(self, sockets):
+        if ends:
+            raise ends
+
+    monkeypatch.setattr("uvicorn.Server.run", run)
+    with pytest.raises(RuntimeError, match=rf"ended before it was ready \({said}\)"), retrieval_server.serving(index):
+        pass
+
+
 def hits(*titles):
     return {"result": [[{"document": {"id": t, "contents": f'"{t}"\nText.'}, "score": 1.0}] for t in titles]}
 
@@ -337,7 +466,8 @@ PASSING = {
 }  # fmt: skip
 LASTING = {
     "too many results": hits("A", "B"), "no results": {"result": []}, "no result": {"results": []}, "null": (200, "null"),
-    "no score": {"result": [[{"document": {"id": "1", "contents": '"A"\nx'}}]]}, "404": (404, "no such page"),
+    "no text": {"result": [[{"document": {"id": "1"}}]]}, "a row for no list": {"result": [5]}, "404": (404, "no such page"),
+    "a score that is none": {"result": [[{"document": "A", "score": "high"}]]},
 }  # fmt: skip
 
 
@@ -361,6 +491,75 @@ def test_a_lasting_trouble_of_the_retriever_is_a_connection_error(moody, trouble
     assert len(moody.asked) == (3 if trouble in PASSING else 1)
 
 
+LIMA = {"id": "7", "contents": '"Lima"\nA city.'}
+HITS = {
+    "ours": ({"document": LIMA | {"title": "Lima"}, "score": 0.5}, Passage("7", "Lima", "A city."), 0.5),
+    "no id": ({"document": {"contents": '"Lima"\nA city.'}, "score": 0.5}, Passage("", "Lima", "A city."), 0.5),
+    "no id and no score": ({"document": {"contents": '"Lima"\nA city.'}}, Passage("", "Lima", "A city."), None),
+    "null score": ({"document": LIMA, "score": None}, Passage("7", "Lima", "A city."), None),
+    "the document alone": (LIMA, Passage("7", "Lima", "A city."), None),
+    "the document with its score": (LIMA | {"score": 0.5}, Passage("7", "Lima", "A city."), 0.5),
+    "text and title": ({"document": {"id": 7, "title": "Lima", "text": "A city."}, "score": 1}, Passage("7", "Lima", "A city."), 1.0),
+    "only its contents": ({"document": '"Lima"\nA city.', "score": 0.5}, Passage("", "Lima", "A city."), 0.5),
+    "a text": ('"Lima"\nA city.', Passage("", "Lima", "A city."), None),
+    "null title": ({"document": {"id": "7", "title": None, "contents": "A city."}}, Passage("7", "", "A city."), None),
+}
+
+
+@pytest.mark.parametrize("form", HITS)
+def test_hits_of_other_servers_are_read(moody, form):
+    entry, passage, score = HITS[form]
+    moody.replies = [{"result": [[entry, entry]]}]
+    found = quick(moody).search(["x"], 2)[0]
+    assert [hit.passage for hit in found] == [passage] * 2
+    assert found[0].score == score or (score is None and np.isnan(found[0].score))
+    assert "A city." in retrieval.as_tool(quick(moody))("Lima")
+
+
+def test_a_server_that_knows_no_scores_is_asked_without(moody):
+    moody.replies = [lambda body: (422, "extra fields not permitted: return_scores") if "return_scores" in body else {"result": [[LIMA]]}]
+    client = quick(moody)
+    assert [client.search(["x"])[0][0].passage.title for _ in range(2)] == ["Lima"] * 2
+    assert ["return_scores" in body for body in moody.asked] == [True, False, False]
+
+
+def test_a_page_of_a_proxy_is_told_by_its_words(moody):
+    page = "<html><head><style>p {color: red}</style><title>502 Bad Gateway</title></head><body><p>nginx</p></body></html>"
+    moody.replies = [(502, page)]
+    with pytest.raises(ConnectionError, match=r"answered 502 \(a web page, '502 Bad Gateway nginx'\); see its log"):
+        quick(moody).search(["x"])
+    moody.replies = [(200, page)]
+    with pytest.raises(ConnectionError, match="expected JSON, got \"a web page, '502 Bad Gateway nginx'\""):
+        quick(moody).search(["x"])
+
+
+def ipv6(*hosts):
+    """Those hosts, to be skipped where this machine has no IPv6."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return [pytest.param(host, marks=pytest.mark.skip(reason="no IPv6 here")) for host in hosts]
+    return hosts
+
+
+@pytest.mark.parametrize("host", [*ipv6("::1", "[::1]"), "127.0.0.1", "localhost"])
+def test_the_server_listens_at_every_form_of_this_machines_address(index, host):
+    with retrieval_server.serving(index, host) as url:
+        assert httpx.get(f"{url}/health").json() == {"status": "ok"}
+        assert retrieval_server.RetrieverClient(f"{url}/retrieve/").search(["capital of Japan"], 1)[0][0].passage.title == "Japan"
+        port = int(url.rsplit(":", 1)[1])
+        with pytest.raises(OSError, match=rf"cannot listen at .* port {port} \(.*in use\); choose another"):  # noqa: SIM117
+            with retrieval_server.serving(index, host, port):
+                pass
+
+
+def test_a_host_that_is_none_gets_a_sentence(index):
+    for host, port in (("no-such-host.invalid", 0), ("127.0.0.1", 99999)):
+        with pytest.raises(OSError, match=rf"cannot listen at {host} port {port} \("), retrieval_server.serving(index, host, port):
+            pass
+
+
+@pytest.mark.model
 def test_the_clients_wait_out_a_minute(moody):
     """Added up, the pauses between attempts are longer than an outage of a minute."""
     for retrying in (retrieval_server.RetrieverClient(moody.url)._retry, servers.ServerModel(moody.url, SMOL)._again):

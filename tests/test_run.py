@@ -143,6 +143,7 @@ def test_the_command_refuses_such_a_notebook_before_any_other_runs(project, monk
     assert run.main([]) == 2 and "01_ask.ipynb" in capsys.readouterr().err
 
 
+@pytest.mark.notebook
 def test_a_notebook_runs_with_typed_parameters_and_its_failure_is_told(project, monkeypatch):
     monkeypatch.setattr(notebooks, "NOTEBOOKS", project)
     cfg, body = (

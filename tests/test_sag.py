@@ -1,12 +1,13 @@
 """Self-consistent action generation: what candidates are compared by, and which is kept."""
 
+from fractions import Fraction
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentlib import sag
+from agentlib import sag, score
 from agentlib.sandbox import Failure, Outcome
 
 
@@ -34,9 +35,61 @@ def test_final_answers_of_one_value_are_one_group(same):
     assert sag.groups([final("something else"), *map(final, same)]) == [1, 0, 0, 0]
 
 
+def test_where_an_object_lies_is_not_compared():
+    one, other = ("<matplotlib.lines.Line2D object at 0x7f8a12b4c3d0>", "<matplotlib.lines.Line2D object at 0x7f8a12b4ffff>")
+    assert sag.outcome_key(printed(one, one)) == sag.outcome_key(printed(other, other))
+
+
 @pytest.mark.parametrize(("one", "other"), [("0.5", "0.05"), ("Paris", "London"), (3, -3), ("Paris 1", "Paris 2")])
 def test_final_answers_of_different_values_are_two_groups(one, other):
     assert sag.outcome_key(final(one)) != sag.outcome_key(final(other))
+
+
+@pytest.mark.parametrize(
+    ("domain", "same"),
+    [
+        ("factual", ["Apollo 11", "apollo 11", "The Apollo 11."]), ("factual", ["5 May 2001", "2001-05-05", "May 5, 2001"]),
+        ("factual", ["C++", "c++"]), ("factual", ["UTC+02:00", "utc+02:00"]), ("factual", [True, "yes", "True"]),
+        ("math", ["5 apples", 5, "5.0", "x = 5"]), ("math", ["1/3", r"\frac13", 1 / 3, "0.333333333333", Fraction(1, 3)]),
+        ("math", ["(1/3, 2)", "(0.3333333333333333, 2)"]), ("math", [{3, 5}, "{5, 3}"]), ("math", ["2*sqrt(3)", r"2\sqrt3"]),
+        (None, ["Apollo 11", "apollo 11"]), (None, ["5 May 2001", "2001-05-05"]), (None, [1 / 3, "1/3"]),
+    ],
+)  # fmt: skip
+def test_equal_answers_have_one_key(domain, same):
+    assert len({sag.answer_key(answer, domain) for answer in same}) == 1
+
+
+@pytest.mark.parametrize(
+    ("domain", "different"),
+    [
+        ("factual", ["Vitamin A", "Vitamin", "Vitamin C"]), ("factual", ["C++", "C#", "C"]), ("factual", ["Apollo 11", "Apollo 12"]),
+        ("math", ["1/2", "-1", "1, 2"]), ("math", [2**70, 2**70 + 1]), ("math", ["3000000000001/1000000000000", "3"]),
+        ("math", ["1/3", "0.333333"]), ("math", ["1/" + "3" * 350, "0"]), (None, ["Apollo 11", "Apollo 12", "11"]),
+    ],
+)  # fmt: skip
+def test_different_answers_have_different_keys(domain, different):
+    assert len({sag.answer_key(answer, domain) for answer in different}) == len(different)
+
+
+WRITTEN = st.one_of(
+    st.text(max_size=30), st.integers(), st.floats(), st.booleans(), st.fractions().map(str), st.dates().map(str),
+    st.text("0123456789 abcABC+-/.,()[]{}\\frac", max_size=12),
+)  # fmt: skip
+SPELLINGS = [str, lambda x: f" {x} ", lambda x: f"{x}.", lambda x: f"The answer is {x}", lambda x: str(x).upper(), lambda x: [x], lambda x: rf"\boxed{{{x}}}"]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(WRITTEN, WRITTEN, st.sampled_from(SPELLINGS), st.sampled_from(["math", "factual"]))
+def test_what_the_grader_finds_equal_in_form_is_one_group(x, other, spell, domain):
+    for one, two in ((x, spell(x)), (x, other)):
+        if score.normalise(one, domain) == score.normalise(two, domain):
+            assert sag.groups([final(one), final(two)], domain=domain) == [0, 0]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.integers(-(10**6), 10**6), st.integers(1, 10**4))
+def test_a_fraction_and_the_float_that_code_computes_are_one_group(a, b):
+    assert sag.groups([final(f"{a}/{b}"), final(a / b), final(Fraction(a, b))], domain="math") == [0, 0, 0]
 
 
 @pytest.mark.parametrize("answer", [None, True, [1, 2], {"a": 1}, "", 1e308, "x" * 10_000])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import SMOL, ask
 
-from agentlib import benchmarks, config, distill, evaluate, scale, search
+from agentlib import benchmarks, cases, config, distill, evaluate, scale, search, teach
 from agentlib.evaluate import Arm
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
@@ -56,7 +56,7 @@ def cluster():
     import ray
 
     here = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}  # workers import this file
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=here)
+    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=here)
     yield
     ray.shutdown()
 
@@ -69,7 +69,8 @@ def run(folder, manners, questions, chunk=4):
 QUESTIONS = [ask(k) for k in range(12)]
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_every_question_comes_home_once_from_two_workers(cluster, tmp_path):
     found = run(tmp_path, polite, QUESTIONS)
     assert sorted(q.id for q, _ in found) == sorted(q.id for q in QUESTIONS)
@@ -77,7 +78,8 @@ def test_every_question_comes_home_once_from_two_workers(cluster, tmp_path):
     assert len({case["worker"] for _, case in found}) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_a_worker_that_is_killed_loses_only_what_it_had_not_finished(cluster, tmp_path):
     found = run(tmp_path, dies_once, QUESTIONS)
     assert sorted(q.id for q, _ in found) == sorted(q.id for q in QUESTIONS), "each once"
@@ -87,14 +89,17 @@ def test_a_worker_that_is_killed_loses_only_what_it_had_not_finished(cluster, tm
     assert repeated <= {"q-4"}, "at most the one whose case was on its way home"
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_a_question_that_kills_its_workers_costs_only_itself(cluster, tmp_path):
     found = dict((question.id, case) for question, case in run(tmp_path, poison, QUESTIONS))
-    assert "2 workers were lost over it" in str(found.pop("q-3"))
+    lost = found.pop("q-3")
+    assert isinstance(lost, cases.OUTAGES) and "2 workers were lost over it" in str(lost)
     assert len(found) == 11 and all(isinstance(case, dict) for case in found.values())
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_an_error_is_told_of_its_question_alone(cluster, tmp_path):
     found = dict((question.id, case) for question, case in run(tmp_path, raises, QUESTIONS))
     error = found.pop("q-3")
@@ -102,11 +107,52 @@ def test_an_error_is_told_of_its_question_alone(cluster, tmp_path):
     assert len(found) == 11 and all(isinstance(case, dict) for case in found.values())
 
 
+@contextlib.contextmanager
+def placed():
+    """An answerer that tells its worker's share of a GPU."""
+    import ray
+
+    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0)
+    yield lambda job, questions: ({"id": question.id, "gpu": share} for question in questions)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("models", "share"), [(True, 0.5), (False, 0.0)])
+def test_workers_that_run_models_share_the_clusters_gpu_whatever_this_process_has(cluster, models, share):
+    """The cluster counts a GPU (which need not be real for this); torch in this process need not see one."""
+    with scale.Crew(placed, 2, chunk=1, models=models) as crew:
+        assert {case["gpu"] for _, case in crew.ask("arm", QUESTIONS)} == {share}
+
+
+@pytest.mark.parametrize("gpus", [0, 0.5, 1, 2, 3, 8])
+@pytest.mark.parametrize("workers", [1, 2, 3, 6, 7, 16])
+def test_all_workers_find_room_on_the_gpus_at_once(gpus, workers):
+    share = scale.share_of_gpu(gpus, workers)
+    assert 0 <= share <= 1 and (share > 0) == (gpus >= 1)
+    if share:
+        assert int(gpus) * int(1 / share + 1e-9) >= workers and round(share, 4) == share
+
+
+@pytest.mark.parametrize(("server", "models"), [(config.IN_PROCESS, True), ("http://host:8000", False), ("", False)])
+def test_a_teachers_workers_have_gpus_where_it_runs_in_them(monkeypatch, server, models):
+    asked = {}
+
+    class Noted(contextlib.nullcontext):
+        def __init__(self, opened, workers, **settings):
+            super().__init__()
+            asked.update(settings)
+
+    monkeypatch.setattr(teach, "Crew", Noted)
+    with teach.open_teacher(config.load("laptop", workers=2, teacher_server=server)):
+        assert asked["models"] is models
+
+
 SMALL = {"students": (SMOL,), "benchmarks": ("mini-gsm-hard", "mini-hotpot"), "questions": 2, "passages": 1500, "max_steps": 1,
          "step_tokens": 12, "cot_tokens": 12, "retriever": "bm25", "batch_questions": 1, "precision": "fp32"}  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_real_workers_write_the_same_cases_as_one_process(cluster, project):
     """Each with SmolLM2, an index and a sandbox of its own; agent and chain of thought."""
     alone = config.load("smoke", **SMALL)
@@ -147,7 +193,8 @@ def test_a_crew_needs_workers():
         scale.Crew(contextlib.nullcontext, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_a_worker_that_cannot_open_says_why_before_anything_is_asked(cluster):
     def broken():
         raise FileNotFoundError("no adapter in runs/x")

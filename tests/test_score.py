@@ -1,12 +1,20 @@
 """Grading: hand-checked pairs, the paper's own golds, properties, the worker's limits, and the judge."""
 
 import csv
+import itertools
 import json
+import math
+import re
 import threading
 import time
+import unicodedata
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import httpx
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,10 +58,22 @@ def test_every_gold_is_right_against_itself(name):
         ([-18, -49, 96], r"\begin{pmatrix} -18 \\ -49 \\ 96 \end{pmatrix}", True), ({"x": 2, "y": 4}, "(2,4)", True),
         ([5, 6], "5", False), (True, "1", False), (float("nan"), "1", False), (float("inf"), r"\infty", True),
         (2**70, str(2**70), True), (2**70 + 1, str(2**70), False),
+        ({5, 3}, "3,5", True), ({3, 5}, r"\{5, 3\}", True), (frozenset({3, 5}), "3,5", True), ({2, 4}, "(2,4)", False),
+        (range(1, 4), "1,2,3", True), ({"a": 3}.values(), "3", True), ({"a": 3, "b": 5}.keys(), "3,5", False),
+        (np.float64(0.5), r"\frac12", True), (np.int64(5), "5", True), ([np.int64(3), np.int64(5)], "3,5", True),
+        (np.array([1, 2]), "(1,2)", True), (np.eye(2, dtype=int), r"\begin{pmatrix}1&0\\0&1\end{pmatrix}", True),
+        (pd.Series([3, 5]), "3,5", True), ([[1, 2], [3, 4]], "[[1,2],[3,4]]", True), ([1, [2, 3]], "1,2,3", False),
+        (Fraction(1, 3), r"\frac13", True), (Decimal("0.5"), r"\frac12", True), (complex(1, 2), "1+2i", True), (b"5", "5", True),
+        (True, r"\text{yes}", True), (True, "True", True), (np.bool_(True), "1", False), (False, "0", False),
     ],
 )  # fmt: skip
 def test_plain_values(prediction, gold, correct):
     assert score.grade(prediction, gold).correct is correct
+
+
+def test_an_iterator_is_read_once_and_not_for_ever():
+    assert score.grade((x for x in (3, 5)), "3,5").correct and score.grade(map(str, (3, 5)), "3 and 5", "factual").correct
+    assert not score.grade(itertools.count(), "3,5").correct
 
 
 def test_an_integer_too_long_to_write_is_graded():
@@ -70,6 +90,57 @@ def test_factual_values_and_f1():
     assert not half.correct and half.f1 == pytest.approx(0.8)
     assert score.grade("no", "yes no", "factual").f1 == 0.0
     assert score.grade("NYC", "New York City", "factual", aliases=("NYC", "New York")).exact_match
+    for paris in ({"Paris"}, ("Paris",), [["Paris"]], {"name": "Paris"}, np.str_("Paris"), np.array(["Paris"]), b"Paris"):
+        assert score.grade(paris, "Paris", "factual").exact_match
+    assert score.grade({"B", "A"}, "A and B", "factual").correct
+    assert score.grade(np.bool_(True), "yes", "factual").correct and score.grade(True, "True", "factual").correct
+
+
+HALF = "\ud83d"
+
+
+@pytest.mark.parametrize("domain", ["math", "factual"])
+@pytest.mark.parametrize(
+    ("prediction", "gold"),
+    [(HALF, "1"), (f"x+{HALF}", "x+1"), ("x+1", f"{HALF}+x"), ([HALF, 1], "1, 2"), (f"\\boxed{{{HALF}}}", "1"), (HALF * 3000, "1")],
+)
+def test_half_a_surrogate_pair_is_a_wrong_answer_and_no_crash(prediction, gold, domain):
+    assert not score.grade(prediction, gold, domain).correct
+    score.normalise(prediction, domain).encode()
+
+
+@pytest.mark.parametrize("domain", ["math", "factual"])
+def test_two_halves_are_a_character(domain):
+    assert score.grade("Paris \ud83d\ude00", "Paris 😀", domain).exact_match and score.grade(HALF, HALF, domain).correct
+
+
+@pytest.mark.parametrize(
+    ("text", "gold", "domain", "correct"),
+    [
+        ('Thought: It is Sikasso.\nCode:\n```py\nfinal_answer("Sikasso")\n```<end_code>', "Sikasso", "factual", True),
+        ('Thought: The answer is either "Nauru" or "Kakamega".\n```py\nfinal_answer("Nauru")\n```', "Nauru", "factual", True),
+        ('final_answer("Paris (France)")', "Paris", "factual", True), ("final_answer('The answer is Paris.')", "Paris", "factual", True),
+        ('final_answer("Paris")\nfinal_answer("London")', "London", "factual", True),
+        ('final_answer("Paris")\nfinal_answer("London")', "Paris", "factual", False), ("final_answer(True)", "yes", "factual", True),
+        ("To give the answer, call final_answer(answer) in it.", "answer", "factual", False),
+        ('answer = "Paris"\nfinal_answer(answer)', "Paris", "factual", False), ('final_answer("")', "Paris", "factual", False),
+        ("Thought: The angle is 90 degrees.\n```py\nfinal_answer(90)\n```", r"90^\circ", "math", True),
+        ("final_answer(answer=-3)", "-3", "math", True), ("final_answer([3, 5])", "3,5", "math", True), ("final_answer(1/3)", r"\frac13", "math", True),
+        ("final_answer(x)", "x", "math", False), ("final_answer(3", "3", "math", False),
+        ("final_answer(open('f'))", "f", "math", False), ("final_answer(" * 9, "1", "math", False),
+        ("**Final Answer**\nParis", "Paris", "factual", True), ("Think.\n\n### Answer\n\n25", "25", "math", True),
+        ("The remainder is 25.\nThe quotient is 7.", "7", "math", False),
+    ],
+)  # fmt: skip
+def test_an_answer_that_was_written_as_a_call_or_under_a_heading(text, gold, domain, correct):
+    assert score.grade(text, gold, domain).correct is correct
+
+
+def test_a_decimal_for_an_exact_value_says_so():
+    reasons = [score.grade(p, r"\frac{61}{33}").reason for p in (61 / 33, "61/33", "122/66", "1.848485", "1.8485")]
+    assert reasons == ["decimal of an exact value", "same form", "same form", "decimal of an exact value", "not equal"]
+    assert score.grade(math.sqrt(2), r"\sqrt2").reason == "decimal of an exact value"
+    assert score.grade("0.5", r"\frac12").reason == "same form" and score.grade("2.50001", "2.5").reason == "equal"
 
 
 @pytest.mark.parametrize("empty", [None, "", "  ", [], {}])
@@ -113,6 +184,35 @@ def test_equal_answers_have_equal_keys(answers, domain):
         ("12 + 30 = 42\n#### 42", "42"),
         ("the answer is 1\nwait, the answer is 2", "2"),
         ("I do not know", None),
+        (r"\boxed{3}, \boxed{5}", "3, 5"),
+        (r"\boxed{2} or $\boxed{3}$", "2 or 3"),
+        (r"either \boxed{x} \text{ and } y=\boxed{5}.", r"x \text{ and } 5"),
+        (r"\boxed{1}, so \boxed{2}", "2"),
+        (r"\boxed{1}. And \boxed{2}", "2"),
+        (r"\boxed{\boxed{3}}", "3"),
+        ("**Final answer**\n\nParis", "Paris"),
+        ("That is the answer\nof them all", None),
+        ("The answer is Warner Bros. Records.", "Warner Bros. Records"),
+        ("The answer is Warner Bros. Records. It was founded in 1958.", "Warner Bros. Records"),
+        ("The answer is St. Louis.", "St. Louis"),
+        ("The answer is St. Vincent and the Grenadines.", "St. Vincent and the Grenadines"),
+        ("The answer is Mr. Smith Goes to Washington. It was released in 1939.", "Mr. Smith Goes to Washington"),
+        ("The answer is Dr. Jekyll and Mr. Hyde.", "Dr. Jekyll and Mr. Hyde"),
+        ("The answer is Sammy Davis Jr. He was a singer.", "Sammy Davis Jr"),
+        ("The answer is Apple Inc. in California.", "Apple Inc. in California"),
+        ("The answer is Kramer vs. Kramer. See above", "Kramer vs. Kramer. See above"),
+        ("The answer is the U.S. Senate.", "the U.S. Senate"),
+        ("The answer is the U.S.", "the U.S."),
+        ("The answer is Washington, D.C. It is the capital.", "Washington, D.C."),
+        ("The answer is 5 p.m. on Friday.", "5 p.m. on Friday"),
+        ("The answer is Kill Bill: Vol. 2. It came out in 2004.", "Kill Bill: Vol. 2"),
+        ("The answer is No. 5.", "No. 5"),
+        ("The answer is Mt. Everest. Everest is in Nepal.", "Mt. Everest"),
+        ("The answer is approx. 5.", "approx. 5"),
+        ("The answer is yes. Both are American.", "yes"),
+        ("The answer is **Paris**. Paris is in France.", "Paris"),
+        ("The answer is 42. This is because 6 times 7 is 42.", "42"),
+        ("The answer is 3.5. Therefore we are done.", "3.5"),
         ("", None),
     ],
 )
@@ -131,7 +231,7 @@ def test_a_box_gives_back_what_was_put_into_it(inside, before):
 @given(st.text(st.one_of(st.characters(), st.sampled_from("{}\\.:#* \nboxedanswer is")), max_size=200))
 def test_what_is_extracted_stands_in_the_text(text):
     found = score.extract_answer(text)
-    assert found is None or (found and found in text)
+    assert found is None or (found and all(part in text for part in re.split(r"[,;]? (?:and |or |& )?|[,;]", found)))
 
 
 numbers = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.fractions().map(str))
@@ -149,6 +249,28 @@ def test_a_number_is_itself(x):
 @given(words)
 def test_a_word_is_itself(x):
     assert score.grade(x, x, "factual").correct and score.grade(x, x, "math").correct
+
+
+@quick
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), st.sampled_from(["math", "factual"]))
+def test_composed_and_decomposed_characters_are_the_same(x, domain):
+    composed, decomposed = (score.normalise(unicodedata.normalize(form, x), domain) for form in ("NFC", "NFD"))
+    assert score.normalise(x, domain) == composed == decomposed
+
+
+@quick
+@given(st.integers(1, 10**9), st.sampled_from([0xFF10, 0x660, 0x6F0, 0x966, 0xE50, 0x1D7CE]), st.sampled_from("-−－﹣‐‑–—"))
+def test_a_number_is_itself_in_every_script(x, zero, minus):
+    written = minus + "".join(chr(zero + int(digit)) for digit in str(x))
+    for domain in ("math", "factual"):
+        assert score.grade(written, str(-x), domain).correct and not score.grade(written, str(x), domain).correct
+
+
+@quick
+@given(st.integers(-400, 400), st.integers(2, 50), st.integers(2, 50))
+def test_surds_of_any_size_are_compared_by_their_ratio(power, a, b):
+    ours, theirs = rf"\sqrt{{{a}}}\cdot 10^{{{power}}}", rf"\sqrt{{{b}}}\cdot 10^{{{power}}}"
+    assert score.grade(ours, theirs).correct == (a == b)
 
 
 @quick
@@ -214,6 +336,21 @@ def test_a_worker_that_dies_is_replaced():
         grader._process.wait()
         assert grader.equal("x+1", "1+x", seconds=30)
     assert grader._process is None
+
+
+@pytest.mark.parametrize(
+    ("module", "content", "said"),
+    [("math_verify", "import missing_grammar", r"cannot import 'missing_grammar' .*install it: .* -m pip install 'math-verify"),
+     ("math_verify", "raise ImportError('broken')", r"cannot import 'math_verify' \(broken\); install it"),
+     ("latex2sympy2_extended", "from sympy import nothing_of_this_name", r"cannot import 'sympy'"),
+     ("math_verify", "import os; os._exit(3)", r"ended with status 3 before it was ready")],
+)  # fmt: skip
+def test_a_worker_that_cannot_start_says_at_once_why(tmp_path, monkeypatch, module, content, said):
+    (tmp_path / f"{module}.py").write_text(content)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with score_worker.Grader() as grader, pytest.raises(RuntimeError, match=f"the grading worker {said}") as error:
+        grader.equal("x+1", "1+x")
+    assert "\n" not in str(error.value) and grader._process is None
 
 
 def test_closing_bracket():

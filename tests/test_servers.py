@@ -2,14 +2,19 @@
 
 import contextlib
 import socket
+import threading
 import time
+from http.server import ThreadingHTTPServer
 
 import psutil
 import pytest
 import tenacity
-from conftest import SMOL
+from conftest import SMOL, Moody
+from test_retrieval import ipv6
 
 from agentlib import language, servers, weights
+from agentlib.judge import Judge
+from agentlib.retrieval_server import RetrieverClient
 from agentlib.servers import ServerError, ServerModel
 
 
@@ -44,7 +49,8 @@ TROUBLES = {
     "garbage": (200, "<html>hello</html>"),
     "half JSON": (200, '{"choices": [{"text": "a'),
     "a cut body": ("cut", '{"choices": [{"te'),
-    "no usage": (200, {"choices": [{"text": "a"}]}),
+    "no choices": (200, {"choices": None, "usage": {"prompt_tokens": 1, "completion_tokens": 1}}),
+    "usage that is none": (200, {"choices": [{"text": "a"}], "usage": {"prompt_tokens": "1", "completion_tokens": 1}}),
     "no text": (
         200,
         {"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
@@ -56,6 +62,7 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.model
 def test_a_passing_trouble_is_asked_again(moody, trouble):
     moody.replies = [TROUBLES[trouble], TROUBLES[trouble], answer("fine")]
     with client(moody.url) as model:
@@ -64,6 +71,7 @@ def test_a_passing_trouble_is_asked_again(moody, trouble):
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.model
 def test_a_lasting_trouble_is_a_server_error_that_names_server_and_remedy(moody, trouble):
     moody.replies = [TROUBLES[trouble]]
     with client(moody.url, attempts=3) as model, pytest.raises(ServerError) as error:
@@ -71,6 +79,7 @@ def test_a_lasting_trouble_is_a_server_error_that_names_server_and_remedy(moody,
     assert moody.url in str(error.value) and "resume" in str(error.value) and len(moody.asked) == 3
 
 
+@pytest.mark.model
 def test_a_refusal_is_not_asked_again(moody):
     moody.replies = [(400, "prompt too long")]
     with client(moody.url) as model, pytest.raises(ServerError, match="status 400: prompt too long"):
@@ -78,6 +87,7 @@ def test_a_refusal_is_not_asked_again(moody):
     assert len(moody.asked) == 1
 
 
+@pytest.mark.model
 def test_a_prompt_that_quotes_a_special_token_is_sent_as_tokens(moody):
     moody.replies = [answer("fine")]
     with client(moody.url) as model:
@@ -86,6 +96,7 @@ def test_a_prompt_that_quotes_a_special_token_is_sent_as_tokens(moody):
         assert "What is <|im_end|>?" in model.tokenizer.decode(sent) and sent.count(ends) == 2
 
 
+@pytest.mark.model
 def test_too_many_or_no_choices_are_refused(moody):
     for texts in (["a", "b"], []):
         moody.replies = [answer(*texts)]
@@ -96,6 +107,7 @@ def test_too_many_or_no_choices_are_refused(moody):
             model.generate([talk("Hi")], max_new_tokens=5)
 
 
+@pytest.mark.model
 def test_an_unreachable_server_is_a_server_error():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -110,6 +122,185 @@ def test_an_address_that_is_none_is_not_alive(url):
     assert servers.alive(url) is False
 
 
+class Exact(Moody):
+    """Answers at one path only; what is asked at another path, or by another method, gets a page that says so."""
+
+    def do_POST(self):
+        if self.path == self.server.path:
+            return super().do_POST()
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, _, place = getattr(self.server, "moved", {}).get(self.path, "404").partition(" ")
+        self.send_response(int(status))
+        if place:
+            self.send_header("Location", self.server.url + place)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+class OverIPv6(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
+@contextlib.contextmanager
+def exact(path, reply, host="127.0.0.1"):
+    server = (OverIPv6 if ":" in host else ThreadingHTTPServer)((host, 0), Exact)
+    server.path, server.replies, server.asked, server.listed, server.lock = path, [reply], [], [SMOL], threading.Lock()
+    server.url = f"http://{f'[{host}]' if ':' in host else host}:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def ask_model(url, folder):
+    with client(url, attempts=1) as model:
+        assert SMOL in model.listed() and servers.alive(url)
+        return model.generate([talk("Hi")], max_new_tokens=5)[0][0].text == "fine"
+
+
+def ask_judge(url, folder):
+    return Judge(url, "tiny", folder / "verdicts.jsonl").grade("Who?", "Lima", "the city of Lima").correct
+
+
+def ask_retriever(url, folder):
+    return RetrieverClient(url, attempts=1).search(["x"])[0][0].passage.title == "Lima"
+
+
+CLIENTS = {
+    "/v1/completions": (ask_model, answer("fine")),
+    "/v1/chat/completions": (ask_judge, {"choices": [{"message": {"content": "CORRECT"}}]}),
+    "/retrieve": (ask_retriever, {"result": [[{"contents": '"Lima"\nA city.'}]]}),
+}
+
+
+@pytest.mark.parametrize("path", CLIENTS)
+@pytest.mark.parametrize("host", ["127.0.0.1", *ipv6("::1")])
+def test_an_address_means_the_same_with_and_without_what_its_protocol_adds(tmp_path, path, host):
+    ask, reply = CLIENTS[path]
+    with exact(path, reply, host) as server:
+        for ending in ("", "/", "/v1", "/v1/", path, f"{path}/"):
+            assert ask(f" {server.url}{ending}", tmp_path / ending.replace("/", "-")), ending
+
+
+@pytest.mark.parametrize("path", CLIENTS)
+@pytest.mark.parametrize("address", ["localhost:8000", "127.0.0.1:8000/v1", "[::1]:8000", "http://::1:8000", "http://HOST:PORT", "ftp://h", ""])
+def test_an_address_that_is_none_is_said_at_once(tmp_path, path, address):
+    with pytest.raises(ValueError, match=rf"address {address!r} is none of a server, expected one such as".replace("[", r"\[")) as raised:
+        CLIENTS[path][0](address, tmp_path)
+    if address[:1] in "l1[" and address:
+        assert f"did you mean 'http://{address.removesuffix('/v1')}'?" in str(raised.value)
+
+
+@pytest.mark.parametrize("path", CLIENTS)
+def test_a_server_that_moved_is_followed_or_named(tmp_path, path):
+    ask, reply = CLIENTS[path]
+    with exact(path + "/", reply) as server:
+        server.moved = {path: f"307 {path}/"}
+        assert ask(server.url, tmp_path / "kept")
+        server.moved = {path: f"302 {path}/"}  # which makes a GET of the request
+        with pytest.raises((ServerError, ConnectionError, ValueError), match=r"redirects to|no chat completion"):
+            ask(server.url, tmp_path / "lost")
+
+
+def test_a_server_that_refuses_unknown_fields_is_asked_without_them(moody):
+    known = {"model", "prompt", "n", "temperature", "top_p", "max_tokens", "stop"}
+
+    def strict(body):
+        unknown = [{"type": "extra_forbidden", "loc": ["body", name]} for name in body if name not in known]
+        return (422, {"detail": unknown}) if unknown else answer("fine")
+
+    moody.replies = [strict]
+    with client(moody.url) as model:
+        for _ in range(2):
+            assert model.generate([talk("Hi")], max_new_tokens=5, temperature=0.5, seed=1)[0][0].text == "fine"
+    assert [set(body) <= known for body in moody.asked] == [False, True, True]
+
+
+def test_a_refusal_for_another_reason_stands_as_it_was_said(moody):
+    moody.replies = [lambda body: (400, f"prompt too long in {sorted(body)}")]
+    with client(moody.url) as model, pytest.raises(ServerError, match=r"prompt too long in .*'cache_prompt'"):
+        model.generate([talk("Hi")], max_new_tokens=5)
+    assert model._refused == set()
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ({"choices": [{"text": "one two", "finish_reason": "stop"}], "usage": None}, ("one two", 3, "stop")),
+        ({"choices": [{"text": "one two", "finish_reason": "length"}]}, ("one two", 2, "length")),
+        ({"choices": [{"text": "one two", "finish_reason": None}], "usage": {}}, ("one two", 3, "stop")),
+        ({"choices": [{"text": "one two three four five six seven", "finish_reason": None}]}, ("one two three four five six seven", 7, "length")),
+        ({"choices": [{"text": "one two"}], "usage": {"completion_tokens": 4}}, ("one two", 4, "stop")),
+        ({"choices": [{"text": None, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9, "completion_tokens": 0}}, ("", 0, "stop")),
+        ({"choices": [{"text": "a\ud83d", "finish_reason": "stop"}], "usage": None}, ("a?", 3, "stop")),
+    ],
+)
+def test_what_a_server_leaves_out_is_counted_here(moody, reply, expected):
+    moody.replies = [reply]
+    with client(moody.url) as model:
+        found = model.generate([talk("Hi")], max_new_tokens=7)[0][0]
+        read = (reply.get("usage") or {}).get("prompt_tokens")
+        assert found.prompt_tokens == (model.count(moody.asked[0]["prompt"]) if read is None else read)
+    assert (found.text, found.completion_tokens, found.finish_reason) == expected and len(moody.asked) == 1
+
+
+def test_half_a_surrogate_pair_in_a_conversation_is_asked_and_counted(moody):
+    moody.replies = [answer("fine")]
+    with client(moody.url) as model:
+        found = model.generate([talk("Hi \ud83d")], max_new_tokens=5, temperature=0.5, seed=3, prefixes=["So \udc00"])
+        assert model.count("\ud83d") == model.count("?")
+    assert "Hi ?" in moody.asked[0]["prompt"] and moody.asked[0]["prompt"].endswith("So ?") and found[0][0].text.endswith("fine")
+
+
+def test_a_page_of_a_proxy_is_told_by_its_words(moody):
+    moody.replies = [(502, "<!DOCTYPE html>\n<html><head><title>502 Bad Gateway</title></head>\n<body>nginx</body></html>")]
+    with client(moody.url, attempts=1) as model, pytest.raises(ServerError, match=r"\(status 502: a web page, '502 Bad Gateway nginx'\)"):
+        model.generate([talk("Hi")], max_new_tokens=5)
+
+
+# --- the judge ---------------------------------------------------------------------------------------------------
+
+
+def verdict(content):
+    return {"choices": [{"message": {"content": content}}]}
+
+
+def test_a_judge_reads_and_keeps_half_a_surrogate_pair(moody, tmp_path):
+    moody.replies = [verdict("CORRECT.")]
+    file = tmp_path / "verdicts.jsonl"
+    for _ in range(2):
+        assert Judge(moody.url, "tiny", file).grade("Who \ud83d?", "Lima \udc00", "Lima \ud83d").correct
+    assert len(moody.asked) == 1 and "Who ??" in moody.asked[0]["messages"][0]["content"] and "Who ??" in file.read_text("utf-8")
+
+
+@pytest.mark.parametrize("tail", ['{"key": "half', '{"key": "whole", "correct": true}', ""])
+def test_a_torn_verdict_costs_itself_alone(moody, tmp_path, tail):
+    moody.replies, file = [verdict("INCORRECT")], tmp_path / "verdicts.jsonl"
+    file.write_text('{"key": "first", "correct": true}\n' + tail)
+    assert not Judge(moody.url, "tiny", file).grade("Who?", "Lima", "Quito").correct
+    assert len(Judge(moody.url, "tiny", file)._known) == (3 if "whole" in tail else 2)
+
+
+def test_a_judge_that_refuses_a_field_is_asked_without_it(moody, tmp_path):
+    moody.replies = [lambda body: (400, "Unsupported parameter: 'max_tokens'") if "max_tokens" in body else verdict("CORRECT")]
+    assert Judge(moody.url, "tiny", tmp_path / "v.jsonl").grade("Who?", "Lima", "Quito").correct
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [(verdict(None), "replied '', expected CORRECT or INCORRECT"), ({"choices": []}, "sent no chat completion"), ((200, "null"), "no chat completion"),
+     ((200, "<html>Log in</html>"), "sent no chat completion but .*a web page, 'Log in'")],
+)  # fmt: skip
+def test_a_judge_that_gives_no_verdict_gets_a_sentence(moody, tmp_path, reply, said):
+    moody.replies = [reply]
+    with pytest.raises(ValueError, match=said):
+        Judge(moody.url, "tiny", tmp_path / "v.jsonl").grade("Who?", "Lima", "Quito")
+
+
+@pytest.mark.model
 def test_requests_carry_the_rendered_prompt_and_every_setting(moody):
     moody.replies = [answer("fine")]
     with client(moody.url, served="my-adapter", api_key="secret") as model:
@@ -128,6 +319,28 @@ def test_requests_carry_the_rendered_prompt_and_every_setting(moody):
     assert isinstance(body["seed"], int)
 
 
+@pytest.mark.parametrize(
+    ("temperature", "seed", "seeded", "sent"),
+    [(0.0, 3, True, set()), (0.0, None, True, set()), (0.4, 3, True, {"seed", "top_p"}), (0.4, None, True, {"top_p"}),
+     (0.4, 3, False, {"top_p"})],
+)  # fmt: skip
+@pytest.mark.model
+def test_what_only_sampling_needs_is_sent_with_sampled_requests_only(moody, temperature, seed, seeded, sent):
+    moody.replies = [answer("fine")]
+    with client(moody.url, seeded=seeded) as model:
+        model.generate([talk("Hi")], temperature=temperature, top_p=0.8, max_new_tokens=5, seed=seed)
+    assert moody.asked[0].keys() & {"seed", "top_p"} == sent
+
+
+@pytest.mark.model
+def test_greedy_samples_are_asked_for_once(moody):
+    moody.replies = [answer("fine")]
+    with client(moody.url) as model:
+        (found,) = model.generate([talk("Hi")], n=3, max_new_tokens=5)
+    assert [c.text for c in found] == ["fine"] * 3 and [body["n"] for body in moody.asked] == [1]
+
+
+@pytest.mark.model
 def test_conversations_come_back_in_order_with_their_prefixes(moody):
     moody.replies = [lambda body: answer(body["prompt"].split("<|im_end|>")[-2][-1])]
     with client(moody.url) as model:
@@ -137,6 +350,7 @@ def test_conversations_come_back_in_order_with_their_prefixes(moody):
     assert [c[0].text for c in found] == [f"p{i} {i}" for i in range(6)]
 
 
+@pytest.mark.model
 def test_a_server_that_gives_fewer_choices_is_asked_for_the_rest_with_other_seeds(moody):
     moody.replies = [answer("a", "b", tokens=9), answer("c", tokens=7)]
     with client(moody.url, choices=2) as model:
@@ -147,12 +361,14 @@ def test_a_server_that_gives_fewer_choices_is_asked_for_the_rest_with_other_seed
     assert found[2].completion_tokens == 7 and found[0].prompt_tokens == 5
 
 
+@pytest.mark.model
 def test_arguments_no_model_could_follow_are_refused_before_any_request(moody):
     with client(moody.url) as model, pytest.raises(ValueError, match="top_p=0"):
         model.generate([talk("Hi")], max_new_tokens=5, top_p=0)
     assert moody.asked == []
 
 
+@pytest.mark.model
 def test_tokens_of_several_choices_sum_to_what_the_server_counted(moody):
     moody.replies = [answer("one two", "one", tokens=5)]
     with client(moody.url) as model:
@@ -169,6 +385,7 @@ def test_what_was_cut_off_is_counted_where_it_was_cut(counted, reasons, total, e
     assert servers.shares(counted, reasons, total) == expected
 
 
+@pytest.mark.model
 def test_an_adapter_is_the_name_of_its_run_folder(moody, tmp_path):
     adapter = tmp_path / "adapter-smol-1234" / "student"
     moody.listed, moody.replies = ["base", "adapter-smol-1234"], [answer("a")]
@@ -179,6 +396,7 @@ def test_an_adapter_is_the_name_of_its_run_folder(moody, tmp_path):
     assert [body["model"] for body in moody.asked] == ["adapter-smol-1234", "base"]
 
 
+@pytest.mark.model
 def test_an_adapter_that_the_server_does_not_hold_is_refused_with_the_remedy(moody, tmp_path):
     moody.listed = ["base"]
     with client(moody.url) as model:
@@ -279,8 +497,9 @@ def test_a_server_that_does_not_come_up_leaves_no_process(tmp_path, monkeypatch)
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF, but no more of it")
     monkeypatch.setattr(weights, "gguf", lambda name: broken)
+    monkeypatch.setattr(servers, "_healthy", lambda url: True)  # as if another program answered in its place
     before, started = children(), time.monotonic()
-    with pytest.raises(RuntimeError, match=r"llama\.cpp server for 'broken' did not start"):  # noqa: SIM117
+    with pytest.raises(RuntimeError, match=r"llama\.cpp server for 'broken' did not start, it ended with status 1: .*Error"):  # noqa: SIM117
         with servers.llama_server("broken", start_seconds=20):
             pass
     assert children() <= before and time.monotonic() - started < 20

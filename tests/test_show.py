@@ -3,8 +3,11 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agentlib import config, show, widgets
+from agentlib import config, sag, show, widgets
+from agentlib.sandbox import Failure, Outcome
 
 
 def record(**changes):
@@ -81,13 +84,26 @@ def test_a_vote_names_its_groups_and_frames_the_kept_one():
     assert "candidate 2 · failed" in text(page) and "candidate 5 · dropped" in text(page)
 
 
-@pytest.mark.parametrize("n, kept, groups", [
-    (1, 0, [0]), (2, 0, [0, 1]), (3, 1, [1, 0, 0]), (6, 1, [1, 0, 0, 1, None, 0]), (7, 3, [0, 1, 1, 0, None, 1, 0])])  # fmt: skip
-def test_with_fewer_candidates_the_largest_group_among_them_is_kept(n, kept, groups):
-    step = ballot(0, 1, 1, 0, None, 1, 0, 0, chosen=3)
+@given(st.lists(st.tuples(st.sampled_from([None, "a", "b", "c"]), st.integers(1, 4)), min_size=1, max_size=8), st.data())
+def test_with_fewer_candidates_the_vote_is_sags(drawn, data):
+    """Any outcomes and lengths, ties of both among them: the vote over the first n is `sag.choose` of the first n."""
+    outcomes = [Outcome(stdout=out) if out else Outcome(failure=Failure("execution", "")) for out, _ in drawn]
+    lengths = [length for _, length in drawn]
+    groups = sag.groups(outcomes, lengths=lengths)
+    step = {"candidates": [{"group": g, "tokens": t} for g, t in zip(groups, lengths, strict=True)],
+            "chosen": sag.choose(outcomes, lengths=lengths)}  # fmt: skip
+    n = data.draw(st.integers(1, len(drawn)))
     found = show.fewer(step, n)
-    assert found["chosen"] == kept and [c["group"] for c in found["candidates"]] == groups
-    assert show.fewer(step, 8) == step
+    assert found["chosen"] == sag.choose(outcomes[:n], lengths=lengths[:n])
+    assert [c["group"] for c in found["candidates"]] == sag.groups(outcomes[:n], lengths=lengths[:n])
+    assert show.fewer(step, len(drawn)) == step
+
+
+def test_records_without_lengths_break_ties_in_sample_order():
+    step = ballot(1, 0, 0, 1, None, 0, chosen=2)
+    found = show.fewer(step, 4)
+    assert found["chosen"] == 0 and [c["group"] for c in found["candidates"]] == [0, 1, 1, 0]
+    assert show.fewer(step, 6) == step
 
 
 def test_fewer_refuses_a_number_that_is_not_there():

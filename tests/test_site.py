@@ -104,7 +104,7 @@ def test_a_trajectory_is_clicked_through_in_a_browser(browser, tmp_path):
 
 def test_the_site_of_the_committed_notebooks_has_every_figure_and_no_error(browser, tmp_path):
     committed = sorted(notebooks.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    index = site.build(committed, config.ROOT / "figures" / "smoke", tmp_path)
+    index = site.build(committed, config.ROOT / "figures" / "laptop", tmp_path)
     page = browser.new_page()
     page.goto(index.as_uri())
     assert page.locator(".figures img").count() >= len(notebooks.FIGURES)

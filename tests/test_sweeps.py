@@ -101,7 +101,8 @@ def taught(number):
             "stopped": "final_answer", "parse_errors": 0, "trace": [step]}  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_a_real_student_is_trained_and_asked_for_every_variation_and_only_once(project, box, monkeypatch):
     cfg = dataclasses.replace(
         CFG, students=(SMOL,), benchmarks=("mini-gsm-hard", "mini-aime"), questions=1, max_steps=1, step_tokens=16, samples=2,

@@ -50,10 +50,56 @@ def test_entries_without_a_gold_answer_or_asked_twice_are_left_out_with_a_notice
         ([], None),
         (3, "3"),
         (0.0, "0"),
+        (float("nan"), None),
+        (12345678901234567890123, "12345678901234567890123"),
+        ([None, 2.0], "2"),
     ],
 )
 def test_gold_answers_become_text(answer, expected):
     assert tasks.gold(answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "domain", "expected"),
+    [(["a", "b", "a"], "factual", ("a", "b")), (["a", "b"], "math", ("a, b",)), ({"value": "a", "aliases": ["b"]}, "factual", ("a", "b")),
+     ({"text": ["a"]}, "factual", ("a",)), (None, "factual", ()), ([], "math", ()), ([None], "factual", ()), (3.0, "factual", ("3",))],
+)  # fmt: skip
+def test_gold_answers_in_every_shape(answer, domain, expected):
+    assert tasks.golds(answer, domain) == expected
+
+
+def test_other_names_of_an_answer_are_kept(tmp_path):
+    entries = [{"id": 1, "question": "A?", "answer": ["a", "b"]}, {"id": 2, "question": "B?", "answer": "c", "answer_aliases": ["d"]}]
+    found = tasks.read(published(tmp_path, *entries), "some-set", "factual", "test")
+    assert [(q.answer, q.aliases) for q in found] == [("a", ("b",)), ("c", ("d",))]
+
+
+def test_a_list_of_entries_and_lines_of_them_are_read_as_well(tmp_path):
+    entries = [{"id": 1, "question": "A?", "answer": "a"}, {"id": 2, "question": "B?", "answer": "b"}]
+    for text in (json.dumps(entries), "\ufeff" + json.dumps({"examples": entries}), "\n".join(map(json.dumps, entries))):
+        (tmp_path / "set.json").write_text(text, encoding="utf-8")
+        assert [q.id for q in tasks.read(tmp_path / "set.json", "s", "math", "test")] == ["s-1", "s-2"]
+
+
+def test_two_questions_of_one_id_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"set\.json entries 0 and 1 have the same id 1, expected it once"):
+        read(tmp_path, {"id": 1, "question": "A?", "answer": "a"}, {"id": 1, "question": "B?", "answer": "b"})
+
+
+@pytest.mark.parametrize("entry", [{"id": 1, "question": None, "answer": "a"}, {"id": None, "question": "A?", "answer": "a"}])
+def test_a_null_field_is_a_missing_one(tmp_path, entry):
+    with pytest.raises(ValueError, match=r"entry 0 has fields .*, expected 'id', 'question' and 'answer'"):
+        read(tmp_path, entry)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("aime_90", "aime"), ("gsm_hard", "gsm-hard"), ("MATH500", "math500"), ("2wiki", "2wikimultihopqa"), ("HotpotQA", "hotpotqa"),
+     ("olymath", "olymmath"), ("mini_aime", "mini-aime"), ("musique_500", "musique"), ("math-hard", "math-hard-train")],
+)  # fmt: skip
+def test_a_set_spelt_in_another_way_is_the_one_that_was_meant(name, meant):
+    with pytest.raises(ValueError, match=f"question set '{name}' is unknown, expected one of hotpotqa, .*; did you mean '{meant}'"):
+        benchmarks.load(name)
 
 
 @pytest.mark.parametrize(("level", "expected"), [(5, "5"), ("Level 5", "5"), ("hard", "hard"), (None, "")])

@@ -19,7 +19,7 @@ def case(number, benchmark, prediction, gold, correct, **more):
         ("42", "42", True), ("42.001", "42", True), ("42.1", "42", False), ("4200", "42", True), ("0.42", "42", True),
         (r"\frac{1}{2}", r"\frac{1}{2}", True), ("1/2", r"\frac{1}{2}", True), ("2/3", r"\frac{1}{2}", False),
         ("Evelyn", r"\text{Evelyn}", False), (r"\boxed{\text{Evelyn}}", r"\text{Evelyn}", False), (None, "1", False),
-        ("2x+1", "1+2x", True),
+        ("2x+1", "1+2x", True), ("The answer is 42", "42", True), ("The remainder is 42.", "42", False), ("final_answer(42)", "42", False),
     ],
 )  # fmt: skip
 def test_the_published_rules_have_the_published_faults(prediction, gold, right):

@@ -81,7 +81,7 @@ show.listing(machine)
 
 # %%
 needed = list(dict.fromkeys([*cfg.students, cfg.encoder, "Qwen2.5-Coder-0.5B-Instruct"]))
-folders = {name: weights.fetch(name) for name in needed}
+folders = {name: weights.fetch(name, cfg.weights) for name in needed}
 size = {n: sum(f.stat().st_size for f in p.iterdir() if f.is_file()) for n, p in folders.items()}
 pd.DataFrame(
     {
@@ -152,8 +152,8 @@ sketches.sketch(
 )  # fmt: skip
 
 # %% [markdown]
-# Its prompt says how to act: write a thought, then a block of Python. The student's version of that prompt is short; a teacher, or a model that was never tuned, also gets rules and two
-# worked examples.
+# Its prompt says how to act: write a thought, then a block of Python. The student's version of that prompt is short. A teacher, or a
+# model that was never tuned, also gets rules and three worked examples.
 
 # %%
 print(prompts.AGENT_STUDENT)
@@ -164,7 +164,7 @@ print(prompts.AGENT_STUDENT)
 
 # %%
 question = benchmarks.load(cfg.benchmarks[4])[0]
-model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision=cfg.precision)
+model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
 agent = Agent(model, box, style="teacher", max_steps=2, step_tokens=cfg.step_tokens, seed=cfg.seed)
 started = time.perf_counter()
 (trajectory,) = agent.run([question])

@@ -151,8 +151,8 @@ assert len(refused) == 1
 # %% [markdown]
 # ## What we saw
 #
-# Search by meaning and search by words both find one hop of nearly every question, and rarely all hops at once. The
-# index knows its corpus, so a result can be traced to the passages it came from.
+# With the whole question as the query, both kinds of search find at least one hop of 70 to 95 % of the questions, depending on the
+# benchmark, and all hops of at most 58 %. The index knows its corpus, so a result can be traced to the passages it came from.
 #
 # ## Exercises
 #

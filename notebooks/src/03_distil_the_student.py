@@ -20,8 +20,8 @@
 # **By the end you will have shown that** a 135-million-parameter model takes on the teacher's way of acting from a few
 # dozen trajectories, with loss only on what the teacher wrote.
 #
-# *Needs* notebook 02 · *Makes* four adapters a student · *Minutes* about 4 at `smoke` and an hour at `laptop` on two
-# CPU cores; hours of a GPU at `paper`.
+# *Needs* notebook 02 · *Makes* four adapters a student · *Minutes* about 6 at `smoke` on two older CPU cores and an hour
+# at `laptop` on newer ones; hours of a GPU at `paper`.
 #
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
@@ -76,7 +76,7 @@ dataset
 
 # %%
 student = cfg.students[0]
-tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student))
+tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student, cfg.weights))
 examples = {m: masks.build_examples(found, tokenizer, distill.longest(cfg, m)) for m, found in taught.items()}
 turns = {k: [m["content"] for m in found if m["role"] == "assistant"] for k, found in taught["agent_distill_ftp"].items()}
 longer = [e for e in examples["agent_distill_ftp"] if len(turns[e.id]) > 1]  # these have an observation in between
@@ -164,7 +164,7 @@ small = dataclasses.replace(cfg, tuning="qlora", epochs=1, batch_size=1)
 few = examples["agent_distill_ftp"][:2]
 packed_run = distill.adapter_run(dataclasses.replace(small, train_examples=2), student, "agent_distill_ftp")
 packed = training.fine_tune(student, few, small, packed_run)
-four_bit, full = (LocalModel(student, quantise=q, precision="fp32") for q in (True, False))
+four_bit, full = (LocalModel(student, quantise=q, precision="fp32", source=cfg.weights) for q in (True, False))
 sizes = {"32-bit": full._base.get_memory_footprint() / 1e6, "NF4": four_bit._base.get_memory_footprint() / 1e6}
 show.listing({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()})
 

@@ -18,10 +18,10 @@
 # # 04 · Evaluate with self-consistent action generation
 #
 # **By the end you will have shown that** methods can be compared question by question on eight benchmarks, and that
-# sampling several actions, running them all and keeping the one most agree on mends many broken steps.
+# sampling several actions, running them all and keeping the action that most candidates agree on repairs many failing steps.
 #
-# *Needs* notebooks 01 to 03 · *Makes* one record a question and method · *Minutes* about 6 at `smoke` and hours at
-# `laptop` on two CPU cores (resumable); hours of GPUs at `paper`.
+# *Needs* notebooks 01 to 03 · *Makes* one record per question and method · *Minutes* about 9 at `smoke` on two older CPU
+# cores, hours at `laptop` (resumable), hours of GPUs at `paper`.
 #
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
@@ -60,7 +60,7 @@ web_search = search.web_search(cfg)
 box = Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
 student = cfg.students[0]
 adapter = distill.at_hand(cfg, student, "agent_distill_ftp", web_search)
-model = LocalModel(student, adapter=adapter.path, max_context=cfg.context_tokens, precision=cfg.precision)
+model = LocalModel(student, adapter=adapter.path, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
 
 # %%
 question = benchmarks.load(cfg.benchmarks[5])[0]
@@ -140,8 +140,9 @@ greedy = frame[(frame["model"] == cfg.students[0]) & (frame["n"] == 1)]
 beyond.accuracy_bars(greedy, f"{cfg.students[0]} · preset {preset}")
 
 # %% [markdown]
-# Means hide pairs. On the same questions, which method got right what the other did not? In per cent, the difference with its
-# 95 % interval (a bootstrap over questions), and McNemar's exact *p*.
+# Averages hide individual questions. On the same questions, which method got right what the other did not? In per cent, the
+# difference with its 95 % interval (a paired bootstrap over questions, the interval of all paired comparisons here), and McNemar's
+# exact *p*.
 
 # %%
 pairs = {

@@ -20,7 +20,7 @@
 # **By the end you will have shown that** an index on a server, a model on a server, two training processes and two
 # workers give what one process gives: the same passages, the same losses, the same cases.
 #
-# *Needs* the extras `server`, `retriever` and `scale` (`pip install -e '.[server,retriever,scale]'`) · *Makes* nothing that another notebook needs · *Minutes* about 5 on two CPU cores, where
+# *Needs* the extras `server`, `retriever` and `scale` (`pip install -e '.[server,retriever,scale]'`) · *Makes* nothing that another notebook needs · *Minutes* about 3 on two older CPU cores, where
 # every part runs at the size of two processes; the commands for GPUs and several machines stand beside each.
 
 # %%
@@ -224,7 +224,7 @@ assert (losses["one process"] - losses["two processes"]).abs().max() < 1e-3
 spread = dataclasses.replace(few, workers=2, benchmarks=cfg.benchmarks[:2], questions=2, max_steps=1, step_tokens=32)
 arm = Arm(student, "agent", 1, spread.benchmarks)
 questions = benchmarks.test_questions(spread)
-with scale.Crew(lambda: evaluate.answerer(spread, student, ["agent"]), 2, chunk=2) as crew:
+with scale.Crew(lambda: evaluate.answerer(spread, student, ["agent"]), 2, chunk=2, models=True) as crew:
     evaluate.arm_run(spread, arm).file.unlink(missing_ok=True)
     theirs = evaluate.evaluate_spread(spread, arm, crew, questions)
 pd.DataFrame(theirs)[["id", "stopped", "steps", "completion_tokens"]]

@@ -156,7 +156,7 @@ figure
 # chosen it. Guesses change the time, never the greedy text. Here the same question is answered with and without them.
 
 # %%
-model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision="fp32")
+model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision="fp32", source=cfg.weights)
 words = "Copy this line three times: def area(width, height): return width * height"
 asked = [[{"role": "system", "content": prompts.AGENT_STUDENT}, {"role": "user", "content": words}]]
 

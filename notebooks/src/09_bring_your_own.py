@@ -152,7 +152,7 @@ assert len(kept) >= 3, "too few to learn from: take a larger teacher, easier que
 
 # %%
 student = cfg.students[0]
-tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student))
+tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student, cfg.weights))
 examples = masks.build_examples({case["id"]: cases.conversation(case) for case in kept}, tokenizer, cfg.max_length)
 learnt = {"student": student, "cases": records.digest({c["id"]: c["trace"] for c in kept}), "rate": cfg.learning_rate}
 run = records.Run(cfg.runs, "own-student", shape | learnt | {"epochs": cfg.epochs, "tuning": cfg.tuning})
@@ -169,7 +169,7 @@ assert adapter.losses[-1]["loss"] < adapter.losses[0]["loss"]
 # untuned model can get, after with the short one.
 
 # %%
-model = LocalModel(student, max_context=cfg.context_tokens, precision=cfg.precision)
+model = LocalModel(student, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
 answers = []
 for method, path, style in (("agent", None, "teacher"), ("agent_distill", adapter.path, "student")):
     model.use(path)

@@ -20,8 +20,8 @@
 # **By the end you will have shown that** a student distilled here is a plain PEFT adapter that any other library goes on
 # with: two steps of GRPO (Shao et al. 2024) in TRL, rewarded by running what the student writes in this project's sandbox.
 #
-# *Needs* notebook 03, or trains a small student itself · *Makes* nothing that another notebook needs · *Minutes* about 3
-# on two CPU cores. Needs TRL: `pip install trl`.
+# *Needs* notebook 03, or trains a small student itself · *Makes* nothing that another notebook needs · *Minutes* about 2
+# on two older CPU cores. Needs TRL: `pip install trl`.
 
 # %%
 import tempfile
@@ -52,7 +52,7 @@ sorted(file.name for file in adapter.path.iterdir())
 # not reached, as here, the base is loaded from this project's cache.
 
 # %%
-folder = weights.fetch(student)
+folder = weights.fetch(student, cfg.weights)
 tokenizer = AutoTokenizer.from_pretrained(adapter.path, padding_side="left")
 base = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
 model = PeftModel.from_pretrained(base, adapter.path, is_trainable=True)
