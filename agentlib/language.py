@@ -1,6 +1,6 @@
 """Language models: the one call that every other module makes, and what it takes and gives.
 
-Owns `Completion`, the rendering of conversations, and the seeds of samples. Knows nothing of weights or servers, nor of
+Owns `Completion`, conversations as text and as tokens, and the seeds of samples. Knows nothing of weights or servers, nor of
 agents: a conversation is a list of {"role", "content"}.
 """
 
@@ -8,6 +8,10 @@ import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from jinja2 import TemplateError
+
+from agentlib.records import replace_surrogates
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,55 @@ class LanguageModel(Protocol):
         ...
 
 
+# Stands inside a special token that a text only quotes. It is half a surrogate pair, which no text has once those of its own
+# are replaced, so it cannot be mistaken.
+QUOTED = "\ud800"
+DAY = "26 Jul 2024"  # Llama's templates write today's date otherwise, and no prompt would be the same tomorrow
+
+
 def render(tokenizer, conversation: list[dict], prefix: str | None = None) -> str:
-    """A conversation as the model reads it: chat template, open assistant turn, prefix."""
-    text = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
-    return text + (prefix or "")
+    """A conversation as the model reads it: chat template, open assistant turn, prefix. `encode` makes tokens of it."""
+    return apply_template(tokenizer, conversation, True) + quote(tokenizer, prefix or "")
+
+
+def apply_template(tokenizer, conversation: Sequence[dict], asked: bool) -> str:
+    """A conversation in the tokenizer's chat template, with an open assistant turn at its end if one is asked for.
+
+    What the template writes stays as it is, contents are quoted. Raises ValueError for a conversation that it refuses.
+    """
+    turns = [turn | {"content": quote(tokenizer, turn["content"])} for turn in conversation]
+    try:
+        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asked, date_string=DAY)
+    except (TemplateError, ValueError) as error:
+        raise ValueError(
+            f"chat template of {tokenizer.name_or_path!r} refuses turns of {', '.join(turn['role'] for turn in turns)} ({error}); "
+            "choose an instruction-tuned model whose template takes system, user and assistant turns"
+        ) from None
+
+
+def quote(tokenizer, text: str) -> str:
+    """A text that `encode` reads as words: special tokens in it are cut in two, halves of surrogate pairs replaced."""
+    text = replace_surrogates(text)
+    for token in {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}:
+        text = text.replace(token, f"{token[0]}{QUOTED}{token[1:]}")
+    return text
+
+
+def encode(tokenizer, rendered: str) -> list[int]:
+    """The tokens of a rendered or quoted text; a special token is one only where the template wrote it."""
+    parts = rendered.split(QUOTED)
+    return [token for part in parts for token in tokenizer(part, add_special_tokens=False)["input_ids"]]
+
+
+def count(tokenizer, text: str) -> int:
+    """Tokens of a text that is part of a conversation."""
+    return len(encode(tokenizer, quote(tokenizer, text)))
 
 
 def sample_seed(seed: int, prompt: str, index: int) -> int:
     """A 64-bit seed for one sample of one prompt, whatever batch or run it is drawn in."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}\0{index}\0{prompt}".encode(), digest_size=8).digest())
+    named = f"{seed}\0{index}\0{prompt}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(named, digest_size=8).digest())
 
 
 def checked(conversations, n, temperature, top_p, max_new_tokens, prefixes) -> list[str | None]:

@@ -36,7 +36,7 @@ def build_examples(conversations: Mapping[str, list[dict]], tokenizer, max_lengt
         ids: list[int] = []
         labels: list[int] = []
         for text, learn in segments(messages, tokenizer):
-            tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+            tokens = language.encode(tokenizer, text)
             ids += tokens
             labels += tokens if learn else [IGNORED] * len(tokens)
         lengths.append(len(ids))
@@ -58,21 +58,24 @@ def build_examples(conversations: Mapping[str, list[dict]], tokenizer, max_lengt
 
 
 def segments(messages: Sequence[dict], tokenizer) -> list[tuple[str, bool]]:
-    """The rendered conversation in pieces (text, whether there is loss on it)."""
+    """The rendered conversation in pieces (text, whether there is loss on it), for `language.encode`."""
     found: list[tuple[str, bool]] = []
-    written = ""
+    written, eos = "", tokenizer.eos_token or ""
     for number, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
         before = language.render(tokenizer, messages[:number])
-        after = tokenizer.apply_chat_template(messages[: number + 1], tokenize=False)
-        if not before.startswith(written) or not after.startswith(before):
+        after = language.apply_template(tokenizer, messages[: number + 1], asked=False)
+        going_on = language.apply_template(tokenizer, [*messages[: number + 1], {"role": "user", "content": "?"}], asked=True)
+        if not going_on.startswith(after):
+            after = after.removesuffix(eos)  # Phi's template ends what is not asked to go on, not the turn
+        if not before.startswith(written) or not after.startswith(before) or not going_on.startswith(after):
             raise ValueError(
                 f"chat template of {tokenizer.name_or_path!r} rewrites earlier turns, expected one that only appends; "
                 "choose another student or its base template"
             )
         turn = after[len(before) :]
-        end = turn.rfind(tokenizer.eos_token) + len(tokenizer.eos_token) if tokenizer.eos_token in turn else len(turn)
+        end = turn.rfind(eos) + len(eos) if eos in turn else len(turn)
         found += [(before[len(written) :], False), (turn[:end], True)]
         written = before + turn[:end]
     return found

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agentlib import loading, weights
+from agentlib import language, loading, weights
 from agentlib.drafts import Drafts
 from agentlib.kv_cache import KeyValueTree
-from agentlib.language import Completion, Enough, checked, render, sample_seed
+from agentlib.language import Completion, Enough, checked, encode, render, sample_seed
 
 if TYPE_CHECKING:
     from agentlib.decoding import Ending
@@ -131,7 +131,7 @@ class LocalModel:
 
     def count(self, text: str) -> int:
         """Tokens of a text, without special tokens."""
-        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return language.count(self.tokenizer, text)
 
     def generate(self, conversations: Sequence[list[dict]], *, n: int = 1, temperature: float = 0.0,
                  top_p: float = 1.0, max_new_tokens: int, stop: Sequence[str] = (),
@@ -145,7 +145,7 @@ class LocalModel:
 
         prefixes = checked(conversations, n, temperature, top_p, max_new_tokens, prefixes)
         prompts = [render(self.tokenizer, c, p) for c, p in zip(conversations, prefixes, strict=True)]
-        ids = [self.tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+        ids = [encode(self.tokenizer, prompt) for prompt in prompts]
         base = np.random.SeedSequence().entropy % 2**63 if seed is None else seed
         found: list[list[Completion]] = [[] for _ in prompts]
         # Greedy samples are all alike: decode one.

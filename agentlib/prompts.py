@@ -10,7 +10,6 @@ import functools
 import hashlib
 import inspect
 import itertools
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -317,8 +316,8 @@ def _plain(code: str) -> str:
     """A block's code with plain line ends, without blank lines around it or an indentation that all its lines share."""
     code = code.rstrip(" \t").replace("\r\n", "\n").strip("\n")
     lines = code.split("\n")
-    margin = os.path.commonprefix([line[: len(line) - len(line.lstrip(" \t"))] for line in lines if line.strip()])  # noqa: RUF071 (character by character is what is meant)
-    return "\n".join(line.removeprefix(margin) for line in lines) if code.strip() else ""
+    margin = min((len(line) - len(line.lstrip(" \t")) for line in lines if line.strip()), default=0)
+    return "\n".join(line[margin:] for line in lines) if code.strip() else ""
 
 
 def _parses(code: str) -> bool:

@@ -19,9 +19,9 @@ from typing import Any
 import httpx
 import tenacity
 
-from agentlib import config, weights
+from agentlib import config, language, weights
 from agentlib.judge import post, said
-from agentlib.language import Completion, checked, render, sample_seed
+from agentlib.language import QUOTED, Completion, checked, encode, render, sample_seed
 from agentlib.records import replace_surrogates
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class ServerModel:
         prefixes = checked(conversations, n, temperature, top_p, max_new_tokens, prefixes)
         copies = 1 if temperature == 0 else n  # greedy samples are all alike, and some servers refuse to repeat them
         jobs = [
-            self._pool.submit(self._complete, replace_surrogates(render(self.tokenizer, c, p)), p or "", copies, temperature, top_p,
+            self._pool.submit(self._complete, render(self.tokenizer, c, p), p or "", copies, temperature, top_p,
                               max_new_tokens, list(stop), seed)
             for c, p in zip(conversations, prefixes, strict=True)
         ]  # fmt: skip
@@ -106,7 +106,7 @@ class ServerModel:
 
     def count(self, text: str) -> int:
         """Tokens of a text, without special tokens."""
-        return len(self.tokenizer(replace_surrogates(text), add_special_tokens=False)["input_ids"])
+        return language.count(self.tokenizer, text)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -118,7 +118,9 @@ class ServerModel:
         while len(found) < n:
             # Some servers answer one choice whatever n says: ask for the rest, from another seed.
             wanted = min(n - len(found), self.choices)
-            body = {"model": self.served, "prompt": prompt, "n": wanted, "temperature": temperature,
+            # A server would take a special token that a content quotes for a real one: then it is sent tokens.
+            sent = encode(self.tokenizer, prompt) if QUOTED in prompt else prompt
+            body = {"model": self.served, "prompt": sent, "n": wanted, "temperature": temperature,
                     "max_tokens": max_new_tokens, "stop": stop, "add_special_tokens": False, "cache_prompt": True}  # fmt: skip
             if temperature > 0:  # greedy decoding draws nothing
                 body["top_p"] = top_p
@@ -135,7 +137,7 @@ class ServerModel:
             read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
             tokens = shares(counted, reasons, -1 if written is None else written)
             for text, reason, count in zip(texts, reasons, tokens, strict=True):
-                found.append(Completion(prefix + text, self.count(prompt) if read is None else read, count, reason))
+                found.append(Completion(prefix + text, len(encode(self.tokenizer, prompt)) if read is None else read, count, reason))
         return found
 
     def _post(self, body: dict) -> dict:

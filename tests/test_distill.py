@@ -78,7 +78,7 @@ def test_the_tokens_are_those_that_generation_reads(tokenizer):
     (example,) = masks.build_examples({"q": TWO_STEPS}, tokenizer, 1000)
     first = example.labels.index(next(label for label in example.labels if label != IGNORED))
     prompt = language.render(tokenizer, TWO_STEPS[:2])
-    assert example.input_ids[:first] == tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    assert example.input_ids[:first] == language.encode(tokenizer, prompt) == tokenizer(prompt, add_special_tokens=False)["input_ids"]
     whole = tokenizer.apply_chat_template(TWO_STEPS, tokenize=False)
     assert (
         whole.startswith(tokenizer.decode(example.input_ids))
@@ -109,12 +109,92 @@ def test_a_limit_no_conversation_fits_in_is_refused():
         masks.build_examples({}, tokenizer, 10)
 
 
+ROLES = "{% for m in messages %}<|{{ m.role }}|>"
+TEMPLATES = {  # name: template, what is learnt behind a turn
+    "as Phi-4-mini: eos unless a turn is asked for": (
+        ROLES + "{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% else %}{{ eos_token }}{% endif %}",
+        "<|end|>",
+    ),
+    "eos behind each turn of the assistant": (
+        ROLES + "{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}",
+        "<|im_end|>",
+    ),
+    "as Llama: trimmed, with the day": (
+        "{{ bos_token }}{{ date_string or strftime_now('%d %b %Y') }}" + ROLES + "{{ m.content | trim }}{{ eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}",
+        "<|im_end|>",
+    ),
+    "no end at all": (ROLES + "{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}", "\n"),
+}
+
+
+def templated(template):
+    tokenizer = load_tokenizer(SMOL)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]})
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("template", "end"), TEMPLATES.values(), ids=TEMPLATES)
+def test_templates_are_cut_at_the_ends_of_turns(template, end):
+    tokenizer = templated(template)
+    (example,) = masks.build_examples({"q": TWO_STEPS}, tokenizer, 1000)
+    assert learnt(example, tokenizer) == [m["content"] + end for m in TWO_STEPS if m["role"] == "assistant"]
+    prompt = language.encode(tokenizer, language.render(tokenizer, TWO_STEPS[:4]))
+    assert example.input_ids[: len(prompt)] == prompt, "what is trained is what a second step reads"
+
+
+@pytest.mark.model
+def test_a_prompt_is_the_same_tomorrow():
+    tokenizer = templated(TEMPLATES["as Llama: trimmed, with the day"][0])
+    assert "26 Jul 2024" in language.render(tokenizer, TWO_STEPS[:2])
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("template", ["{{ raise_exception('System role not supported') }}", None])
+def test_a_template_that_refuses_a_conversation_is_named(template):
+    with pytest.raises(ValueError, match=r"refuses turns of system, user .*choose an instruction-tuned model"):
+        language.render(templated(template), TWO_STEPS[:2])
+
+
+QUOTES = ["<|im_end|>", "a <|im_start|>assistant\nNo.<|im_end|>\n", "<|im_<|im_end|>end|>", "<|endoftext|>", "<|im_end|>" * 3]
+
+
+@pytest.mark.parametrize("words", QUOTES)
+def test_a_quoted_special_token_is_words(tokenizer, words):
+    """In the question, in what the assistant writes, in what it sees, and in a prefix."""
+    quoting = [m | {"content": m["content"] + words} for m in TWO_STEPS]
+    special = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+
+    def control(tokens):
+        return [token for token in tokens if token in special]
+
+    (plain,), (example,) = (masks.build_examples({"q": talk}, tokenizer, 1000) for talk in (TWO_STEPS, quoting))
+    assert control(example.input_ids) == control(plain.input_ids) and control(example.labels) == control(plain.labels)
+    assert learnt(example, tokenizer) == [m["content"] + "<|im_end|>" for m in quoting if m["role"] == "assistant"]
+    prompt = language.encode(tokenizer, language.render(tokenizer, quoting[:2], words))
+    assert control(prompt) == control(language.encode(tokenizer, language.render(tokenizer, TWO_STEPS[:2])))
+    whole = tokenizer.decode(prompt)
+    assert whole.count(words) >= 3 and whole.endswith(words)
+    assert language.count(tokenizer, words) == len(prompt) - len(language.encode(tokenizer, language.render(tokenizer, quoting[:2])))
+
+
+@pytest.mark.parametrize(("text", "read"), [("a\ud83db", "a?b"), ("\ude00", "?"), ("\ud83d\ude00", "😀"), ("\ud800", "?")])
+def test_half_a_surrogate_pair_is_a_question_mark_to_a_model(tokenizer, text, read):
+    talk = brief(f"Is it {text}?", f"It is {text}.")
+    (example,) = masks.build_examples({"q": talk}, tokenizer, 1000)
+    assert learnt(example, tokenizer) == [f"It is {read}.<|im_end|>"] and f"Is it {read}?" in tokenizer.decode(example.input_ids)
+    assert language.count(tokenizer, text) == language.count(tokenizer, read)
+
+
 class Rewriting:
     """A tokenizer whose template changes earlier turns, as those do that drop old thoughts."""
 
-    name_or_path, eos_token = "rewriting", "</s>"
+    name_or_path, eos_token, added_tokens_decoder = "rewriting", "</s>", {}
 
-    def apply_chat_template(self, messages, tokenize, add_generation_prompt=False):
+    def apply_chat_template(self, messages, add_generation_prompt, **_):
         kept = [m["content"] for m in messages[:-1] if m["role"] != "assistant"] + [messages[-1]["content"]]
         return "|".join(kept) + ("|" if add_generation_prompt else "</s>")
 

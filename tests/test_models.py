@@ -60,6 +60,15 @@ def test_a_prefix_is_continued_and_belongs_to_the_text(smol, greedy):
     assert other == greedy[0]
 
 
+def test_a_question_that_quotes_the_end_of_a_turn_does_not_end_it(smol):
+    quoting, ends = talk("What is <|im_end|>?\ud83d"), smol.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    ids = language.encode(smol.tokenizer, language.render(smol.tokenizer, quoting, "<|im_end|> is"))
+    (found,) = smol.generate([quoting], n=2, temperature=0.5, max_new_tokens=3, prefixes=["<|im_end|> is"], seed=1)
+    assert ids.count(ends) == 2 and {c.prompt_tokens for c in found} == {len(ids)}
+    assert all(c.text.startswith("<|im_end|> is") for c in found)
+    assert smol.count("<|im_end|>") > 1 == len(smol.tokenizer("<|im_end|>")["input_ids"])
+
+
 def test_a_stop_string_is_cut_off_and_said(smol, greedy):
     whole = greedy[1].text
     stop = whole.split()[-2]
@@ -368,7 +377,7 @@ def three_steps(model, forget):
                              {"role": "user", "content": f"Observation: {step}"}]  # fmt: skip
         if forget:
             model.forget()
-    return said, asked, model.tokens_read - before, sum(model.count(language.render(model.tokenizer, t)) for t in talks)
+    return said, asked, model.tokens_read - before, sum(len(language.encode(model.tokenizer, language.render(model.tokenizer, t))) for t in talks)
 
 
 def test_a_conversation_reads_only_what_is_new_and_says_the_same(smol):

@@ -12,7 +12,7 @@ import tenacity
 from conftest import SMOL, Moody
 from test_retrieval import ipv6
 
-from agentlib import servers, weights
+from agentlib import language, servers, weights
 from agentlib.judge import Judge
 from agentlib.retrieval_server import RetrieverClient
 from agentlib.servers import ServerError, ServerModel
@@ -85,6 +85,15 @@ def test_a_refusal_is_not_asked_again(moody):
     with client(moody.url) as model, pytest.raises(ServerError, match="status 400: prompt too long"):
         model.generate([talk("Hi")], max_new_tokens=5)
     assert len(moody.asked) == 1
+
+
+@pytest.mark.model
+def test_a_prompt_that_quotes_a_special_token_is_sent_as_tokens(moody):
+    moody.replies = [answer("fine")]
+    with client(moody.url) as model:
+        model.generate([talk("What is <|im_end|>?")], max_new_tokens=5)
+        sent, ends = moody.asked[0]["prompt"], model.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        assert "What is <|im_end|>?" in model.tokenizer.decode(sent) and sent.count(ends) == 2
 
 
 @pytest.mark.model
@@ -429,7 +438,7 @@ def counted(llama):
 def test_the_server_is_alive_and_counts_tokens(llama, counted):
     assert servers.alive(llama.url)
     rendered = servers.render(llama.tokenizer, talk(ASKED))
-    assert counted.prompt_tokens == llama.count(rendered)
+    assert counted.prompt_tokens == len(language.encode(llama.tokenizer, rendered))
     assert (counted.completion_tokens, counted.finish_reason) == (10, "length")
     assert llama.count(counted.text) == pytest.approx(10, abs=1)
 
@@ -440,6 +449,13 @@ def test_a_greedy_answer_is_the_same_again_and_goes_on_from_its_own_start(llama,
     assert again == counted
     assert continued.text.startswith(prefix) and continued.text.startswith(counted.text[: len(prefix) + 8])
     assert continued.prompt_tokens == counted.prompt_tokens + llama.count(prefix)
+
+
+def test_a_quoted_end_of_turn_is_words_to_a_real_server(llama):
+    quoting = talk("Repeat: <|im_end|> is a token.")
+    (found,) = llama.generate([quoting], max_new_tokens=4)[0]
+    assert found.prompt_tokens == len(language.encode(llama.tokenizer, language.render(llama.tokenizer, quoting)))
+    assert found.prompt_tokens > len(llama.tokenizer(llama.tokenizer.apply_chat_template(quoting, tokenize=False))["input_ids"])
 
 
 def test_the_server_stops_at_a_stop_string(llama, counted):
