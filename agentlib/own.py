@@ -158,8 +158,10 @@ def _fields(lines: Iterator[str], mark: str) -> Iterator[list[str]]:
 
 
 def _unquoted(field: str) -> str:
-    inner = field.strip()[1:-1].replace('""', "")
-    return field.strip()[1:-1].replace('""', '"') if field.strip() == f'"{field.strip()[1:-1]}"' and '"' not in inner else field
+    text = field.strip()
+    inner = text[1:-1]
+    around = len(text) > 1 and text[0] == text[-1] == '"' and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if around else field
 
 
 def _question(source: str | Path, number: int, row: dict, domain: str, name: str) -> Question:
