@@ -146,7 +146,8 @@ def _fields(lines: Iterator[str], mark: str) -> Iterator[list[str]]:
         if not any(field.strip() for field in plain):
             continue
         fields = [_unquoted(field) for field in plain]
-        if mark != "\t" or len(plain) != (width or len(plain)):
+        opened = any(field.lstrip()[:1] == '"' and field.count('"') % 2 for field in plain)
+        if mark != "\t" or opened or len(plain) != (width or len(plain)):
             reader = csv.reader(itertools.chain([line], lines), delimiter=mark, strict=True, skipinitialspace=True)
             try:
                 fields = next(reader)
