@@ -76,17 +76,18 @@ def error_case(question: Question, error: Exception, **labels: Any) -> dict:
     raised as it is."""
     if not isinstance(error, OUTAGES):
         raise error
-    return {**_about(question, labels), "error": f"{type(error).__name__}: {error}"}
+    return {**about(question, labels), "error": f"{type(error).__name__}: {error}"}
 
 
-def _about(question: Question, labels: Mapping[str, Any]) -> dict:
-    about = {k: getattr(question, k) for k in ("id", "benchmark", "domain", "level", "subject", "split")}
-    return {**about, "question": question.text, "gold": question.answer, "aliases": list(question.aliases), **labels}
+def about(question: Question, labels: Mapping[str, Any]) -> dict:
+    """The fields of a record that say what was asked, and of whom."""
+    asked = {k: getattr(question, k) for k in ("id", "benchmark", "domain", "level", "subject", "split")}
+    return {**asked, "question": question.text, "gold": question.answer, "aliases": list(question.aliases), **labels}
 
 
 def _asked(question: Question, answer: Any, labels: Mapping[str, Any]) -> dict:
-    about = _about(question, labels)
-    return about | graded(about, answer)
+    asked = about(question, labels)
+    return asked | graded(asked, answer)
 
 
 def graded(about: Mapping[str, Any], answer: Any) -> dict:

@@ -30,7 +30,7 @@ def draw(cases: Sequence[Mapping], count: int = 20, seed: int = 0) -> list[Mappi
     """
     wrong: dict[str, list[Mapping]] = {}
     for case in cases:
-        if "trace" in case and not case["correct"]:
+        if "trace" in case and case["correct"] is not None and not case["correct"]:
             wrong.setdefault(case["benchmark"], []).append(case)
     there = sum(map(len, wrong.values()))
     if there < count:

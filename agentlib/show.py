@@ -17,6 +17,7 @@ from pygments.lexers import PythonLexer
 
 from agentlib import prompts, sag
 from agentlib.config import Config
+from agentlib.records import replace_surrogates
 from agentlib.tables import method_label
 
 MOST_PAGES = 24  # that one click-through holds
@@ -54,7 +55,7 @@ _GROUPS = ("#009E7333", "#56B4E933", "#E69F0033", "#CC79A733", "#F0E44233")
 
 
 def _page(inner: str) -> HTML:
-    return HTML(f'{_STYLE}<div class="al">{inner}</div>')
+    return HTML(replace_surrogates(f'{_STYLE}<div class="al">{inner}</div>'))
 
 
 def _folded(text: str) -> str:
@@ -128,7 +129,7 @@ def cases(records: Sequence[Mapping]) -> HTML:
     """Several cases to click through, each a step at a time; at most `MOST_PAGES`. Raises ValueError if there are more."""
     told = [[r["id"] for r in records], [r["model"] for r in records], [method(r) for r in records]]
     told = [column for column in told if len(set(column)) > 1]  # what tells them apart
-    labels = [" · ".join([*names, "right" if r["correct"] else "wrong"]) for r, *names in zip(records, *told, strict=True)]
+    labels = [" · ".join([*names, _verdict(r)]) for r, *names in zip(records, *told, strict=True)]
     return _page(_pick(labels, [_steps(r) for r in records], "case"))
 
 
@@ -143,6 +144,18 @@ def method(record: Mapping) -> str:
     return method_label(record["method"], record.get("n", 1))
 
 
+def _verdict(record: Mapping) -> str:
+    """Whether a case's answer is right, in words."""
+    correct = record.get("correct")
+    return "not answered" if record.get("error") else "not graded" if correct is None or correct != correct else "right" if correct else "wrong"
+
+
+def _measured(record: Mapping) -> str:
+    """Length and time of a step or a case, as far as they are known."""
+    tokens, seconds = record.get("completion_tokens"), record.get("seconds")
+    return "".join([f" · {tokens} tokens" if tokens is not None else "", f" · {seconds:.1f} s" if seconds is not None else ""])
+
+
 def _steps(record: Mapping) -> str:
     if len(record.get("trace", [])) < 2 and not any("candidates" in step for step in record.get("trace", [])):
         return _case(record, None)
@@ -151,15 +164,16 @@ def _steps(record: Mapping) -> str:
 
 
 def _case(record: Mapping, only: int | None) -> str:
-    verdict = "right" if record["correct"] else "wrong"
     parts = [_box("ask", f"question · {record['benchmark']}", record["question"])]
+    if record.get("error"):
+        return "".join([*parts, _box("fail", _verdict(record), record["error"])])
     if "trace" not in record:
-        parts.append(_box("think", f"chain of thought · {record['completion_tokens']} tokens", record["text"]))
+        parts.append(_box("think", f"chain of thought{_measured(record | {'seconds': None})}", record["text"]))
     for number, step in enumerate(record.get("trace", []), 1):
         if only not in (None, number):
             continue
         thought, action = prompts.split_turn(step["text"])
-        label = f"step {number} · {step['completion_tokens']} tokens · {step['seconds']:.1f} s"
+        label = f"step {number}{_measured(step)}"
         if number == 1 and record.get("prefix"):
             label += " · starts from the first-thought prefix"
         if only and "candidates" in step:
@@ -170,8 +184,8 @@ def _case(record: Mapping, only: int | None) -> str:
         if not step["final"]:
             seen = step["observation"].removeprefix("Observation:")
             parts.append(_box("fail" if step["failure"] else "see", "observation", seen, code=True))
-    answer = f"answer {_short(record['prediction'])!r} · gold {record['gold']!r} · {verdict} · stopped: {record['stopped']}"
-    parts.append(_box("end" if record["correct"] else "fail", verdict, answer))
+    answer = f"answer {_short(record['prediction'])!r} · gold {record['gold']!r} · {_verdict(record)} · stopped: {record['stopped']}"
+    parts.append(_box("fail" if _verdict(record) == "wrong" else "end", _verdict(record), answer))
     return "".join(parts)
 
 

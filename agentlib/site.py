@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 from nbconvert import HTMLExporter
 
-from agentlib import charts, config
+from agentlib import charts, config, records
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -75,17 +75,17 @@ def build(notebooks: Sequence[Path], figures: Path, out: Path, note: str = "", m
         body = body.replace("</head>", f"{_HEAD}</head>", 1).replace('<script src=""></script>', "")
         body = body.replace(f'<script src="{exporter.mathjax_url}', f'<script async src="{exporter.mathjax_url}')
         body = re.sub(r"(<body[^>]*>)", lambda found, k=k: found[1] + _nav(names, k), body, count=1)
-        (out / f"{notebook.stem}.html").write_text(body, encoding="utf-8")
+        (out / f"{notebook.stem}.html").write_text(records.replace_surrogates(body), encoding="utf-8")
         took = (minutes or {}).get(notebook.stem)
         rows.append(f'<tr><td><a href="{notebook.stem}.html">{html.escape(title)}</a></td><td>{html.escape(claim)}</td>'
                     f"<td>{'' if took is None else f'{took:.1f}'}</td></tr>")  # fmt: skip
     index = out / "index.html"
-    index.write_text(
+    page = (
         f"{_INDEX}<h1>Agent distillation</h1><p>The notebooks, executed, and the figures they drew. {html.escape(note)}</p>"
         f"<table><tr><th>notebook</th><th>what it shows</th><th>minutes</th></tr>{''.join(rows)}</table><h2>Figures</h2>"
-        f'<div class="figures">{"".join(_figure(file, out) for file in _in_order(figures.glob("*.svg")))}</div></body></html>\n',
-        encoding="utf-8",
+        f'<div class="figures">{"".join(_figure(file, out) for file in _in_order(figures.glob("*.svg")))}</div></body></html>\n'
     )
+    index.write_text(records.replace_surrogates(page), encoding="utf-8")
     return index
 
 

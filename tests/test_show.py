@@ -38,6 +38,17 @@ def test_a_case_shows_question_thoughts_code_observations_and_verdict():
     assert "<b>Lima" not in page.data and "So it is Lima" not in text(show.case(record(), step=1))
 
 
+def test_a_question_that_could_not_be_asked_is_shown_with_its_error():
+    lost = {"id": "q-0", "benchmark": "mini-hotpot", "question": "Which capital?", "gold": "Lima", "model": "m", "method": "agent", "error": "Lost: <it>"}
+    for page in (show.case(lost), show.steps(lost), show.cases([lost, record()]), show.beside(lost, record())):
+        assert "Lost: &lt;it&gt;" in text(page) and "Which capital?" in text(page) and "None" not in text(page)
+
+
+@pytest.mark.parametrize(("correct", "said"), [(True, "right"), (False, "wrong"), (None, "not graded"), (float("nan"), "not graded")])
+def test_a_verdict_is_one_of_three(correct, said):
+    assert f"gold &#x27;Lima&#x27; · {said} · stopped" in text(show.case(record(correct=correct)))
+
+
 def test_settings_are_listed_whole():
     page = show.settings(config.load("smoke"), "benchmarks", "teacher_server", "judge_server").data
     assert "mini-hotpot, mini-bamboogle, mini-musique" in page and "mini-olym" in page and "<td>judge_server</td><td>–</td>" in page

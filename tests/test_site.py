@@ -1,6 +1,7 @@
 """The site of executed notebooks: every page and figure is there, described, and can be clicked through in a browser."""
 
 import contextlib
+import json
 import re
 import shutil
 
@@ -48,6 +49,12 @@ def test_an_index_with_figures_and_a_page_a_notebook(tmp_path):
     assert 'alt="picture: 01 second"' in second and not (tmp_path / "out" / "77_gone.html").exists()
     with pytest.raises(ValueError, match="no notebooks"):
         site.build([], tmp_path, tmp_path / "out")
+
+
+def test_half_a_surrogate_pair_stops_no_page(tmp_path):
+    (tmp_path / "00_x.ipynb").write_text(json.dumps(notebook("half \ud83d", output(text__html="<b>a\ud83db</b>"))))
+    index = site.build([tmp_path / "00_x.ipynb"], tmp_path, tmp_path / "out", "\ude00")
+    assert ">half ?<" in index.read_text() and "<b>a?b</b>" in (tmp_path / "out" / "00_x.html").read_text()
 
 
 def test_notebooks_of_the_last_run_go_before_committed_ones(project):
