@@ -33,10 +33,11 @@ def test_a_zero_shot_chain_has_the_question_and_one_sentence():
     assert model.calls[1]["conversations"] == [prompts.cot_turns("What is 6 times 7?", "math", examples=True)]
 
 
-def test_the_added_example_searches_twice_and_stands_among_the_others():
+def test_the_added_example_searches_twice_and_follows_the_others():
     (system, question), (today, _) = (pilot.one_more_example(opening("Who?", "teacher")), opening("Who?", "teacher"))
     assert question["content"] == "Question: Who?" and system["content"].replace(pilot.TWO_SEARCHES, "") == today["content"]
     assert system["content"].splitlines()[-1] == today["content"].splitlines()[-1], "what is said after the examples stays last"
+    assert system["content"].index(pilot.TWO_SEARCHES) > today["content"].rindex("final_answer("), "it comes after the others"
     turns = pilot.TWO_SEARCHES.split("Thought:")[1:]
     assert [f"{prompts.END_CODE}" in turn for turn in turns] == [True] * 3
     codes = [read_code(turn) for turn in turns]

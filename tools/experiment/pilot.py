@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import dataclasses
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
@@ -166,10 +165,10 @@ def answer(cfg: config.Config, name: str, model: LanguageModel, box: Sandbox, qu
     """The case of one question, greedily."""
     condition = CONDITIONS[name]
     labels = {"model": cfg.teacher, "role": "teacher", "method": name, "n": 1, "seed": cfg.seed, "temperature": 0.0}
-    reworded, started = Reworded(model, condition.reword), time.perf_counter()
+    reworded = Reworded(model, condition.reword)
     if condition.method == "cot":
         (chain,) = cot.think(reworded, [question], max_new_tokens=cfg.cot_tokens, examples=True, seed=cfg.seed)
-        return cases.cot_case(question, chain, time.perf_counter() - started, **labels)
+        return cases.cot_case(question, chain, **labels)
     agent = Agent(reworded, box, style="teacher", max_steps=cfg.max_steps, step_tokens=cfg.step_tokens, seed=cfg.seed)
     (trajectory,) = agent.run([question])
     return cases.agent_case(question, trajectory, **labels)
@@ -229,7 +228,7 @@ def open_model(cfg: config.Config, penalty: float, slots: int) -> Iterator[Langu
     with contextlib.ExitStack() as stack:
         here = cfg.teacher_server in ("", config.IN_PROCESS)
         url = stack.enter_context(servers.llama_server(cfg.teacher, slots=slots, context=cfg.context_tokens)) if here else cfg.teacher_server
-        model = Penalised(url, cfg.teacher, concurrency=slots, choices=slots, max_context=cfg.context_tokens)
+        model = Penalised(url, cfg.teacher, concurrency=slots, choices=slots, max_context=cfg.context_tokens, source=cfg.weights)
         model.penalty = penalty
         stack.callback(model.close)
         yield model
