@@ -408,3 +408,23 @@ def test_trivial_answers_are_graded_as_any_other(built, tmp_path):
     assert titles[1] == "Ormouth" and not score.grade(titles[1], "yes", "factual").correct
     low, high = found.loc[("hotpotqa-slice", 'always "yes"'), ["low", "high"]]
     assert 0 < low < 50 < high < 100
+
+
+def test_the_measured_record_holds_recall_and_trivial_rows_of_each_set(built, monkeypatch):
+    script = importlib.util.spec_from_file_location("measure", config.ROOT / "tools" / "experiment" / "measure.py")
+    module = importlib.util.module_from_spec(script)
+    script.loader.exec_module(module)
+    monkeypatch.setattr(benchmarks, "load", lambda name: wiki.load(name) if name in QUESTIONS else wiki.load("hotpotqa-slice"))
+    found = module.measure(0)
+    assert found["passages"] == 8 and set(found["recall@3"]) == set(QUESTIONS)
+    assert found["recall@3"]["2wikimultihopqa-slice"]["all"] == 1.0 and found["recall@3"]["bamboogle-slice"] == {"n": 0}
+    assert {(row["benchmark"], row["policy"]) for row in found["trivial"]} >= {(name, "title of the first passage") for name in QUESTIONS}
+    assert all({"seconds", "processor_seconds"} == set(spent) for spent in found["seconds"].values()) and json.dumps(found)
+
+
+def test_the_committed_record_is_about_the_sets_as_they_are():
+    found = json.loads((config.ROOT / "figures" / "records" / "laptop" / "wiki_slice.json").read_text(encoding="utf-8"))
+    assert found["passages"] == len(wiki.passage_ids())
+    asked = {b.slice: b.asked for b in config.BENCHMARKS if b.domain == "factual"}
+    assert {row["benchmark"]: row["n"] for row in found["trivial"]} == asked
+    assert {name: scores["n"] for name, scores in found["recall@3"].items() if scores["n"]} == {k: v for k, v in asked.items() if k != "bamboogle-slice"}

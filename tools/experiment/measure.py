@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from agentlib import benchmarks, config, corpora, costs, indexing, records, retrieval, search, trivial, wiki
+from agentlib import benchmarks, config, corpora, indexing, records, retrieval, search, trivial, wiki
 
 FACTUAL = [benchmark.slice for benchmark in config.BENCHMARKS if benchmark.domain == "factual"]
 
@@ -46,7 +46,7 @@ def measure(encode: int) -> dict:
         encoder.encode(some[:8], kind="passage")  # loads
         with timed(spent, f"encode {len(some)} passages by {cfg.encoder}"):
             encoder.encode(some, kind="passage")
-    return {"machine": {"processor": costs.processor()}, "passages": len(passages), "seconds": spent, "recall@3": recalls,
+    return {"machine": records.machine(), "passages": len(passages), "seconds": spent, "recall@3": recalls,
             "trivial": rows.round(1).to_dict("records")}  # fmt: skip
 
 
