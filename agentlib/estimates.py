@@ -17,11 +17,9 @@ from agentlib import config, records
 
 # Our benchmark -> its column in the published Table 2. A mini benchmark is not the published one, only its mirror.
 PUBLISHED_AS = {
-    "mini-hotpot": "HotpotQA", "hotpotqa": "HotpotQA", "mini-math": "MATH500", "math500": "MATH500",
-    "mini-musique": "MuSiQue", "musique": "MuSiQue", "mini-bamboogle": "Bamboogle", "bamboogle": "Bamboogle",
-    "mini-2wiki": "2WikiQA", "2wikimultihopqa": "2WikiQA", "mini-gsm-hard": "GSM-Hard", "gsm-hard": "GSM-Hard",
-    "mini-aime": "AIME", "aime": "AIME", "mini-olym": "OlymMATH", "olymmath": "OlymMATH",
-}  # fmt: skip
+    "mini-hotpot": "HotpotQA", "mini-math": "MATH500", "mini-musique": "MuSiQue", "mini-bamboogle": "Bamboogle",
+    "mini-2wiki": "2WikiQA", "mini-gsm-hard": "GSM-Hard", "mini-aime": "AIME", "mini-olym": "OlymMATH",
+} | {name: benchmark.published for benchmark in config.BENCHMARKS for name in (benchmark.name, benchmark.slice)}  # fmt: skip
 UNNAMED_SIZES = {"Phi-4-mini-instruct": 3.8e9}  # Table 4 gives the size beside the name
 KEYS = ["model", "method", "n", "benchmark", "id"]  # what names one answer of one experiment
 SETTINGS = ("temperature", "seed", "setting", "value")  # what else experiments may differ in
@@ -175,7 +173,7 @@ def accuracy_points(cases: pd.DataFrame, split: str = "test") -> pd.DataFrame:
     has columns would compare unlike things, so it is not run.
     """
     cases = cases_of(cases, split)
-    known = [*config.FACTUAL, *config.MATHS, *config.PAPER.benchmarks, *config.LAPTOP.train_sets]
+    known = [*config.FACTUAL, *config.MATHS, *config.PAPER.benchmarks, *config.SLICE["benchmarks"], *config.LAPTOP.train_sets]
     order = {name: i for i, name in enumerate(known)}
     columns = sorted(cases["benchmark"].unique(), key=lambda name: (order.get(name, len(order)), name))
     rank = {name: i for i, name in enumerate([*list(config.METHODS)[:4], "agent_ftp", *list(config.METHODS)[4:]])}

@@ -71,8 +71,9 @@ def inspect(notebook: Path) -> dict[str, Any]:
 
 
 def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: Path) -> Line:
-    """Run one notebook through papermill into `out`; the line says how long it took and what it drew."""
+    """Run one notebook through papermill into `out`; the line says how long it took and what it drew, or why it ended early."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     from agentlib.progress import Lines
@@ -83,9 +84,9 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
         raise ValueError(
             f"{notebook.name} takes no parameter {', '.join(lacking)}, only {', '.join(known)}; add it to its cell"
         )
-    out.mkdir(parents=True, exist_ok=True)
     started, failure = time.time(), ""
     try:
+        out.mkdir(parents=True, exist_ok=True)
         papermill.execute_notebook(
             notebook, out / notebook.name, parameters, kernel_name="python3", cwd=NOTEBOOKS,
             progress_bar=sys.stderr.isatty(), request_save_on_cell_execute=True,
@@ -93,7 +94,18 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
         )  # fmt: skip
     except PapermillExecutionError as error:
         failure = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
+    except DeadKernelError:
+        failure = (f"cell {_cells_begun(out / notebook.name)}: its process was killed, most likely because memory ran out; free some, "
+                   "or set batch_questions or batch_size lower; what was finished is kept")  # fmt: skip
+    except OSError as error:
+        failure = f"{type(error).__name__}: {error}; free some disk space, or make the folder writable"
     return Line(notebook.stem, (time.time() - started) / 60, tuple(drawn(cfg.figures, started)), failure)
+
+
+def _cells_begun(executed: Path) -> int:
+    """How many code cells of a copy that papermill wrote were begun; the last of them is the one that a killed kernel was in."""
+    cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
+    return sum(c["cell_type"] == "code" and bool(c["metadata"].get("papermill", {}).get("start_time")) for c in cells)
 
 
 def drawn(folder: Path, since: float) -> list[str]:

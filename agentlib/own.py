@@ -146,7 +146,8 @@ def _fields(lines: Iterator[str], mark: str) -> Iterator[list[str]]:
         if not any(field.strip() for field in plain):
             continue
         fields = [_unquoted(field) for field in plain]
-        if mark != "\t" or len(plain) != (width or len(plain)):
+        opened = any(field.lstrip()[:1] == '"' and field.count('"') % 2 for field in plain)
+        if mark != "\t" or opened or len(plain) != (width or len(plain)):
             reader = csv.reader(itertools.chain([line], lines), delimiter=mark, strict=True, skipinitialspace=True)
             try:
                 fields = next(reader)
@@ -158,8 +159,10 @@ def _fields(lines: Iterator[str], mark: str) -> Iterator[list[str]]:
 
 
 def _unquoted(field: str) -> str:
-    inner = field.strip()[1:-1].replace('""', "")
-    return field.strip()[1:-1].replace('""', '"') if field.strip() == f'"{field.strip()[1:-1]}"' and '"' not in inner else field
+    text = field.strip()
+    inner = text[1:-1]
+    around = len(text) > 1 and text[0] == text[-1] == '"' and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if around else field
 
 
 def _question(source: str | Path, number: int, row: dict, domain: str, name: str) -> Question:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import httpx
 import pandas as pd
 
-from agentlib import config, nearest, weights
+from agentlib import config, nearest, weights, wiki
 from agentlib.verdicts import KEY as JUDGE_KEY
 
 LEAST_DISK = 3e9
@@ -144,6 +144,10 @@ def _retriever(cfg: config.Config) -> Iterator[Check]:
         up = answers(url, "/health") or answers(url, "/docs")  # Search-R1's own server has no health page
         yield Check("retriever", f"{url} {'answers' if up else 'does not answer'}", "an answer", up,
                     "start it with python -m agentlib.serve, or mend retriever_url")  # fmt: skip
+    elif cfg.corpus == "wiki-slice":
+        there = all((wiki.folder() / name).exists() for name in (wiki.PASSAGES, wiki.QUESTIONS))
+        yield Check("slice of Wikipedia", "there" if there else f"not in {wiki.folder()}", "two files", there,
+                    "build them with python -m agentlib.wiki_build FILE …")  # fmt: skip
     elif cfg.corpus == "wiki-18":
         file = config.home() / "corpora" / "wiki-18.jsonl"
         yield Check("corpus wiki-18", "there" if file.exists() else f"{file} is missing", "a file", file.exists(),

@@ -80,7 +80,8 @@ def _checked(token: str | None) -> str:
 
 def _wire(hit: Hit, scored: bool) -> dict[str, Any]:
     document = {"id": hit.passage.id, "title": hit.passage.title, "contents": contents(hit.passage)}
-    return {"document": document, "score": hit.score} if scored else document
+    score = None if math.isnan(hit.score) else hit.score  # of a searcher that is itself a client
+    return {"document": document, "score": score} if scored else document
 
 
 @contextlib.contextmanager

@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.check:
             return _check(cfg, numbers)
         problems = preflight.problems(cfg, numbers)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         problems = [str(error)]
     if problems:
         print("\n".join(f"error: {p}" for p in problems), file=sys.stderr)
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.from_records:
         try:
             print(_restore(cfg))
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: another process has the run
             print(f"error: {error}", file=sys.stderr)
             return 2
     if expected := _estimate(cfg, numbers):
@@ -176,7 +176,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines = []
     for notebook in chosen:
         print(f"{time.strftime('%H:%M:%S')}  {notebook.stem} …", flush=True)
-        line = notebooks.execute(notebook, cfg, overrides, cfg.runs / "notebooks")
+        try:
+            line = notebooks.execute(notebook, cfg, overrides, cfg.runs / "notebooks")
+        except KeyboardInterrupt:
+            print(f"error: interrupted in {notebook.stem}; what was finished is kept, run again to go on", file=sys.stderr)
+            return 130
         lines.append(line)
         if line.failure:
             break

@@ -6,16 +6,22 @@ Owns the choice of corpus, encoder and index folder. Knows nothing of agents or 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from agentlib import config, corpora, encyclopedia, indexing, records, retrieval, weights
+from agentlib import config, corpora, encyclopedia, indexing, records, retrieval, weights, wiki
 from agentlib.encyclopedia import Passage
 
-CORPORA = ("mini-encyclopedia", "wiki-18")
+CORPORA = ("mini-encyclopedia", "wiki-slice", "wiki-18")
+SMALL = ("mini-encyclopedia", "wiki-slice")  # read in seconds
 
 
 def corpus(cfg: config.Config) -> Iterable[Passage]:
     """The passages of a configuration. Unknown corpus: ValueError; a corpus not on disk: FileNotFoundError."""
     if cfg.corpus == "mini-encyclopedia":
         return encyclopedia.passages(cfg.passages)
+    if cfg.corpus == "wiki-slice":
+        if cfg.passages:
+            raise ValueError(f"setting 'passages' is {cfg.passages}, expected 0 for the corpus 'wiki-slice': its first passages do "
+                             "not answer its questions")  # fmt: skip
+        return wiki.passages()
     if cfg.corpus == "wiki-18":
         file = config.home() / "corpora" / "wiki-18.jsonl"
         if not file.exists():
@@ -60,8 +66,8 @@ def open_searcher(cfg: config.Config) -> retrieval.Searcher:
 
         return RetrieverClient(cfg.retriever_url)
     folder = index_folder(cfg)
-    # The corpus of 21 million passages is not read again to compare it; the mini one takes a moment.
-    passages = corpus(cfg) if cfg.corpus == "mini-encyclopedia" else None
+    # The corpus of 21 million passages is not read again to compare it.
+    passages = corpus(cfg) if cfg.corpus in SMALL else None
     return retrieval.open_index(folder, passages, encoder(cfg))
 
 

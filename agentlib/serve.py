@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         print(f"error: a server needs {error.name}, which is not installed; pip install 'agentlib[retriever]'", file=sys.stderr)
         return 2
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: another process builds that index
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

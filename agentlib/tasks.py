@@ -31,6 +31,7 @@ class Question:
     subject: str = ""
     split: str = "test"
     aliases: tuple[str, ...] = ()
+    supporting: tuple[str, ...] = ()  # titles of the passages that hold the facts it needs, where its data set names them
 
     def asdict(self) -> dict:
         return asdict(self)

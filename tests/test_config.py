@@ -202,3 +202,21 @@ def test_the_cache_follows_its_environment_variable(monkeypatch, tmp_path):
     assert config.home() == tmp_path
     monkeypatch.delenv("AGENTLIB_HOME")
     assert config.home().name == "agentlib"
+
+
+@pytest.mark.parametrize(
+    ("address", "root"),
+    [("http://h:8", "http://h:8"), ("http://h:8/", "http://h:8"), ("http://h:8/v1", "http://h:8"), (" http://h:8/v1// ", "http://h:8"),
+     ("http://h:8/v1/chat/completions", "http://h:8"), ("http://h:8/v1/completions/", "http://h:8"), ("http://h:8/v1/models", "http://h:8"),
+     ("http://h:8/retrieve/", "http://h:8"), ("https://api.example.org/v1", "https://api.example.org"), ("http://[::1]:8/v1", "http://[::1]:8"),
+     ("https://example.org/api/v1", "https://example.org/api"), ("http://v1", "http://v1"), ("HTTP://H:8", "HTTP://H:8")],
+)  # fmt: skip
+def test_a_servers_root_is_the_same_however_its_address_ends(address, root):
+    assert config.server_root(address) == root == config.server_root(root)
+
+
+@pytest.mark.parametrize("name", ["teacher_server", "student_server", "judge_server", "retriever_url"])
+def test_a_setting_without_a_scheme_is_said_at_once(name):
+    with pytest.raises(ValueError, match=rf"setting '{name}': address 'localhost:8000/v1' is none .*did you mean 'http://localhost:8000'\?"):
+        config.load("smoke", **{name: "localhost:8000/v1"})
+    assert config.load("smoke", teacher_server=config.IN_PROCESS)

@@ -332,6 +332,7 @@ def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(traine
     assert all(torch.allclose(ours[k], theirs[k], atol=1e-5) for k in theirs)
 
 
+@pytest.mark.full
 def test_checkpoints_that_take_long_are_written_seldom(examples, tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(checkpoints, "write", lambda *_: (written.append(1), time.sleep(1)))
@@ -375,6 +376,7 @@ def test_qlora_trains_on_a_cpu_and_saves_an_adapter_that_plain_peft_loads(exampl
     assert any(v.abs().sum() > 0 for v in found.values())
 
 
+@pytest.mark.full
 def test_full_tuning_saves_a_whole_model_that_differs_from_its_base(examples, tmp_path, smol):
     from transformers import AutoModelForCausalLM
 

@@ -164,6 +164,7 @@ def test_a_guess_that_is_wrong_costs_nothing_but_itself(smol, greedy, monkeypatc
     assert [fresh(smol, [talk(text)], max_new_tokens=NEW)[0][0] for text in ASKED] == greedy
 
 
+@pytest.mark.full
 def test_samples_share_a_row_until_they_differ(smol, greedy):
     with Sizes(smol._model) as seen:
         (alike,) = fresh(smol, [talk(ASKED[0])], n=8, temperature=0.01, max_new_tokens=NEW, seed=1)
@@ -316,6 +317,7 @@ def test_a_merged_adapter_speaks_as_peft_itself(smol, adapters):
     assert torch.allclose(found, expected, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.full
 def test_unpacked_weights_are_the_numbers_that_nf4_stands_for(adapters):
     from bitsandbytes.functional import dequantize_4bit
 
@@ -334,12 +336,14 @@ def test_unpacked_weights_are_the_numbers_that_nf4_stands_for(adapters):
     assert any(type(m).__name__ == "Linear4bit" for m in half._base.modules())
 
 
+@pytest.mark.full
 def test_a_folder_without_an_adapter_is_refused_and_changes_nothing(smol, greedy, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no adapter_config\.json; train it"):
         smol.use(tmp_path)
     assert smol.adapter is None and smol.generate([talk(ASKED[0])], max_new_tokens=NEW)[0][0] == greedy[0]
 
 
+@pytest.mark.full
 def test_a_damaged_adapter_is_refused_each_time_and_the_model_stays_usable(adapters, tmp_path):
     bad = tmp_path / "bad"
     bad.mkdir()
@@ -380,6 +384,7 @@ def three_steps(model, forget):
     return said, asked, model.tokens_read - before, sum(len(language.encode(model.tokenizer, language.render(model.tokenizer, t))) for t in talks)
 
 
+@pytest.mark.full
 def test_a_conversation_reads_only_what_is_new_and_says_the_same(smol):
     plain, asked, read_all, _ = three_steps(smol, forget=True)
     kept, _, read, whole = three_steps(smol, forget=False)
@@ -387,6 +392,7 @@ def test_a_conversation_reads_only_what_is_new_and_says_the_same(smol):
     assert read <= whole, "no token of the conversations is read twice"
 
 
+@pytest.mark.full
 def test_prompts_of_unlike_length_are_read_without_much_padding_and_say_the_same(smol, monkeypatch):
     words = "A long passage about rivers, lakes and the sea. "
     asked = [talk(words * times + ASKED[0]) for times in (0, 30, 1, 2, 0, 12)]
@@ -415,6 +421,7 @@ def test_groups_of_like_lengths_hold_each_once_and_pad_little(lengths):
         assert max(own) * len(own) <= models.PADDED * sum(own)
 
 
+@pytest.mark.full
 def test_samples_of_a_step_are_gone_on_from(smol):
     (found,) = smol.generate([talk(ASKED[1])], n=3, temperature=1.0, max_new_tokens=10, seed=3)
     for completion in found:
@@ -427,6 +434,7 @@ def test_samples_of_a_step_are_gone_on_from(smol):
         fresh(smol, [talk(ASKED[1])], n=3, temperature=1.0, max_new_tokens=10, seed=3)
 
 
+@pytest.mark.full
 def test_an_adapter_never_goes_on_from_what_the_base_read(smol, adapters):
     base = smol.generate([talk(ASKED[1])], max_new_tokens=NEW)[0][0]
     try:
@@ -437,6 +445,7 @@ def test_an_adapter_never_goes_on_from_what_the_base_read(smol, adapters):
         smol.use(None)
 
 
+@pytest.mark.full
 def test_what_is_kept_stays_within_its_budget_and_changes_no_text(smol, monkeypatch):
     plain = three_steps(smol, forget=True)[0]
     monkeypatch.setattr(smol._kept, "budget", 3_000_000)
@@ -478,6 +487,7 @@ def test_an_unknown_precision_is_refused_with_those_that_are_known():
         loading.resolve_precision("fp16", "cpu")
 
 
+@pytest.mark.full
 def test_a_bf16_model_speaks_nearly_as_the_32_bit_one(smol):
     half = models.LocalModel(SMOL, precision="bf16")
     ids = smol.tokenizer("The capital of France is", return_tensors="pt")["input_ids"]

@@ -1,5 +1,6 @@
 """Questions of one's own: good files are read, bad ones get a sentence, and tools of one's own reach the model."""
 
+import csv
 import functools
 import gzip
 import json
@@ -7,6 +8,8 @@ import math
 
 import pytest
 from conftest import Scripted, act, ask
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agentlib import agent, cases, own, prompts
 from agentlib.sandbox import Sandbox
@@ -94,6 +97,18 @@ def test_files_of_every_form_are_read_alike(tmp_path, name, content):
 def test_a_question_may_open_with_a_quote(tmp_path, mark, name, field, text):
     file = write(tmp_path, f"question{mark}answer\n{field}{mark}Ada\nNext?{mark}Bob\n", name)
     assert [(q.text, q.answer) for q in own.questions(file)] == [(text, "Ada"), ("Next?", "Bob")]
+
+
+CELL = st.text('aé,;"\t\n\r ', min_size=1).map(str.strip).filter(bool)
+
+
+@pytest.mark.parametrize("mark, name", [(",", "any.csv"), ("\t", "any.tsv")])
+@given(rows=st.lists(st.tuples(CELL, CELL), min_size=1, max_size=5, unique_by=lambda row: row[0]))
+def test_what_a_table_was_written_of_is_read_again(tmp_path_factory, mark, name, rows):
+    file = tmp_path_factory.mktemp("any") / name
+    with open(file, "w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, delimiter=mark).writerows([("question", "answer"), *rows])
+    assert [(q.text, q.answer) for q in own.questions(file)] == rows
 
 
 def test_a_list_in_a_cell_of_a_table_is_a_list(tmp_path):

@@ -554,6 +554,7 @@ def test_the_shortest_of_the_largest_group_is_kept(box):
     assert found.steps[0].text.startswith("Thought: so so\n")
 
 
+@pytest.mark.full
 def test_a_real_model_that_stops_early_takes_the_same_steps(smol, box):
     questions = [ask(i, text) for i, text in enumerate(["What is 2 + 3? Print it.", "Name one city."])]
     prefixes = ["Thought: I compute.\nCode:\n```py\nprint("] * 2

@@ -516,6 +516,13 @@ def test_hits_of_other_servers_are_read(moody, form):
     assert "A city." in retrieval.as_tool(quick(moody))("Lima")
 
 
+def test_hits_without_a_score_can_be_served_on(moody):
+    moody.replies = [{"result": [[LIMA]]}]
+    with retrieval_server.serving(quick(moody)) as url:
+        (hit,) = retrieval_server.RetrieverClient(url).search(["x"])[0]
+    assert hit.passage.title == "Lima" and np.isnan(hit.score)
+
+
 def test_a_server_that_knows_no_scores_is_asked_without(moody):
     moody.replies = [lambda body: (422, "extra fields not permitted: return_scores") if "return_scores" in body else {"result": [[LIMA]]}]
     client = quick(moody)

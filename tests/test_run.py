@@ -157,6 +157,36 @@ def test_a_notebook_runs_with_typed_parameters_and_its_failure_is_told(project, 
     assert (project / "out" / "03_train_students.ipynb").exists()
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "cell 3: its process was killed, most likely because memory ran out; free some"),
+     ("import os; os._exit(0)", "cell 3: its process was killed"), ("import sys; sys.exit(2)", "cell 3: SystemExit: 2"),
+     ("raise KeyboardInterrupt", "cell 3: KeyboardInterrupt")],
+)  # fmt: skip
+def test_a_kernel_that_ends_says_in_which_cell(project, monkeypatch, body, said):
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", project)
+    line = notebooks.execute(notebook(project, body=body), config.load("smoke"), {}, project / "out")
+    assert line.failure.startswith(said) and "\n" not in line.failure
+
+
+def test_a_run_without_a_folder_to_write_in_gets_a_sentence(project, monkeypatch):
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", project)
+    (project / "out").write_text("a file where a folder is to be")
+    line = notebooks.execute(notebook(project), config.load("smoke"), {}, project / "out")
+    assert line.failure.startswith("FileExistsError") and "free some disk space" in line.failure
+
+
+def test_an_interrupted_command_says_so_and_how_to_go_on(project, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(notebooks, "select", lambda only: [notebook(project)])
+    monkeypatch.setattr(preflight, "problems", lambda cfg, numbers: [])
+    monkeypatch.setattr(notebooks, "execute", interrupted)
+    assert run.main([]) == 130
+    assert capsys.readouterr().err == "error: interrupted in 03_train_students; what was finished is kept, run again to go on\n"
+
+
 # --- the command ------------------------------------------------------------------------------------------------
 
 

@@ -163,7 +163,7 @@ assert by_id["agent_ftp"][chosen]["trace"][0]["text"].startswith(by_id["agent_ft
 # %%
 case = by_id["agent_ftp"][chosen]
 question = Question(case["id"], case["benchmark"], case["question"], case["gold"], case["domain"])
-model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
+model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision=cfg.precision)
 with Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds) as box:
     agent = Agent(model, box, style="teacher", max_steps=1, step_tokens=cfg.step_tokens, seed=cfg.seed)
     (continued,) = agent.run([question], [case["prefix"]])
@@ -214,9 +214,9 @@ frame[frame["method"] != "cot"].groupby(["method", "stopped", "correct"]).size()
 # notebooks 03 and 04 measure.
 #
 # At `laptop` the teacher has 1.5 billion parameters. It gets 200 of 300 training questions right as an agent, 94 by chain of thought;
-# the gain is largest in mathematics. The prefix makes its first thought longer: 47 words instead of 17. It also makes it forget the
-# code: 33 of 300 runs with it have a turn whose code is missing or does not parse, 7 without it. Code that does parse fails while it
-# runs in 18 runs each. A teacher this small thinks no better in prose than in code, so there is little to carry over.
+# the gain is largest in mathematics. The prefix makes its first thought longer: 47 words instead of 17. It also makes turns without
+# usable code more frequent: 33 of 300 runs with it have a turn whose code is missing or does not parse, 7 without it. Code that does
+# parse fails while it runs in 18 runs each. A teacher this small thinks no better in prose than in code, so there is little to carry over.
 #
 # ## Exercises
 #
