@@ -95,6 +95,11 @@ def count(tokenizer, text: str) -> int:
     return len(encode(tokenizer, quote(tokenizer, text)))
 
 
+def cut(text: str, stop: Sequence[str]) -> str:
+    """A text up to the first stop string in it."""
+    return text[: min((text.find(s) for s in stop if s in text), default=len(text))]
+
+
 def sample_seed(seed: int, prompt: str, index: int) -> int:
     """A 64-bit seed for one sample of one prompt, whatever batch or run it is drawn in."""
     named = f"{seed}\0{index}\0{prompt}".encode("utf-8", "surrogatepass")

@@ -15,7 +15,7 @@ import numpy as np
 from agentlib import language, loading, weights
 from agentlib.drafts import Drafts
 from agentlib.kv_cache import KeyValueTree
-from agentlib.language import Completion, Enough, checked, encode, render, sample_seed
+from agentlib.language import Completion, Enough, checked, cut, encode, render, sample_seed
 
 if TYPE_CHECKING:
     from agentlib.decoding import Ending
@@ -281,8 +281,7 @@ class LocalModel:
             reach = max(map(len, stop)) + 8
             tail = self._text(tokens[-reach:])
             if any(s in tail for s in stop):
-                text = self._text(tokens)
-                return text[: min(text.find(s) for s in stop if s in text)]
+                return cut(self._text(tokens), stop)
         return None
 
 

@@ -21,7 +21,7 @@ import tenacity
 
 from agentlib import config, language, weights
 from agentlib.judge import post, said
-from agentlib.language import QUOTED, Completion, checked, encode, render, sample_seed
+from agentlib.language import QUOTED, Completion, checked, cut, encode, render, sample_seed
 from agentlib.records import replace_surrogates
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,9 @@ class ServerModel:
             read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
             tokens = shares(counted, reasons, -1 if written is None else written)
             for text, reason, count in zip(texts, reasons, tokens, strict=True):
-                found.append(Completion(prefix + text, len(encode(self.tokenizer, prompt)) if read is None else read, count, reason))
+                ended = cut(text, stop)  # some servers know no stop strings, or send them too
+                found.append(Completion(prefix + ended, len(encode(self.tokenizer, prompt)) if read is None else read, count,
+                                        reason if ended == text else "stop"))  # fmt: skip
         return found
 
     def _post(self, body: dict) -> dict:

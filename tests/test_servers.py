@@ -97,6 +97,18 @@ def test_a_prompt_that_quotes_a_special_token_is_sent_as_tokens(moody):
 
 
 @pytest.mark.model
+@pytest.mark.parametrize(
+    ("text", "kept", "reason"),
+    [("```py\n1\n```<end_code>", "```py\n1\n```", "stop"), ("a\nObservation: b<end_code> c", "a\n", "stop"), ("a b c", "a b c", "length")],
+)  # fmt: skip
+def test_a_server_that_knows_no_stop_strings_is_cut_here(moody, text, kept, reason):
+    moody.replies = [{"choices": [{"text": text, "finish_reason": "length"}], "usage": {"prompt_tokens": 5, "completion_tokens": 9}}]
+    with client(moody.url) as model:
+        ((found,),) = model.generate([talk("Hi")], max_new_tokens=9, stop=["<end_code>", "Observation:"])
+    assert (found.text, found.finish_reason) == (kept, reason)
+
+
+@pytest.mark.model
 def test_too_many_or_no_choices_are_refused(moody):
     for texts in (["a", "b"], []):
         moody.replies = [answer(*texts)]
