@@ -179,8 +179,10 @@ def _case(record: Mapping, only: int | None) -> str:
         if only and "candidates" in step:
             parts.append(_ballot(step))
         parts.append(_box("think", label, thought))
-        if written := step["code"] or action.removeprefix("Code:"):
-            parts.append(f'<div class="box code"><small>code</small>{_python(written)}</div>')
+        if step["code"]:
+            parts.append(f'<div class="box code"><small>code</small>{_python(_folded(step["code"]))}</div>')
+        elif written := action.removeprefix("Code:").strip():  # no code could be read from it
+            parts.append(_box("code", "code", written, code=True))
         if not step["final"]:
             seen = step["observation"].removeprefix("Observation:")
             parts.append(_box("fail" if step["failure"] else "see", "observation", seen, code=True))

@@ -71,6 +71,8 @@ def test_a_line_that_a_model_could_not_stop_writing_stands_once():
     answer = show.case(record(correct=False, prediction="x\n" * 60)).data
     assert "the same line 59 times more" in answer and answer.count("x\\n") == 1
     assert shown.count("So.") == 1 and "the same line 39 times more" in shown and "I<br>I<br>I<br>I<br>So." in shown
+    step = {**record()["trace"][0], "text": "Thought: I go on.\nCode:\n" + "```\n" * 60, "code": None}
+    assert "the same line" in show.case(record(trace=[step])).data, "also in what was to be code"
 
 
 def test_steps_and_cases_can_be_clicked_through_without_a_script():
