@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from agentlib import estimates, records, tables
+from agentlib import estimates, statistics, tables
 
 AGENT, FTP, COT, PROMPTED = "agent_distill", "agent_distill_ftp", "cot_distill", "agent"
 LOSS = 5.0  # points of accuracy that SAG may cost; our tolerance, the paper names none
@@ -24,7 +24,7 @@ def check(cases: pd.DataFrame) -> pd.DataFrame:
     CoT-distilled student; P3: FTP raises accuracy; P4: SAG halves the questions with broken code (difference: b - a / 2)
     and does not lower accuracy; P5: prompting alone does not make a small model act.
 
-    Intervals and p are those of `records.compare`. "yes" and "no" need the whole interval on one side of the margin and a
+    Intervals and p are those of `statistics.compare`. "yes" and "no" need the whole interval on one side of the margin and a
     corrected p of at most 0.05; everything else is "not settled". A claim whose methods were not run is "not run".
     """
     sizes, n = estimates.students_of(cases), estimates.vote_size(cases)
@@ -50,7 +50,7 @@ def check(cases: pd.DataFrame) -> pd.DataFrame:
                          _published(model, PROMPTED, AGENT)))  # fmt: skip
     found = pd.DataFrame(rows).set_index("claim")
     tested = found["p"].notna()
-    found.loc[tested, "p (Holm)"] = records.holm(found.loc[tested, "p"])
+    found.loc[tested, "p (Holm)"] = statistics.holm(found.loc[tested, "p"])
     found["holds"] = [_verdict(row) for _, row in found.iterrows()]
     return found.drop(columns="below")
 
@@ -61,7 +61,7 @@ def _row(number: str, model: str, words: str, a: pd.DataFrame, b: pd.DataFrame, 
     row = {"claim": f"{number} · {estimates.size_label(model)}: {words}", "margin": margin, "below": below, "published": published}
     if a.empty or b.empty:
         return row | dict.fromkeys(("a", "b", "difference", "low", "high", "p", "p (Holm)"), math.nan) | {"n": 0}
-    found = records.compare(a, b, ratio=ratio, margin=margin / 100)
+    found = statistics.compare(a, b, ratio=ratio, margin=margin / 100)
     names = {"a": "accuracy_a", "b": "accuracy_b", "difference": "difference", "low": "low", "high": "high"}
     return row | {name: 100 * found[key] for name, key in names.items()} | {"p": found["p"], "n": found["n"]}
 

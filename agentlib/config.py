@@ -8,6 +8,7 @@ same values share one folder. Paper values carry their source in a comment: "§"
 arXiv 2505.17612, "code" its reference implementation at commit 0f6cae3.
 """
 
+import ast
 import dataclasses
 import difflib
 import os
@@ -336,3 +337,32 @@ def server_root(address: str) -> str:
 def home() -> Path:
     """The download cache: `$AGENTLIB_HOME`, or `~/.cache/agentlib`."""
     return Path(os.environ.get("AGENTLIB_HOME") or Path.home() / ".cache" / "agentlib")
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """A `--set name=value` as a name and a value of that setting's type (lists as comma-separated words)."""
+    name, equals, value = text.partition("=")
+    fields = {f.name: type(f.default) for f in dataclasses.fields(Config)}
+    if not equals:
+        raise ValueError(f"--set {text!r} has no '=', expected name=value such as questions=5")
+    kind = fields.get(name)
+    if kind is tuple:
+        words = [w.strip() for w in value.split(",") if w.strip()]
+        return name, [_number(w) for w in words]
+    if kind in (int, float):
+        try:
+            found = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found = value
+        return name, found
+    return name, value
+
+
+def _number(word: str) -> int | float | str:
+    """A word as the number that it spells, else as it is."""
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word

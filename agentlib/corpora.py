@@ -6,13 +6,22 @@ Owns the words of a passage as they are encoded, and passages.jsonl with offsets
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from agentlib import records
-from agentlib.encyclopedia import Passage
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One entry of a corpus: an id that no other has, a title, and the text that is searched and read."""
+
+    id: str
+    title: str
+    text: str
 
 
 def contents(passage: Passage) -> str:

@@ -9,21 +9,12 @@ country's passage names its currency but not the currency's number, so a questio
 
 import functools
 import random
-from dataclasses import dataclass
 
 from agentlib import atlas, topics
+from agentlib.corpora import Passage
 from agentlib.places import City, Country, Currency, Language, Region, Zone
 
 SEED = 17
-
-
-@dataclass(frozen=True)
-class Passage:
-    """One entry: a stable id such as "city-2988507", a title unique in the encyclopedia, 30-70 words of text."""
-
-    id: str
-    title: str
-    text: str
 
 
 def _country_text(c: Country, rng: random.Random) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from agentlib import config, records
+from agentlib import config, statistics
 
 # Our benchmark -> its column in the published Table 2. A mini benchmark is not the published one, only its mirror.
 PUBLISHED_AS = {
@@ -79,12 +79,12 @@ def cases_of(
     if cases.empty:
         raise ValueError("the table of cases is empty, expected one row per case; run the evaluation notebook first")
     if missing := [name for name in [*KEYS, "correct", *needs] if name not in cases]:
-        raise ValueError(f"the table of cases lacks {', '.join(missing)}; make it with records.frame")
+        raise ValueError(f"the table of cases lacks {', '.join(missing)}; make it with statistics.frame")
     found = cases[cases["split"] == split] if "split" in cases else cases
     if found.empty:
         raise ValueError(f"the table of cases has no row of split {split!r}; pass the records of that split")
     varied = [] if one_setting else [name for name in SETTINGS if name in found]
-    return with_gaps(records.one_experiment(found, [*KEYS[:3], *varied]))
+    return with_gaps(statistics.one_experiment(found, [*KEYS[:3], *varied]))
 
 
 def with_gaps(cases: pd.DataFrame, asked: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:
@@ -128,16 +128,16 @@ def by_size(models: Sequence[str]) -> list[str]:
 
 
 def _point(row: Mapping) -> Point:
-    """A row of `records.summarise` in per cent."""
+    """A row of `statistics.summarise` in per cent."""
     return Point(100 * row["accuracy"], 100 * row["low"], 100 * row["high"], int(row["asked"]), int(row["errors"]))
 
 
 def accuracy(cases: pd.DataFrame) -> Point:
     """Per cent correct of all questions asked (an error is not correct), with the Wilson interval.
 
-    Raises ValueError for cases of several experiments, such as two models (`records.one_experiment`).
+    Raises ValueError for cases of several experiments, such as two models (`statistics.one_experiment`).
     """
-    return _point(records.summarise(cases.assign(all="all"), ["all"]).iloc[0]) if len(cases) else Point()
+    return _point(statistics.summarise(cases.assign(all="all"), ["all"]).iloc[0]) if len(cases) else Point()
 
 
 def mean_accuracy(points: Sequence[Point]) -> Point:
@@ -178,7 +178,7 @@ def accuracy_points(cases: pd.DataFrame, split: str = "test") -> pd.DataFrame:
     columns = sorted(cases["benchmark"].unique(), key=lambda name: (order.get(name, len(order)), name))
     rank = {name: i for i, name in enumerate([*list(config.METHODS)[:4], "agent_ftp", *list(config.METHODS)[4:]])}
     found: dict[tuple, dict[str, Point]] = {}
-    for row in records.summarise(cases, ["model", "method", "n", "benchmark"]).to_dict("records"):
+    for row in statistics.summarise(cases, ["model", "method", "n", "benchmark"]).to_dict("records"):
         found.setdefault((row["model"], row["method"], int(row["n"])), {})[row["benchmark"]] = _point(row)
     rows = {}
     for key in sorted(found, key=lambda key: (-size_of(key[0]), key[0], rank.get(key[1], len(rank)), key[2])):

@@ -9,45 +9,18 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
-import tenacity
 
 from agentlib import config, maths_text, records, score
 from agentlib.score import Grade
+from agentlib.web import post, retrying, said
 
 log = logging.getLogger(__name__)
+KEY = "AGENTLIB_JUDGE_KEY"  # the environment variable of the judge's key, so that it is in no record
 OPTIONAL = ("temperature", "max_tokens")  # which some models of some servers refuse by name
-
-
-def post(client: httpx.Client, url: str, body: dict[str, Any], optional: Sequence[str], refused: set[str]) -> httpx.Response:
-    """A server's answer to a request; where it refuses some of the `optional` fields by name, its answer without them.
-
-    `refused` gains those names, so that later requests leave them out at once.
-    """
-    body = {name: value for name, value in body.items() if name not in refused}
-    reply = client.post(url, json=body)
-    named = {name for name in optional if name in body and re.search(rf"\b{name}\b", reply.text)}
-    if reply.status_code not in (400, 422) or not named:
-        return reply
-    again = client.post(url, json={name: value for name, value in body.items() if name not in named})
-    if again.status_code >= 400:
-        return reply
-    log.warning("%s refuses %s, which further requests leave out", url, ", ".join(sorted(named)))
-    refused |= named
-    return again
-
-
-def said(reply: httpx.Response) -> str:
-    """The beginning of an answer in one line; of a web page, as proxies send one, its words."""
-    text = reply.text
-    if text.lstrip()[:1] == "<":
-        text = re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I)
-        text = f"a web page, {' '.join(text.split())!r:.160}"
-    return " ".join(text.split())[:300]
 
 
 class Judge:
@@ -67,7 +40,7 @@ class Judge:
         self.model, self.cache_file = model, Path(cache_file)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(timeout=seconds, headers=headers, follow_redirects=True)
-        self._lock, self._refused = threading.Lock(), set[str]()
+        self._lock, self._refused, self._retry = threading.Lock(), set[str](), retrying(5)
         self.cache_file.parent.mkdir(parents=True, exist_ok=True)  # not after a verdict that was paid for
         records.mend_last_line(self.cache_file)  # a verdict appended to a torn line would be lost with it
         self._known = {line["key"]: line for line in records.read(self.cache_file)} if self.cache_file.exists() else {}
@@ -79,7 +52,7 @@ class Judge:
         prompt = records.replace_surrogates(self.PROMPT.format(question=question, gold=gold, prediction=maths_text.plain(prediction)))
         key = hashlib.sha256(f"{self.model}\n{prompt}".encode()).hexdigest()
         if key not in self._known:
-            reply = self._ask(prompt)
+            reply = self._retry(self._ask, prompt)
             verdict = re.fullmatch(r"\W*(IN)?CORRECT\W*", reply.strip(), re.I)
             if verdict is None:
                 raise ValueError(
@@ -92,17 +65,6 @@ class Judge:
         by_rules = score.grade(prediction, gold, "factual")
         return Grade(self._known[key]["correct"], by_rules.exact_match, by_rules.f1, f"judged by {self.model}")
 
-    @tenacity.retry(
-        retry=tenacity.retry_if_exception(
-            lambda e: (
-                isinstance(e, httpx.TransportError)
-                or (isinstance(e, httpx.HTTPStatusError) and e.response.status_code in (429, 500, 502, 503, 504))
-            )
-        ),
-        wait=tenacity.wait_exponential(multiplier=0.5, max=20),
-        stop=tenacity.stop_after_attempt(5),
-        reraise=True,
-    )
     def _ask(self, prompt: str) -> str:
         body = {
             "model": self.model,

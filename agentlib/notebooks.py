@@ -10,7 +10,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ FIGURES = (
     "fig6_tokens", "fig7_code_errors", "fig8_retrieval_calls",
 )  # fmt: skip
 FIGURE_NOTEBOOK = "05"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,15 +123,13 @@ def publish(executed: Path, notebook: Path) -> None:
     Progress bars (standard error, or widgets, which are dead on a page) and warnings stay in the executed copy; paths are
     made relative.
     """
-    from agentlib import site
-
     done, kept = (json.loads(p.read_text(encoding="utf-8")) for p in (executed, notebook))
     ran = [c for c in done["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
     if ["".join(c["source"]) for c in ran] != ["".join(c["source"]) for c in kept["cells"]]:
         raise ValueError(f"{executed} is not a run of {notebook.name} as it stands; run it again")
     for cell, source in zip(kept["cells"], ran, strict=True):
         if cell["cell_type"] == "code":
-            cell["outputs"] = site.tidy(source["outputs"])
+            cell["outputs"] = tidy(source["outputs"])
             for output in cell["outputs"]:
                 shown = output.get("data", {})
                 if picture := shown.get("image/png"):
@@ -139,6 +138,15 @@ def publish(executed: Path, notebook: Path) -> None:
                     shown.pop("text/plain", None)  # the same table once more, wider than any page
             cell["execution_count"] = source["execution_count"]
     notebook.write_text(json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def tidy(outputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A cell's outputs without progress bars, warnings and widgets, which are dead on a page, and without this machine's places."""
+    kept = [o for o in outputs if o.get("name") != "stderr" and WIDGET not in o.get("data", {})]
+    text = json.dumps(kept, ensure_ascii=False)
+    for place, name in ((f"{config.ROOT}/", ""), (str(config.home()), "~/.cache/agentlib"), (str(Path.home()), "~")):
+        text = text.replace(place, name)
+    return json.loads(text)
 
 
 def lighter(picture: str) -> str:

@@ -14,7 +14,7 @@ import httpx
 import pandas as pd
 
 from agentlib import config, nearest, weights, wiki
-from agentlib.verdicts import KEY as JUDGE_KEY
+from agentlib.judge import KEY as JUDGE_KEY
 
 LEAST_DISK = 3e9
 CPU_PARAMETERS = 500  # millions; larger students are not trained without a GPU

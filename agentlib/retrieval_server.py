@@ -21,13 +21,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import tenacity
 
 from agentlib import config
 from agentlib.corpora import contents, from_document
-from agentlib.judge import post, said
 from agentlib.records import replace_surrogates
 from agentlib.retrieval import Hit, Searcher
+from agentlib.web import post, retrying, said
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -128,13 +127,6 @@ def _listen(host: str, port: int) -> tuple[socket.socket, str]:
     return listener, f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
-def _passing(error: BaseException) -> bool:
-    """Whether trying again may help: the network, a server that starts or is overloaded, half an answer."""
-    if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code in (429, 500, 502, 503, 504)
-    return isinstance(error, httpx.TransportError | httpx.DecodingError)
-
-
 class RetrieverClient:
     """Search on a `/retrieve` server, ours or Search-R1's, in place of an index in this process.
 
@@ -149,12 +141,7 @@ class RetrieverClient:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._client = httpx.Client(timeout=seconds, headers=headers, follow_redirects=True)
         self._refused: set[str] = set()
-        self._retry = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_passing),
-            stop=tenacity.stop_after_attempt(attempts),
-            wait=tenacity.wait_exponential_jitter(initial=1.0, max=20.0, jitter=1.0),  # over a minute in all
-            reraise=True,
-        )
+        self._retry = retrying(attempts)
 
     def search(self, queries: Sequence[str], k: int = 3) -> list[list[Hit]]:
         """As `Index.search`. Raises ConnectionError when no proper answer came back, ValueError for a bad request."""

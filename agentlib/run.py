@@ -4,45 +4,13 @@ Owns the command line and the table. Knows nothing of how a notebook is run (`no
 """
 
 import argparse
-import ast
-import dataclasses
 import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from agentlib import config, notebooks
-
-
-def setting(text: str) -> tuple[str, Any]:
-    """A `--set name=value` as a name and a value of that setting's type (lists as comma-separated words)."""
-    name, equals, value = text.partition("=")
-    fields = {f.name: type(f.default) for f in dataclasses.fields(config.Config)}
-    if not equals:
-        raise ValueError(f"--set {text!r} has no '=', expected name=value such as questions=5")
-    kind = fields.get(name)
-    if kind is tuple:
-        words = [w.strip() for w in value.split(",") if w.strip()]
-        return name, [_number(w) for w in words]
-    if kind in (int, float):
-        try:
-            found = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            found = value
-        return name, found
-    return name, value
-
-
-def _number(word: str) -> int | float | str:
-    """A word as the number that it spells, else as it is."""
-    for kind in (int, float):
-        try:
-            return kind(word)
-        except ValueError:
-            continue
-    return word
 
 
 def _estimate(cfg: config.Config, numbers: Sequence[str]) -> str:
@@ -141,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from agentlib import preflight  # not above: --help is to be quick
 
     try:
-        overrides = dict(setting(text) for text in asked.settings)
+        overrides = dict(config.setting(text) for text in asked.settings)
         cfg = config.load(asked.preset, **overrides)
         chosen = notebooks.select(asked.only)
         for notebook in chosen:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from agentlib import config, retrieval_server, run, search
+from agentlib import config, retrieval_server, search
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8000)
     asked = parser.parse_args(arguments)
     try:
-        cfg = config.load(asked.preset, **dict(map(run.setting, asked.settings)))
+        cfg = config.load(asked.preset, **dict(map(config.setting, asked.settings)))
         if cfg.retriever_url:
             raise ValueError(f"setting 'retriever_url' is {cfg.retriever_url!r}: that server is up already, leave it out")
         if asked.adopt:

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import tenacity
 
 from agentlib import config, language, weights
-from agentlib.judge import post, said
 from agentlib.language import QUOTED, Completion, checked, cut, encode, render, sample_seed
 from agentlib.records import replace_surrogates
+from agentlib.web import post, retrying, said
 
 log = logging.getLogger(__name__)
 OPTIONAL = ("add_special_tokens", "cache_prompt", "seed")  # left out where a server refuses a request that names them
@@ -59,12 +58,7 @@ class ServerModel:
         self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0), follow_redirects=True)
         self._refused: set[str] = set()
         self._base = self.served
-        self._again = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_Busy),
-            wait=tenacity.wait_exponential_jitter(initial=1.0, max=20.0, jitter=1.0),  # over a minute in all
-            stop=tenacity.stop_after_attempt(attempts),
-            reraise=True,
-        )
+        self._again = retrying(attempts, lambda error: isinstance(error, _Busy))
 
     def generate(self, conversations: Sequence[list[dict]], *, n: int = 1, temperature: float = 0.0,
                  top_p: float = 1.0, max_new_tokens: int, stop: Sequence[str] = (),

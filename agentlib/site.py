@@ -4,19 +4,16 @@ Owns how pages hang together. Knows nothing of what a notebook computes; nbconve
 """
 
 import html
-import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import nbformat
 from nbconvert import HTMLExporter
 
 from agentlib import charts, config, records
-
-WIDGET = "application/vnd.jupyter.widget-view+json"
+from agentlib.notebooks import tidy
 
 # The page's colours of JupyterLab, for readers whose system is dark; figures keep their white ground.
 _DARK = {
@@ -101,15 +98,6 @@ def opening(notebook: nbformat.NotebookNode) -> tuple[str, str]:
     title = re.search(r"^# (.+)$", text, re.MULTILINE)
     claim = re.search(r"By the end you will have shown that\*{0,2}\s(.+?)(?:\n\n|\Z)", text, re.DOTALL)
     return (title[1] if title else "untitled"), " ".join(claim[1].replace("*", "").split()).rstrip(".") if claim else ""
-
-
-def tidy(outputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A cell's outputs without progress bars, warnings and widgets, which are dead on a page, and without this machine's places."""
-    kept = [o for o in outputs if o.get("name") != "stderr" and WIDGET not in o.get("data", {})]
-    text = json.dumps(kept, ensure_ascii=False)
-    for place, name in ((f"{config.ROOT}/", ""), (str(config.home()), "~/.cache/agentlib"), (str(Path.home()), "~")):
-        text = text.replace(place, name)
-    return json.loads(text)
 
 
 def _describe(notebook: nbformat.NotebookNode) -> None:

@@ -113,7 +113,7 @@ def neat(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
 
 
 def comparisons(found: Mapping[object, Mapping[str, float]]) -> pd.DataFrame:
-    """Paired comparisons (`records.compare`), a row each, in per cent: both sides, their difference with its interval, what only
+    """Paired comparisons (`statistics.compare`), a row each, in per cent: both sides, their difference with its interval, what only
     one got right, and p."""
     rows = [
         {"n": c["n"], "a (%)": f"{100 * c['accuracy_a']:.1f}", "b (%)": f"{100 * c['accuracy_b']:.1f}",

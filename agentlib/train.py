@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from agentlib import config, distill, run, search
+from agentlib import config, distill, search
 from agentlib.processes import Processes
 
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        cfg = config.load(asked.preset, **dict(map(run.setting, asked.settings)))
+        cfg = config.load(asked.preset, **dict(map(config.setting, asked.settings)))
         student = asked.student or cfg.students[0]
         with Processes(asked.sharded) as group:
             tool = search.web_search(cfg) if asked.method == "cot_distill_rag" else None

@@ -11,10 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from agentlib import config, score
-from agentlib.judge import Judge
+from agentlib.judge import KEY, Judge
 from agentlib.progress import meter
-
-KEY = "AGENTLIB_JUDGE_KEY"  # the environment variable of the judge's key, so that it stands in no record
 
 
 def open_judge(cfg: config.Config, cache_file: Path) -> Judge | None:

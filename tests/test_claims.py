@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentlib import claims, records
+from agentlib import claims, statistics
 
 SMALL, LARGE = "SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"
 
@@ -89,7 +89,7 @@ def test_no_verdict_without_the_whole_interval_on_one_side(pairs, words):
 
 def test_a_comparison_is_the_same_one_everywhere():
     cases = suite()
-    row, found = verdict(cases, "P1 · 135M"), records.compare(cases[(cases["model"] == SMALL) & (cases["method"] == "cot_distill")],
+    row, found = verdict(cases, "P1 · 135M"), statistics.compare(cases[(cases["model"] == SMALL) & (cases["method"] == "cot_distill")],
                                                               cases[(cases["model"] == SMALL) & (cases["method"] == "agent_distill")])  # fmt: skip
     assert (row["difference"], row["low"], row["high"], row["p"]) == tuple(
         [100 * found[name] for name in ("difference", "low", "high")] + [found["p"]])  # fmt: skip

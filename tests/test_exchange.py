@@ -7,7 +7,7 @@ import pytest
 from conftest import SMOL, ask
 from transformers import AutoTokenizer
 
-from agentlib import cases, exchange, failures, masks, prompts, records, show, verdicts, weights, widgets
+from agentlib import cases, exchange, failures, masks, prompts, records, show, statistics, verdicts, weights, widgets
 from agentlib.agent import Candidate, Step, Trajectory
 from agentlib.cot import Chain
 from agentlib.language import Completion
@@ -94,7 +94,7 @@ def test_what_takes_a_case_takes_an_imported_one(changed, tmp_path):
     records.write_lines(tmp_path / "x.jsonl", found)
     assert cases.read(tmp_path / "x.jsonl") == found
     assert [bool(cases.kept(case)) for case in found] == [verdict == "right"] * 2
-    summary = records.summarise(records.frame(found), ["method"])
+    summary = statistics.summarise(statistics.frame(found), ["method"])
     assert summary["answered"].tolist() == [verdict != "not graded"] * 2 and summary["correct"].tolist() == [verdict == "right"] * 2
     assert len(verdicts.verdicts(found)) == 2
     if verdict == "wrong":

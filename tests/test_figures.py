@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.patches import FancyArrowPatch
 
-from agentlib import beyond, charts, config, estimates, figures, records, tables
+from agentlib import beyond, charts, config, estimates, figures, statistics, tables
 from agentlib.sketches import Part, sketch
 
 STUDENTS = ("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct")
@@ -46,7 +46,7 @@ def synthetic(students: tuple[str, ...], teacher: str | None, questions: int, co
                     "tool_calls": None if errored else int(agent) * draw.randint(0, 4),
                     "completion_tokens": None if errored else int(draw.lognormvariate(5.2 + 0.3 * agent, 0.4)),
                 })  # fmt: skip
-    return records.frame(rows)
+    return statistics.frame(rows)
 
 
 @pytest.fixture(scope="module")

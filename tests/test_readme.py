@@ -11,7 +11,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from agentlib import benchmarks, claims, config, distill, estimates, prompts, records, tables, teach
+from agentlib import benchmarks, claims, config, distill, estimates, prompts, records, statistics, tables, teach
 
 PAGES = [config.ROOT / "README.md", config.ROOT / "notebooks" / "README.md"]
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
@@ -87,7 +87,7 @@ def prose(number: str) -> str:
 
 
 def published(name: str, preset: str = "laptop") -> pd.DataFrame:
-    return records.frame(records.read(config.load(preset).records / name))
+    return statistics.frame(records.read(config.load(preset).records / name))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def varied():
 @pytest.fixture(scope="module")
 def taught():
     cfg = config.load("laptop")
-    return {method: records.frame(records.read(teach.recorded(cfg, method))) for method in teach.METHODS}
+    return {method: statistics.frame(records.read(teach.recorded(cfg, method))) for method in teach.METHODS}
 
 
 def difference(found) -> str:
@@ -159,9 +159,9 @@ def test_the_claims_on_the_page_are_those_of_the_records(laptop):
 
 
 def test_the_other_trainings_differ_as_the_page_says(laptop, other):
-    small_change = records.compare(side(other, LARGE, "agent_distill"), side(other, LARGE, "agent_distill_ftp"))
+    small_change = statistics.compare(side(other, LARGE, "agent_distill"), side(other, LARGE, "agent_distill_ftp"))
     assert f"with the other trainings above, the prefix changes the 0.5B student by {difference(small_change)}" in README
-    trainings = records.compare(side(other, LARGE, "agent_distill"), side(laptop, LARGE, "agent_distill"))
+    trainings = statistics.compare(side(other, LARGE, "agent_distill"), side(laptop, LARGE, "agent_distill"))
     assert f"of the 0.5B agent with the same seed differ by {100 * trainings['difference']:.1f} points" in prose("05")
 
 
@@ -195,7 +195,7 @@ def test_kinds_of_fine_tuning_differ_as_the_page_says(varied):
     lora, full = estimates.published("table8_lora_vs_fullft").set_index("Method")["Avg_recomputed"]
     assert f"published: {lora:.1f} % by LoRA, {full:.1f} % by full fine-tuning" in README
     tuned = dict(tuple(varied[varied["setting"] == "tuning"].groupby("value")))
-    no_difference = records.compare(tuned["lora"], tuned["qlora"])
+    no_difference = statistics.compare(tuned["lora"], tuned["qlora"])
     assert no_difference["low"] < 0 < no_difference["high"] and "no measurable difference from LoRA" in README and "no measurable difference from LoRA" in prose("05")
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from agentlib import config, records
+from agentlib import config, records, statistics
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -324,38 +324,38 @@ def test_the_interval_is_wilsons(right, n):
     p = right / n
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    assert records.interval(right, n) == pytest.approx((middle - half, middle + half), abs=1e-12)
-    low, high = records.interval(right, n)
+    assert statistics.interval(right, n) == pytest.approx((middle - half, middle + half), abs=1e-12)
+    low, high = statistics.interval(right, n)
     assert 0 <= low <= p <= high <= 1
 
 
 def test_no_questions_have_no_interval():
-    assert all(math.isnan(v) for v in records.interval(0, 0))
+    assert all(math.isnan(v) for v in statistics.interval(0, 0))
 
 
 def test_a_summary_counts_questions_asked_not_lines():
     lines = [case(1), case(2, False), case(3, None, error="x"), case(3), case(4, None, error="x")]
-    row = records.summarise(records.frame(lines), ["benchmark"], asked=6).iloc[0]
+    row = statistics.summarise(statistics.frame(lines), ["benchmark"], asked=6).iloc[0]
     assert (row.asked, row.answered, row.errors, row.correct) == (6, 3, 3, 2)
     assert row.accuracy == pytest.approx(2 / 6)
-    assert (row.low, row.high) == pytest.approx(records.interval(2, 6))
+    assert (row.low, row.high) == pytest.approx(statistics.interval(2, 6))
 
 
 def test_without_a_number_asked_the_distinct_questions_count():
-    row = records.summarise(records.frame([case(1), case(1), case(2, None, error="x")]), ["benchmark"]).iloc[0]
+    row = statistics.summarise(statistics.frame([case(1), case(1), case(2, None, error="x")]), ["benchmark"]).iloc[0]
     assert (row.asked, row.answered, row.errors, row.correct) == (2, 1, 1, 1)
 
 
 def test_each_group_has_its_own_number_asked():
     lines = [case(1, method="m"), case(2, False, "c", method="m")]
-    one = records.summarise(records.frame(lines), ["benchmark"], asked={"b": 4, "c": 2}).set_index("benchmark")
-    two = records.summarise(records.frame(lines), ["method", "benchmark"], asked={("m", "b"): 4, ("m", "c"): 2})
+    one = statistics.summarise(statistics.frame(lines), ["benchmark"], asked={"b": 4, "c": 2}).set_index("benchmark")
+    two = statistics.summarise(statistics.frame(lines), ["method", "benchmark"], asked={("m", "b"): 4, ("m", "c"): 2})
     assert one.loc["b", "accuracy"] == 0.25 and one.loc["c", "accuracy"] == 0
     assert two["asked"].tolist() == [4, 2]
 
 
 def test_a_group_of_errors_alone_is_a_group_without_answers():
-    row = records.summarise(records.frame([{"id": "q1", "benchmark": "b", "error": "x"}]), ["benchmark"]).iloc[0]
+    row = statistics.summarise(statistics.frame([{"id": "q1", "benchmark": "b", "error": "x"}]), ["benchmark"]).iloc[0]
     assert (row.asked, row.answered, row.errors, row.correct) == (1, 0, 1, 0)
 
 
@@ -366,7 +366,7 @@ def table(rights, benchmark="b"):
 def test_two_methods_are_compared_on_the_same_questions():
     a = table([True, False, False, False, True, None, True])
     b = table([True, True, True, True, False, True])
-    found = records.compare(a, b.sample(frac=1, random_state=1))
+    found = statistics.compare(a, b.sample(frac=1, random_state=1))
     assert (found["n"], found["only_a"], found["only_b"]) == (5, 1, 3), "errored and unshared questions are left out"
     assert found["accuracy_a"] == pytest.approx(2 / 5) and found["accuracy_b"] == pytest.approx(4 / 5)
     assert found["difference"] == pytest.approx(2 / 5) and found["low"] <= 0.4 <= found["high"]
@@ -375,17 +375,17 @@ def test_two_methods_are_compared_on_the_same_questions():
 
 def test_one_id_in_two_benchmarks_is_two_questions():
     a = pd.concat([table([True], "b"), table([False], "c")])
-    found = records.compare(a, pd.concat([table([False], "c"), table([True], "b")]))
+    found = statistics.compare(a, pd.concat([table([False], "c"), table([True], "b")]))
     assert found["n"] == 2 and found["only_a"] == found["only_b"] == 0 and found["p"] == 1.0
 
 
 def test_comparing_is_repeatable_and_needs_a_shared_question():
     a, b = table([True, False, True]), table([False, True, True])
-    assert records.compare(a, b) == records.compare(a, b)
+    assert statistics.compare(a, b) == statistics.compare(a, b)
     with pytest.raises(ValueError, match="share no finished question"):
-        records.compare(a, table([True], "other"))
+        statistics.compare(a, table([True], "other"))
     with pytest.raises(ValueError, match=r"mix several values of model \(s, m\), expected one experiment"):
-        records.compare(pd.concat([a.assign(model="s"), a.assign(model="m")]), b)
+        statistics.compare(pd.concat([a.assign(model="s"), a.assign(model="m")]), b)
 
 
 @pytest.mark.parametrize(
@@ -400,28 +400,28 @@ def test_comparing_is_repeatable_and_needs_a_shared_question():
     ],
 )
 def test_pairs_that_are_all_alike_claim_no_certainty(a, b, ratio, low, high):
-    found = records.compare(table([bool(a)] * 8), table([bool(b)] * 8), ratio=ratio)
+    found = statistics.compare(table([bool(a)] * 8), table([bool(b)] * 8), ratio=ratio)
     assert (found["low"], found["high"]) == pytest.approx((low, high), abs=1e-3)
     assert found["low"] <= found["difference"] <= found["high"]
-    many = records.compare(table([bool(a)] * 800), table([bool(b)] * 800), ratio=ratio)
+    many = statistics.compare(table([bool(a)] * 800), table([bool(b)] * 800), ratio=ratio)
     assert many["high"] - many["low"] < 0.05 * (high - low), "more questions settle more"
 
 
 def test_a_comparison_is_tested_against_its_own_margin():
     a, b = table([True] * 60 + [False] * 40), table([True] * 70 + [False] * 30)  # ten questions more, none lost
-    zero = records.compare(a, b)
+    zero = statistics.compare(a, b)
     assert zero["p"] == pytest.approx(stats.binomtest(0, 10).pvalue) and zero["low"] > 0
-    assert records.compare(a, b, margin=-0.05)["p"] < 0.01 and records.compare(a, b, margin=0.09)["p"] > 0.5
-    assert records.compare(a, b, margin=0.3)["p"] < 0.01, "two-sided: far below its margin, too"
-    assert records.compare(a, b, margin=0.09)["low"] == zero["low"], "the margin moves the test, not the interval"
-    assert records.compare(a, a)["p"] == 1.0 and records.compare(a, a, margin=-0.05)["p"] == pytest.approx(0.95**100)
+    assert statistics.compare(a, b, margin=-0.05)["p"] < 0.01 and statistics.compare(a, b, margin=0.09)["p"] > 0.5
+    assert statistics.compare(a, b, margin=0.3)["p"] < 0.01, "two-sided: far below its margin, too"
+    assert statistics.compare(a, b, margin=0.09)["low"] == zero["low"], "the margin moves the test, not the interval"
+    assert statistics.compare(a, a)["p"] == 1.0 and statistics.compare(a, a, margin=-0.05)["p"] == pytest.approx(0.95**100)
 
 
 def test_half_of_a_share_is_compared_question_by_question():
     a, b = table([True] * 40 + [False] * 60), table([True] * 10 + [False] * 90)
-    half = records.compare(a, b, ratio=0.5)
+    half = statistics.compare(a, b, ratio=0.5)
     assert half["difference"] == pytest.approx(0.1 - 0.2) and half["high"] < 0 and half["p"] < 0.01
-    nearly = records.compare(a, table([True] * 19 + [False] * 81), ratio=0.5)
+    nearly = statistics.compare(a, table([True] * 19 + [False] * 81), ratio=0.5)
     assert nearly["difference"] < 0 < nearly["high"] and nearly["p"] > 0.05
 
 
@@ -430,18 +430,18 @@ def test_half_of_a_share_is_compared_question_by_question():
     [([], []), ([0.04], [0.04]), ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]), ([0.9, 0.8], [1.0, 1.0]), ([0.02, 0.001], [0.02, 0.002])],
 )
 def test_p_values_are_corrected_by_holm(p, adjusted):
-    assert records.holm(p) == pytest.approx(adjusted)
+    assert statistics.holm(p) == pytest.approx(adjusted)
 
 
 def test_a_group_of_two_experiments_is_refused_and_more_answers_than_asked_too():
-    lines = records.frame([case(1, model="s", n=1), case(1, model="s", n=8)])
+    lines = statistics.frame([case(1, model="s", n=1), case(1, model="s", n=8)])
     with pytest.raises(ValueError, match=r"several values of n \(1, 8\)"):
-        records.summarise(lines, ["benchmark"])
-    assert records.summarise(lines, ["n"])["asked"].tolist() == [1, 1]
+        statistics.summarise(lines, ["benchmark"])
+    assert statistics.summarise(lines, ["n"])["asked"].tolist() == [1, 1]
     with pytest.raises(ValueError, match="group b has answers to 2 questions, expected at most the 1 asked"):
-        records.summarise(table([True, True]), ["benchmark"], asked=1)
-    two = records.frame([case(1), case(1, False, "c")])
-    assert records.summarise(two.assign(all=""), ["all"])[["asked", "correct"]].to_numpy().tolist() == [[2, 1]]
+        statistics.summarise(table([True, True]), ["benchmark"], asked=1)
+    two = statistics.frame([case(1), case(1, False, "c")])
+    assert statistics.summarise(two.assign(all=""), ["all"])[["asked", "correct"]].to_numpy().tolist() == [[2, 1]]
 
 
 def test_a_slug_is_a_file_name():

@@ -55,7 +55,7 @@ def command(*arguments):
     ],
 )
 def test_a_setting_is_read_as_its_kind_and_accepted_by_the_configuration(text, expected):
-    name, found = run.setting(text)
+    name, found = config.setting(text)
     assert (name, found) == (text.partition("=")[0], expected) and type(found) is type(expected)
     assert getattr(config.load("smoke", **{name: found}), name) == (
         tuple(expected) if isinstance(expected, list) else expected
@@ -75,14 +75,14 @@ def test_a_setting_is_read_as_its_kind_and_accepted_by_the_configuration(text, e
     ],
 )
 def test_a_value_of_another_kind_is_refused_by_name(text):
-    name, value = run.setting(text)
+    name, value = config.setting(text)
     with pytest.raises(ValueError, match=repr(name)):
         config.load("smoke", **{name: value})
 
 
 def test_a_setting_without_an_equals_sign_is_refused():
     with pytest.raises(ValueError, match="'questions 5' has no '=', expected name=value"):
-        run.setting("questions 5")
+        config.setting("questions 5")
 
 
 # --- notebooks --------------------------------------------------------------------------------------------------

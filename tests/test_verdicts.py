@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from agentlib import config, preflight, score, verdicts
+from agentlib import judge as judge_module
 
 
 def case(number, benchmark, prediction, gold, correct, **more):
@@ -62,7 +63,7 @@ def test_without_a_judge_there_is_no_column_for_one():
 
 
 def test_the_judge_of_a_configuration_is_asked_with_its_key(moody, tmp_path, monkeypatch):
-    monkeypatch.setenv(verdicts.KEY, "k3y")
+    monkeypatch.setenv(judge_module.KEY, "k3y")
     cfg = config.load("smoke", judge_server=moody.url, judge="tiny")
     moody.replies, moody.listed = [{"choices": [{"message": {"content": "CORRECT"}}]}], ["tiny"]
     judge = verdicts.open_judge(cfg, tmp_path / "verdicts.jsonl")

@@ -29,7 +29,7 @@
 # %%
 import pandas as pd
 
-from agentlib import beyond, cases, claims, config, estimates, exercises, records, search, show, sketches, tables, teach
+from agentlib import statistics, beyond, cases, claims, config, estimates, exercises, search, show, sketches, tables, teach
 from agentlib.agent import Agent, first_thought_prefix
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
@@ -82,7 +82,7 @@ sketches.sketch(
 # %%
 web_search = search.web_search(cfg)
 taught = teach.teacher_cases(cfg, web_search)
-frame = records.frame(case for found in taught.values() for case in found)
+frame = statistics.frame(case for found in taught.values() for case in found)
 {method: len(found) for method, found in taught.items()}
 
 # %% [markdown]
@@ -114,7 +114,7 @@ estimates.published("table5_teacher_train").set_index(["Mode", "Model"])
 # %%
 by_method = dict(tuple(frame.groupby("method")))
 pairs = {"CoT → agent": ("cot", "agent"), "agent → agent + FTP": ("agent", "agent_ftp")}
-tables.comparisons({name: records.compare(by_method[a], by_method[b]) for name, (a, b) in pairs.items()})
+tables.comparisons({name: statistics.compare(by_method[a], by_method[b]) for name, (a, b) in pairs.items()})
 
 # %% [markdown]
 # What else does the prefix change? A row a way of asking the agent:
@@ -235,7 +235,7 @@ lost = [i for i, c in by_id["cot"].items() if c["correct"] and not by_id["agent"
 show.beside(by_id["cot"][lost[0]], by_id["agent"][lost[0]]) if lost else print("the agent lost none")
 
 # %%
-compared = records.compare(by_method["cot"], by_method["agent"])
+compared = statistics.compare(by_method["cot"], by_method["agent"])
 exercises.check("Who made which mistake?", lambda: len(set(lost)) == len(lost) == compared["only_a"], "Compare with section 2.")
 
 # %% [markdown]

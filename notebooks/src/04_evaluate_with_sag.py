@@ -30,7 +30,7 @@ from collections import Counter
 
 import pandas as pd
 
-from agentlib import benchmarks, beyond, cases, claims, config, distill, estimates, evaluate, exercises, failures, records
+from agentlib import statistics, benchmarks, beyond, cases, claims, config, distill, estimates, evaluate, exercises, failures, records
 from agentlib import sag, search, show, sweeps, tables, telling, verdicts, widgets
 from agentlib.agent import Agent
 from agentlib.models import LocalModel
@@ -115,7 +115,7 @@ found = []
 for name in cfg.students:
     found += evaluate.evaluate_student(cfg, name, box=box, search=web_search)
 file = evaluate.publish(cfg, found)
-frame = records.frame(found)
+frame = statistics.frame(found)
 print(f"{len(frame)} cases")
 
 # %%
@@ -153,7 +153,7 @@ pairs = {
 }
 arms = dict(tuple(frame.groupby(["model", "method", "n"])))
 compared = {
-    (estimates.size_label(name), pair): records.compare(arms[name, *a], arms[name, *b])
+    (estimates.size_label(name), pair): statistics.compare(arms[name, *a], arms[name, *b])
     for name in cfg.students for pair, (a, b) in pairs.items()
 }  # fmt: skip
 tables.comparisons(compared)

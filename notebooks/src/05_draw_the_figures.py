@@ -28,7 +28,7 @@
 import pandas as pd
 from IPython.display import Markdown, display
 
-from agentlib import beyond, benchmarks, cases, claims, config, estimates, exercises, failures, figures, records, show, tables, teach
+from agentlib import statistics, beyond, benchmarks, cases, claims, config, estimates, exercises, failures, figures, records, show, tables, teach
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -38,7 +38,7 @@ overrides = {}
 cfg = config.load(preset, **overrides)
 pd.options.display.max_colwidth = 120
 asked = {name: [question.id for question in benchmarks.load(name, cfg.questions)] for name in cfg.benchmarks}
-frame = estimates.with_gaps(records.frame(records.read(cfg.records / "cases.jsonl")), asked)
+frame = estimates.with_gaps(statistics.frame(records.read(cfg.records / "cases.jsonl")), asked)
 taught = {method: cases.read(teach.recorded(cfg, method)) for method in teach.METHODS}
 examples = records.read_json(cfg.records / "examples.json")
 each = sorted(set(frame.groupby("benchmark")["id"].nunique()))
@@ -136,7 +136,7 @@ def keep(name, table, note=note):
 keep("table2", tables.table2(frame))
 
 # %%
-keep("table5", tables.table5(records.frame(case for found in taught.values() for case in found)))
+keep("table5", tables.table5(statistics.frame(case for found in taught.values() for case in found)))
 
 # %% [markdown]
 # Ours beside the published size nearest to ours, averaged over the benchmarks. The published averages are the means
@@ -161,7 +161,7 @@ keep("beside_the_paper", means)
 
 # %%
 file = cfg.records / "sweeps.jsonl"
-varied = records.frame(records.read(file)) if file.exists() else pd.DataFrame({"setting": [], "value": []})
+varied = statistics.frame(records.read(file)) if file.exists() else pd.DataFrame({"setting": [], "value": []})
 of = dict(tuple(varied.groupby("setting")))
 one = f"preset {cfg.preset} · {cfg.students[0]}"  # the one student of all of these; n stands in the heads
 keep("table6", tables.table6(of["temperature"]), one) if "temperature" in of else tables.NOT_RUN
@@ -185,7 +185,7 @@ tuned = by_value("tuning") if "tuning" in of else {}
 keep("table8", tables.table8(tuned, "agent_distill"), one) if tuned else tables.NOT_RUN
 
 # %%
-pairs = {f"from LoRA to {name}": records.compare(tuned["LoRA"], cases) for name, cases in tuned.items() if name != "LoRA"}
+pairs = {f"from LoRA to {name}": statistics.compare(tuned["LoRA"], cases) for name, cases in tuned.items() if name != "LoRA"}
 tables.comparisons(pairs) if pairs else tables.NOT_RUN
 
 # %%
@@ -257,7 +257,7 @@ for cause in list(failures.table(causes).query("cases > 0").index[:4]) if causes
 # student of 162 generated questions does not learn contest mathematics from them.
 
 # %%
-asked = tables.compare_table(records.frame(records.read(config.load("paper").records / "cases.jsonl")))
+asked = tables.compare_table(statistics.frame(records.read(config.load("paper").records / "cases.jsonl")))
 real = asked[(asked["asked"] > 0) & (asked["benchmark"] != "mean")]
 real = real.assign(model=real["model"].map(estimates.size_label))
 real = real.set_index(["benchmark", "model", "method"]).sort_index().round(1)

@@ -31,7 +31,7 @@ from pathlib import Path
 import pandas as pd
 from transformers import AutoTokenizer
 
-from agentlib import beyond, cases, config, masks, own, records, show, teach, training, weights
+from agentlib import statistics, beyond, cases, config, masks, own, records, show, teach, training, weights
 from agentlib.agent import Agent
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
@@ -177,8 +177,8 @@ for method, path, style in (("agent", None, "teacher"), ("agent_distill", adapte
     who = {"adapter": adapter.path.parent.name if path else "", "told": agent.tools}
     run = records.Run(cfg.runs, f"own-{method}", shape | who)
     answers += answer(run, agent, test, model=student, method=method)
-frame = records.frame(answers)
-records.summarise(frame, ["method"]).round(2)
+frame = statistics.frame(answers)
+statistics.summarise(frame, ["method"]).round(2)
 
 # %%
 beyond.accuracy_bars(frame, f"{file.name} · {len(test)} questions · {student}")

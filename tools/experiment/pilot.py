@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from agentlib import benchmarks, cases, config, cot, records, search, servers, wiki
+from agentlib import benchmarks, cases, config, cot, records, search, servers, statistics, wiki
 from agentlib.agent import Agent, opening
 from agentlib.language import LanguageModel
 from agentlib.progress import meter
@@ -198,7 +198,7 @@ def table(found: Sequence[dict]) -> pd.DataFrame:
     for name, domain in dict.fromkeys((case["method"], case["domain"]) for case in found):
         some = [case for case in found if (case["method"], case["domain"]) == (name, domain)]
         right, n = sum(case["correct"] for case in some), len(some)
-        low, high = records.interval(right, n)
+        low, high = statistics.interval(right, n)
         supported = [wiki.is_supported(case) for case in some if "trace" in case]
         rows.append({
             "condition": name, "domain": domain, "n": n, "right": right, "low": round(100 * low, 1), "high": round(100 * high, 1),
@@ -218,7 +218,7 @@ def comparisons(found: Sequence[dict]) -> pd.DataFrame:
     for (first, second), domain in ((pair, domain) for pair in PAIRS for domain in frame["domain"].unique()):
         sides = [frame[(frame["method"] == name) & (frame["domain"] == domain)] for name in (first, second)]
         if not any(side.empty for side in sides):
-            rows.append({"first": first, "second": second, "domain": domain, **records.compare(*sides)})
+            rows.append({"first": first, "second": second, "domain": domain, **statistics.compare(*sides)})
     return pd.DataFrame(rows)
 
 

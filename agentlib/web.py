@@ -1,0 +1,60 @@
+"""What every client of a server shares: which answers are worth asking for again, fields that some servers refuse, and
+an answer quoted in one line.
+
+Owns how a request is put to a server that does not take all of it. Knows nothing of what is asked.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+import tenacity
+
+log = logging.getLogger(__name__)
+BUSY = (429, 500, 502, 503, 504)  # HTTP status codes of a server that starts, or is overloaded
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether trying again may help: the network, a server that starts or is overloaded, half an answer."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in BUSY
+    return isinstance(error, httpx.TransportError | httpx.DecodingError)
+
+
+def retrying(attempts: int, when: Callable[[BaseException], bool] = may_pass) -> tenacity.Retrying:
+    """Calls a function up to `attempts` times, waiting longer each time (over a minute in all for 6); the last error is raised."""
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(when),
+        wait=tenacity.wait_exponential_jitter(initial=1.0, max=20.0, jitter=1.0),
+        stop=tenacity.stop_after_attempt(attempts),
+        reraise=True,
+    )
+
+
+def post(client: httpx.Client, url: str, body: dict[str, Any], optional: Sequence[str], refused: set[str]) -> httpx.Response:
+    """A server's answer to a request; where it refuses some of the `optional` fields by name, its answer without them.
+
+    `refused` gains those names, so that later requests leave them out at once.
+    """
+    body = {name: value for name, value in body.items() if name not in refused}
+    reply = client.post(url, json=body)
+    named = {name for name in optional if name in body and re.search(rf"\b{name}\b", reply.text)}
+    if reply.status_code not in (400, 422) or not named:
+        return reply
+    again = client.post(url, json={name: value for name, value in body.items() if name not in named})
+    if again.status_code >= 400:
+        return reply
+    log.warning("%s refuses %s, which further requests leave out", url, ", ".join(sorted(named)))
+    refused |= named
+    return again
+
+
+def said(reply: httpx.Response) -> str:
+    """The beginning of an answer in one line; of a web page, as proxies send one, its words."""
+    text = reply.text
+    if text.lstrip()[:1] == "<":
+        text = re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I)
+        text = f"a web page, {' '.join(text.split())!r:.160}"
+    return " ".join(text.split())[:300]
