@@ -4,13 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: reproduce figures check test test-all bench publish workshop badges lab clean
+.PHONY: reproduce figures check test test-all bench publish workshop site badges lab clean
 
 reproduce: .venv/ready        ## notebooks 00-05 at PRESET, then a table of minutes and figures
-	$(BIN)/python -m agentlib.run --preset $(PRESET) $(ARGS)
+	$(BIN)/python -m agentlib run --preset $(PRESET) $(ARGS)
 
 figures: .venv/ready          ## redraw the figures from committed records
-	$(BIN)/python -m agentlib.run --preset $(PRESET) --only 05
+	$(BIN)/python -m agentlib run --preset $(PRESET) --only 05
 
 NEEDS := model or isolation or notebook or cluster or browser or server
 LINT := $(BIN)/ruff check agentlib tests tools notebooks/src
@@ -33,13 +33,16 @@ bench: .venv/ready-bench      ## measure against peers, on an idle machine; appe
 # 02 to 05 are kept at laptop: make publish PRESET=laptop ARGS='--from-records --only 02 --only 03 --only 04 --only 05'
 publish: .venv/ready-test     ## run the notebooks and keep their outputs in notebooks/ (afresh: ARGS=--no-resume)
 	$(BIN)/jupytext --sync notebooks/src/*.py
-	$(BIN)/python -m agentlib.run --preset $(PRESET) --publish $(ARGS)
+	$(BIN)/python -m agentlib run --preset $(PRESET) --publish $(ARGS)
 
 workshop: .venv/ready         ## student copies of the notebooks, without the solutions, in workshop/
-	$(BIN)/python -m agentlib.exercises
+	$(BIN)/python tools/workshop.py
+
+site: .venv/ready             ## the executed notebooks and figures of PRESET as pages that open from disk: runs/PRESET/site/index.html
+	$(BIN)/python tools/website.py --preset $(PRESET)
 
 badges: .venv/ready           ## links that open this copy's notebooks in Colab and Binder; once it is on GitHub, or ARGS=--repository=owner/name
-	$(BIN)/python -m agentlib.badges $(ARGS)
+	$(BIN)/python tools/badges.py $(ARGS)
 	$(BIN)/jupytext --sync notebooks/src/*.py
 
 lab: .venv/ready              ## open the notebooks

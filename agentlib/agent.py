@@ -1,30 +1,20 @@
 """The CodeAct agent: think, write Python, run it, read what came back, until it answers (§3).
 
-Owns the loop, the reading of code out of a turn, trajectories, and the first-thought prefix. Knows
-nothing of training or grading.
+Owns the loop, the reading of code out of a turn, and trajectories. Does not know training or grading.
 """
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agentlib import prompts, sag
-from agentlib.language import Completion, LanguageModel
+from agentlib.models import Completion, LanguageModel
 from agentlib.sag import SAG
 from agentlib.sandbox import Failure, Outcome, Sandbox, Session
 from agentlib.tasks import Question
 
 Style = Literal["teacher", "student"]
-# Around a first thought: the tags of reasoning models, code, its label, a heading on a line of its own.
-_FRAME = re.compile(r"</?(?:think|thinking|thought|reasoning)>|```.*?(?:```|\Z)", re.IGNORECASE | re.DOTALL)
-_LABEL = re.compile(r"^\s*(?:[*_#> ]*thoughts?[ \t]*\d*[ \t]*[*_]*:[*_\s]*)+", re.IGNORECASE)
-_HEADING = re.compile(
-    r"^[ \t]*(?:#+[ \t].*|\*\*[^*\n]*[^*\n.!?]\*\*:?|[*_]*(?:step|part)[ \t]*\d+[*_:.)]*"
-    r"|[*_]*(?:plan|approach|reasoning|analysis|explanation|solution|chain of thought)[*_]*:[*_]*)[ \t]*$",
-    re.IGNORECASE | re.MULTILINE,
-)
 
 
 @dataclass(frozen=True)
@@ -73,20 +63,6 @@ class Trajectory:
     @property
     def prompt_tokens(self) -> int:
         return sum(s.prompt_tokens for s in self.steps) + (self.last_words.prompt_tokens if self.last_words else 0)
-
-
-def first_thought_prefix(cot: str) -> str | None:
-    """The start of the agent's first turn: "Thought: " and the first paragraph of a chain of thought (§3.1); None for one
-    without words.
-
-    The paragraph ends at the first blank line or heading. Headings, the tags of reasoning models, code and a "Thought:" that
-    is there already are no part of it; a chain of headings alone begins with its first.
-    """
-    text = _HEADING.sub(r"\n\g<0>\n", _FRAME.sub("\n\n", cot.replace("\r\n", "\n")))
-    paragraphs = [_LABEL.sub("", part).strip() for part in re.split(r"\n[ \t]*\n", text.strip())]
-    paragraphs = [part for part in paragraphs if part]
-    first = next((part for part in paragraphs if not _HEADING.fullmatch(part)), paragraphs[0] if paragraphs else None)
-    return first and f"{prompts.THOUGHT} {first}"
 
 
 def read_code(text: str) -> str | None:

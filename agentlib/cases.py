@@ -11,9 +11,9 @@ from typing import Any
 from agentlib import prompts, records, score
 from agentlib.agent import Step, Trajectory, observe, opening
 from agentlib.cot import Chain
+from agentlib.models import ServerError
 from agentlib.sandbox import SandboxLost
 from agentlib.scale import WorkerLost
-from agentlib.servers import ServerError
 from agentlib.tasks import Question
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from agentlib import prompts, sag, score
-from agentlib.language import Completion, LanguageModel
+from agentlib.models import Completion, LanguageModel
 from agentlib.tasks import Question
 
 

@@ -8,9 +8,9 @@ import dataclasses
 import shlex
 from collections.abc import Callable
 
-from agentlib import cases, checkpoints, config, masks, records, teach, training, weights
-from agentlib.checkpoints import Adapter
-from agentlib.processes import Processes
+from agentlib import cases, config, masks, records, teach, training
+from agentlib.models import weights
+from agentlib.training import Adapter, Processes, checkpoints
 
 LOOK = 20  # trajectories of a student trained for a look at it
 TEACHER_OF = {
@@ -82,7 +82,7 @@ def train_command(cfg: config.Config, student: str, method: str) -> str:
     own = {name: value for name, value in cfg.asdict().items() if value != preset[name]}
     settings = [f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in own.items()]
     sets = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
-    return f"python -m agentlib.train --preset {cfg.preset} --student {shlex.quote(student)} --method {method}{sets}"
+    return f"python -m agentlib train --preset {cfg.preset} --student {shlex.quote(student)} --method {method}{sets}"
 
 
 def longest(cfg: config.Config, method: str) -> int:

@@ -11,17 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import benchmarks, cases, checkpoints, config, cot, distill, prompts, records
+from agentlib import benchmarks, cases, config, cot, distill, prompts, records
 from agentlib.agent import Agent
-from agentlib.language import LanguageModel
-from agentlib.models import LocalModel
+from agentlib.benchmarks import web_search
+from agentlib.models import LanguageModel, LocalModel, ServerModel
 from agentlib.progress import meter
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 from agentlib.scale import Crew
-from agentlib.search import web_search
-from agentlib.servers import ServerModel
 from agentlib.tasks import Question
+from agentlib.training import checkpoints
 
 log = logging.getLogger(__name__)
 BIG = {"seconds", "trace", "text", "passages", "question", "answers", "chain_tokens", "last_words", "prefix"}

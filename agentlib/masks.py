@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agentlib import language
+from agentlib.models import language
 
 log = logging.getLogger(__name__)
 IGNORED = -100

@@ -13,15 +13,15 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import benchmarks, cases, config, cot, prompts, records, servers, weights
-from agentlib.agent import Agent, first_thought_prefix
-from agentlib.language import LanguageModel
-from agentlib.models import LocalModel
+from agentlib import benchmarks, cases, config, cot, prompts, records
+from agentlib.agent import Agent
+from agentlib.benchmarks import web_search
+from agentlib.first_thought import first_thought_prefix
+from agentlib.models import LanguageModel, LocalModel, server, weights
 from agentlib.progress import meter
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 from agentlib.scale import Crew
-from agentlib.search import web_search
 from agentlib.tasks import Question
 
 log = logging.getLogger(__name__)
@@ -171,9 +171,9 @@ def open_teacher(cfg: config.Config, concurrency: int = 4) -> Iterator[LanguageM
         )
     with contextlib.ExitStack() as stack:
         url = cfg.teacher_server or stack.enter_context(
-            servers.llama_server(cfg.teacher, slots=concurrency, context=cfg.context_tokens)
+            server.llama_server(cfg.teacher, slots=concurrency, context=cfg.context_tokens)
         )
-        model = servers.ServerModel(url, cfg.teacher, concurrency=concurrency, choices=concurrency,
+        model = server.ServerModel(url, cfg.teacher, concurrency=concurrency, choices=concurrency,
                                     max_context=cfg.context_tokens, source=cfg.weights,
                                     seeded=cfg.teacher_on != "server" or cfg.server_seed == "sent")  # fmt: skip
         stack.callback(model.close)

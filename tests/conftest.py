@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from agentlib import config, tasks
-from agentlib.language import Completion
+from agentlib.models import Completion
 from agentlib.tasks import Question
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -6,20 +6,10 @@ from pathlib import Path
 
 from conftest import Scripted, act
 
-from agentlib import (
-    benchmarks,
-    config,
-    encyclopedia,
-    evaluate,
-    indexing,
-    masks,
-    prompts,
-    records,
-    retrieval,
-    teach,
-    training,
-    weights,
-)
+from agentlib import benchmarks, config, evaluate, masks, prompts, records, teach, training
+from agentlib.benchmarks.minisuite import encyclopedia
+from agentlib.models import weights
+from agentlib.retrieval import build, index
 from agentlib.sandbox import Sandbox
 
 SMOL = "SmolLM2-135M-Instruct"
@@ -45,9 +35,9 @@ class Slow(Scripted):
 
 def run(kind: str) -> None:
     if kind == "index":
-        encoder = retrieval.Encoder(weights.fetch("all-MiniLM-L6-v2"), **retrieval.encoder_settings("all-MiniLM-L6-v2"))
+        encoder = index.Encoder(weights.fetch("all-MiniLM-L6-v2"), **index.encoder_settings("all-MiniLM-L6-v2"))
         begin()
-        indexing.build_index(config.ROOT / "index", encyclopedia.passages()[:96], encoder, shard=8, progress=False)
+        build.build_index(config.ROOT / "index", encyclopedia.passages()[:96], encoder, shard=8, progress=False)
     elif kind == "train":
         cfg = config.load("smoke", lora_rank=4, batch_size=1, precision="fp32")
         examples = [masks.Example(f"q{k}", list(range(10, 30 + k)), [-100] * 5 + list(range(15, 30 + k))) for k in range(12)]

@@ -5,9 +5,11 @@ import shlex
 
 import pytest
 
-from agentlib import archive, benchmarks, cases, checkpoints, config, distill, evaluate, records, run, teach, train
+from agentlib import benchmarks, cases, config, distill, evaluate, records, teach
 from agentlib.cot import Chain
-from agentlib.language import Completion
+from agentlib.models import Completion
+from agentlib.runner import archive, run, train
+from agentlib.training import checkpoints
 
 SMOL = "SmolLM2-135M-Instruct"
 CFG = dataclasses.replace(
@@ -125,8 +127,8 @@ def test_weights_that_are_not_here_are_trained_where_they_are_needed_and_the_pag
 def test_the_line_that_trains_the_real_student_has_its_very_settings(trained, monkeypatch, own):
     cfg, asked = config.load("laptop", **own), []
     monkeypatch.setattr(train.distill, "train", lambda *a, **_: asked.append(a) or checkpoints.Adapter(None, ({"loss": 1.0},)))
-    python, dash, module, *arguments = shlex.split(distill.train_command(cfg, SMOL, "agent_distill"))
-    assert (python, dash, module) == ("python", "-m", "agentlib.train") and train.main(arguments) == 0
+    python, dash, module, command, *arguments = shlex.split(distill.train_command(cfg, SMOL, "agent_distill"))
+    assert (python, dash, module, command) == ("python", "-m", "agentlib", "train") and train.main(arguments) == 0
     assert asked == [(cfg, SMOL, "agent_distill", None)]
 
 

@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from agentlib.sandbox import Sandbox
-from agentlib.sandbox_action import GRACE_SECONDS
+from agentlib.sandbox.action import GRACE_SECONDS
 
 pytestmark = pytest.mark.isolation
 SECONDS = 1.5

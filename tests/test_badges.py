@@ -4,9 +4,10 @@ import subprocess
 import sys
 import types
 
+import badges
 import pytest
 
-from agentlib import badges, config
+from agentlib import config
 
 SCRIPT = "# ---\n# jupyter: x\n# ---\n\n# %% [markdown]\n# # 00 · Title\n\n# %%\nimport agentlib\n\n# %% [markdown]\n# More\n"
 

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from agentlib import budget, config
-from agentlib.budget import Tokens
+from agentlib import config
+from agentlib.runner import budget
+from agentlib.runner.budget import Tokens
 
 SMALL = dataclasses.replace(
     config.load("laptop"), students=("SmolLM2-135M-Instruct",), sweep_temperatures=(), sweep_seeds=0, sweep_tunings=(),

@@ -6,12 +6,12 @@ import threading
 import pytest
 from conftest import SMOL, Scripted, act, ask
 
-from agentlib import benchmarks, cases, config, language, records, teach, weights
+from agentlib import benchmarks, cases, config, records, teach
 from agentlib.agent import Agent
+from agentlib.models import ServerError, language, weights
 from agentlib.sag import SAG
 from agentlib.sandbox import SandboxLost
 from agentlib.scale import WorkerLost
-from agentlib.servers import ServerError
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from agentlib import benchmarks, config, distill, evaluate, teach
+from agentlib import config, distill, evaluate, teach
+from agentlib.benchmarks import sets
 
 
 def one_sentence(error: pytest.ExceptionInfo, *names: str) -> bool:
@@ -96,7 +97,7 @@ FOLDERS = {
 def test_a_run_folder_is_named_by_every_setting_that_shapes_it_and_by_no_other(project, monkeypatch, run):
     """Each setting in turn has another value; a new setting must be put into one of the sets above."""
     monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [])
-    monkeypatch.setattr(benchmarks, "fingerprint", str)
+    monkeypatch.setattr(sets, "fingerprint", str)
     (cfg, run_of), expected = FOLDERS[run]
     names = {field.name for field in dataclasses.fields(cfg)} - {"preset"}
     assert names - NEVER == ASKED | SAMPLED | TRAINED | TAUGHT | {"server_seed", "train_examples"}, "of these, each run has its part"

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from agentlib import benchmarks, config, costs, distill, evaluate, records, teach
+from agentlib import benchmarks, config, distill, evaluate, records, teach
+from agentlib.runner import costs
 
 CFG = dataclasses.replace(
     config.load("laptop"), students=("SmolLM2-135M-Instruct",), questions=2, train_questions=3, sweep_temperatures=(),

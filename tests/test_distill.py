@@ -9,9 +9,10 @@ import pytest
 import torch
 from conftest import SMOL
 
-from agentlib import checkpoints, config, distill, language, loading, masks, records, training, weights
+from agentlib import config, distill, masks, records
 from agentlib.masks import IGNORED, Example
-from agentlib.processes import Processes
+from agentlib.models import language, loading, weights
+from agentlib.training import Processes, checkpoints, loop
 
 NAMES = [SMOL, "Qwen2.5-Coder-0.5B-Instruct"]
 TWO_STEPS = [
@@ -214,7 +215,7 @@ def test_the_loss_is_the_plain_one_over_all_logits(smol, examples):
         for example in batch:
             logits = smol._base(torch.tensor([example.input_ids])).logits[0].float().log_softmax(-1)
             expected -= sum(float(logits[i - 1, label]) for i, label in enumerate(example.labels) if label != IGNORED)
-        assert float(training.token_loss(smol._base, batch, "cpu")) == pytest.approx(expected, rel=1e-4)
+        assert float(loop.token_loss(smol._base, batch, "cpu")) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_batch_in_parts_has_the_mean_loss_a_token_and_the_same_gradients(monkeypatch):
@@ -226,9 +227,9 @@ def test_a_batch_in_parts_has_the_mean_loss_a_token_and_the_same_gradients(monke
     batch = [Example("a", [1, 2, 3], [IGNORED, 2, 3]), Example("b", [1, 2, 3, 4], [IGNORED, IGNORED, IGNORED, 4])]
     found = {}
     for budget in (1, 10_000):
-        monkeypatch.setitem(training.MICRO_TOKENS, "cpu", budget)
+        monkeypatch.setitem(loop.MICRO_TOKENS, "cpu", budget)
         model.zero_grad()
-        loss, tokens = training._accumulate(by_label, batch, "cpu", "fp32", Processes())
+        loss, tokens = loop._accumulate(by_label, batch, "cpu", "fp32", Processes())
         found[budget] = (loss, float(model.weight.grad))
         assert tokens == 7
     assert found[1] == pytest.approx(found[10_000]) and found[1][1] == pytest.approx((2 + 3 + 4) / 3)
@@ -236,14 +237,14 @@ def test_a_batch_in_parts_has_the_mean_loss_a_token_and_the_same_gradients(monke
 
 def test_each_epoch_sees_every_example_once_in_its_own_order():
     lengths = [5, 1, 9, 2, 8, 3, 7]
-    one, two = training.order(lengths, 3, 1), training.order(lengths, 3, 2)
+    one, two = loop.order(lengths, 3, 1), loop.order(lengths, 3, 2)
     assert all(sorted(k for batch in epoch for k in batch) == list(range(7)) for epoch in (one, two))
-    assert one == training.order(lengths, 3, 1) != two and sorted(map(len, one)) == [1, 3, 3]
+    assert one == loop.order(lengths, 3, 1) != two and sorted(map(len, one)) == [1, 3, 3]
 
 
 def test_a_batch_holds_examples_of_like_length():
     lengths = np.random.default_rng(0).integers(100, 2000, 320).tolist()
-    batches = training.order(lengths, 4, 0)
+    batches = loop.order(lengths, 4, 0)
     padded = sum(4 * max(lengths[k] for k in batch) for batch in batches)
     assert padded < 1.15 * sum(lengths), "shuffled alone it is 1.5"
     firsts = [lengths[batch[0]] for batch in batches]
@@ -262,7 +263,7 @@ def settings(**changed):
 def trained(tmp_path_factory, examples):
     """Three undisturbed steps of LoRA."""
     run = records.Run(tmp_path_factory.mktemp("lora"), "adapter", {})
-    return run, training.fine_tune(SMOL, examples, settings(), run)
+    return run, loop.fine_tune(SMOL, examples, settings(), run)
 
 
 def curve(adapter):
@@ -277,7 +278,7 @@ def test_training_makes_a_curve_with_a_falling_rate_and_learns(trained, examples
 
     def loss():
         with torch.no_grad():
-            return float(training.token_loss(smol._model, examples, "cpu"))
+            return float(loop.token_loss(smol._model, examples, "cpu"))
 
     before = loss()
     try:
@@ -289,8 +290,8 @@ def test_training_makes_a_curve_with_a_falling_rate_and_learns(trained, examples
 
 def test_a_finished_run_is_returned_as_it_is(trained, examples, monkeypatch):
     run, adapter = trained
-    monkeypatch.setattr(training, "_student", lambda *_: pytest.fail("it was trained again"))
-    assert training.fine_tune(SMOL, examples, settings(), run) == adapter == checkpoints.finished(run)
+    monkeypatch.setattr(loop, "_student", lambda *_: pytest.fail("it was trained again"))
+    assert loop.fine_tune(SMOL, examples, settings(), run) == adapter == checkpoints.finished(run)
     assert not (run.folder / "checkpoint.pt").exists()
 
 
@@ -306,7 +307,7 @@ def test_the_adapter_is_plain_peft(trained):
 
 
 def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(trained, examples, tmp_path, monkeypatch):
-    run, real, calls = records.Run(tmp_path, "adapter", {}), training._accumulate, []
+    run, real, calls = records.Run(tmp_path, "adapter", {}), loop._accumulate, []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -315,14 +316,14 @@ def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(traine
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_accumulate", interrupted)
+        patch.setattr(loop, "_accumulate", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            training.fine_tune(SMOL, examples, settings(), run, save_seconds=0)
+            loop.fine_tune(SMOL, examples, settings(), run, save_seconds=0)
     assert (run.folder / "checkpoint.pt").exists() and not (run.folder / "finished.json").exists()
     torch.rand(7)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_accumulate", lambda *a: (calls.append(1), real(*a))[1])
-        resumed = training.fine_tune(SMOL, examples, settings(), run, save_seconds=0)
+        patch.setattr(loop, "_accumulate", lambda *a: (calls.append(1), real(*a))[1])
+        resumed = loop.fine_tune(SMOL, examples, settings(), run, save_seconds=0)
     assert len(calls) == 4, "two steps before, one after"
     assert curve(resumed) == pytest.approx(curve(trained[1]), rel=1e-5)
     assert weights._sha256(resumed.path / "adapter_config.json") == weights._sha256(
@@ -336,7 +337,7 @@ def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(traine
 def test_checkpoints_that_take_long_are_written_seldom(examples, tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(checkpoints, "write", lambda *_: (written.append(1), time.sleep(1)))
-    adapter = training.fine_tune(SMOL, examples, settings(), records.Run(tmp_path, "adapter", {}), save_seconds=0.001)
+    adapter = loop.fine_tune(SMOL, examples, settings(), records.Run(tmp_path, "adapter", {}), save_seconds=0.001)
     assert len(adapter.losses) == 3 and len(written) == 1, "the next was due after half a minute"
 
 
@@ -357,7 +358,7 @@ def test_a_loss_that_is_no_number_stops_with_step_and_ids(examples, tmp_path, mo
     monkeypatch.setattr(loading, "load_weights", poisoned)
     run = records.Run(tmp_path, "adapter", {})
     with pytest.raises(FloatingPointError) as error:
-        training.fine_tune(SMOL, examples[:1], settings(), run)
+        loop.fine_tune(SMOL, examples[:1], settings(), run)
     assert "at step 0" in str(error.value) and "'q0'" in str(error.value) and "learning_rate" in str(error.value)
     assert not (run.folder / "finished.json").exists()
 
@@ -366,7 +367,7 @@ def test_qlora_trains_on_a_cpu_and_saves_an_adapter_that_plain_peft_loads(exampl
     from peft import PeftModel
 
     run = records.Run(tmp_path, "adapter", {})
-    adapter = training.fine_tune(SMOL, examples[:3], settings(tuning="qlora"), run)
+    adapter = loop.fine_tune(SMOL, examples[:3], settings(tuning="qlora"), run)
     assert len(adapter.losses) == 2 and all(map(math.isfinite, curve(adapter)))
     plain = loading.load_weights(weights.fetch(SMOL), "cpu", "fp32", quantise=False)
     loaded = PeftModel.from_pretrained(plain, adapter.path)
@@ -381,7 +382,7 @@ def test_full_tuning_saves_a_whole_model_that_differs_from_its_base(examples, tm
     from transformers import AutoModelForCausalLM
 
     run = records.Run(tmp_path, "adapter", {})
-    adapter = training.fine_tune(SMOL, examples[:1], settings(tuning="full", full_learning_rate=1e-3), run)
+    adapter = loop.fine_tune(SMOL, examples[:1], settings(tuning="full", full_learning_rate=1e-3), run)
     assert len(adapter.losses) == 1 and adapter.losses[0]["learning_rate"] == 1e-3
     assert not (adapter.path / "adapter_config.json").exists()
     model = AutoModelForCausalLM.from_pretrained(adapter.path)
@@ -446,7 +447,7 @@ def test_a_student_that_was_trained_is_not_trained_again(project, monkeypatch):
     records.write_lines(run.folder / "loss.jsonl", [{"step": 0, "loss": 1.0}])
     records.write_json(run.folder / "finished.json", {})
     (run.folder / "student").mkdir()
-    monkeypatch.setattr(training, "fine_tune", None)  # would be called
+    monkeypatch.setattr(loop, "fine_tune", None)  # would be called
     assert distill.train(cfg, SMOL, "agent_distill").losses == ({"step": 0, "loss": 1.0},)
 
 

@@ -6,24 +6,14 @@ import time
 import pytest
 from conftest import Scripted, act
 
-from agentlib import (
-    benchmarks,
-    cases,
-    config,
-    cot,
-    distill,
-    evaluate,
-    preflight,
-    prompts,
-    records,
-    search,
-    teach,
-    telling,
-    training,
-)
+from agentlib import benchmarks, cases, config, cot, distill, evaluate, prompts, records, teach
+from agentlib.benchmarks import search
 from agentlib.evaluate import Arm
+from agentlib.figures import select_examples
+from agentlib.models import ServerError
+from agentlib.runner import preflight
 from agentlib.sandbox import Sandbox
-from agentlib.servers import ServerError
+from agentlib.training import loop
 
 SMOL = "SmolLM2-135M-Instruct"
 
@@ -187,7 +177,7 @@ class Noted(Exception):
      (lambda c: teach.open_teacher(c).__enter__(), "fetch", "Qwen2.5-Coder-1.5B-Instruct"),
      (lambda c: teach.open_teacher(dataclasses.replace(c, teacher_server="http://h")).__enter__(), "fetch_tokenizer", "Qwen2.5-Coder-1.5B-Instruct"),
      (search.encoder, "fetch", "all-MiniLM-L6-v2"), (lambda c: distill.examples(c, SMOL, "agent_distill"), "fetch_tokenizer", SMOL),
-     (lambda c: training._student(SMOL, c, "cpu", "fp32"), "fetch", SMOL)],
+     (lambda c: loop._student(SMOL, c, "cpu", "fp32"), "fetch", SMOL)],
 )  # fmt: skip
 def test_every_model_of_a_configuration_comes_from_where_its_weights_are_to_come_from(project, monkeypatch, opened, fetched, name, source):
     def note(*asked):
@@ -359,7 +349,7 @@ def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, mon
         case("cot_distill", 3, True), case("agent_distill_ftp", 3, True, tool_calls=1),
         case("agent_distill", 4, True, n=5, trace=[vote(0, 1, 2, 3, 4), vote(0, 0, 0, 0, 0), won, vote(None, None, None, None, None)]),
     ]  # fmt: skip
-    chosen = telling.choose(cfg, found)
+    chosen = select_examples.choose(cfg, found)
     assert chosen["pair"]["agent"]["question"] == "question 2" and chosen["pair"]["cot"]["text"] == "a chain"
     assert chosen["vote"] == won and chosen["prefix"]["prefix"] == "Thought: first"
 

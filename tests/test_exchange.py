@@ -7,11 +7,14 @@ import pytest
 from conftest import SMOL, ask
 from transformers import AutoTokenizer
 
-from agentlib import cases, exchange, failures, masks, prompts, records, show, statistics, verdicts, weights, widgets
+from agentlib import cases, exchange, masks, prompts, records
 from agentlib.agent import Candidate, Step, Trajectory
 from agentlib.cot import Chain
-from agentlib.language import Completion
+from agentlib.figures import failures, statistics
+from agentlib.models import Completion, weights
+from agentlib.pages import show, widgets
 from agentlib.sandbox import Outcome
+from agentlib.score import regrading
 
 THINK = "Thought: I look it up.\nCode:\n```py\nprint(web_search('Bonn'))\n```<end_code>"
 ANSWER = "Thought: It is Germany.\nCode:\n```py\nfinal_answer('Germany')\n```"
@@ -96,7 +99,7 @@ def test_what_takes_a_case_takes_an_imported_one(changed, tmp_path):
     assert [bool(cases.kept(case)) for case in found] == [verdict == "right"] * 2
     summary = statistics.summarise(statistics.frame(found), ["method"])
     assert summary["answered"].tolist() == [verdict != "not graded"] * 2 and summary["correct"].tolist() == [verdict == "right"] * 2
-    assert len(verdicts.verdicts(found)) == 2
+    assert len(regrading.verdicts(found)) == 2
     if verdict == "wrong":
         assert failures.draw(found, 1) == [agent]
     else:

@@ -4,8 +4,10 @@ import json
 
 import nbformat
 import pytest
+import workshop
 
-from agentlib import config, exercises
+from agentlib import config
+from agentlib.pages import exercises
 
 COURSE = sorted((config.ROOT / "notebooks").glob("0[1-5]_*.ipynb"))
 
@@ -23,7 +25,7 @@ def test_a_check_says_solved_not_yet_and_why_not():
 @pytest.mark.parametrize("path", COURSE, ids=lambda p: p.stem)
 def test_the_course_has_three_solved_exercises_a_notebook_each_with_its_check(path):
     every = cells(path)
-    asked = [k for k, cell in enumerate(every) if exercises.TAG in cell.metadata.get("tags", [])]
+    asked = [k for k, cell in enumerate(every) if workshop.TAG in cell.metadata.get("tags", [])]
     assert len(asked) >= 3
     for k in asked:
         assert "exercises.check(" in every[k + 1].source
@@ -33,9 +35,9 @@ def test_the_course_has_three_solved_exercises_a_notebook_each_with_its_check(pa
 
 @pytest.mark.parametrize("path", COURSE, ids=lambda p: p.stem)
 def test_a_student_copy_keeps_the_question_and_loses_the_solution_and_every_output(path, tmp_path):
-    (made,) = exercises.write([path], tmp_path)
-    for solved, given in zip(cells(path, exercises.TAG), cells(made, exercises.TAG), strict=True):
-        start, _, solution = solved.source.partition(f"\n{exercises.SOLUTION}\n")
+    (made,) = workshop.write([path], tmp_path)
+    for solved, given in zip(cells(path, workshop.TAG), cells(made, workshop.TAG), strict=True):
+        start, _, solution = solved.source.partition(f"\n{workshop.SOLUTION}\n")
         assert given.source == f"{start}\n# your turn\n" and solution.strip()
         compile(given.source, str(made), "exec")
     assert not [cell for cell in cells(made) if cell.outputs or cell.execution_count]
@@ -43,10 +45,10 @@ def test_a_student_copy_keeps_the_question_and_loses_the_solution_and_every_outp
 
 
 def test_a_copy_that_somebody_works_in_is_left_alone(tmp_path, capsys):
-    assert exercises.main(["--out", str(tmp_path)]) == 0
+    assert workshop.main(["--out", str(tmp_path)]) == 0
     mine = tmp_path / COURSE[0].name
     mine.write_text("my work")
-    assert exercises.main(["--out", str(tmp_path)]) == 0
+    assert workshop.main(["--out", str(tmp_path)]) == 0
     assert mine.read_text() == "my work" and capsys.readouterr().out.splitlines()[-1].startswith("0 student")
 
 
@@ -54,4 +56,4 @@ def test_a_copy_that_somebody_works_in_is_left_alone(tmp_path, capsys):
 def test_an_exercise_without_a_start_or_a_solution_is_refused(source):
     cell = {"cell_type": "code", "source": source, "metadata": {"tags": ["exercise"]}, "outputs": [], "execution_count": 1}
     with pytest.raises(ValueError, match="lacks a start"):
-        exercises.student(json.loads(json.dumps({"cells": [cell]})))
+        workshop.student(json.loads(json.dumps({"cells": [cell]})))

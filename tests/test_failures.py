@@ -2,7 +2,8 @@
 
 import pytest
 
-from agentlib import config, failures
+from agentlib import config
+from agentlib.figures import failures
 
 
 def case(number, benchmark, correct=False, **changed):

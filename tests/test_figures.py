@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from matplotlib.patches import FancyArrowPatch
 
-from agentlib import beyond, charts, config, estimates, figures, statistics, tables
-from agentlib.sketches import Part, sketch
+from agentlib import config, figures
+from agentlib.figures import estimates, extra, statistics, style, tables
+from agentlib.figures.sketches import Part, sketch
 
 STUDENTS = ("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct")
 TEACHER = "Qwen2.5-Coder-1.5B-Instruct"
@@ -115,8 +116,8 @@ def every_figure(cases: pd.DataFrame, note: str) -> dict[str, matplotlib.figure.
     found = {name: getattr(figures, name)(cases, note) for name in MEASURED}
     found["fig2_cot_against_agent"] = figures.fig2_cot_against_agent(COT, AGENT, note)
     found["fig3_prefix_and_vote"] = figures.fig3_prefix_and_vote(EXAMPLE, VOTE, note)
-    found["data_efficiency"] = beyond.data_efficiency(varied(cases), note)
-    found["claims"] = beyond.claim_differences(CLAIMS, note)
+    found["data_efficiency"] = extra.data_efficiency(varied(cases), note)
+    found["claims"] = extra.claim_differences(CLAIMS, note)
     return found
 
 
@@ -138,7 +139,7 @@ def texts(axes: matplotlib.axes.Axes) -> list[str]:
 
 def test_every_figure_draws_one_student_with_footer_and_alt_text(smoke, tmp_path):
     drawn = every_figure(smoke, "preset smoke · run 0123456789")
-    assert set(drawn) == set(charts.ALT_TEXT)
+    assert set(drawn) == set(style.ALT_TEXT)
     for name, figure in drawn.items():
         assert any("preset smoke" in text.get_text() for text in [*figure.texts, figure._supxlabel] if text)
         assert len(figures.alt_text(name)) > 40
@@ -162,40 +163,40 @@ def test_the_same_records_give_the_same_bytes(smoke, tmp_path):
 
 
 def test_data_efficiency_draws_the_mean_of_each_kind_of_benchmark(smoke):
-    (axes,) = beyond.data_efficiency(varied(smoke)).axes
+    (axes,) = extra.data_efficiency(varied(smoke)).axes
     lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines if not line.get_label().startswith("_")}
     assert lines == {"all benchmarks": [0, 50, 100], "factual": [0, 0, 100], "maths": [0, 100, 100]}
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["25", "50", "190"]
     with pytest.raises(ValueError, match="no case varies the number of trajectories"):
-        beyond.data_efficiency(varied(smoke).assign(setting="seed"))
+        extra.data_efficiency(varied(smoke).assign(setting="seed"))
 
 
 def test_claims_are_drawn_by_their_verdict_and_those_that_were_not_run_are_not():
-    (axes,) = beyond.claim_differences(CLAIMS).axes
+    (axes,) = extra.claim_differences(CLAIMS).axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["acting helps", "a prefix helps", "a vote helps"]
     places = {c.get_label(): (list(c.lines[0].get_xdata()), list(c.lines[0].get_ydata())) for c in axes.containers}
     assert places == {"yes (1)": ([15], [0]), "not settled (1)": ([1], [2]), "no (1)": ([-6], [1])}
     marks = {line.get_label(): list(line.get_xdata()) for line in axes.lines if line.get_label() in ("margin", "published, nearest size")}
     assert marks == {"margin": [0, 0, -5], "published, nearest size": [5.6, 0.8, 1.9]}
     with pytest.raises(ValueError, match="no claim was run"):
-        beyond.claim_differences(CLAIMS.iloc[3:])
+        extra.claim_differences(CLAIMS.iloc[3:])
 
 
 def test_loss_curves_have_a_line_a_method_and_a_dot_for_a_single_step():
     curve = [{"step": k, "loss": 2.0 - k} for k in range(2)]
-    (axes,) = beyond.loss_curves({"cot_distill": curve, "agent_distill": curve[:1]}, "note").axes
+    (axes,) = extra.loss_curves({"cot_distill": curve, "agent_distill": curve[:1]}, "note").axes
     assert [list(line.get_ydata()) for line in axes.lines] == [[2.0, 1.0], [2.0]] and axes.lines[1].get_marker() == "o"
 
 
 def test_bars_of_other_peoples_questions_stand_at_their_accuracy(smoke):
     mine = smoke[(smoke["benchmark"] == "mini-math") & (smoke["n"] == 1)].assign(benchmark="mine")
-    figure = beyond.accuracy_bars(mine, "note")
+    figure = extra.accuracy_bars(mine, "note")
     (axes,) = figure.axes
     heights = [patch.get_height() for patch in axes.patches]
     rights = [100 * mine[mine["method"] == m]["correct"].eq(True).mean() for m in config.METHODS]
     assert heights == pytest.approx(rights) and [t.get_text() for t in axes.get_xticklabels()] == ["mine"] and "mine" in figure.alt
     with pytest.raises(ValueError, match="method 'magic' has no colour"):
-        beyond.accuracy_bars(mine.assign(method="magic"))
+        extra.accuracy_bars(mine.assign(method="magic"))
 
 
 def test_drawing_leaves_no_settings_behind_and_shows_without_pyplot(smoke):
@@ -295,7 +296,7 @@ def test_a_question_without_a_case_counts_as_wrong_and_is_named(laptop):
     assert row["mini-math (n=40)"].endswith("(8 unanswered)") and row["mean (n=320)"].startswith("97.5 [") and "(8 un" in row["mean (n=320)"]
     assert tables.means(lost).loc["CoT prompting", "135M (n=320)"].startswith("97.5")
     assert "8 answers missing, counted as wrong" in figures.fig1_mean_accuracy(lost).get_supxlabel().replace("\n", " ")
-    axes = beyond.accuracy_bars(estimates.pick(lost, model=STUDENTS[0], n=1)).axes[0]
+    axes = extra.accuracy_bars(estimates.pick(lost, model=STUDENTS[0], n=1)).axes[0]
     assert heights(axes, "CoT prompting")[list(dict.fromkeys(laptop["benchmark"])).index("mini-math")] == 80
     whole = estimates.with_gaps(right, {"mini-math": [f"mini-math-{k}" for k in range(50)]})  # ten that no arm has
     assert (estimates.accuracy(estimates.pick(whole, model=STUDENTS[0], method="cot", benchmark="mini-math"))[::3]) == (80, 50)
@@ -447,20 +448,20 @@ def test_diagrams_refuse_what_cannot_be_compared():
 
 def test_a_table_of_numbers_is_drawn_as_bars_of_its_height() -> None:
     table = pd.DataFrame({"asked": [10, 8], "kept": [4, 0]}, index=["CoT", "agent"])
-    figure = beyond.table_bars(table, "questions", alt="Bars.")
+    figure = extra.table_bars(table, "questions", alt="Bars.")
     (axes,) = figure.axes
     assert [round(bar.get_height()) for bar in axes.patches] == [10, 8, 4, 0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["CoT", "agent"]
     assert axes.lines, "a bar of height 0 has a foot, or nobody sees that it is there"
     with pytest.raises(ValueError, match="expected rows"):
-        beyond.table_bars(table.iloc[:0], "questions", alt="")
+        extra.table_bars(table.iloc[:0], "questions", alt="")
 
 
 @pytest.mark.parametrize("groups", [1, 4, 7])
 def test_long_names_below_bars_keep_out_of_each_other(groups) -> None:
     names = ["Agent prompting", "Agent distillation", "Agent distillation + FTP + SAG (n=8)", "CoT distillation + RAG"]
     table = pd.DataFrame({"parse": range(groups), "execution": range(groups)}, index=[names[k % 4] for k in range(groups)])
-    figure = beyond.table_bars(table, "questions", alt="Bars.")
+    figure = extra.table_bars(table, "questions", alt="Bars.")
     figure.draw_without_rendering()
     places = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
     assert all(a.x1 < b.x0 for a, b in itertools.pairwise(places)) and len(places) == groups
@@ -481,7 +482,7 @@ def test_a_sketch_joins_its_parts_and_refuses_what_is_not_there() -> None:
 
 
 def test_a_legend_stays_within_its_figure(laptop) -> None:
-    figure = beyond.accuracy_bars(laptop[(laptop["n"] == 1) & (laptop["model"] == STUDENTS[0])])
+    figure = extra.accuracy_bars(laptop[(laptop["n"] == 1) & (laptop["model"] == STUDENTS[0])])
     figure.draw_without_rendering()
     (legend,) = figure.legends
     assert legend.get_window_extent().x1 <= figure.bbox.x1 and len(legend.get_texts()) == len(config.METHODS)

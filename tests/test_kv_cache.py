@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import Cache, DynamicLayer
 
-from agentlib.attention import BLOCK, generating, training
-from agentlib.batch_cache import ROOM, DecodingCache, joined
-from agentlib.drafts import Drafts
-from agentlib.kv_cache import KeyValueTree, _below
+from agentlib.models.engine.attention import BLOCK, generating, training
+from agentlib.models.engine.batch_cache import ROOM, DecodingCache, joined
+from agentlib.models.engine.prefix_cache import KeyValueTree, _below
+from agentlib.models.engine.prompt_lookup import Drafts
 
 sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=12)
 

@@ -10,7 +10,9 @@ import pytest
 import sympy
 from sympy.ntheory.modular import crt
 
-from agentlib import atlas, config, encyclopedia, minisuite, prompts, topics
+from agentlib import config, prompts
+from agentlib.benchmarks.minisuite import encyclopedia, suite, topics
+from agentlib.benchmarks.minisuite import facts as atlas
 
 PASSAGES = {p.id: p for p in encyclopedia.passages()}
 MATH_SUBJECTS = {
@@ -33,20 +35,20 @@ def test_encyclopedia_is_fixed_unique_and_of_readable_length():
 def test_a_slice_keeps_what_questions_need_and_refuses_to_be_smaller():
     kept = {p.id for p in encyclopedia.passages(config.load("smoke").passages)}
     for name in (*config.FACTUAL, "mini-hotpot-train"):
-        for question in minisuite.load(name):
-            assert set(minisuite.support(question)) <= kept, question
+        for question in suite.load(name):
+            assert set(suite.support(question)) <= kept, question
     with pytest.raises(ValueError, match="at least the"):
         encyclopedia.passages(10)
 
 
-@pytest.mark.parametrize("name", minisuite.NAMES)
+@pytest.mark.parametrize("name", suite.NAMES)
 def test_sets_are_large_enough_fixed_and_well_formed(name):
-    questions = minisuite.load(name)
+    questions = suite.load(name)
     assert len(questions) >= (300 if name.endswith("-train") else 100)
     assert len({q.id for q in questions}) == len({q.text for q in questions}) == len(questions)
-    assert questions[:5] == minisuite.load(name, limit=5)
-    minisuite._drafts.cache_clear()
-    assert minisuite.load(name) == questions
+    assert questions[:5] == suite.load(name, limit=5)
+    suite._drafts.cache_clear()
+    assert suite.load(name) == questions
     for q in questions:
         assert q.benchmark == name and q.id.startswith(name) and q.answer and q.text[-1] in ".?"
         assert q.split == ("train" if name.endswith("-train") else "test")
@@ -57,20 +59,20 @@ def test_sets_are_large_enough_fixed_and_well_formed(name):
 
 
 def test_prefixes_are_varied():
-    assert {q.subject for q in minisuite.load("mini-math", limit=7)} == MATH_SUBJECTS
-    assert {q.level for q in minisuite.load("mini-math", limit=5)} == set("12345")
-    cells = {(q.subject, q.level) for q in minisuite.load("mini-math")}
+    assert {q.subject for q in suite.load("mini-math", limit=7)} == MATH_SUBJECTS
+    assert {q.level for q in suite.load("mini-math", limit=5)} == set("12345")
+    cells = {(q.subject, q.level) for q in suite.load("mini-math")}
     assert len(cells) == 35
-    for name in minisuite.NAMES:
-        openings = [re.sub(r"[-\d]+|[A-Z]\w+", "_", q.text)[:40] for q in minisuite.load(name, limit=5)]
+    for name in suite.NAMES:
+        openings = [re.sub(r"[-\d]+|[A-Z]\w+", "_", q.text)[:40] for q in suite.load(name, limit=5)]
         assert len(set(openings)) == 5, name
 
 
 def test_train_and_test_share_nothing():
     def places(name):
         found = set()
-        for question in minisuite.load(name):
-            found |= set(minisuite.support(question))
+        for question in suite.load(name):
+            found |= set(suite.support(question))
         return found
 
     owners = {c.id: {c.code} for c in atlas.atlas()[0]} | {r.id: {r.country} for r in atlas.regions()}
@@ -81,21 +83,21 @@ def test_train_and_test_share_nothing():
     for name in config.FACTUAL:
         test = set().union(*(owners[i] for i in places(name)))
         assert not train & test, name
-    assert not {q.text for q in minisuite.load("mini-math-train")} & {q.text for q in minisuite.load("mini-math")}
+    assert not {q.text for q in suite.load("mini-math-train")} & {q.text for q in suite.load("mini-math")}
 
 
 def test_unknown_names_and_splits_are_refused():
     with pytest.raises(ValueError, match="mini-bamboogle"):
-        minisuite.load("mini-nothing")
+        suite.load("mini-nothing")
     with pytest.raises(ValueError, match="no split 'train'"):
-        minisuite.load("mini-aime", split="train")
-    assert minisuite.load("mini-math", split="train") == minisuite.load("mini-math-train")
+        suite.load("mini-aime", split="train")
+    assert suite.load("mini-math", split="train") == suite.load("mini-math-train")
 
 
 @pytest.mark.parametrize("name", [*config.FACTUAL, "mini-hotpot-train"])
 def test_bridge_answers_stand_in_the_supporting_passages(name):
-    for q in minisuite.load(name):
-        text = " ".join(PASSAGES[i].text for i in minisuite.support(q))
+    for q in suite.load(name):
+        text = " ".join(PASSAGES[i].text for i in suite.support(q))
         if q.answer in ("yes", "no") or "total area" in q.text or "difference" in q.text:
             continue
         assert any(form in text for form in (q.answer, *q.aliases)), q
@@ -116,8 +118,8 @@ def facts(text: str) -> dict[str, str]:
 
 def test_comparisons_follow_from_the_passages_alone():
     checked = 0
-    for q in [*minisuite.load("mini-hotpot"), *minisuite.load("mini-2wiki"), *minisuite.load("mini-musique")]:
-        texts = [facts(PASSAGES[i].text) for i in minisuite.support(q)]
+    for q in [*suite.load("mini-hotpot"), *suite.load("mini-2wiki"), *suite.load("mini-musique")]:
+        texts = [facts(PASSAGES[i].text) for i in suite.support(q)]
         if found := re.fullmatch(r"Which city has more people, (.+) or (.+)\?", q.text) or re.fullmatch(
             r"Of the cities (.+) and (.+), which has the larger population\?", q.text
         ):
@@ -158,7 +160,7 @@ def test_names_in_questions_belong_to_one_entry_only():
 
 
 def test_the_teachers_worked_examples_are_about_nothing_that_is_asked():
-    asked = " ".join(q.text for name in minisuite.NAMES for q in minisuite.load(name))
+    asked = " ".join(q.text for name in suite.NAMES for q in suite.load(name))
     named = ("Tainan", "Taiwan", "Ben Nevis", "Snowdon")
     shown = prompts.AGENT_TEACHER + str(prompts.COT_EXAMPLES)
     assert all(shown.count(name) > 2 and name not in asked for name in named)
@@ -345,7 +347,7 @@ CHECKS = {
 
 @pytest.mark.parametrize("pattern", CHECKS)
 def test_maths_answers_by_another_way(pattern):
-    asked = [q for name in (*config.MATHS, "mini-math-train") for q in minisuite.load(name)]
+    asked = [q for name in (*config.MATHS, "mini-math-train") for q in suite.load(name)]
     found = [(q, m) for q in asked if (m := re.search(pattern, q.text))]
     assert len(found) >= 5
     for question, match in found[:8]:
@@ -357,12 +359,12 @@ def test_maths_answers_by_another_way(pattern):
 def test_word_problems_take_as_many_operations_as_their_level_says():
     """Level 1 needs two of the text's numbers, and each further level at least as many."""
     numbers = {}
-    for question in minisuite.load("mini-gsm-hard"):
+    for question in suite.load("mini-gsm-hard"):
         numbers.setdefault(question.level, []).append(len(re.findall(r"\d+", question.text)))
     assert sorted(numbers) == list("12345") and set(numbers["1"]) == {2} and set(numbers["2"]) == {3}
     assert all(min(numbers[level]) >= 3 for level in "345")
-    assert {q.level for q in minisuite.load("mini-aime")} == {"3", "5"}
+    assert {q.level for q in suite.load("mini-aime")} == {"3", "5"}
 
 
 def test_aime_answers_are_whole_numbers_below_1000():
-    assert all(q.answer.isdigit() and int(q.answer) <= 999 for q in minisuite.load("mini-aime"))
+    assert all(q.answer.isdigit() and int(q.answer) <= 999 for q in suite.load("mini-aime"))

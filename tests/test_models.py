@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from agentlib import decoding, language, loading, models, training
-from agentlib.decoding import pick
-from agentlib.drafts import Drafts
+from agentlib.models import language, loading, local
+from agentlib.models.engine import decoding
+from agentlib.models.engine.decoding import pick
+from agentlib.models.engine.prompt_lookup import Drafts
+from agentlib.training import loop
 
 ASKED = ["Say hi.", "Count from one to five, in words, one after the other.", "Name a colour."]
 NEW = 12
@@ -222,7 +224,7 @@ def test_text_is_neither_lost_nor_tidied_by_tokens(smol):
 
 
 def test_a_small_cache_budget_splits_the_batch_and_changes_no_text(smol, greedy, monkeypatch):
-    monkeypatch.setattr(models, "CACHE_BYTES", 1)
+    monkeypatch.setattr(local, "CACHE_BYTES", 1)
     with Sizes(smol._model) as seen:
         found = smol.generate([talk(text) for text in ASKED[:2]], max_new_tokens=NEW)
     assert [c[0] for c in found] == greedy[:2] and all(rows == 1 for rows, _ in seen)
@@ -261,7 +263,7 @@ def make_adapter(folder, seed):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from agentlib import weights
+    from agentlib.models import weights
 
     torch.manual_seed(seed)
     base = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(weights.fetch(SMOL)))
@@ -306,7 +308,7 @@ def test_a_merged_adapter_speaks_as_peft_itself(smol, adapters):
     from peft import PeftModel
 
     ids = smol.tokenizer("The capital of France", return_tensors="pt")["input_ids"]
-    plain = loading.load_weights(models.weights.fetch(SMOL), "cpu", "fp32", False)
+    plain = loading.load_weights(local.weights.fetch(SMOL), "cpu", "fp32", False)
     with torch.inference_mode():
         expected = PeftModel.from_pretrained(plain, adapters[0]).eval()(ids).logits
         try:
@@ -321,7 +323,7 @@ def test_a_merged_adapter_speaks_as_peft_itself(smol, adapters):
 def test_unpacked_weights_are_the_numbers_that_nf4_stands_for(adapters):
     from bitsandbytes.functional import dequantize_4bit
 
-    packed, unpacked = (models.LocalModel(SMOL, quantise=True, unpack=u, device="cpu", precision="fp32", max_context=512) for u in (False, True))
+    packed, unpacked = (local.LocalModel(SMOL, quantise=True, unpack=u, device="cpu", precision="fp32", max_context=512) for u in (False, True))
     held = {name: m.weight for name, m in packed._base.named_modules() if type(m).__name__ == "Linear4bit"}
     plain = dict(unpacked._base.named_modules())
     assert held and not any(type(m).__name__ == "Linear4bit" for m in plain.values())
@@ -332,7 +334,7 @@ def test_unpacked_weights_are_the_numbers_that_nf4_stands_for(adapters):
     assert unpacked._originals and say(unpacked) != first  # merged, as into weights that never were packed
     unpacked.use(None)
     assert say(unpacked) == first and torch.equal(before, unpacked._base.get_input_embeddings().weight)
-    half = models.LocalModel(SMOL, quantise=True, unpack=True, device="cpu", precision="bf16", max_context=512)
+    half = local.LocalModel(SMOL, quantise=True, unpack=True, device="cpu", precision="bf16", max_context=512)
     assert any(type(m).__name__ == "Linear4bit" for m in half._base.modules())
 
 
@@ -349,7 +351,7 @@ def test_a_damaged_adapter_is_refused_each_time_and_the_model_stays_usable(adapt
     bad.mkdir()
     (bad / "adapter_config.json").write_text((adapters[0] / "adapter_config.json").read_text())
     (bad / "adapter_model.safetensors").write_bytes(b"not safetensors")
-    model = models.LocalModel(SMOL, precision="fp32")
+    model = local.LocalModel(SMOL, precision="fp32")
     plain, before = say(model, 3), fingerprint(model._base)
     model.use(adapters[0])
     tuned = say(model, 3)
@@ -414,11 +416,11 @@ def test_prompts_of_unlike_length_are_read_without_much_padding_and_say_the_same
 
 @given(st.lists(st.integers(1, 2000), min_size=1, max_size=40))
 def test_groups_of_like_lengths_hold_each_once_and_pad_little(lengths):
-    groups = models._like_lengths(lengths)
+    groups = local._like_lengths(lengths)
     assert sorted(row for group in groups for row in group) == list(range(len(lengths)))
     for group in groups:
         own = [lengths[row] for row in group]
-        assert max(own) * len(own) <= models.PADDED * sum(own)
+        assert max(own) * len(own) <= local.PADDED * sum(own)
 
 
 @pytest.mark.full
@@ -478,7 +480,7 @@ def test_bf16_is_chosen_only_where_the_hardware_multiplies_it(monkeypatch, found
 @pytest.mark.parametrize("kind", ["mps", "xpu", "npu"])
 def test_a_device_that_was_not_measured_is_used_like_a_cpu(kind):
     assert decoding.TOGETHER[kind] == decoding.TOGETHER["cpu"] < decoding.TOGETHER["cuda"]
-    assert training.MICRO_TOKENS[kind] == training.MICRO_TOKENS["cpu"] < training.MICRO_TOKENS["cuda"]
+    assert loop.MICRO_TOKENS[kind] == loop.MICRO_TOKENS["cpu"] < loop.MICRO_TOKENS["cuda"]
     assert loading.resolve_precision("auto", kind) == "bf16"
 
 
@@ -489,7 +491,7 @@ def test_an_unknown_precision_is_refused_with_those_that_are_known():
 
 @pytest.mark.full
 def test_a_bf16_model_speaks_nearly_as_the_32_bit_one(smol):
-    half = models.LocalModel(SMOL, precision="bf16")
+    half = local.LocalModel(SMOL, precision="bf16")
     ids = smol.tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
     with torch.inference_mode():
         one, other = (m._model(ids).logits[0, -1].float().softmax(-1) for m in (smol, half))

@@ -4,7 +4,7 @@ import faiss
 import numpy as np
 import pytest
 
-from agentlib import nearest
+from agentlib.retrieval import nearest
 
 COUNT, DIMENSION = 12_000, 64
 

@@ -14,7 +14,9 @@ import nbformat
 import pytest
 from conftest import SMOL
 
-from agentlib import config, notebooks, records, weights
+from agentlib import config, records
+from agentlib.models import weights
+from agentlib.runner import notebooks
 
 NOTEBOOKS = sorted(notebooks.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -91,7 +93,7 @@ SMALLER = {"passages": 1500, "train_examples": 6, "max_steps": 2, "step_tokens":
 
 def copied(folder):
     """A copy of the tree's parts that notebooks need, so that a run starts from nothing and leaves what is committed alone."""
-    for part in ("agentlib", "notebooks", "figures", "tests/benchmarks"):
+    for part in ("agentlib", "notebooks", "figures", "tools", "tests/benchmarks"):
         shutil.copytree(config.ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     return os.environ | {"PYTHONPATH": str(folder)}
 
@@ -107,7 +109,7 @@ class Tree:
 
     def run(self, *more: str, settings: dict = SMALLER):
         """The run's output, and the seconds it took."""
-        command = [sys.executable, "-m", "agentlib.run", "--preset", "smoke", *more]
+        command = [sys.executable, "-m", "agentlib", "run", "--preset", "smoke", *more]
         command += [f"--set={name}={value}" for name, value in settings.items()]
         started = time.monotonic()
         ran = subprocess.run(command, capture_output=True, text=True, cwd=self.folder, env=self.environment)
@@ -159,9 +161,11 @@ def tiny(tmp_path_factory):
 @pytest.mark.timeout(1800)
 def test_the_main_line_runs_whole_on_a_tiny_model(tiny):
     """Notebooks 00 to 05 as `make reproduce` runs them, with every figure; nothing that is committed changes."""
-    said, _ = tiny.run("--html", settings=TINY)
+    said, _ = tiny.run(settings=TINY)
     assert next(line for line in said.splitlines() if line.startswith("total")).split()[-1] == "8", said
     assert {f"{name}{end}" for name in notebooks.FIGURES for end in (".svg", ".png")} <= {path.name for path in tiny.figures.iterdir()}
+    built = subprocess.run([sys.executable, "tools/website.py"], cwd=tiny.folder, env=tiny.environment, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
     site = (tiny.folder / "runs" / "smoke" / "site" / "index.html").read_text(encoding="utf-8")
     assert all(f"figures/{name}.svg" in site for name in notebooks.FIGURES) and "04_evaluate_with_sag.html" in site
     cases = [json.loads(line) for line in (tiny.records / "cases.jsonl").read_text(encoding="utf-8").splitlines()]

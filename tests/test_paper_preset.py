@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from test_notebooks import copied
 
-from agentlib import agent, config, notebooks, teach
+from agentlib import config, teach
+from agentlib.first_thought import first_thought_prefix
+from agentlib.runner import notebooks
 
 # Real ones in place of the paper's, on the command line alone: a student that wheels carry, an encyclopedia on a /retrieve server,
 # and few, short answers. The rest is the paper's: its eight benchmarks, LoRA of rank 64 at its rate, top-p 0.8.
@@ -27,8 +29,8 @@ RECORDED = {"teacher_records": "laptop"}
 
 @contextlib.contextmanager
 def encyclopedia_server(folder, environment):
-    """`python -m agentlib.serve` over BM25; yields its URL."""
-    command = [sys.executable, "-m", "agentlib.serve", "--preset", "smoke", "--build", "--set=retriever=bm25", "--port=0"]
+    """`python -m agentlib serve` over BM25; yields its URL."""
+    command = [sys.executable, "-m", "agentlib", "serve", "--preset", "smoke", "--build", "--set=retriever=bm25", "--port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment) as process:
         try:
             said = process.stdout.readline()
@@ -46,7 +48,7 @@ def test_the_paper_preset_runs_from_end_to_end_on_small_replacements(tmp_path, p
     environment = copied(tmp_path) | {"AGENTLIB_HOME": str(paper_home)}
     with encyclopedia_server(tmp_path, environment) as searched:
         for numbers, teacher in ((("00", "01", "02"), LIVE), (("03", "04", "05"), RECORDED)):
-            command = [sys.executable, "-m", "agentlib.run", "--preset", "paper", *(f"--only={number}" for number in numbers)]
+            command = [sys.executable, "-m", "agentlib", "run", "--preset", "paper", *(f"--only={number}" for number in numbers)]
             command += [f"--set={k}={v}" for k, v in (SMALL | teacher | {"retriever_url": searched}).items()]
             ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
             assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -60,7 +62,7 @@ def check_teacher(folder: Path) -> None:
     for cases in found.values():
         assert {case["benchmark"] for case in cases} == set(config.PAPER.train_sets) and len(cases) == len(config.PAPER.train_sets)
         assert all(case["model"] == LIVE["teacher"] and case["completion_tokens"] > 0 and not case.get("error") for case in cases)
-    thoughts = {case["id"]: agent.first_thought_prefix(case["text"]) for case in found["cot"]}
+    thoughts = {case["id"]: first_thought_prefix(case["text"]) for case in found["cot"]}
     for case in found["agent_ftp"]:
         assert case["prefix"] == thoughts[case["id"]] and case["trace"][0]["text"].startswith(case["prefix"])
 

@@ -7,8 +7,9 @@ import json
 import pytest
 from conftest import SMOL, Scripted, act, ask
 
-from agentlib import benchmarks, config, prompts, wiki
+from agentlib import config, prompts
 from agentlib.agent import opening, read_code
+from agentlib.benchmarks import sets, wiki
 
 _spec = importlib.util.spec_from_file_location("pilot", config.ROOT / "tools" / "experiment" / "pilot.py")
 pilot = importlib.util.module_from_spec(_spec)
@@ -19,7 +20,7 @@ CFG = config.load("laptop", **pilot.SETTINGS)
 @pytest.fixture
 def here(project, monkeypatch):
     """An empty project folder, and dev sets that need no file."""
-    monkeypatch.setattr(benchmarks, "fingerprint", lambda names: "f")
+    monkeypatch.setattr(sets, "fingerprint", lambda names: "f")
     monkeypatch.setattr(wiki, "gold_passages", lambda question_id: [])
 
 
@@ -121,7 +122,7 @@ def test_a_penalty_is_sent_only_where_there_is_one(moody):
 
 def test_the_command_tells_its_cost_first_then_asks_and_compares(paper_files, project, monkeypatch, capsys, box):
     if not (wiki.folder() / wiki.QUESTIONS).exists():
-        pytest.skip("the slice of Wikipedia is not here; `python -m agentlib.wiki_build` makes it")
+        pytest.skip("the slice of Wikipedia is not here; `python tools/build_wiki.py` makes it")
     model = Scripted(lambda conversation, *_: r"\boxed{42}" if "agent" not in conversation[0]["content"] else "")
     monkeypatch.setattr(pilot, "open_model", lambda *_: contextlib.nullcontext(model))
     monkeypatch.setattr(pilot.search, "build", lambda cfg: None)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from agentlib import config, preflight, run
+from agentlib import config
+from agentlib.runner import preflight, run
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ import torch
 from conftest import SMOL
 from safetensors.torch import load_file
 
-from agentlib import checkpoints, config, processes, records, train, training
+from agentlib import config, records, training
 from agentlib.masks import Example
-from agentlib.processes import Processes
+from agentlib.runner import train
+from agentlib.training import Processes, checkpoints, distributed
 
 # Three steps of five examples, two a step: the last step has none for the second process.
 EXAMPLES = [Example(f"q{k}", list(range(10, 22 + 3 * k)), [-100] * 6 + list(range(16, 22 + 3 * k))) for k in range(5)]
@@ -24,7 +25,7 @@ import sys
 from pathlib import Path
 from agentlib import checkpoints, records, training
 from agentlib.masks import Example
-from agentlib.processes import Processes
+from agentlib.training.distributed import Processes
 sys.path.insert(0, {tests!r})
 from test_processes import EXAMPLES, settings
 folder, tuning, sharded, stop = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "sharded", int(sys.argv[4])
@@ -105,7 +106,7 @@ def test_alone_nothing_is_spread():
         assert group.share([1, 2, 3]) == [1, 2, 3] and group.total(2.5) == 2.5 and group.largest(7) == 7
         group.backward(module(torch.ones(1, 2)).sum(), last=False)
     assert module.weight.grad.tolist() == [[1.0, 1.0]]
-    assert processes.whole({"w": module.weight})["w"].tolist() == module.weight.tolist()
+    assert distributed.whole({"w": module.weight})["w"].tolist() == module.weight.tolist()
 
 
 def test_each_process_takes_its_share(monkeypatch):

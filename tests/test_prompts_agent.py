@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentlib import agent, cases, config, prompts, records
-from agentlib.agent import Agent, first_thought_prefix, read_code
-from agentlib.language import Completion
+from agentlib.agent import Agent, read_code
+from agentlib.first_thought import first_thought_prefix
+from agentlib.models import Completion
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 

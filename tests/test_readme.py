@@ -11,7 +11,8 @@ import nbformat
 import pandas as pd
 import pytest
 
-from agentlib import benchmarks, claims, config, distill, estimates, prompts, records, statistics, tables, teach
+from agentlib import benchmarks, config, distill, prompts, records, teach
+from agentlib.figures import claims, estimates, statistics, tables
 
 PAGES = [config.ROOT / "README.md", config.ROOT / "notebooks" / "README.md"]
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
@@ -31,17 +32,18 @@ def test_a_make_command_expands_to_what_this_environment_can_start(command, tmp_
         shutil.copy(config.ROOT / part, tmp_path / part)
     said = subprocess.run([*command.split(), "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
-    for module in set(re.findall(r"python -m (agentlib\.\w+)", said.stdout)):
-        helped = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, cwd=config.ROOT)
-        assert helped.returncode == 0 and "usage" in helped.stdout, module
-    for option in re.findall(r"agentlib\.run .*?(--[a-z-]+)", said.stdout):
-        assert option in subprocess.run([sys.executable, "-m", "agentlib.run", "--help"], capture_output=True, text=True).stdout
+    started = set(re.findall(r"python ((?:-m agentlib|tools/)\S*(?: (?:run|serve|train))?)", said.stdout))
+    for what in started:
+        helped = subprocess.run([sys.executable, *what.split(), "--help"], capture_output=True, text=True, cwd=config.ROOT)
+        assert helped.returncode == 0 and "usage" in helped.stdout, what
+    for option in re.findall(r"agentlib run .*?(--[a-z-]+)", said.stdout):
+        assert option in subprocess.run([sys.executable, "-m", "agentlib", "run", "--help"], capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize("command", ["make workshop", pytest.param("make figures PRESET=laptop", marks=pytest.mark.notebook)])
 def test_quick_commands_are_really_run(command, tmp_path):
     """In a copy of the tree with this environment, so that nothing is installed and nothing committed is touched."""
-    for part in ("agentlib", "notebooks", "figures"):
+    for part in ("agentlib", "notebooks", "figures", "tools"):
         shutil.copytree(config.ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(config.ROOT / part, tmp_path / part)

@@ -16,21 +16,13 @@ from conftest import SMOL
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentlib import (
-    bm25,
-    config,
-    corpora,
-    encyclopedia,
-    indexing,
-    records,
-    retrieval,
-    retrieval_server,
-    search,
-    servers,
-    topics,
-    weights,
-)
-from agentlib.retrieval import Passage
+from agentlib import config, records
+from agentlib.benchmarks import search
+from agentlib.benchmarks.minisuite import encyclopedia, topics
+from agentlib.models import weights
+from agentlib.retrieval import Passage, bm25, build, corpus
+from agentlib.retrieval import index as retrieval
+from agentlib.retrieval import server as retrieval_server
 
 NAME = "all-MiniLM-L6-v2"
 
@@ -52,7 +44,7 @@ def passages():
 @pytest.fixture(scope="session", params=["faiss", "bm25"])
 def built(request, tmp_path_factory, passages, encoder):
     folder = tmp_path_factory.mktemp(request.param)
-    return indexing.build_index(folder, passages, None if request.param == "bm25" else encoder, kind=request.param)
+    return build.build_index(folder, passages, None if request.param == "bm25" else encoder, kind=request.param)
 
 
 @pytest.fixture(scope="session")
@@ -126,11 +118,11 @@ def test_missing_index_names_the_remedy(tmp_path, encoder):
 
 def test_changed_corpus_is_refused_until_rebuilt(tmp_path, passages, encoder):
     few = passages[:20]
-    indexing.build_index(tmp_path, few, kind="bm25")
+    build.build_index(tmp_path, few, kind="bm25")
     changed = [*few[:-1], Passage("x", "X", "Another text.")]
     with pytest.raises(ValueError, match="corpus changed since the index"):
         retrieval.open_index(tmp_path, changed)
-    indexing.build_index(tmp_path, changed, kind="bm25")
+    build.build_index(tmp_path, changed, kind="bm25")
     assert retrieval.open_index(tmp_path, changed).search(["another text"], 1)[0][0].passage.id == "x"
 
 
@@ -139,22 +131,22 @@ def test_a_corpus_that_breaks_off_leaves_the_index_whole(tmp_path, passages):
         yield passages[0]
         raise OSError("disk gone")
 
-    indexing.build_index(tmp_path, passages[:20], kind="bm25")
+    build.build_index(tmp_path, passages[:20], kind="bm25")
     with pytest.raises(OSError, match="disk gone"):
-        indexing.build_index(tmp_path, broken(), kind="bm25")
+        build.build_index(tmp_path, broken(), kind="bm25")
     assert len(retrieval.open_index(tmp_path, passages[:20])) == 20
 
 
 def test_wrong_encoder_is_refused(tmp_path, passages, encoder):
-    indexing.build_index(tmp_path, passages[:8], encoder)
+    build.build_index(tmp_path, passages[:8], encoder)
     other = retrieval.Encoder(weights.fetch(NAME), query_prefix="query: ", name=NAME)
     for wrong in (None, other):
         with pytest.raises(ValueError, match="was built with the encoder"):
             retrieval.open_index(tmp_path, encoder=wrong)
     with pytest.raises(ValueError, match="needs an encoder"):
-        indexing.build_index(tmp_path, passages[:8], None)
+        build.build_index(tmp_path, passages[:8], None)
     with pytest.raises(ValueError, match="no passages"):
-        indexing.build_index(tmp_path / "empty", [], encoder)
+        build.build_index(tmp_path / "empty", [], encoder)
 
 
 class Interrupted(retrieval.Encoder):
@@ -175,31 +167,31 @@ def test_interrupted_build_goes_on_with_identical_vectors(tmp_path, passages, en
     some = passages[:70]
     stopped = Interrupted(weights.fetch(NAME), **retrieval.encoder_settings(NAME), precision="fp32")
     with pytest.raises(KeyboardInterrupt):
-        indexing.build_index(tmp_path / "a", some, stopped, shard=16)
+        build.build_index(tmp_path / "a", some, stopped, shard=16)
     with pytest.raises(FileNotFoundError, match="unfinished"):
         retrieval.open_index(tmp_path / "a", encoder=encoder)
-    indexing.build_index(tmp_path / "a", some, stopped, shard=16)
+    build.build_index(tmp_path / "a", some, stopped, shard=16)
     assert stopped.calls == 3 + 3  # five shards: two kept, one lost, three made now
-    indexing.build_index(tmp_path / "b", some, encoder, shard=16)
+    build.build_index(tmp_path / "b", some, encoder, shard=16)
     vectors = [faiss.read_index(str(tmp_path / x / "index.faiss")).reconstruct_n(0, 70) for x in "ab"]
     assert np.array_equal(*vectors)
-    indexing.build_index(tmp_path / "a", some, stopped, shard=16)
+    build.build_index(tmp_path / "a", some, stopped, shard=16)
     assert stopped.calls == 6  # complete: nothing is encoded again
 
 
 def test_two_builds_of_one_index_do_not_meet(tmp_path, passages):
     with records.lock(tmp_path), pytest.raises(RuntimeError, match="in use by another process"):
-        indexing.build_index(tmp_path, passages, kind="bm25")
-    indexing.build_index(tmp_path, passages, kind="bm25")
+        build.build_index(tmp_path, passages, kind="bm25")
+    build.build_index(tmp_path, passages, kind="bm25")
 
 
 def test_shards_of_another_corpus_are_not_kept(tmp_path, passages, encoder):
     stopped = Interrupted(weights.fetch(NAME), **retrieval.encoder_settings(NAME))
     with pytest.raises(KeyboardInterrupt):
-        indexing.build_index(tmp_path, passages[:70], stopped, shard=16)
+        build.build_index(tmp_path, passages[:70], stopped, shard=16)
     other = passages[70:140]
-    indexing.build_index(tmp_path, other, encoder, shard=16)
-    hits = retrieval.open_index(tmp_path, other, encoder).search([corpora.contents(p) for p in other], 1)
+    build.build_index(tmp_path, other, encoder, shard=16)
+    hits = retrieval.open_index(tmp_path, other, encoder).search([corpus.contents(p) for p in other], 1)
     assert [h[0].passage for h in hits] == other
 
 
@@ -216,32 +208,32 @@ class ByName:
 @pytest.mark.parametrize("kind", ["ivfpq", "hnsw"])
 def test_an_approximate_index_is_built_reopened_and_searched_like_the_others(tmp_path, kind):
     passages = [Passage(str(number), f"Town {number}", "A town.") for number in range(10_050)]
-    folder = indexing.build_index(tmp_path, passages, ByName(), kind=kind, progress=False)
+    folder = build.build_index(tmp_path, passages, ByName(), kind=kind, progress=False)
     index = retrieval.open_index(folder, passages, ByName())
-    queries = [corpora.contents(p) for p in passages[:200]]
+    queries = [corpus.contents(p) for p in passages[:200]]
     found = [hits[0].passage.id for hits in index.search(queries, 1)]
     assert np.mean([a == p.id for a, p in zip(found, passages, strict=False)]) > 0.9
     assert len(index.search(queries[:1], 3)[0]) == 3
     with pytest.raises(ValueError, match="expected one of faiss, ivfpq, hnsw, bm25"):
-        indexing.build_index(tmp_path, passages, ByName(), kind="scann")
+        build.build_index(tmp_path, passages, ByName(), kind="scann")
 
 
 @pytest.fixture
 def published(tmp_path):
     """A corpus, and the index that somebody else built of it."""
     passages = [Passage(str(number), f"Town {number}", "A town.") for number in range(300)]
-    indexing.build_index(tmp_path / "theirs", passages, ByName(), progress=False)
+    build.build_index(tmp_path / "theirs", passages, ByName(), progress=False)
     return passages, tmp_path / "theirs" / "index.faiss"
 
 
 def test_an_index_of_others_is_taken_when_it_fits_the_corpus(tmp_path, published):
     passages, file = published
-    folder = indexing.adopt_index(tmp_path / "ours", file, passages, ByName())
+    folder = build.adopt_index(tmp_path / "ours", file, passages, ByName())
     index = retrieval.open_index(folder, passages, ByName())
-    assert index.search([corpora.contents(passages[7])], 1)[0][0].passage == passages[7]
+    assert index.search([corpus.contents(passages[7])], 1)[0][0].passage == passages[7]
     assert (folder / "index.faiss").stat().st_ino == file.stat().st_ino, "linked, not copied"
     with pytest.raises(ValueError, match="is finished already; delete it first"):
-        indexing.adopt_index(folder, file, passages[::-1], ByName())
+        build.adopt_index(folder, file, passages[::-1], ByName())
     assert retrieval.open_index(folder, passages, ByName()), "a finished index is not lost to a wrong one"
 
 
@@ -258,7 +250,7 @@ def test_an_index_of_others_that_does_not_fit_is_refused(tmp_path, published, mo
         monkeypatch.setattr(ByName, "dimension", 48)
         said = "is a IndexFlat(IP)? of 32 numbers, expected a flat one of 48"
     with pytest.raises(ValueError, match=said):
-        indexing.adopt_index(tmp_path / "ours", file, passages, ByName())
+        build.adopt_index(tmp_path / "ours", file, passages, ByName())
     with pytest.raises(FileNotFoundError, match="is missing"):
         retrieval.open_index(tmp_path / "ours", encoder=ByName())
 
@@ -273,7 +265,7 @@ def test_tool_text_is_readable_and_refuses_nonsense(index):
 
 
 def test_words_need_no_accents_and_unknown_ones_are_said_so(tmp_path):
-    folder = indexing.build_index(tmp_path, encyclopedia.passages(), kind="bm25", progress=False)
+    folder = build.build_index(tmp_path, encyclopedia.passages(), kind="bm25", progress=False)
     index = retrieval.open_index(folder)
     assert "No passage matches 'xyzzy'" in retrieval.as_tool(index)("xyzzy")
     assert index.search(["Sao Paulo"], 1)[0][0].passage.title == "São Paulo"
@@ -294,7 +286,7 @@ WORDS = {
 @pytest.fixture(scope="module")
 def in_many_scripts(tmp_path_factory):
     passages = [Passage(query, "", text) for query, text in WORDS.items()]
-    return retrieval.open_index(indexing.build_index(tmp_path_factory.mktemp("scripts"), passages, kind="bm25", progress=False))
+    return retrieval.open_index(build.build_index(tmp_path_factory.mktemp("scripts"), passages, kind="bm25", progress=False))
 
 
 @pytest.mark.parametrize("query", WORDS)
@@ -312,16 +304,16 @@ def test_words_are_their_own_normal_form(text):
 
 
 def test_queries_and_passages_without_a_word_are_nothing_found(tmp_path):
-    index = retrieval.open_index(indexing.build_index(tmp_path, [Passage("1", "", "…"), Passage("2", "", "")], kind="bm25"))
+    index = retrieval.open_index(build.build_index(tmp_path, [Passage("1", "", "…"), Passage("2", "", "")], kind="bm25"))
     assert index.search(["…", "", "the", "x"], 2) == [[], [], [], []]
 
 
 def test_an_index_of_words_in_an_older_form_is_to_be_rebuilt(tmp_path, passages):
-    indexing.build_index(tmp_path, passages[:9], kind="bm25")
+    build.build_index(tmp_path, passages[:9], kind="bm25")
     records.write_json(tmp_path / "meta.json", records.read_json(tmp_path / "meta.json") | {"encoder": None})
     with pytest.raises(ValueError, match=r"was built of words in the form None, expected .*; rebuild: build it with notebook 01"):
         retrieval.open_index(tmp_path)
-    indexing.build_index(tmp_path, passages[:9], kind="bm25")
+    build.build_index(tmp_path, passages[:9], kind="bm25")
     assert len(retrieval.open_index(tmp_path)) == 9
 
 
@@ -346,28 +338,28 @@ DOCUMENTS = [
 
 @pytest.mark.parametrize(("document", "passage"), DOCUMENTS)
 def test_documents_of_every_form_are_read(tmp_path, document, passage):
-    assert corpora.from_document(document) == passage
+    assert corpus.from_document(document) == passage
     (tmp_path / "c.jsonl").write_text(json.dumps(document), encoding="utf-8")
     read = dataclasses.replace(passage, id=passage.id if set(document) & {"_id", "docid"} or document.get("id") is not None else "0")
-    assert list(corpora.read_passages(tmp_path / "c.jsonl")) == [read], "one line without its end is one passage"
+    assert list(corpus.read_passages(tmp_path / "c.jsonl")) == [read], "one line without its end is one passage"
 
 
 @pytest.mark.parametrize("document", [{"id": 1}, {"id": 1, "text": ["a"]}, {"id": 1, "contents": {}}, {"title": "x"}, ["x"], None, 5])
 def test_documents_without_a_text_are_refused(document):
     with pytest.raises(ValueError, match=r"expected (id and contents|text)"):
-        corpora.from_document(document)
+        corpus.from_document(document)
 
 
 def test_a_passage_reads_back_as_it_was_written():
     for passage in (Passage("7", "Lima", "A city.\nLarge."), Passage("7", "", "A city."), Passage("7", "Lima", "")):
-        assert corpora.from_document({"id": "7", "contents": corpora.contents(passage)}) == passage
+        assert corpus.from_document({"id": "7", "contents": corpus.contents(passage)}) == passage
 
 
 def test_half_a_surrogate_pair_harms_no_corpus_no_query_and_no_server(tmp_path, encoder, moody):
     half = json.loads('"\\ud83d"')
     passages = [Passage("1", f"Lima{half}", f"A city {half} in Peru."), Passage("2", "Oslo", "In Norway.")]
     for kind in ("faiss", "bm25"):
-        index = retrieval.open_index(indexing.build_index(tmp_path / kind, passages, encoder, kind=kind), passages, encoder)
+        index = retrieval.open_index(build.build_index(tmp_path / kind, passages, encoder, kind=kind), passages, encoder)
         assert index.search([f"{half} Lima in Peru"], 1)[0][0].passage == Passage("1", "Lima?", "A city ? in Peru.")
     with retrieval_server.serving(index) as url:
         assert retrieval_server.RetrieverClient(url).search([f"Lima {half}"], 1)[0][0].passage.title == "Lima?"
@@ -569,7 +561,7 @@ def test_a_host_that_is_none_gets_a_sentence(index):
 @pytest.mark.model
 def test_the_clients_wait_out_a_minute(moody):
     """Added up, the pauses between attempts are longer than an outage of a minute."""
-    for retrying in (retrieval_server.RetrieverClient(moody.url)._retry, servers.ServerModel(moody.url, SMOL)._again):
+    for retrying in (retrieval_server.RetrieverClient(moody.url)._retry, retrieval_server.ServerModel(moody.url, SMOL)._again):
         state, pauses = tenacity.RetryCallState(retrying, None, (), {}), 0.0
         while state.attempt_number < retrying.stop.max_attempt_number:
             pauses += retrying.wait(state)

@@ -8,7 +8,8 @@ import time
 import nbformat
 import pytest
 
-from agentlib import config, notebooks, preflight, run
+from agentlib import config
+from agentlib.runner import notebooks, preflight, run
 
 
 def notebook(
@@ -28,7 +29,7 @@ def notebook(
 
 def command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "agentlib.run", *arguments], capture_output=True, text=True, cwd=config.ROOT, timeout=120
+        [sys.executable, "-m", "agentlib", "run", *arguments], capture_output=True, text=True, cwd=config.ROOT, timeout=120
     )
 
 
@@ -210,7 +211,7 @@ def test_help_names_the_options():
 
 
 @pytest.mark.parametrize(
-    "code", ["import agentlib.run", "import agentlib.run as r\ntry: r.main(['--help'])\nexcept SystemExit: pass"]
+    "code", ["import agentlib.runner.run", "import agentlib.runner.run as r\ntry: r.main(['--help'])\nexcept SystemExit: pass"]
 )
 def test_the_runner_starts_without_torch(code):
     heavy = "torch", "transformers", "papermill"

@@ -18,10 +18,11 @@ import backends
 import psutil
 import pytest
 
-from agentlib import isolation, sag, sandbox
-from agentlib import sandbox_child as child
-from agentlib.isolation import RENEWED_AFTER, STARTERS
-from agentlib.sandbox import Outcome, Sandbox, SandboxLost
+from agentlib import sag
+from agentlib.sandbox import Outcome, Sandbox, SandboxLost, isolation
+from agentlib.sandbox import session as sandbox
+from agentlib.sandbox.inside import child
+from agentlib.sandbox.isolation import RENEWED_AFTER, STARTERS
 
 pytestmark = pytest.mark.isolation
 SECONDS = 1.5
@@ -798,7 +799,7 @@ def test_limits_alone_warns_and_strict_refuses(monkeypatch):
 
 @pytest.mark.parametrize(("wall", "reached"), [("confine", "files"), ("filter_calls", "network")])
 def test_a_wall_that_does_not_stand_is_found_out(monkeypatch, tmp_path, wall, reached):
-    for name in ("sandbox_child", *child.FILES):
+    for name in ("child", *child.FILES):
         text = Path(child.__file__).with_name(f"{name}.py").read_text()
         lying = re.sub(rf"(def {wall}\(.*\n)", r"\1    return True\n", text)
         (tmp_path / f"{name}.py").write_text(lying)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import SMOL, ask
 
-from agentlib import benchmarks, cases, config, distill, evaluate, scale, search, teach
+from agentlib import benchmarks, cases, config, distill, evaluate, scale, teach
+from agentlib.benchmarks import search
 from agentlib.evaluate import Arm
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox

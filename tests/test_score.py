@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentlib import config, maths_text, score, score_worker
-from agentlib.judge import Judge
+from agentlib import config, score
+from agentlib.score import Judge, maths_text, worker
 
 PAIRS = list(csv.DictReader(Path(__file__).with_name("grading_pairs.csv").read_text(encoding="utf-8").splitlines()))
 FILES = {
@@ -330,7 +330,7 @@ def test_grading_works_off_the_main_thread():
 
 
 def test_a_worker_that_dies_is_replaced():
-    with score_worker.Grader() as grader:
+    with worker.Grader() as grader:
         assert grader.equal("x+1", "1+x", seconds=30)
         grader._process.kill()
         grader._process.wait()
@@ -348,7 +348,7 @@ def test_a_worker_that_dies_is_replaced():
 def test_a_worker_that_cannot_start_says_at_once_why(tmp_path, monkeypatch, module, content, said):
     (tmp_path / f"{module}.py").write_text(content)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with score_worker.Grader() as grader, pytest.raises(RuntimeError, match=f"the grading worker {said}") as error:
+    with worker.Grader() as grader, pytest.raises(RuntimeError, match=f"the grading worker {said}") as error:
         grader.equal("x+1", "1+x")
     assert "\n" not in str(error.value) and grader._process is None
 

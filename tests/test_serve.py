@@ -9,7 +9,10 @@ import sys
 import pytest
 from test_retrieval import ipv6
 
-from agentlib import config, retrieval_server, search, serve
+from agentlib import config
+from agentlib.benchmarks import search
+from agentlib.retrieval import server as retrieval_server
+from agentlib.runner import serve
 
 SMALL = ["--set", "retriever=bm25", "--set", "passages=1600"]
 

@@ -12,10 +12,10 @@ import tenacity
 from conftest import SMOL, Moody
 from test_retrieval import ipv6
 
-from agentlib import language, servers, weights
-from agentlib.judge import Judge
-from agentlib.retrieval_server import RetrieverClient
-from agentlib.servers import ServerError, ServerModel
+from agentlib.models import ServerError, ServerModel, language, weights
+from agentlib.models import server as servers
+from agentlib.retrieval import RetrieverClient
+from agentlib.score import Judge
 
 
 def talk(text):
@@ -426,7 +426,7 @@ def children():
     found = set()
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):  # also a zombie
-            if "agentlib.servers" in " ".join(process.cmdline()):
+            if "agentlib.models.server" in " ".join(process.cmdline()):
                 found.add(process.pid)
     return found
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentlib import config, sag, show, widgets
+from agentlib import config, sag
+from agentlib.pages import show, widgets
 from agentlib.sandbox import Failure, Outcome
 
 

@@ -7,9 +7,13 @@ import shutil
 
 import nbformat
 import pytest
+import website
 from test_show import ballot, record
 
-from agentlib import charts, config, notebooks, show, site
+from agentlib import config
+from agentlib.figures import style
+from agentlib.pages import show
+from agentlib.runner import notebooks
 
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -33,27 +37,30 @@ def test_an_index_with_figures_and_a_page_a_notebook(tmp_path):
     bars = nbformat.v4.new_output("stream", name="stderr", text="train: 40%")
     picture = output({"image/png": {"alt": "Bars of <things>"}}, image__png=PICTURE)
     pages = [written(tmp_path, "00_first_steps", bars, picture), written(tmp_path, "01_second", output(image__png=PICTURE))]
+    noted = json.loads(pages[0].read_text())
+    noted["metadata"]["papermill"] = {"duration": 74.0}
+    pages[0].write_text(json.dumps(noted))
     (tmp_path / "drawn").mkdir()
     (tmp_path / "drawn" / "fig6_tokens.svg").write_text("<svg/>")
     (tmp_path / "drawn" / "data_efficiency.svg").write_text("<svg/>")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "77_gone.html").write_text("old")
-    index = site.build(pages, tmp_path / "drawn", tmp_path / "out", "Preset smoke.", {"00_first_steps": 1.234})
+    index = website.build(pages, tmp_path / "drawn", tmp_path / "out", "Preset smoke.")
     text = index.read_text()
     assert text.index("figures/fig6_tokens.svg") < text.index("figures/data_efficiency.svg")
     assert '<a href="00_first_steps.html">00 first steps</a>' in text and ">two things hold<" in text and ">1.2<" in text
-    assert charts.ALT_TEXT["fig6_tokens"] in text.replace("&#x27;", "'") and (tmp_path / "out/figures/fig6_tokens.svg").exists()
+    assert style.ALT_TEXT["fig6_tokens"] in text.replace("&#x27;", "'") and (tmp_path / "out/figures/fig6_tokens.svg").exists()
     first, second = ((tmp_path / "out" / f"{p.stem}.html").read_text() for p in pages)
     assert 'alt="Bars of &lt;things&gt;"' in first and "train: 40%" not in first and 'href="01_second.html" rel="next"' in first
     assert not re.findall(r"<script src=", first), "a script that is fetched before the page opens"
     assert 'alt="picture: 01 second"' in second and not (tmp_path / "out" / "77_gone.html").exists()
     with pytest.raises(ValueError, match="no notebooks"):
-        site.build([], tmp_path, tmp_path / "out")
+        website.build([], tmp_path, tmp_path / "out")
 
 
 def test_half_a_surrogate_pair_stops_no_page(tmp_path):
     (tmp_path / "00_x.ipynb").write_text(json.dumps(notebook("half \ud83d", output(text__html="<b>a\ud83db</b>"))))
-    index = site.build([tmp_path / "00_x.ipynb"], tmp_path, tmp_path / "out", "\ude00")
+    index = website.build([tmp_path / "00_x.ipynb"], tmp_path, tmp_path / "out", "\ude00")
     assert ">half ?<" in index.read_text() and "<b>a?b</b>" in (tmp_path / "out" / "00_x.html").read_text()
 
 
@@ -64,12 +71,12 @@ def test_notebooks_of_the_last_run_go_before_committed_ones(project):
     ran.mkdir(parents=True)
     for folder, name in ((project / "notebooks", "00_a"), (project / "notebooks", "01_b"), (ran, "01_b")):
         written(folder, name)
-    assert site.executed(cfg, project / "notebooks") == [project / "notebooks" / "00_a.ipynb", ran / "01_b.ipynb"]
+    assert website.executed(cfg, project / "notebooks") == [project / "notebooks" / "00_a.ipynb", ran / "01_b.ipynb"]
 
 
 def test_every_committed_notebook_says_what_it_shows():
     for path in sorted(notebooks.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
-        title, claim = site.opening(nbformat.read(path, 4))
+        title, claim = website.opening(nbformat.read(path, 4))
         assert title.startswith(path.stem[:2]) and len(claim.split()) > 8, path
 
 
@@ -97,7 +104,7 @@ def test_a_trajectory_is_clicked_through_in_a_browser(browser, tmp_path):
     words = record(method="cot", text="Quito.")
     del words["trace"]
     pages = [written(tmp_path, "00_cases", output(text__html=show.cases([words, voted]).data))]
-    page.goto(site.build(pages, tmp_path, tmp_path / "out").as_uri())
+    page.goto(website.build(pages, tmp_path, tmp_path / "out").as_uri())
     page.click("text=00 cases")
     page.wait_for_function("document.body?.dataset.jpThemeLight === 'false'")
     assert seen(page, "text=Quito.") and not seen(page, "text=So it is Lima.")
@@ -111,7 +118,7 @@ def test_a_trajectory_is_clicked_through_in_a_browser(browser, tmp_path):
 
 def test_the_site_of_the_committed_notebooks_has_every_figure_and_no_error(browser, tmp_path):
     committed = sorted(notebooks.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    index = site.build(committed, config.ROOT / "figures" / "laptop", tmp_path)
+    index = website.build(committed, config.ROOT / "figures" / "laptop", tmp_path)
     page = browser.new_page()
     page.goto(index.as_uri())
     assert page.locator(".figures img").count() >= len(notebooks.FIGURES)

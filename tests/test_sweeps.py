@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 from conftest import SMOL
 
-from agentlib import benchmarks, config, distill, evaluate, records, sweeps, teach
+from agentlib import benchmarks, config, distill, evaluate, records, teach
+from agentlib.runner import sweeps
 
 CFG = dataclasses.replace(config.load("laptop"), questions=2, sweep_questions=1)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agentlib import benchmarks, config, minisuite, tasks
+from agentlib import benchmarks, config, tasks
+from agentlib.benchmarks.minisuite import suite
 
 
 def published(tmp_path, *entries):
@@ -180,7 +181,7 @@ def test_training_questions_take_turns_and_test_questions_keep_their_order():
 def test_a_fingerprint_names_whole_sets_and_changes_with_a_word(monkeypatch):
     before = benchmarks.fingerprint(("mini-aime",))
     assert before == benchmarks.fingerprint(("mini-aime",)) != benchmarks.fingerprint(("mini-olym",))
-    loaded = minisuite.load("mini-aime")
+    loaded = suite.load("mini-aime")
     changed = [tasks.Question(**q.asdict() | {"text": q.text + "!"}) for q in loaded[:1]] + loaded[1:]
-    monkeypatch.setattr(minisuite, "load", lambda *_: changed)
+    monkeypatch.setattr(suite, "load", lambda *_: changed)
     assert benchmarks.fingerprint(("mini-aime",)) != before

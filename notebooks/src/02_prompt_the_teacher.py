@@ -29,11 +29,15 @@
 # %%
 import pandas as pd
 
-from agentlib import statistics, beyond, cases, claims, config, estimates, exercises, search, show, sketches, tables, teach
-from agentlib.agent import Agent, first_thought_prefix
+from agentlib import cases, config, teach
+from agentlib.benchmarks import search
+from agentlib.figures import claims, estimates, extra, sketches, statistics, tables
+from agentlib.pages import exercises, show
+from agentlib.agent import Agent
+from agentlib.first_thought import first_thought_prefix
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
-from agentlib.sketches import Part
+from agentlib.figures.sketches import Part
 from agentlib.tasks import Question
 
 # %% tags=["parameters"]
@@ -97,7 +101,7 @@ tables.table5(frame)
 # %%
 points = estimates.accuracy_points(frame, split="train").drop(columns="mean").map(lambda point: point.value)
 points.index = [tables.method_label(method, n) for _, method, n in points.index]
-beyond.table_bars(points.T, "right (%)", f"{cfg.teacher} · preset {preset}",
+extra.table_bars(points.T, "right (%)", f"{cfg.teacher} · preset {preset}",
                   alt="Bars of the share of training questions that the teacher gets right, by training set and method.")  # fmt: skip
 
 # %% [markdown]
@@ -194,7 +198,7 @@ yields = pd.DataFrame.from_dict(counts, orient="index")
 yields
 
 # %%
-beyond.table_bars(yields[["asked", "right", "kept"]], "questions", f"{cfg.teacher} · preset {preset}",
+extra.table_bars(yields[["asked", "right", "kept"]], "questions", f"{cfg.teacher} · preset {preset}",
                   alt="Bars of the questions asked, answered right, and kept, by method.")  # fmt: skip
 
 # %%

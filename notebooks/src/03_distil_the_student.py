@@ -33,7 +33,11 @@ import torch
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from agentlib import beyond, config, distill, estimates, exercises, masks, prompts, search, show, tables, training, weights
+from agentlib import config, distill, masks, prompts, training
+from agentlib.benchmarks import search
+from agentlib.figures import estimates, extra, tables
+from agentlib.models import weights
+from agentlib.pages import exercises, show
 from agentlib.models import LocalModel
 
 # %% tags=["parameters"]
@@ -111,7 +115,7 @@ read
 
 # %%
 kinds = pd.DataFrame({"context": read["tokens"] - read["learnt tokens"], "learnt": read["learnt tokens"]})
-beyond.table_bars(kinds, "tokens", f"tokenizer of {student} · preset {preset}",
+extra.table_bars(kinds, "tokens", f"tokenizer of {student} · preset {preset}",
                   alt="Bars of the tokens that are context and that are learnt, by student.")  # fmt: skip
 
 # %% [markdown]
@@ -138,7 +142,7 @@ print(f"{len(adapters)} adapters")
 
 # %%
 curves = {method: adapters[student, method].losses for method in taught}
-beyond.loss_curves(curves, f"{student} · {cfg.tuning} · preset {cfg.preset}")
+extra.loss_curves(curves, f"{student} · {cfg.tuning} · preset {cfg.preset}")
 
 # %%
 curve = adapters[student, "agent_distill_ftp"].losses

@@ -30,8 +30,15 @@ from collections import Counter
 
 import pandas as pd
 
-from agentlib import statistics, benchmarks, beyond, cases, claims, config, distill, estimates, evaluate, exercises, failures, records
-from agentlib import sag, search, show, sweeps, tables, telling, verdicts, widgets
+from agentlib import benchmarks, cases, config, distill, evaluate, records
+from agentlib.figures import claims, estimates, extra, failures, statistics
+from agentlib.pages import exercises
+from agentlib import sag
+from agentlib.benchmarks import search
+from agentlib.figures import select_examples, tables
+from agentlib.pages import show, widgets
+from agentlib.runner import sweeps
+from agentlib.score import regrading
 from agentlib.agent import Agent
 from agentlib.models import LocalModel
 from agentlib.sag import SAG
@@ -137,7 +144,7 @@ tables.table2(frame)
 
 # %%
 greedy = frame[(frame["model"] == cfg.students[0]) & (frame["n"] == 1)]
-beyond.accuracy_bars(greedy, f"{cfg.students[0]} · preset {preset}")
+extra.accuracy_bars(greedy, f"{cfg.students[0]} · preset {preset}")
 
 # %% [markdown]
 # Averages hide individual questions. On the same questions, which method got right what the other did not? In per cent, the
@@ -168,7 +175,7 @@ broken = tables.named(claims.broken_steps(frame))
 tables.neat(broken)
 
 # %%
-beyond.table_bars(broken.loc[estimates.size_label(student), ["parse", "execution"]], "questions (%)", f"{student} · preset {preset}",
+extra.table_bars(broken.loc[estimates.size_label(student), ["parse", "execution"]], "questions (%)", f"{student} · preset {preset}",
                   alt="Bars of the share of questions with a step that failed to parse or to run, by method.")  # fmt: skip
 
 # %% [markdown]
@@ -186,12 +193,12 @@ tables.neat(tables.named(claims.early_stop(frame)))
 # same share there is no row.
 
 # %%
-judge = verdicts.open_judge(cfg, cfg.runs / "judge.jsonl")
-graded = verdicts.verdicts(found, judge)
-tables.neat(tables.named(verdicts.table(graded, differing=True)))
+judge = regrading.open_judge(cfg, cfg.runs / "judge.jsonl")
+graded = regrading.verdicts(found, judge)
+tables.neat(tables.named(regrading.table(graded, differing=True)))
 
 # %%
-disputed = verdicts.disagreements(graded)
+disputed = regrading.disagreements(graded)
 print(f"{len(disputed)} of {len(graded)} cases are graded differently")
 
 # %% [markdown]
@@ -233,7 +240,7 @@ widgets.browse([c for c in found if c["id"] in {d["id"] for d in distilled[:40]}
 # something: agent right where CoT is wrong, and a vote with a failure or a disagreement in it.
 
 # %%
-chosen = telling.choose(cfg, found)
+chosen = select_examples.choose(cfg, found)
 records.write_json(cfg.records / "examples.json", chosen)
 print("Fig. 2:", chosen["pair"]["cot"]["question"])
 print("Fig. 3:", chosen["prefix"]["question"])

@@ -28,7 +28,9 @@
 import pandas as pd
 from IPython.display import Markdown, display
 
-from agentlib import statistics, beyond, benchmarks, cases, claims, config, estimates, exercises, failures, figures, records, show, tables, teach
+from agentlib import benchmarks, cases, config, figures, records, teach
+from agentlib.figures import claims, estimates, extra, failures, statistics, tables
+from agentlib.pages import exercises, show
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -200,7 +202,7 @@ keep("trajectories", tables.table8(less, "agent_distill", "trajectories"), one) 
 
 # %%
 if "trajectories" in of:
-    fig = beyond.data_efficiency(varied, f"preset {cfg.preset}")
+    fig = extra.data_efficiency(varied, f"preset {cfg.preset}")
     figures.save(fig, cfg.figures, "data_efficiency")
     display(fig)
 
@@ -222,7 +224,7 @@ keep("claims", claims.table(checked))
 
 # %%
 if checked["difference"].notna().any():
-    fig = beyond.claim_differences(checked, note)
+    fig = extra.claim_differences(checked, note)
     figures.save(fig, cfg.figures, "claims")
     display(fig)
 
@@ -237,7 +239,7 @@ causes = failures.read(cfg)
 keep("failures", failures.table(causes)) if causes else "nobody has read this preset's failures"
 
 # %%
-beyond.table_bars(failures.table(causes)[["cases"]], "cases", f"{len(causes)} read · preset {cfg.preset}",
+extra.table_bars(failures.table(causes)[["cases"]], "cases", f"{len(causes)} read · preset {cfg.preset}",
                   alt="Bars of wrong answers by what went wrong first.") if causes else None  # fmt: skip
 
 # %% [markdown]

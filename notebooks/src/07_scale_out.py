@@ -34,27 +34,17 @@ import sys
 import pandas as pd
 
 # %%
-from agentlib import (
-    benchmarks,
-    charts,
-    checkpoints,
-    config,
-    distill,
-    evaluate,
-    nearest,
-    preflight,
-    records,
-    retrieval_server,
-    scale,
-    search,
-    servers,
-    sketches,
-    training,
-)
+from agentlib import benchmarks, config, distill, evaluate, records, scale, training
+from agentlib.benchmarks import search
+from agentlib.figures import sketches, style
+from agentlib.models import server
+from agentlib.retrieval import nearest, server
+from agentlib.runner import preflight
+from agentlib.training import checkpoints
 from agentlib.agent import Agent
 from agentlib.evaluate import Arm
 from agentlib.sandbox import Sandbox
-from agentlib.sketches import Part
+from agentlib.figures.sketches import Part
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -86,7 +76,7 @@ sketches.sketch(
 # %% [markdown]
 # ## 1 · One index for many runs
 #
-# An index of Wikipedia fills a machine's memory once, not once a run. `python -m agentlib.serve --preset paper --build`
+# An index of Wikipedia fills a machine's memory once, not once a run. `python -m agentlib serve --preset paper --build`
 # builds it and answers at `/retrieve`, in the words of Search-R1's server, so that either client works with either
 # server. It listens on this machine alone unless told otherwise (`--host`), and wants a token where
 # `AGENTLIB_RETRIEVER_TOKEN` is set.
@@ -95,11 +85,11 @@ sketches.sketch(
 search.build(cfg)
 index = search.open_searcher(cfg)
 query = ["What is the capital of Japan?"]
-with retrieval_server.serving(index, token="workshop") as url:
-    client = retrieval_server.RetrieverClient(url, token="workshop")
+with server.serving(index, token="workshop") as url:
+    client = server.RetrieverClient(url, token="workshop")
     theirs = client.search(query, 3)
     try:
-        retrieval_server.RetrieverClient(url, attempts=1, token="").search(query)
+        server.RetrieverClient(url, attempts=1, token="").search(query)
     except ConnectionError as error:
         print(str(error).replace(url, "http://…"))
 [hit.passage.title for hit in theirs[0]]
@@ -124,7 +114,7 @@ index_kinds.round(2)
 # The same as a picture, a million vectors asked 32 at a time: up and to the left is better, and the number is recall@3.
 
 # %%
-figure = charts.Chart(figsize=(5.5, 3.0), layout="constrained")
+figure = style.Chart(figsize=(5.5, 3.0), layout="constrained")
 panel = figure.subplots()
 for name, row in index_kinds.filter(like=", 1000000 ", axis=0).iterrows():
     place = row["memory MB"], row["queries/s, 32 at a time"]
@@ -151,20 +141,20 @@ pd.DataFrame(whole).T.round(1)
 # vllm serve Qwen/Qwen2.5-32B-Instruct --tensor-parallel-size 4 --enable-prefix-caching --port 8000
 # vllm serve Qwen/Qwen2.5-1.5B-Instruct --enable-prefix-caching --enable-lora --max-lora-rank 64 --port 8001 \
 #     --lora-modules adapter-…=runs/paper/adapter-…/student
-# python -m agentlib.run --preset paper --set teacher_server=http://HOST:8000 --set student_server=http://HOST:8001
+# python -m agentlib run --preset paper --set teacher_server=http://HOST:8000 --set student_server=http://HOST:8001
 # ```
 #
 # A first-thought prefix needs a server that goes on where the assistant's turn breaks off, instead of answering it.
-# `python -m agentlib.run --preset paper --check` asks the server to continue a counted row of words; here a llama.cpp
+# `python -m agentlib run --preset paper --check` asks the server to continue a counted row of words; here a llama.cpp
 # server is asked, in a process of its own.
 
 # %%
 student = cfg.students[0]
 asked = benchmarks.load(cfg.benchmarks[0], 2)
-with servers.llama_server(student, slots=2, context=cfg.context_tokens) as url:
+with server.llama_server(student, slots=2, context=cfg.context_tokens) as url:
     said = preflight.continuation(url, student)
-    model = servers.ServerModel(url, student, max_context=cfg.context_tokens)
-    with retrieval_server.serving(index) as retriever, contextlib.closing(model):
+    model = server.ServerModel(url, student, max_context=cfg.context_tokens)
+    with server.serving(index) as retriever, contextlib.closing(model):
         tool = search.web_search(dataclasses.replace(cfg, retriever_url=retriever))
         with Sandbox(tools={"web_search": tool}) as box:
             found = list(Agent(model, box, max_steps=2, step_tokens=64).run(asked))
@@ -179,8 +169,8 @@ assert len(found) == 2
 # ## 4 · Training by several processes
 #
 # ```
-# accelerate launch --multi_gpu --num_processes 4 -m agentlib.train --preset paper --student Qwen2.5-7B-Instruct
-# accelerate launch --multi_gpu --num_processes 4 -m agentlib.train --preset paper --student Qwen2.5-7B-Instruct --sharded
+# accelerate launch --multi_gpu --num_processes 4 -m agentlib train --preset paper --student Qwen2.5-7B-Instruct
+# accelerate launch --multi_gpu --num_processes 4 -m agentlib train --preset paper --student Qwen2.5-7B-Instruct --sharded
 # ```
 #
 # The first keeps a copy of the student in each process (DDP), the second a shard (FSDP). Every batch is divided among
@@ -193,7 +183,7 @@ method = "agent_distill_ftp"
 few = dataclasses.replace(cfg, train_examples=4, epochs=1, batch_size=2, precision="fp32", tuning="lora")
 changed = [f"--set={n}={getattr(few, n)}" for n in ("train_examples", "epochs", "batch_size", "precision", "tuning")]
 launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1",
-          "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m", "agentlib.train"]  # fmt: skip
+          "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m", "agentlib", "train"]  # fmt: skip
 command = [*launch, f"--preset={preset}", f"--student={student}", f"--method={method}", *changed]
 one_core = os.environ | {"OMP_NUM_THREADS": "1"}
 done = subprocess.run(command, cwd=config.ROOT, env=one_core, capture_output=True, text=True)
@@ -246,7 +236,7 @@ assert all(a == b for a, b in words) and len(words) == len(questions)
 #
 # ## Exercises
 #
-# 1. Start `python -m agentlib.serve --set retriever=bm25 --build` in a terminal and run notebook 04 with
+# 1. Start `python -m agentlib serve --set retriever=bm25 --build` in a terminal and run notebook 04 with
 #    `overrides = {"retriever_url": "http://127.0.0.1:8000"}`. What happens to a run whose server you stop, and when you
 #    start both again?
 # 2. Launch section 4 with three processes. Which step has a process without an example, and why is its loss still right?

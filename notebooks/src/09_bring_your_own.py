@@ -31,7 +31,11 @@ from pathlib import Path
 import pandas as pd
 from transformers import AutoTokenizer
 
-from agentlib import statistics, beyond, cases, config, masks, own, records, show, teach, training, weights
+from agentlib import cases, config, masks, records, teach, training
+from agentlib.benchmarks import question_file
+from agentlib.figures import extra, statistics
+from agentlib.models import weights
+from agentlib.pages import show
 from agentlib.agent import Agent
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
@@ -77,8 +81,8 @@ if not questions_file:
 pd.read_csv(file).head(3).style.hide() if file.suffix == ".csv" else file.name
 
 # %%
-found = own.questions(file, domain="math")
-train, test = own.divide(found, test_questions)
+found = question_file.questions(file, domain="math")
+train, test = question_file.divide(found, test_questions)
 f"{len(train)} to train on, {len(test)} to test on"
 
 # %% [markdown]
@@ -88,7 +92,7 @@ f"{len(train)} to train on, {len(test)} to test on"
 broken = cfg.runs / "broken.csv"
 broken.write_text("questoin,answer\nHow many?,3\n", encoding="utf-8")
 try:
-    own.questions(broken)
+    question_file.questions(broken)
 except ValueError as error:
     refused = str(error).replace(str(broken), broken.name)
 print(refused)
@@ -181,7 +185,7 @@ frame = statistics.frame(answers)
 statistics.summarise(frame, ["method"]).round(2)
 
 # %%
-beyond.accuracy_bars(frame, f"{file.name} · {len(test)} questions · {student}")
+extra.accuracy_bars(frame, f"{file.name} · {len(test)} questions · {student}")
 
 # %%
 show.cases(sorted((c for c in answers if c["method"] == "agent_distill"), key=lambda case: -case["correct"])[:6])

@@ -32,7 +32,10 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from agentlib import agent, benchmarks, beyond, config, distill, score, search, weights
+from agentlib import agent, benchmarks, config, distill, score
+from agentlib.benchmarks import search
+from agentlib.figures import extra
+from agentlib.models import weights
 from agentlib.sandbox import Sandbox
 
 # %% tags=["parameters"]
@@ -128,7 +131,7 @@ history[shown].astype(float).round(4)
 # %%
 groups = pd.DataFrame(paid, index=[f"step {k + 1}" for k in range(len(paid))])
 groups.columns = [f"completion {k + 1}" for k in groups.columns]
-beyond.table_bars(groups, "reward", f"{student} · one question a step, four completions · preset {preset}",
+extra.table_bars(groups, "reward", f"{student} · one question a step, four completions · preset {preset}",
                   alt="Bars of the reward that each completion of a group earned, a group a step.")  # fmt: skip
 
 # %%

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import common
 
-from agentlib import benchmarks, cases, config, distill, masks, prompts, records, search, training, weights
+from agentlib import benchmarks, cases, config, distill, masks, prompts, records, training
 from agentlib.agent import Agent
-from agentlib.models import LocalModel
+from agentlib.benchmarks import search
+from agentlib.models import LocalModel, weights
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 

@@ -22,7 +22,9 @@ import common
 import numpy as np
 from common import seconds
 
-from agentlib import config, nearest, search
+from agentlib import config
+from agentlib.benchmarks import search
+from agentlib.retrieval import nearest
 
 DOCUMENTED = ("numpy", "scipy", "pandas", "sympy", "sklearn", "networkx")
 PARAGRAPHS, COUNTS, QUERIES, K, ROUNDS = 8000, (100_000, 1_000_000), 960, 3, 5

@@ -14,7 +14,12 @@ import common
 import numpy as np
 from common import seconds
 
-from agentlib import config, corpora, encyclopedia, indexing, retrieval, search, weights
+from agentlib import config
+from agentlib.benchmarks import search
+from agentlib.benchmarks.minisuite import encyclopedia
+from agentlib.models import weights
+from agentlib.retrieval import build, corpus
+from agentlib.retrieval import index as retrieval
 
 ROUNDS, PASSAGES = 5, 1000
 SIZES = (350, 3500, 35_000)  # of the index; the encyclopedia has 3,583, so the largest holds it ten times
@@ -48,7 +53,7 @@ def main() -> None:
     encoder = search.encoder(cfg)
     exact = retrieval.Encoder(weights.fetch(cfg.encoder), **retrieval.encoder_settings(cfg.encoder), precision="fp32")
     once = encyclopedia.passages()
-    texts = [corpora.contents(p) for p in once[:: len(once) // PASSAGES][:PASSAGES]]
+    texts = [corpus.contents(p) for p in once[:: len(once) // PASSAGES][:PASSAGES]]
     again = range(-(-max(SIZES) // len(once)))
     passages = [dataclasses.replace(p, id=f"{p.id} {number}") for number in again for p in once]
     others = {}
@@ -94,7 +99,7 @@ def main() -> None:
             for _ in range(rounds):
                 with tempfile.TemporaryDirectory() as folder:
                     place = Path(folder) / "index"
-                    built.append(seconds(lambda p=place, s=size, e=encode, k=kind: indexing.build_index(
+                    built.append(seconds(lambda p=place, s=size, e=encode, k=kind: build.build_index(
                         p, passages[:s], e, kind=k, progress=False)))  # fmt: skip
                     index = retrieval.open_index(place, encoder=encode)
                     asked.append(seconds(lambda i=index: [i.search([q]) for q in queries]) / len(queries))

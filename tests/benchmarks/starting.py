@@ -15,7 +15,7 @@ ROUNDS = 9
 WORK = {
     "python": ["-c", "pass"],
     "import agentlib": ["-c", "import agentlib, sys; assert 'torch' not in sys.modules"],
-    "agentlib.run --help": ["-m", "agentlib.run", "--help"],
+    "python -m agentlib run --help": ["-m", "agentlib", "run", "--help"],
 }
 
 

@@ -44,7 +44,8 @@ def examples(cfg):
     """Recorded trajectories of the teacher as tokens, in the order in which ours trains on them."""
     from transformers import AutoTokenizer
 
-    from agentlib import cases, distill, masks, weights
+    from agentlib import cases, distill, masks
+    from agentlib.models import weights
 
     tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(STUDENT))
     taught = {case["id"]: cases.conversation(case) for case in distill.training_cases(cfg, "agent_distill")}
@@ -55,13 +56,14 @@ def ours(changes: dict) -> list[dict]:
     import bitsandbytes  # noqa: F401 (libraries are no memory of the training)
     import peft  # noqa: F401
 
-    from agentlib import attention, records, training  # noqa: F401
+    from agentlib import records
+    from agentlib.training import loop
 
     cfg = settings(**changes)
     found, _ = examples(cfg)
     with tempfile.TemporaryDirectory() as folder:
         common.start()
-        return list(training.fine_tune(STUDENT, found, cfg, records.Run(Path(folder), "bench", {})).losses)
+        return list(loop.fine_tune(STUDENT, found, cfg, records.Run(Path(folder), "bench", {})).losses)
 
 
 def trl(changes: dict) -> list[dict]:
@@ -71,7 +73,8 @@ def trl(changes: dict) -> list[dict]:
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from agentlib import loading, training, weights
+    from agentlib.models import loading, weights
+    from agentlib.training import loop
 
     cfg = settings()
     found, tokenizer = examples(cfg)
@@ -79,7 +82,7 @@ def trl(changes: dict) -> list[dict]:
     rows = [
         found[k]
         for epoch in range(cfg.epochs)
-        for batch in training.order(lengths, BATCH, cfg.seed + epoch)
+        for batch in loop.order(lengths, BATCH, cfg.seed + epoch)
         for k in batch
     ]
     steps: list[dict] = []

@@ -10,7 +10,7 @@ import lzma
 import sys
 from pathlib import Path
 
-from agentlib import wiki
+from agentlib.benchmarks import wiki
 
 # name: data set, split, then (set, level or None for any, at most or None for all) of questions.jsonl.gz
 SETS = {

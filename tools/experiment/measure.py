@@ -12,7 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from agentlib import benchmarks, config, corpora, indexing, records, retrieval, search, trivial, wiki
+import trivial
+
+from agentlib import benchmarks, config, records, retrieval
+from agentlib.benchmarks import search, wiki
+from agentlib.retrieval import build, corpus
 
 FACTUAL = [benchmark.slice for benchmark in config.BENCHMARKS if benchmark.domain == "factual"]
 
@@ -33,7 +37,7 @@ def measure(encode: int) -> dict:
         with timed(spent, "read and check the corpus"):
             passages = wiki.passages()
         with timed(spent, "build BM25"):
-            indexing.build_index(Path(folder), passages, kind="bm25", progress=False)
+            build.build_index(Path(folder), passages, kind="bm25", progress=False)
         with timed(spent, "open BM25, checked against the corpus"):
             index = retrieval.open_index(Path(folder), passages)
         questions = [benchmarks.load(name) for name in FACTUAL]
@@ -42,7 +46,7 @@ def measure(encode: int) -> dict:
         rows = trivial.table(questions, index, benchmarks.load("hotpotqa-slice-train"))
     if encode:
         encoder = search.encoder(config.load("laptop", **config.SLICE))
-        some = [corpora.contents(p) for p in passages[:: len(passages) // encode][:encode]]
+        some = [corpus.contents(p) for p in passages[:: len(passages) // encode][:encode]]
         encoder.encode(some[:8], kind="passage")  # loads
         with timed(spent, f"encode {len(some)} passages by {cfg.encoder}"):
             encoder.encode(some, kind="passage")

@@ -15,12 +15,14 @@ from typing import Any
 
 import pandas as pd
 
-from agentlib import benchmarks, cases, config, cot, records, search, servers, statistics, wiki
+from agentlib import benchmarks, cases, config, cot, records
 from agentlib.agent import Agent, opening
-from agentlib.language import LanguageModel
+from agentlib.benchmarks import search, wiki
+from agentlib.config import setting
+from agentlib.figures import statistics
+from agentlib.models import LanguageModel, server
 from agentlib.progress import meter
 from agentlib.prompts import cot_turns
-from agentlib.run import setting
 from agentlib.sandbox import Sandbox
 from agentlib.tasks import Question
 
@@ -126,7 +128,7 @@ class Reworded:
         return self._model.generate([self._reword(c) for c in conversations], **options)
 
 
-class Penalised(servers.ServerModel):
+class Penalised(server.ServerModel):
     """A server's model that makes tokens which occurred before less likely, as some models' own defaults do."""
 
     penalty = 1.0  # none
@@ -227,7 +229,7 @@ def open_model(cfg: config.Config, penalty: float, slots: int) -> Iterator[Langu
     """The teacher on the server that the settings name, else on a llama.cpp server started here."""
     with contextlib.ExitStack() as stack:
         here = cfg.teacher_server in ("", config.IN_PROCESS)
-        url = stack.enter_context(servers.llama_server(cfg.teacher, slots=slots, context=cfg.context_tokens)) if here else cfg.teacher_server
+        url = stack.enter_context(server.llama_server(cfg.teacher, slots=slots, context=cfg.context_tokens)) if here else cfg.teacher_server
         model = Penalised(url, cfg.teacher, concurrency=slots, choices=slots, max_context=cfg.context_tokens, source=cfg.weights)
         model.penalty = penalty
         stack.callback(model.close)

@@ -1,0 +1,13 @@
+"""The questions: the paper's sets, their slice for a laptop with its Wikipedia passages, the mini-suite, your own file;
+and the search that a configuration's questions need.
+
+Owns which questions and passages a name means. Does not know models or agents.
+"""
+
+from agentlib import export
+
+__getattr__, __dir__, __all__ = export(__name__, {
+    "sets": "NAMES fingerprint load test_questions training_questions",
+    "search": "web_search open_searcher",
+    "minisuite.suite": "support",
+})  # fmt: skip

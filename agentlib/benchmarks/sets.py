@@ -1,0 +1,59 @@
+"""A configuration's questions: which sets it trains on, which it is tested on.
+
+Owns the choice between the paper's sets, their parts for a laptop, and the mini-suite. Knows nothing of models.
+"""
+
+import dataclasses
+from itertools import chain, zip_longest
+
+from agentlib import config, records, tasks
+from agentlib.benchmarks import wiki
+from agentlib.benchmarks.minisuite import suite
+from agentlib.tasks import Question
+
+# Parts of the paper's maths files: name -> the file's set, and what it becomes. Every tenth training question is for choosing
+# prompts and settings and is never trained on.
+PARTS = {b.slice: (b.name, "test") for b in config.BENCHMARKS if b.domain == "math"} | {
+    "math-hard-slice-train": ("math-hard-train", "train"),
+    "math-medium-slice-train": ("math-medium-train", "train"),
+    "math-hard-dev": ("math-hard-train", "dev"),
+    "math-medium-dev": ("math-medium-train", "dev"),
+}
+ASKED = {b.slice: b.asked for b in config.BENCHMARKS}
+NAMES = (*tasks.PUBLISHED, *wiki.SETS, *PARTS, *suite.NAMES)
+
+
+def load(name: str, limit: int = 0) -> list[Question]:
+    """The first `limit` questions of a set, by name; 0 is all of them, and of a benchmark's "-slice" as many as a laptop is
+    asked (`config.BENCHMARKS`), so that a larger limit continues the same run. Unknown: ValueError listing all names."""
+    if name in tasks.PUBLISHED:
+        return tasks.load(name, limit)
+    if name in suite.NAMES:
+        return suite.load(name, "train" if name.endswith("-train") else "test", limit)
+    if name not in NAMES:
+        raise tasks.unknown(name, NAMES)
+    found = wiki.load(name) if name in wiki.SETS else _part(name)
+    return found[: limit or ASKED.get(name)]
+
+
+def _part(name: str) -> list[Question]:
+    whole, split = PARTS[name]
+    questions = tasks.load(whole)
+    chosen = questions if split == "test" else [q for k, q in enumerate(questions) if (k % 10 == 9) == (split == "dev")]
+    return [dataclasses.replace(q, benchmark=name, split=split) for q in chosen]
+
+
+def test_questions(cfg: config.Config) -> list[Question]:
+    """All test questions of a configuration, benchmark by benchmark."""
+    return [q for name in cfg.benchmarks for q in load(name, cfg.questions)]
+
+
+def training_questions(cfg: config.Config) -> list[Question]:
+    """All training questions of a configuration, the sets taking turns, so that a few are a fair mix."""
+    sets = [load(name, cfg.train_questions) for name in cfg.train_sets]
+    return [q for q in chain.from_iterable(zip_longest(*sets)) if q is not None]
+
+
+def fingerprint(names: tuple[str, ...]) -> str:
+    """Ten hex digits that name the wording of whole sets, whatever part of them is asked."""
+    return records.digest({q.id: [q.text, q.answer] for name in names for q in load(name)})

@@ -1,0 +1,107 @@
+"""Finished runs kept with the project: packed beside the records that figures are drawn from, and put back into run
+folders on a machine that has not run them.
+
+Owns the packed form. Knows nothing of how a case comes about. A packed run is named by its run folder, so by its whole
+configuration: what another configuration made is never taken for it.
+"""
+
+import json
+import lzma
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentlib import config, records, teach
+from agentlib.runner import costs
+from agentlib.training import checkpoints
+
+
+@dataclass(frozen=True)
+class Restored:
+    """How many runs were put back, cases with them, and the packed files that no part of the configuration asks for."""
+
+    runs: int
+    cases: int
+    strange: tuple[str, ...]
+
+
+def folder(cfg: config.Config) -> Path:
+    """Where a preset's packed runs are kept (committed)."""
+    return cfg.records / "runs"
+
+
+def runs(cfg: config.Config) -> Iterator[tuple[str, records.Run]]:
+    """All long runs of notebooks 02 to 04, as (work, run), each once; the teacher's later tries among them."""
+    seen = set()
+    found = [(part.work, part.run) for part in costs.parts(cfg)]
+    if not cfg.teacher_records:
+        found += [("teacher", teach.teacher_run(cfg, m, k)) for m in teach.METHODS for k in range(1, cfg.teacher_tries)]
+    for work, run in found:
+        if run.folder not in seen:
+            seen.add(run.folder)
+            yield work, run
+
+
+def pack(cfg: config.Config) -> list[Path]:
+    """Pack what is finished: of a training run its losses, not its weights; of the others their cases.
+
+    A run that has less here than in its packed file keeps that file. The same cases give the same bytes.
+    """
+    written = []
+    for work, run in runs(cfg):
+        file = folder(cfg) / f"{run.folder.name}.jsonl.xz"
+        if work == "training":
+            rows = list(checkpoints.losses(run)) if checkpoints.is_finished(run) else []
+        else:
+            rows = list(run.finished().values())
+        if not rows or (file.exists() and len(unpack(file)[1]) > len(rows)):
+            continue
+        times = list(records.read(run.times)) if run.times.exists() else []
+        lines = [{"configuration": run.configuration, "times": times}, *rows]
+        packed = lzma.compress("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines).encode("utf-8", "surrogatepass"))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(file.name + ".part")
+        part.write_bytes(packed)
+        part.replace(file)
+        written.append(file)
+    return written
+
+
+def unpack(file: Path) -> tuple[dict, list[dict]]:
+    """The head (configuration, times) and the rows of a packed run. Raises ValueError naming a file that is broken."""
+    try:
+        text = lzma.decompress(file.read_bytes()).decode("utf-8", "surrogatepass")
+        head, *rows = (json.loads(line) for line in text.rstrip("\n").split("\n"))
+    except (lzma.LZMAError, ValueError) as error:
+        raise ValueError(f"packed run {file} cannot be read ({error}); check it out again, or delete it") from None
+    return head, rows
+
+
+def restore(cfg: config.Config) -> Restored:
+    """Put packed runs of this very configuration into their run folders; what is there already is kept.
+
+    A restored training run has its loss curve and no weights.
+    """
+    if not folder(cfg).exists():
+        return Restored(0, 0, ())
+    there = {file.name: file for file in sorted(folder(cfg).glob("*.jsonl.xz"))}
+    restored = cases = 0
+    for work, run in runs(cfg):
+        file = there.pop(f"{run.folder.name}.jsonl.xz", None)
+        if file is None:
+            continue
+        head, rows = unpack(file)
+        if work == "training":
+            if not checkpoints.is_finished(run):
+                checkpoints.restore_losses(run, rows)
+                restored += 1
+            continue
+        done = run.finished()
+        if lacking := [row for row in rows if row["id"] not in done]:
+            with records.lock(run.folder):
+                records.write_json(run.folder / "config.json", run.configuration)
+                records.write_lines(run.file, [*done.values(), *lacking])
+                if not run.times.exists():
+                    records.write_lines(run.times, head["times"])
+            restored, cases = restored + 1, cases + len(lacking)
+    return Restored(restored, cases, tuple(there))

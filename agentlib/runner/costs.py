@@ -1,0 +1,125 @@
+"""What each part of a preset takes: measured by its runs, published beside their records, and used to say how long a
+run will take before it starts.
+
+Owns the parts and their rates. Knows nothing of how the work is done. Times are wall seconds on the machine that each part
+names.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentlib import benchmarks, config, distill, evaluate, records, teach
+from agentlib.runner import sweeps
+from agentlib.training import Processes, checkpoints
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of work of one kind: `unit`s planned and done, the name under which its rate is known, and the notebook
+    that does it."""
+
+    work: str  # "teacher" | "training" | "evaluation"
+    name: str
+    unit: str  # "question" | "step"
+    planned: int
+    done: int
+    run: records.Run
+    notebook: str
+
+
+def parts(cfg: config.Config) -> Iterator[Part]:
+    """All long work of notebooks 02 to 04 in order, and how much of it is finished.
+
+    A student whose weights are not here is trained again where questions are left to ask it.
+    """
+    if not cfg.teacher_records:
+        asked = benchmarks.training_questions(cfg)
+        for method in teach.METHODS:
+            run = teach.teacher_run(cfg, method)
+            yield Part("teacher", run.name, "question", len(asked), len(asked) - len(run.todo(asked)), run, "02")
+    varied = [(v.cfg, v.arm) for v in sweeps.plan(cfg) if not sweeps.is_main(cfg, v)]
+    answers, wanted = [], set()
+    for own, arm in [*((cfg, arm) for student in cfg.students for arm in evaluate.plan(cfg, student)), *varied]:
+        run = evaluate.arm_run(own, arm)
+        asked = [q for name in arm.benchmarks for q in benchmarks.load(name, own.questions)]
+        left = len(run.todo(asked))
+        answers.append(Part("evaluation", run.name, "question", len(asked), len(asked) - left, run, "04"))
+        if left and arm.method in distill.TEACHER_OF:
+            wanted.add(distill.adapter_run(own, arm.student, arm.method).folder)
+    trained = [(cfg, student, method, "03") for student in cfg.students for method in distill.TEACHER_OF]
+    trained += [(own, arm.student, arm.method, "04") for own, arm in varied]
+    seen = set()
+    for own, student, method, notebook in trained:
+        run = distill.adapter_run(own, student, method)
+        if run.folder not in seen:
+            seen.add(run.folder)
+            steps = own.epochs * -(-len(distill.training_cases(own, method)) // own.batch_size)
+            name = run.name + (f"-{own.tuning}" if own.tuning != "lora" else "")
+            there = checkpoints.has_weights(run) or (checkpoints.is_finished(run) and run.folder not in wanted)
+            yield Part("training", name, "step", steps, steps * there, run, notebook)
+    yield from answers
+
+
+def measure(cfg: config.Config) -> Path:
+    """Write seconds per question or step of every part that ran on this machine, with the machine's name; what ran elsewhere
+    (runs restored from records bring other machines' times) keeps what was published.
+
+    Steps of training are counted on the kind of device that this machine trains on.
+    """
+    device, here = Processes().device().partition(":")[0], records.machine()
+    file = cfg.records / "costs.json"
+    known = records.read_json(file)["parts"] if file.exists() else {}
+    spent: dict[str, dict] = {}
+    for part in parts(cfg):
+        if part.work == "training":
+            # A restored training has losses and no weights.
+            curve = checkpoints.losses(part.run) if checkpoints.has_weights(part.run) else ()
+            steps = [s["seconds"] for s in curve if s.get("device", "cpu") == device]
+            seconds, units = sum(steps), len(steps)
+        else:
+            times = list(records.read(part.run.times)) if part.run.times.exists() else []
+            times = [spell for spell in times if spell.get("machine") == here]
+            seconds, units = (sum(spell[key] for spell in times) for key in ("seconds", "cases"))
+        if units:
+            empty = {"work": part.work, "unit": part.unit, "machine": here, "seconds": 0.0, "units": 0}
+            total = spent.setdefault(part.name, empty)
+            total["seconds"], total["units"] = round(total["seconds"] + seconds, 1), total["units"] + units
+    records.write_json(file, {"parts": known | spent})
+    return file
+
+
+def estimate(cfg: config.Config, notebooks: Sequence[str] = ("02", "03", "04")) -> str:
+    """What is left to do in these notebooks and about how long that takes, in a sentence; "" where nothing has been
+    measured."""
+    file = cfg.records / "costs.json"
+    if not file.exists():
+        return ""
+    rates = records.read_json(file)["parts"]
+    hours: dict[str, float] = {}
+    unknown, machines = [], []
+    for part in parts(cfg):
+        left = part.planned - part.done
+        if not left or part.notebook not in notebooks:
+            continue
+        if rate := rates.get(part.name):
+            machines.append(rate["machine"])
+            hours[part.work] = hours.get(part.work, 0.0) + left * rate["seconds"] / rate["units"] / 3600
+        else:
+            unknown.append(part.name)
+    if not hours and not unknown:
+        return "nothing long is left to do: all cases are there"
+    each = ", ".join(f"{work} {_spoken(spent)}" for work, spent in hours.items())
+    measured = f", as measured on {' and on '.join(dict.fromkeys(machines))}" if machines else ""
+    if set(machines) - {here := records.machine()}:
+        measured += f"; this machine has {here}"
+    more = f"; {len(unknown)} parts were never measured ({', '.join(unknown[:3])} …)" if unknown else ""
+    return (
+        f"{'more than' if unknown else 'about'} {_spoken(sum(hours.values()))} are left ({each}){measured}{more}; "
+        "stop whenever you like, the same command resumes"
+    )
+
+
+def _spoken(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
+

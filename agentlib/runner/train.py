@@ -1,0 +1,41 @@
+"""One student's training as a command, so that `accelerate launch` or torchrun can start it on several GPUs.
+
+Owns the command line. Knows nothing of what is trained or how. Notebook 03 takes what it has finished as trained.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from agentlib import config, distill
+from agentlib.benchmarks import search
+from agentlib.training import Processes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train, or go on training, one student of one method; 2, with a sentence, where that cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m agentlib train", description="Train one student of one method.")
+    parser.add_argument("--preset", default="smoke", help="smoke, laptop or paper")
+    parser.add_argument("--student", help="a name of the preset's students; its first by default")
+    parser.add_argument("--method", default="agent_distill_ftp", help=", ".join(distill.TEACHER_OF))
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
+                        help="override one setting of the preset (may be repeated)")  # fmt: skip
+    parser.add_argument("--sharded", action="store_true",
+                        help="split weights, gradients and optimiser over the processes (FSDP) instead of copying them (DDP)")  # fmt: skip
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        cfg = config.load(asked.preset, **dict(map(config.setting, asked.settings)))
+        student = asked.student or cfg.students[0]
+        with Processes(asked.sharded) as group:
+            tool = search.web_search(cfg) if asked.method == "cot_distill_rag" else None
+            trained = distill.train(cfg, student, asked.method, tool, group=group)
+            if group.first:
+                print(f"{student}, {asked.method}: {len(trained.losses)} steps on {group.count} "
+                      f"process{'es' * (group.count > 1)}, loss {trained.losses[0]['loss']:.3f} → "
+                      f"{trained.losses[-1]['loss']:.3f}, in {trained.path}")  # fmt: skip
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,11 @@
+"""Whether an answer is right: maths by value, facts by words, or by a judge.
+
+Owns normalisation, the algebra process that can be killed, and other gradings to compare with. Does not know how an answer came about.
+"""
+
+from agentlib import export
+
+__getattr__, __dir__, __all__ = export(__name__, {
+    "grading": "Grade grade normalise extract_answer is_date correct_as_published",
+    "judge": "Judge",
+})  # fmt: skip

@@ -1,0 +1,224 @@
+"""The training loop: LoRA, QLoRA (NF4) or full fine-tuning of a student on masked conversations (§4.1).
+
+Owns the order of examples, the loss, and what of a student is trained. Knows nothing of where conversations come from. The
+files of a run are `checkpoints`'; what one process of several does is told by `processes`.
+"""
+
+import collections
+import contextlib
+import math
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from agentlib import config, records
+from agentlib.masks import IGNORED, Example
+from agentlib.models import loading, weights
+from agentlib.progress import meter
+from agentlib.training import checkpoints
+from agentlib.training.checkpoints import Adapter
+from agentlib.training.distributed import Processes
+
+SAVING = 0.03  # of the time may go into checkpoints: all of a student's weights and their optimiser are GBs
+
+
+def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: records.Run, *, save_seconds: float = 60.0,
+              device: str | None = None, group: Processes | None = None) -> Adapter:  # fmt: skip
+    """Fine-tune `base` on the examples into `run.folder / "student"`; a finished run is returned as it is.
+
+    An interrupted run goes on from its last checkpoint with the same losses as an undisturbed one. Where the
+    precision is bf16, matrix products are done in it; what is trained, its optimiser and the loss stay in 32 bits.
+    Checkpoints are `save_seconds` apart, or more where writing one takes long (`SAVING`); 0 writes one each step.
+    The processes of a `group` share each batch and come to the same losses as one process would; they must see the same
+    run folder, where the first of them writes. Raises FloatingPointError with the step and the batch's ids when the loss
+    is not finite, ValueError for QLoRA in shards.
+    """
+    import torch
+
+    group = group or Processes()
+    if group.sharded and cfg.tuning == "qlora":
+        raise ValueError("tuning is 'qlora' in shards (FSDP), expected 'lora' or 'full' there; or leave --sharded out")
+    if all(group.gathered(checkpoints.has_weights(run))):
+        return checkpoints.finished(run)
+    device = device or group.device()
+    with run if group.first else contextlib.nullcontext():
+        torch.manual_seed(cfg.seed)  # the same new weights in all processes
+        precision = loading.resolve_precision(cfg.precision, device)
+        model = _student(base, cfg, device, precision)
+        loss_of = group.spread(_loss_module(model), model.get_decoder().layers)
+        if group.count > 1:
+            torch.manual_seed(cfg.seed + group.rank)  # what each drops out is its own
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        optimizer = torch.optim.AdamW(trained.values(), lr=_peak_rate(cfg), weight_decay=0.0)
+        lengths = [len(e.input_ids) for e in examples]
+        batches = [b for epoch in range(cfg.epochs) for b in order(lengths, cfg.batch_size, cfg.seed + epoch)]
+        curve = checkpoints.resume(run.folder / "checkpoint.pt", trained, optimizer, group)
+        saved, apart = time.monotonic(), save_seconds
+        model.train()
+        bar = meter(total=len(batches), initial=len(curve), desc=f"train {base}", unit="step", mininterval=5,
+                   disable=not group.first)  # fmt: skip
+        for step in range(len(curve), len(batches)):
+            batch = [examples[i] for i in batches[step]]
+            rate = _peak_rate(cfg) * (1 - step / len(batches))  # linear decay, no warm-up (reference code)
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = rate
+            started = time.perf_counter()
+            loss, tokens = _accumulate(loss_of, batch, device, precision, group)
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"loss is {loss} at step {step} on examples {[e.id for e in batch]}; lower learning_rate"
+                )
+            torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            curve.append({"step": step, "loss": loss, "tokens": tokens, "learning_rate": rate,
+                           "seconds": round(time.perf_counter() - started, 3), "device": device.partition(":")[0]})  # fmt: skip
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            if group.largest((due := time.monotonic()) - saved > apart):
+                checkpoints.write(run.folder / "checkpoint.pt", trained, optimizer, curve, group)
+                saved = time.monotonic()
+                apart = save_seconds and max(save_seconds, (saved - due) / SAVING)
+        bar.close()
+        checkpoints.save(model, base, run.folder / "student", group, cfg.weights)
+        if group.first:
+            records.write_lines(run.folder / "loss.jsonl", curve)
+            records.write_json(run.folder / "finished.json", {"steps": len(curve), "examples": len(examples)})
+            (run.folder / "checkpoint.pt").unlink(missing_ok=True)
+        group.wait()
+    return checkpoints.finished(run)
+
+
+GROUPED = 8  # batches whose examples are sorted by length among each other, so that little is padded
+
+
+def order(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:
+    """One epoch's batches of example numbers, shuffled, with examples of like length (tokens) together."""
+    random = np.random.default_rng(seed)
+    shuffled = random.permutation(len(lengths)).tolist()
+    batches = []
+    for start in range(0, len(shuffled), GROUPED * batch_size):
+        alike = sorted(shuffled[start : start + GROUPED * batch_size], key=lambda k: lengths[k])
+        batches += [alike[k : k + batch_size] for k in range(0, len(alike), batch_size)]
+    return [batches[k] for k in random.permutation(len(batches))]
+
+
+def token_loss(model, batch: Sequence[Example], device: str):
+    """Summed negative log-likelihood (nats) of a batch's learnt tokens."""
+    return _negative_log_likelihood(model, *_padded(batch, device))
+
+
+def _padded(batch: Sequence[Example], device: str):
+    """Token ids and labels (examples, longest), padded on the right, where no token that counts looks: no mask is needed."""
+    import torch
+
+    width = max(len(e.input_ids) for e in batch)
+    ids = torch.zeros((len(batch), width), dtype=torch.long)
+    labels = torch.full_like(ids, IGNORED)
+    for row, example in enumerate(batch):
+        ids[row, : len(example.input_ids)] = torch.tensor(example.input_ids)
+        labels[row, : len(example.labels)] = torch.tensor(example.labels)
+    return ids.to(device), labels.to(device)
+
+
+def _negative_log_likelihood(model, ids, labels):
+    """Summed over the learnt tokens (nats); logits are made only for those."""
+    import torch
+
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    learnt = labels[:, 1:] != IGNORED
+    logits = causal.get_output_embeddings()(hidden[:, :-1][learnt])
+    return torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][learnt], reduction="sum")
+
+
+def _loss_module(model):
+    """The student as a module from ids and labels to their loss, which several processes can wrap."""
+    import torch
+
+    class Loss(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.student = model
+
+        def forward(self, ids, labels):
+            return _negative_log_likelihood(self.student, ids, labels)
+
+    return Loss()
+
+
+# Padded tokens run through the model at once; a batch larger than this is split. A CPU is busy with one
+# sequence, so padding would only be work thrown away; other devices (mps, xpu) were not measured, and may have little memory.
+MICRO_TOKENS = collections.defaultdict(lambda: 512, cuda=8192)
+
+
+def _accumulate(loss_of, batch: Sequence[Example], device: str, precision: str, group: Processes) -> tuple[float, int]:
+    """Gradients of the batch's mean loss a token, in parts of like length; returns that loss and the tokens read.
+
+    `loss_of` is a module from ids and labels to their summed loss. Each process takes its share of the batch.
+    """
+    import torch
+
+    learnt = sum(label != IGNORED for e in batch for label in e.labels[1:])
+    by_length = sorted(batch, key=lambda e: -len(e.input_ids))
+    parts = _parts(group.share(by_length), MICRO_TOKENS[device.partition(":")[0]])
+    # Processes meet in every part, so all have the same number of them; one without loss adds nothing.
+    nothing = Example(by_length[-1].id, by_length[-1].input_ids, [IGNORED] * len(by_length[-1].input_ids))
+    parts += [[nothing]] * (group.largest(len(parts)) - len(parts))
+    total = 0.0
+    for number, part in enumerate(parts, 1):
+        with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=precision == "bf16"):
+            loss = loss_of(*_padded(part, device)) / learnt
+        group.backward(loss, last=number == len(parts))
+        total += float(loss.detach())
+    return group.total(total), sum(len(e.input_ids) for e in batch)
+
+
+def _parts(examples: Sequence[Example], tokens: int) -> list[list[Example]]:
+    """Examples, longest first, in parts that hold at most so many padded tokens, or one example."""
+    parts: list[list[Example]] = []
+    for example in examples:
+        if parts and len(parts[-1][0].input_ids) * (len(parts[-1]) + 1) <= tokens:
+            parts[-1].append(example)
+        else:
+            parts.append([example])
+    return parts
+
+
+def _peak_rate(cfg: config.Config) -> float:
+    return cfg.full_learning_rate if cfg.tuning == "full" else cfg.learning_rate
+
+
+def _student(base: str, cfg: config.Config, device: str, precision: str):
+    """The base model with what is to be trained: LoRA on all linear layers (frozen or NF4 weights), or all of it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    from agentlib.models.engine.attention import TRAINING
+
+    # Weights that are trained are held in 32 bits; on a CPU, where memory is not what is short, frozen ones too.
+    held = "fp32" if cfg.tuning == "full" or (device == "cpu" and cfg.tuning == "lora") else precision
+    model = loading.load_weights(weights.fetch(base, cfg.weights), device, held, cfg.tuning == "qlora", TRAINING)
+    if device == "cpu" and cfg.tuning == "lora" and precision == "bf16":
+        # Products would round these weights to bf16 each time; embeddings and norms stay as they are.
+        for module in model.get_decoder().modules():
+            if isinstance(module, torch.nn.Linear):
+                module.weight.data = module.weight.data.bfloat16()
+    if device != "cpu" or cfg.tuning == "qlora":
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    if cfg.tuning == "full":
+        return model
+    lora = LoraConfig(
+        r=cfg.lora_rank, lora_alpha=cfg.lora_alpha, lora_dropout=cfg.lora_dropout, target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )  # fmt: skip
+    model = get_peft_model(model, lora)
+    if precision == "bf16":
+        # Products take bf16 anyway; a copy in 32 bits between them would change nothing but the time.
+        for module in model.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.cast_input_dtype_enabled = False
+    return model

@@ -1,0 +1,60 @@
+"""Student copies of the notebooks, without the solutions: `python tools/workshop.py` writes workshop/."""
+
+import argparse
+import copy
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agentlib import config
+
+TAG = "exercise"
+SOLUTION = "# solution"
+
+
+def student(notebook: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a notebook with its solutions and outputs taken out.
+
+    Raises ValueError for an exercise without a solution line, or with nothing above it to start from.
+    """
+    made = copy.deepcopy(notebook)
+    for cell in made["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        cell["outputs"], cell["execution_count"] = [], None
+        if TAG not in cell["metadata"].get("tags", []):
+            continue
+        given, found, _ = "".join(cell["source"]).partition(f"\n{SOLUTION}\n")
+        if not found or not given.strip():
+            raise ValueError(f"exercise cell {given[:60]!r} lacks a start, or a line {SOLUTION!r} below it; add it")
+        cell["source"] = f"{given.rstrip()}\n# your turn\n"
+    return made
+
+
+def write(notebooks: Sequence[Path], folder: Path) -> list[Path]:
+    """Student copies into a folder. One that is there already is left alone: somebody may be working in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for notebook in notebooks:
+        if not (target := folder / notebook.name).exists():
+            made = student(json.loads(notebook.read_text(encoding="utf-8")))
+            target.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            written.append(target)
+    return written
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the copies and say where they are."""
+    parser = argparse.ArgumentParser(description="Write student copies of the notebooks.")
+    parser.add_argument("--out", type=Path, default=config.ROOT / "workshop", help="the folder to write into")
+    asked = parser.parse_args(arguments)
+    notebooks = sorted((config.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    written = write(notebooks, asked.out)
+    print(f"{len(written)} student copies are written to {asked.out}; {len(notebooks) - len(written)} were there and are left alone")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
