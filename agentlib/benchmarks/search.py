@@ -9,11 +9,10 @@ from pathlib import Path
 from agentlib import config, records
 from agentlib.benchmarks import wiki
 from agentlib.benchmarks.minisuite import encyclopedia
-from agentlib.benchmarks.minisuite.encyclopedia import Passage
 from agentlib.models import weights
+from agentlib.retrieval import Passage, index
 from agentlib.retrieval import build as indexing
 from agentlib.retrieval import corpus as corpora
-from agentlib.retrieval import index
 
 CORPORA = ("mini-encyclopedia", "wiki-slice", "wiki-18")
 SMALL = ("mini-encyclopedia", "wiki-slice")  # read in seconds

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlib import config, records
-from agentlib.benchmarks.minisuite.encyclopedia import Passage
-from agentlib.retrieval import Searcher, corpus
+from agentlib.retrieval import Passage, Searcher, corpus
 from agentlib.tasks import Question
 
 log = logging.getLogger(__name__)

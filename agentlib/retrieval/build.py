@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from agentlib import records
-from agentlib.benchmarks.minisuite.encyclopedia import Passage
 from agentlib.progress import meter
 from agentlib.retrieval import bm25, corpus, nearest
+from agentlib.retrieval.corpus import Passage
 from agentlib.retrieval.encoder import Encoder
 
 log = logging.getLogger(__name__)

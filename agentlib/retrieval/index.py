@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from agentlib import records
-from agentlib.benchmarks.minisuite.encyclopedia import Passage
 from agentlib.retrieval import bm25, corpus, nearest
+from agentlib.retrieval.corpus import Passage
 from agentlib.retrieval.encoder import Encoder
 from agentlib.retrieval.encoder import encoder_settings as encoder_settings
 

@@ -31,7 +31,7 @@ import pandas as pd
 
 from agentlib import benchmarks, config, records, retrieval
 from agentlib.benchmarks import search
-from agentlib.benchmarks.minisuite import encyclopedia, suite
+from agentlib.benchmarks.minisuite import suite
 from agentlib.figures import extra
 from agentlib.pages import exercises, show
 
@@ -144,7 +144,7 @@ print(web_search("What currency is used in the country whose capital is Canberra
 # %%
 refused = []
 try:
-    retrieval.open_index(sparse_folder, [*passages[1:], encyclopedia.Passage("x", "New", "A passage that was not there.")])
+    retrieval.open_index(sparse_folder, [*passages[1:], retrieval.Passage("x", "New", "A passage that was not there.")])
 except ValueError as error:
     refused.append(str(error))
 print(*refused)
