@@ -7,8 +7,9 @@ nothing of what is equal (`score_maths`). Text is parsed, never evaluated.
 import functools
 import re
 import unicodedata
+from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 LONGEST = 2000  # characters; a longer text is no answer and is compared as it stands
 DEEPEST = 8  # brackets within brackets that are looked into
@@ -45,71 +46,154 @@ _RATIO = re.compile(f"([{''.join(_SUPER)}]+)⁄([{''.join(_SUB)}]+)")
 _SCRIPT = re.compile(f"[{''.join(_SUPER)}]+|[{''.join(_SUB)}]+|[{''.join(_FRACTION)}]")
 _ROOT = re.compile(r"([√∛∜])\s*(\d+(?:\.\d+)?|[^\W\d_])")
 
-_TEXT = r"\\(?:text(?:normal|bf|it|rm)?|mbox|math(?:rm|bf|it|bb)|operatorname)\s*\{([^{}]*)\}"
+
+class Rewrite(NamedTuple):
+    """One substitution and an example: this rule alone turns `before` into `after`."""
+
+    pattern: re.Pattern
+    new: str | Callable[[re.Match], str]
+    before: str
+    after: str
+
+
+def rewrite(text: str, rules: Iterable[Rewrite]) -> str:
+    """The text after all rules, in their order."""
+    for rule in rules:
+        text = rule.pattern.sub(rule.new, text)
+    return text
+
+
+TEXT = r"\\(?:text(?:normal|bf|it|rm)?|mbox|math(?:rm|bf|it|bb)|operatorname)\s*\{([^{}]*)\}"
+_DEGREES = r"(?:\^\s*\{?\s*\\circ\s*\}?|\\degree(?![a-z]))"
 _NESTED = r"(?:[^(),]|\([^()]*\))"
-_CALL = rf"({_NESTED}*,{_NESTED}*)"
-_SETS = r"(?:array|list|tuple|set|frozenset|deque|dict_values|dict_keys|Matrix|ImmutableMatrix|ImmutableDenseMatrix)"
-_NOT_UNITS = "and|or|to|mod|over|plus|minus|times|choose|hundred|thousand|million|billion|trillion|dozen"
-# In this order: LaTeX spacing and signs, units, Python and sympy spellings, then the braces LaTeX lets one omit.
-_REWRITES = [
-    (re.compile(pattern), new)
-    for pattern, new in [
-        (r"""^(\*\*|[`"'])(.+)\1$""", r"\2"),  # Markdown or quotes around the whole
-        (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![A-Za-z])\.?", ""),
-        (r",\\!\s*|\{,\}\s*|\\!", ""),
-        (r"(?<!\\)\\(?:[,;: ]|q?quad(?![a-z]))|~", " "),
-        (r"(?<!\\)\\[()\[\]]|\\?[$%]|(?<=\d)\s*per ?cent$", ""),
-        (r"(?<=\d)'(?=\d{3}(?!\d))", ""),
-        (r"\\approx.*", ""),
-        (r"\\[dtc]frac(?![a-z])", r"\\frac"),
-        (r"\\var(?=epsilon|theta|phi|rho|sigma|pi|kappa)", r"\\"),
-        (r"\\lt(?![a-z])", "<"),
-        (r"\\gt(?![a-z])", ">"),
-        (r"\s*(?:\\not\s*=|\\ne(?:q|)(?![a-z])|(?<!\d)(?<!\d )!=)\s*", r"\\neq "),
-        (r"\s*(?:<=|\\leq?(?![a-z]))\s*", r"\\leq "),
-        (r"\s*(?:>=|\\geq?(?![a-z]))\s*", r"\\geq "),
+_TWO_ARGUMENTS = rf"\(({_NESTED}*,{_NESTED}*)\)"
+_CONTAINERS = (
+    "array|list|tuple|set|frozenset|deque|dict_values|dict_keys"
+    "|Matrix|ImmutableMatrix|ImmutableDenseMatrix"
+)
+_NOT_UNITS = (
+    "and|or|to|mod|over|plus|minus|times|choose|hundred|thousand|million|billion|trillion|dozen"
+)
+_UNIT = r"(?:[A-Za-z]{3,}(?: [a-z]+){0,2}|[ckm]?m|kg|g|ft|hr?)(?:\^\S+)?"
+_FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln"
+
+
+def _drop_unit(found: re.Match) -> str:
+    """Nothing for a unit; the words themselves for "and", "million", "p.m." and the like."""
+    words = found[1]
+    return f" {words} " if re.search(rf"\b(?:{_NOT_UNITS})\b|[ap]\.m", words) else ""
+
+
+# Pattern, replacement, and an example before and after. The order counts: LaTeX spacing and signs,
+# units, then the spellings of Python and sympy.
+REWRITES = [
+    Rewrite(re.compile(pattern), new, before, after)
+    for pattern, new, before, after in [
+        # Markdown or quotes around the whole
+        (r"""^(\*\*|[`"'])(.+)\1$""", r"\2", "**5**", "5"),
         (
-            r"\\(sin|cos|tan|cot|sec|csc)\s*[({]?\s*([\d.]+)\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degree)\s*[)}]?",
+            r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![A-Za-z])\.?",
+            "",
+            r"\left(1, 2\right)",
+            "(1, 2)",
+        ),
+        (r",\\!\s*|\{,\}\s*|\\!", "", r"10,\!080", "10080"),
+        (r"(?<!\\)\\(?:[,;: ]|q?quad(?![a-z]))|~", " ", r"10\,000", "10 000"),
+        (r"(?<!\\)\\[()\[\]]|\\?[$%]|(?<=\d)\s*per ?cent$", "", r"\(50\%\)", "50"),
+        (r"(?<=\d)'(?=\d{3}(?!\d))", "", "1'234", "1234"),  # Swiss thousands
+        (r"\\approx.*", "", r"\frac{2}{3} \approx 0.67", r"\frac{2}{3} "),
+        (r"\\[dtc]frac(?![a-z])", r"\\frac", r"\dfrac12", r"\frac12"),
+        (r"\\var(?=epsilon|theta|phi|rho|sigma|pi|kappa)", r"\\", r"\varphi", r"\phi"),
+        (r"\\lt(?![a-z])", "<", r"x \lt 2", "x < 2"),
+        (r"\\gt(?![a-z])", ">", r"x \gt 2", "x > 2"),
+        (
+            r"\s*(?:\\not\s*=|\\ne(?:q|)(?![a-z])|(?<!\d)(?<!\d )!=)\s*",
+            r"\\neq ",
+            "x != 2",
+            r"x\neq 2",
+        ),
+        (r"\s*(?:<=|\\leq?(?![a-z]))\s*", r"\\leq ", "x <= 2", r"x\leq 2"),
+        (r"\s*(?:>=|\\geq?(?![a-z]))\s*", r"\\geq ", r"x \ge 2", r"x\geq 2"),
+        (
+            rf"\\(sin|cos|tan|cot|sec|csc)\s*[({{]?\s*([\d.]+)\s*{_DEGREES}\s*[)}}]?",
             r"\\\1(\\frac{\2\\pi}{180})",
+            r"\tan 15^\circ",
+            r"\tan(\frac{15\pi}{180})",
         ),
-        (r"(?:\^\s*\{?\s*\\circ\s*\}?|\\degree(?![a-z]))(?:\s*[CF](?![A-Za-z]))?", ""),
+        (_DEGREES + r"(?:\s*[CF](?![A-Za-z]))?", "", r"20^{\circ}C", "20"),
         (
-            r"(?<=[\d})])\s*" + _TEXT + r"\s*(?:\^\s*\{?\d\}?)?",
-            lambda m: f" {m[1]} " if re.search(rf"\b(?:{_NOT_UNITS})\b|[ap]\.m", m[1]) else "",
+            r"(?<=[\d})])\s*" + TEXT + r"\s*(?:\^\s*\{?\d\}?)?",
+            _drop_unit,
+            r"15\mbox{ cm}^2",
+            "15",
         ),
-        (_TEXT, r" \1 "),
-        (r"\b(?:np|numpy|sp|sympy|math|fractions|decimal)\.(?=[A-Za-z])", ""),
-        (r"(?<![\\A-Za-z])(?:u?int|float|complex|str|Decimal|Integer|Float)_?\d*\(\s*'?([^()']*)'?\s*\)", r"\1"),
-        (r"\b(?:Fraction|Rational)\(\s*(-?\d+)\s*,\s*(\d+)\s*\)", r"\1/\2"),
-        (r"\b(?:set\(\)|EmptySet(?:\(\))?)", r"\\emptyset "),
-        (rf"\b{_SETS}\s*\(\s*([\[({{].*[\])}}])\s*(?:,\s*dtype=\w+)?\)", r"\1"),
-        (rf"\bFiniteSet\(((?:{_NESTED}|,)*)\)", r"{\1}"),
-        (r"""(?<=[{,])\s*(?:'[^']*'|"[^"]*"|[A-Za-z]\w*)\s*:\s*(?=[^,}]*[,}])""", ""),  # the keys of a dict
-        (rf"Interval\({_CALL}\)", r"[\1]"),
-        (rf"Interval\.open\({_CALL}\)", r"(\1)"),
-        (rf"Interval\.Lopen\({_CALL}\)", r"(\1]"),
-        (rf"Interval\.Ropen\({_CALL}\)", r"[\1)"),
-        (rf"^\s*Eq\(({_NESTED}*),({_NESTED}*)\)\s*$", r"\1=\2"),
-        (r"(?<=[)\]])\s*U\s*(?=[(\[])", r"\\cup "),
-        (r"(?<!\\)\\([{}])", r"\1"),
-        (r"\*\*", "^"),
-        (r"(?:\*|\\times(?![a-z])|\\cdot(?![a-z]))\s*", r"\\cdot "),
-        (r"(?<![A-Za-z\\])(arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln)(?=[\s(\d^])", r"\\\1 "),
-        (r"(?<![A-Za-z\\])a(sin|cos|tan)(?=\()", r"\\arc\1 "),
-        (r"(?<![A-Za-z\\])log(?=\()", r"\\ln "),  # Python's log is the natural one
-        (r"(?<![A-Za-z\\])exp\(", "e^("),
-        (r"(?<![A-Za-z\\])(pi|sqrt)(?![A-Za-z])", r"\\\1 "),
-        (r"(?<![A-Za-z\\])cbrt(?=\()", r"\\sqrt[3]"),
-        (r"(?<![A-Za-z\\])(?:oo|inf|infinity)(?![A-Za-z])", r"\\infty "),
-        (r"\+\s*\\infty", r"\\infty "),
-        (r"(?<=\d)j(?![A-Za-z])|(?<=[-+ (])I(?![A-Za-z])", "i"),
-        (r"(?<![\d/.])(\d+)\s+(\d+)/(\d+)$", r"\1\\frac{\2}{\3}"),
+        (TEXT, r" \1 ", r"\text{(B)}", " (B) "),
         (
-            rf"^\s*([-+]?[\d,]*\.?\d+(?:/\d+)?)\s+(?!(?:{_NOT_UNITS})\b)(?:sq(?:uare)? |cubic )?"
-            r"(?:[A-Za-z]{3,}(?: [a-z]+){0,2}|[ckm]?m|kg|g|ft|hr?)(?:\^\S+)?\s*\.?$",
+            r"\b(?:np|numpy|sp|sympy|math|fractions|decimal)\.(?=[A-Za-z])",
+            "",
+            "math.sqrt(2)",
+            "sqrt(2)",
+        ),
+        (
+            r"(?<![\\A-Za-z])(?:u?int|float|complex|str|Decimal|Integer|Float)_?\d*"
+            r"\(\s*'?([^()']*)'?\s*\)",
             r"\1",
+            "float64(0.5)",
+            "0.5",
         ),
-        (r"(?<![\w\\])(?:and|or)(?!\w)(?!.*(?:[<>]|\\[lgn]eq))", ", "),
+        (
+            r"\b(?:Fraction|Rational)\(\s*(-?\d+)\s*,\s*(\d+)\s*\)",
+            r"\1/\2",
+            "Fraction(1, 3)",
+            "1/3",
+        ),
+        (r"\b(?:set\(\)|EmptySet(?:\(\))?)", r"\\emptyset ", "set()", r"\emptyset "),
+        (
+            rf"\b(?:{_CONTAINERS})\s*\(\s*([\[({{].*[\])}}])\s*(?:,\s*dtype=\w+)?\)",
+            r"\1",
+            "array([3, 5], dtype=int64)",
+            "[3, 5]",
+        ),
+        (rf"\bFiniteSet\(((?:{_NESTED}|,)*)\)", r"{\1}", "FiniteSet(3, 5)", "{3, 5}"),
+        (  # the keys of a dict
+            r"""(?<=[{,])\s*(?:'[^']*'|"[^"]*"|[A-Za-z]\w*)\s*:\s*(?=[^,}]*[,}])""",
+            "",
+            "{x: 3, 'y': 5}",
+            "{3,5}",
+        ),
+        (rf"Interval{_TWO_ARGUMENTS}", r"[\1]", "Interval(0, 2)", "[0, 2]"),
+        (rf"Interval\.open{_TWO_ARGUMENTS}", r"(\1)", "Interval.open(0, 2)", "(0, 2)"),
+        (rf"Interval\.Lopen{_TWO_ARGUMENTS}", r"(\1]", "Interval.Lopen(0, 2)", "(0, 2]"),
+        (rf"Interval\.Ropen{_TWO_ARGUMENTS}", r"[\1)", "Interval.Ropen(0, 2)", "[0, 2)"),
+        (rf"^\s*Eq\(({_NESTED}*),({_NESTED}*)\)\s*$", r"\1=\2", "Eq(x, 5)", "x= 5"),
+        (r"(?<=[)\]])\s*U\s*(?=[(\[])", r"\\cup ", "[0, 2] U (3, 4)", r"[0, 2]\cup (3, 4)"),
+        (r"(?<!\\)\\([{}])", r"\1", r"\{5, 3\}", "{5, 3}"),
+        (r"\*\*", "^", "2**10", "2^10"),
+        (r"(?:\*|\\times(?![a-z])|\\cdot(?![a-z]))\s*", r"\\cdot ", "2*x", r"2\cdot x"),
+        (rf"(?<![A-Za-z\\])({_FUNCTIONS})(?=[\s(\d^])", r"\\\1 ", "cos(x)", r"\cos (x)"),
+        (r"(?<![A-Za-z\\])a(sin|cos|tan)(?=\()", r"\\arc\1 ", "acos(x)", r"\arccos (x)"),
+        (r"(?<![A-Za-z\\])log(?=\()", r"\\ln ", "log(2)", r"\ln (2)"),  # as Python means it
+        (r"(?<![A-Za-z\\])exp\(", "e^(", "exp(2)", "e^(2)"),
+        (r"(?<![A-Za-z\\])(pi|sqrt)(?![A-Za-z])", r"\\\1 ", "sqrt(2)", r"\sqrt (2)"),
+        (r"(?<![A-Za-z\\])cbrt(?=\()", r"\\sqrt[3]", "cbrt(2)", r"\sqrt[3](2)"),
+        (r"(?<![A-Za-z\\])(?:oo|inf|infinity)(?![A-Za-z])", r"\\infty ", "-oo", r"-\infty "),
+        # the imaginary unit of Python and of sympy
+        (r"(?<=\d)j(?![A-Za-z])|(?<=[-+ (])I(?![A-Za-z])", "i", "1+2j", "1+2i"),
+        (r"(?<![\d/.])(\d+)\s+(\d+)/(\d+)$", r"\1\\frac{\2}{\3}", "1 4/5", r"1\frac{4}{5}"),
+        (
+            rf"^\s*([-+]?[\d,]*\.?\d+(?:/\d+)?)\s+(?!(?:{_NOT_UNITS})\b)"
+            rf"(?:sq(?:uare)? |cubic )?{_UNIT}\s*\.?$",
+            r"\1",
+            "864 square inches",
+            "864",
+        ),
+        # not where inequalities are joined
+        (
+            r"(?<![\w\\])(?:and|or)(?!\w)(?!.*(?:[<>]|\\[lgn]eq))",
+            ", ",
+            "1 and -2",
+            "1 ,  -2",
+        ),
     ]
 ]
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+)(?![\d,])")
@@ -233,9 +317,7 @@ def tree(value: Any, depth: int = 0) -> Any:
 def _canonical(text: str) -> str:
     """One spelling for the many ways to write the same LaTeX or Python expression, its structure kept."""
     text = re.sub(r"\s", " ", (text if text.isascii() else _latex_characters(text)).strip())
-    for pattern, new in _REWRITES:
-        text = pattern.sub(new, text)
-    return _braced(text).strip().rstrip(".").strip()
+    return _braced(rewrite(text, REWRITES)).strip().rstrip(".").strip()
 
 
 _TAKES = re.compile(r"\\(?:frac|sqrt)(?![A-Za-z])|[\^_]")

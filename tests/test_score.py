@@ -396,3 +396,13 @@ def test_a_judge_that_stays_away_is_an_error(tmp_path):
     with pytest.raises(httpx.HTTPStatusError):
         judge.grade("Who?", "Nixon", "Richard Nixon")
     assert len(asked) == 1 and not (tmp_path / "verdicts.jsonl").exists()
+
+
+@pytest.mark.parametrize("rule", maths_text.REWRITES, ids=lambda rule: rule.before)
+def test_each_rewrite_does_what_its_example_says_and_is_needed(rule, monkeypatch):
+    assert maths_text.rewrite(rule.before, [rule]) == rule.after
+    assert maths_text.tree(rule.before) == maths_text.tree(rule.after)
+    tree = maths_text.tree(rule.before)
+    others = [other for other in maths_text.REWRITES if other is not rule]
+    monkeypatch.setattr(maths_text, "REWRITES", others)
+    assert maths_text.tree(rule.before) != tree
