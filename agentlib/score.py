@@ -108,7 +108,7 @@ def correct_as_published(prediction: Any, gold: str, *, seconds: float = 5.0) ->
     if _WRAPPED.search(theirs) or max(len(ours), len(theirs)) > maths_text.LONGEST:
         return False
     try:
-        return score_worker.shared().equal(theirs, ours, seconds=seconds)
+        return score_worker.shared_grader().are_equal(theirs, ours, seconds=seconds)
     except score_worker.GradingFailed:
         return False
 

@@ -170,4 +170,4 @@ def _ask(gold: str, prediction: str, within: Fraction, end: float) -> bool:
     left = end - time.monotonic()
     if left <= 0:
         raise score_worker.GradingFailed("grading timed out")
-    return score_worker.shared().equal(gold, prediction, within=within, seconds=left)
+    return score_worker.shared_grader().are_equal(gold, prediction, tolerance=within, seconds=left)

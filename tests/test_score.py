@@ -4,7 +4,10 @@ import csv
 import itertools
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 import unicodedata
@@ -331,11 +334,36 @@ def test_grading_works_off_the_main_thread():
 
 def test_a_worker_that_dies_is_replaced():
     with score_worker.Grader() as grader:
-        assert grader.equal("x+1", "1+x", seconds=30)
+        assert grader.are_equal("x+1", "1+x", seconds=30)
         grader._process.kill()
         grader._process.wait()
-        assert grader.equal("x+1", "1+x", seconds=30)
+        assert grader.are_equal("x+1", "1+x", seconds=30)
     assert grader._process is None
+
+
+@pytest.mark.parametrize("message", [1, 2])  # the worker's greeting, its first answer
+def test_an_answer_that_an_interrupt_left_unread_is_not_given_to_the_next_question(message, monkeypatch):
+    receive, received = score_worker.Connection.recv_bytes, []
+
+    def interrupted(pipe):
+        received.append(pipe)
+        if len(received) == message:
+            raise KeyboardInterrupt
+        return receive(pipe)
+
+    monkeypatch.setattr(score_worker.Connection, "recv_bytes", interrupted)
+    with score_worker.Grader() as grader:
+        with pytest.raises(KeyboardInterrupt):
+            grader.are_equal("x+1", "1+x", seconds=30)
+        assert not grader.are_equal("x+1", "2", seconds=30)
+
+
+def test_a_plain_script_without_a_main_guard_can_grade(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("print('started')\nfrom agentlib import score\nprint(score.grade('1+x', 'x+1').correct)\n")
+    paths = {"PYTHONPATH": str(config.ROOT)}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=os.environ | paths, timeout=120)
+    assert done.stdout.split() == ["started", "True"], done.stderr
 
 
 @pytest.mark.parametrize(
@@ -349,7 +377,7 @@ def test_a_worker_that_cannot_start_says_at_once_why(tmp_path, monkeypatch, modu
     (tmp_path / f"{module}.py").write_text(content)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with score_worker.Grader() as grader, pytest.raises(RuntimeError, match=f"the grading worker {said}") as error:
-        grader.equal("x+1", "1+x")
+        grader.are_equal("x+1", "1+x")
     assert "\n" not in str(error.value) and grader._process is None
 
 
