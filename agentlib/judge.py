@@ -74,7 +74,7 @@ class Judge:
 
     def grade(self, question: str, prediction: Any, gold: str) -> Grade:
         """Raises ValueError for a reply that is no verdict, httpx.HTTPError when the server refuses or stays unreachable."""
-        if prediction is None or not maths_text.plain(prediction).strip():
+        if maths_text.is_blank(prediction):
             return Grade(False, False, 0.0, "no answer")
         prompt = records.replace_surrogates(self.PROMPT.format(question=question, gold=gold, prediction=maths_text.plain(prediction)))
         key = hashlib.sha256(f"{self.model}\n{prompt}".encode()).hexdigest()

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 LONGEST = 2000  # characters; a longer text is no answer and is compared as it stands
 DEEPEST = 8  # brackets within brackets that are looked into
+YES_NO = {"true": "yes", "false": "no"}  # Python's words, as an answer is written
 MOST_ITEMS = 1_000  # of an iterator, which might have no end
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -250,6 +251,11 @@ def plain(value: Any) -> str:
     if isinstance(value, (list, tuple, set)):
         return ", ".join(sorted(map(plain, value)) if isinstance(value, set) else map(plain, value))
     return str(data(value))
+
+
+def is_blank(value: Any) -> bool:
+    """Whether plain data is no answer: None, nothing, or white space."""
+    return value is None or not plain(value).strip()
 
 
 def characters(text: str) -> str:

@@ -41,17 +41,36 @@ from typing import Any
 
 from agentlib import maths_text, score_maths, score_worker
 
-_MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
-_COUNTS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
-_LINKS = {"is", "was", "are", "were", "named", "called", "by", "in", "on", "at"}
-_TITLES = set(["president", "king", "queen", "emperor", "prince", "princess", "pope", "saint", "st", "sir", "lord", "lady", "dr", "mr", "mrs", "ms", "professor"])
-_DOUBT = set(
-    ["not", "no", "never", "neither", "nor", "isnt", "wasnt", "arent", "werent", "except", "without", "unlike", "instead", "rather", "or", "either", "and", "both", "maybe", "perhaps", "possibly", "probably", "might", "versus", "vs"]
-)
-# What no noun phrase opens with: an "a" before them, or at the end, is no article (vitamin A is …).
-_NO_NOUNS = _LINKS | {"and", "or", "of", "for", "to", "with", "from", "has", "can"}
-_SCALES = set(["hundred", "thousand", "million", "billion", "trillion", "dozen", "percent", "percentage", "th", "half"])
 
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_MONTHS = _words(
+    "january february march april may june july august september october november december"
+)
+_NUMBER_WORDS = _words(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen twenty"
+)
+_LINKS = set(_words("is was are were named called by in on at"))
+_TITLES = set(
+    _words(
+        "president king queen emperor prince princess pope saint st sir lord lady dr mr mrs ms "
+        "professor"
+    )
+)
+_DOUBT = set(
+    _words(
+        "not no never neither nor isnt wasnt arent werent except without unlike instead rather or "
+        "either and both maybe perhaps possibly probably might versus vs"
+    )
+)
+# An "a" before one of these words, or at the end, is no article (vitamin A is …).
+_NO_NOUNS = _LINKS | set(_words("and or of for to with from has can"))
+_SCALES = set(
+    _words("hundred thousand million billion trillion dozen percent percentage th half")
+)
 
 _WRAPPED = re.compile(r"\\(?:text|mbox|mathrm)")  # words in LaTeX, which no algebra reads
 
@@ -78,7 +97,7 @@ def grade(
     if compare is None:
         raise ValueError(f"domain is {domain!r}, expected 'math' or 'factual'; take it from the question")
     prediction = maths_text.data(prediction)
-    if prediction is None or not maths_text.plain(prediction).strip():
+    if maths_text.is_blank(prediction):
         return Grade(False, False, 0.0, "no answer")
     golds = [str(text) for text in (gold, *aliases) if text is not None and str(text).strip()]
     if not golds:
@@ -94,7 +113,7 @@ def correct_as_published(prediction: Any, gold: str, *, seconds: float = 5.0) ->
     so are a hundredth and the hundredfold of the gold, as if one of them were per cent.
     """
     prediction = maths_text.data(prediction)
-    if prediction is None or not maths_text.plain(prediction).strip():
+    if maths_text.is_blank(prediction):
         return False
     # Not `normalise`: these rules read no answer out of a call or a sentence without "answer".
     ours, theirs = score_maths.key(maths_text.tree(_extracted(prediction))), gold.strip()
@@ -247,18 +266,12 @@ def _grade_maths(prediction: Any, gold: str, seconds: float) -> Grade:
     return Grade(correct, exact, float(correct), "same form" if exact else equal if correct else "not equal")
 
 
-def _factual_text(value: Any) -> str:
-    """Lower case without accents, LaTeX wrapping, or the many ways to write a number or a date."""
-    value = _bare(value if isinstance(value, bool) else maths_text.plain(value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    text = maths_text.characters(maths_text.plain(value))[: maths_text.LONGEST]
-    text = re.sub(r"\\(?:text|textbf|mathrm|mbox)\s*\{([^{}]*)\}", r"\1", text)
+def _normalise_text(value: Any) -> str:
+    """Lower-case text without accents or LaTeX wrapping; each number and each date in one form."""
+    value = maths_text.plain(_bare(maths_text.plain(value)))
+    text = maths_text.characters(value)[: maths_text.LONGEST]
     text = text.lower() if text.isascii() else _unaccented(text.casefold())
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
-    text = re.sub(r"^\d{1,3}(?: \d{3}){2,}(?!\d)", lambda m: m[0].replace(" ", ""), text)
-    text = re.sub(r"(?<![\d.])(\d+)\.0+(?![\d.])", r"\1", text)
-    return _dates(text)
+    return maths_text.rewrite(text, TEXT_REWRITES)
 
 
 def _unaccented(text: str) -> str:
@@ -290,22 +303,80 @@ def _letter(c: str) -> str:
     return spelt if unicodedata.category(c)[0] in "LMN" else " "
 
 
-def _dates(text: str) -> str:
-    """Dates as "2001 may 5", "2001 may" or "may 5", so that a fuller date contains the less full one."""
-    name = "sept|" + "|".join(f"{m[:3]}(?:{m[3:]})?" if m != "may" else m for m in _MONTHS)
-    day, year = r"(0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?", r"(\d{4})"
+_MONTH = r"\b(sept|" + "|".join(rf"{m[:3]}(?:{m[3:]})?" for m in _MONTHS) + r")\b\.?"
+_MONTH_NAMES = {m[:3]: m for m in _MONTHS} | {f"{n:02}": m for n, m in enumerate(_MONTHS, 1)}
+_DAY, _YEAR = r"(0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?", r"(\d{4})"
 
-    def write(y: str, m: str, d: str) -> str:
-        month = _MONTHS[int(m) - 1] if m.isdigit() else next(full for full in _MONTHS if full.startswith(m[:3]))
-        return " ".join(part for part in (y, month, d.lstrip("0")) if part)
 
-    month = rf"\b({name})\b\.?"
-    text = re.sub(r"\b(\d{4})-(0[1-9]|1[0-2])-(\d\d)\b", lambda m: write(*m.groups()), text)
-    text = re.sub(rf"{month} {day},? {year}\b", lambda m: write(m[3], m[1], m[2]), text)
-    text = re.sub(rf"\b{day} (?:of )?{month},? {year}\b", lambda m: write(m[3], m[2], m[1]), text)
-    text = re.sub(rf"{month},? (?:of )?{year}\b", lambda m: write(m[2], m[1], ""), text)
-    text = re.sub(rf"\b{day} (?:of )?{month}(?! \d)", lambda m: write("", m[2], m[1]), text)
-    return re.sub(rf"{month} {day}\b", lambda m: write("", m[1], m[2]), text)
+def _write_date(year: str, month: str, day: str) -> str:
+    """A date as "2001 may 5", "2001 may" or "may 5": a fuller one contains the less full one."""
+    parts = (year, _MONTH_NAMES[month[:3]], day.lstrip("0"))
+    return " ".join(part for part in parts if part)
+
+
+# What `_normalise_text` rewrites: pattern, replacement, and an example before and after.
+TEXT_REWRITES = [
+    maths_text.Rewrite(re.compile(pattern), new, before, after)
+    for pattern, new, before, after in [
+        (maths_text.TEXT, r"\1", r"\text{paris}", "paris"),
+        (r"(?<=\d),(?=\d{3}(?!\d))", "", "6,735", "6735"),
+        (
+            r"^\d{1,3}(?: \d{3}){2,}(?!\d)",
+            lambda m: m[0].replace(" ", ""),
+            "1 234 567",
+            "1234567",
+        ),
+        (r"(?<![\d.])(\d+)\.0+(?![\d.])", r"\1", "1234.0", "1234"),
+        (
+            r"\b(\d{4})-(0[1-9]|1[0-2])-(\d\d)\b",
+            lambda m: _write_date(*m.groups()),
+            "2001-05-05",
+            "2001 may 5",
+        ),
+        (
+            rf"{_MONTH} {_DAY},? {_YEAR}\b",
+            lambda m: _write_date(m[3], m[1], m[2]),
+            "may 5th, 2001",
+            "2001 may 5",
+        ),
+        (
+            rf"\b{_DAY} (?:of )?{_MONTH},? {_YEAR}\b",
+            lambda m: _write_date(m[3], m[2], m[1]),
+            "5 of may, 2001",
+            "2001 may 5",
+        ),
+        (
+            rf"{_MONTH},? (?:of )?{_YEAR}\b",
+            lambda m: _write_date(m[2], m[1], ""),
+            "sept. 1999",
+            "1999 september",
+        ),
+        (
+            rf"\b{_DAY} (?:of )?{_MONTH}(?! \d)",
+            lambda m: _write_date("", m[2], m[1]),
+            "22 november",
+            "november 22",
+        ),
+        (
+            rf"{_MONTH} {_DAY}\b",
+            lambda m: _write_date("", m[1], m[2]),
+            "nov 22nd",
+            "november 22",
+        ),
+    ]
+]
+_MINUS = r"(?<!\w)-(?=\d)|(?<=\b[a-z])-(?!\S)"  # the sign of -5 and O-, not the hyphen of 1939-1945
+# What `_factual_key` rewrites, before articles and number words.
+PUNCTUATION_REWRITES = [
+    maths_text.Rewrite(re.compile(pattern), new, before, after)
+    for pattern, new, before, after in [
+        (r"(?<!\d)\.|\.(?!\d)|['`]", "", "l.a. o'brien 10.8.", "la obrien 10.8"),
+        # not the signs of C++ and C#
+        (r"(?<![a-z+#])[+#]+|[+#]+(?=\w)", " ", "+222 c++", " 222 c++"),
+        (rf"(?!{_MINUS})[^\w.%+#\x80-\U0010ffff]|_", " ", "fleur-de-lis: -5", "fleur de lis  -5"),
+        (r"%", " percent ", "50%", "50 percent "),
+    ]
+]
 
 
 def is_date(answer: Any) -> bool:
@@ -315,19 +386,21 @@ def is_date(answer: Any) -> bool:
 
 
 def _factual_key(value: Any) -> str:
-    """SQuAD's normal form (lower case, no punctuation, no articles) of `_factual_text`; accents, initials, number
-    words up to twenty and signs of numbers are brought to one form too."""
-    text = _factual_text(value)
-    spaced = re.sub(r"(?<!\d)\.|\.(?!\d)|['`]", "", text)
-    spaced = re.sub(r"(?<![\w ])-(?=\d)|(?<=\s)-(?=\d)|^-(?=\d)|(?<=\b[a-z])-(?!\S)", "~", spaced)  # a sign, not a hyphen
-    spaced = re.sub(r"(?<![a-z+#])[+#]+|[+#]+(?=\w)", " ", spaced)  # but those of C++ and C# are part of the name
-    words = re.sub(r"[^\w~.%+#\x80-\U0010ffff]|_", " ", spaced).replace("~", "-").replace("%", " percent ").split()
-    nouns = [*(after not in _NO_NOUNS for after in words[1:]), False]
-    kept = [w for k, w in enumerate(words) if w not in ("an", "the") and not (w == "a" and nouns[k])]
+    """SQuAD's normal form: lower case, no punctuation, no articles (Rajpurkar et al., 2016).
+
+    Accents, initials, number words up to twenty and signs of numbers are brought to one form too.
+    """
+    text = _normalise_text(value)
+    words = maths_text.rewrite(text, PUNCTUATION_REWRITES).split()
+    kept = [
+        word
+        for word, after in zip(words, [*words[1:], ""], strict=False)
+        if word not in ("an", "the") and not (word == "a" and after and after not in _NO_NOUNS)
+    ]
     kept = kept or words or text.split()
-    kept = [str(_COUNTS.index(w)) if w in _COUNTS else w for w in kept]
-    key = re.sub(r"\b([^\W\d]) (?=[^\W\d]\b)", r"\1", " ".join(kept))  # J. K. Rowling is J.K. Rowling
-    return {"true": "yes", "false": "no"}.get(key, key)
+    kept = [str(_NUMBER_WORDS.index(w)) if w in _NUMBER_WORDS else w for w in kept]
+    key = re.sub(r"\b([^\W\d]) (?=[^\W\d]\b)", r"\1", " ".join(kept))  # j k rowling: jk rowling
+    return maths_text.YES_NO.get(key, key)
 
 
 def _f1(prediction: str, gold: str) -> float:
@@ -339,20 +412,18 @@ def _f1(prediction: str, gold: str) -> float:
 
 
 def _grade_factual(prediction: Any, gold: str, seconds: float) -> Grade:
-    if isinstance(prediction, (list, tuple)) and len(prediction) == 1:
-        prediction = prediction[0]
     ours, theirs = normalise(prediction, "factual"), normalise(gold, "factual")
     if ours == theirs:
         return Grade(True, True, 1.0, "same text")
     found = _f1(ours, theirs)
     if _parts(prediction) == _parts(gold):
         return Grade(True, False, found, "same list")
-    reason = _contained(_factual_text(prediction), ours.split(), theirs.split())
+    reason = _contained(_normalise_text(prediction), ours.split(), theirs.split())
     return Grade(bool(reason), False, found, reason or "different text")
 
 
 def _parts(value: Any) -> list[str]:
-    return sorted(normalise(p, "factual") for p in re.split(r",|;|&|\band\b", _factual_text(value)) if p.strip())
+    return sorted(normalise(p, "factual") for p in re.split(r",|;|&|\band\b", _normalise_text(value)) if p.strip())
 
 
 def _contained(text: str, words: list[str], gold: list[str]) -> str:

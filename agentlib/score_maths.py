@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from agentlib import score_worker
-from agentlib.maths_text import LONGEST, WORDS
+from agentlib.maths_text import LONGEST, WORDS, YES_NO
 
 _NUMBER = re.compile(
     r"(?P<n>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?)(?:/(?P<d>\d+)|\\cdot10\^\{(?P<p>-?\d{1,3})\})?"
@@ -70,7 +70,7 @@ def key(node: Any) -> str:
             return _write(found.value)
         if re.fullmatch(r"[A-Za-z' ]+", node):
             word = node.lower()
-            return {"true": "yes", "false": "no"}.get(word, word)
+            return YES_NO.get(word, word)
         # Not before \frac: 2 \cdot \frac12 is no mixed number.
         return re.sub(r"(?<![A-Za-z])\\cdot\s*(?=[A-Za-z(]|\\(?!frac))", "", node)
     kind, items = node

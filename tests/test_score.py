@@ -434,3 +434,15 @@ def test_each_rewrite_does_what_its_example_says_and_is_needed(rule, monkeypatch
     others = [other for other in maths_text.REWRITES if other is not rule]
     monkeypatch.setattr(maths_text, "REWRITES", others)
     assert maths_text.tree(rule.before) != tree
+
+
+@pytest.mark.parametrize("name", ["TEXT_REWRITES", "PUNCTUATION_REWRITES"])
+def test_each_factual_rewrite_does_what_its_example_says_and_is_needed(name, monkeypatch):
+    rules = getattr(score, name)
+    for rule in rules:
+        assert maths_text.rewrite(rule.before, [rule]) == rule.after
+        key = score.normalise(rule.before, "factual")
+        assert score.normalise(rule.after, "factual") == key
+        with monkeypatch.context() as patch:
+            patch.setattr(score, name, [other for other in rules if other is not rule])
+            assert score.normalise(rule.before, "factual") != key, rule.before
