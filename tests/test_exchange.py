@@ -96,7 +96,7 @@ def test_what_takes_a_case_takes_an_imported_one(changed, tmp_path):
     assert [bool(cases.kept(case)) for case in found] == [verdict == "right"] * 2
     summary = records.summarise(records.frame(found), ["method"])
     assert summary["answered"].tolist() == [verdict != "not graded"] * 2 and summary["correct"].tolist() == [verdict == "right"] * 2
-    assert len(verdicts.verdicts(found)) == 2
+    assert len(verdicts.regrade(found)) == 2
     if verdict == "wrong":
         assert failures.draw(found, 1) == [agent]
     else:

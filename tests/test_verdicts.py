@@ -43,21 +43,21 @@ CASES = [case(1, "mini-math", "4200", "42", False), case(2, "mini-math", "42", "
 
 
 def test_each_grading_stands_beside_ours():
-    found = verdicts.verdicts(CASES, Lenient())
+    found = verdicts.regrade(CASES, Lenient())
     assert found["ours"].tolist() == [False, True, True, False, False]
     assert found["as_published"].tolist()[:2] == [True, True] and found["as_published"].isna().tolist()[2:] == [True] * 3
     assert found["judge"].isna().tolist()[:2] == [True, True] and found["judge"].tolist()[2:] == [True, False, True]
-    table = verdicts.table(found)
+    table = verdicts.summarise(found)
     assert table.loc[("maths", "m", "agent", 1), ["ours", "as_published", "cases"]].tolist() == [50.0, 100.0, 2]
     assert table.loc[("factual", "m", "agent", 1), ["ours", "judge"]].tolist() == pytest.approx([100 / 3, 200 / 3])
-    assert verdicts.disagreements(found)["id"].tolist() == ["q1", "q5"]
-    assert len(verdicts.table(found, differing=True)) == 2
-    assert verdicts.table(found[found["id"] == "q2"], differing=True).empty
+    assert verdicts.select_disagreements(found)["id"].tolist() == ["q1", "q5"]
+    assert len(verdicts.summarise(found, differing=True)) == 2
+    assert verdicts.summarise(found[found["id"] == "q2"], differing=True).empty
 
 
 def test_without_a_judge_there_is_no_column_for_one():
-    found = verdicts.verdicts(CASES)
-    assert "judge" not in verdicts.table(found) and isinstance(verdicts.disagreements(found), pd.DataFrame)
+    found = verdicts.regrade(CASES)
+    assert "judge" not in verdicts.summarise(found) and isinstance(verdicts.select_disagreements(found), pd.DataFrame)
     assert verdicts.open_judge(config.load("smoke"), None) is None
 
 
@@ -66,7 +66,7 @@ def test_the_judge_of_a_configuration_is_asked_with_its_key(moody, tmp_path, mon
     cfg = config.load("smoke", judge_server=moody.url, judge="tiny")
     moody.replies, moody.listed = [{"choices": [{"message": {"content": "CORRECT"}}]}], ["tiny"]
     judge = verdicts.open_judge(cfg, tmp_path / "verdicts.jsonl")
-    assert verdicts.verdicts(CASES[4:5], judge)["judge"].tolist() == [True]
+    assert verdicts.regrade(CASES[4:5], judge)["judge"].tolist() == [True]
     assert moody.asked[0]["model"] == "tiny" and judge._client.headers["authorization"] == "Bearer k3y"
     (check,) = preflight._judge(cfg)
     assert check.met

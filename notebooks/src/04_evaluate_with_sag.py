@@ -187,11 +187,11 @@ tables.neat(tables.named(claims.early_stop(frame)))
 
 # %%
 judge = verdicts.open_judge(cfg, cfg.runs / "judge.jsonl")
-graded = verdicts.verdicts(found, judge)
-tables.neat(tables.named(verdicts.table(graded, differing=True)))
+graded = verdicts.regrade(found, judge)
+tables.neat(tables.named(verdicts.summarise(graded, differing=True)))
 
 # %%
-disputed = verdicts.disagreements(graded)
+disputed = verdicts.select_disagreements(graded)
 print(f"{len(disputed)} of {len(graded)} cases are graded differently")
 
 # %% [markdown]
