@@ -64,8 +64,8 @@ class Grader:
     ) -> bool:
         """Whether two LaTeX expressions are equal; the letter i is the imaginary unit.
 
-        Two numbers may differ by `tolerance` (absolute). Raises GradingFailed after `seconds` or when
-        the worker runs out of memory, and RuntimeError when no worker can be started.
+        Two numbers may differ by `tolerance` (absolute). Raises GradingFailed after `seconds` or
+        when the worker runs out of memory, and RuntimeError when no worker can be started.
         """
         question = {"gold": gold, "prediction": prediction, "tolerance": str(tolerance)}
         with self._lock:
@@ -96,7 +96,7 @@ class Grader:
         try:
             greeting = self._ask(None, START_SECONDS)
         except TimeoutError:
-            why = f"was not ready within {START_SECONDS:.0f} s; is the machine overloaded? Try again"
+            why = f"was not ready in {START_SECONDS:.0f} s; is the machine overloaded? Try again"
         except (EOFError, OSError):
             why = (
                 f"ended with status {process.returncode} before it was ready; "

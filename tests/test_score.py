@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentlib import config, maths_text, score, score_worker
+from agentlib import config, maths_text, score, score_maths, score_worker
 from agentlib.judge import Judge
 
 PAIRS = list(csv.DictReader(Path(__file__).with_name("grading_pairs.csv").read_text(encoding="utf-8").splitlines()))
@@ -382,8 +382,8 @@ def test_a_worker_that_cannot_start_says_at_once_why(tmp_path, monkeypatch, modu
 
 
 def test_closing_bracket():
-    assert maths_text.closing("([a,b)", 0) == -1 and maths_text.closing("[a,b)", 0) == 4
-    assert maths_text.closing("{a{b}c}", 0, "{}") == 6 and maths_text.closing("(a", 0) == -1
+    assert maths_text.find_closing("([a,b)", 0) == -1 and maths_text.find_closing("[a,b)", 0) == 4
+    assert maths_text.find_closing("{a{b}c}", 0, "{}") == 6 and maths_text.find_closing("(a", 0) == -1
 
 
 def _judge(tmp_path, replies):
@@ -429,11 +429,57 @@ def test_a_judge_that_stays_away_is_an_error(tmp_path):
 @pytest.mark.parametrize("rule", maths_text.REWRITES, ids=lambda rule: rule.before)
 def test_each_rewrite_does_what_its_example_says_and_is_needed(rule, monkeypatch):
     assert maths_text.rewrite(rule.before, [rule]) == rule.after
-    assert maths_text.tree(rule.before) == maths_text.tree(rule.after)
-    tree = maths_text.tree(rule.before)
+    assert maths_text.parse(rule.before) == maths_text.parse(rule.after)
+    tree = maths_text.parse(rule.before)
     others = [other for other in maths_text.REWRITES if other is not rule]
     monkeypatch.setattr(maths_text, "REWRITES", others)
-    assert maths_text.tree(rule.before) != tree
+    assert maths_text.parse(rule.before) != tree
+
+
+PATTERNS = [  # a pattern, what it finds in a text (None: nothing)
+    (maths_text._SPACED_DIGITS, "1\u202f234", "\u202f"), (maths_text._SPACED_DIGITS, "1 234", None),
+    (maths_text._BEFORE_RAISED, "2½", ""), (maths_text._BEFORE_RAISED, "x²", None),
+    (maths_text._RATIO, "⁴⁄₅", "⁴⁄₅"), (maths_text._RATIO, "½", None),
+    (maths_text._SCRIPT, "x¹⁰", "¹⁰"), (maths_text._SCRIPT, "a₁₂", "₁₂"), (maths_text._SCRIPT, "½", "½"),
+    (maths_text._ROOT, "2√12", "√12"), (maths_text._ROOT, "∛x", "∛x"), (maths_text._ROOT, "√(2)", None),
+    (maths_text._THOUSANDS, "1,234", "1,234"), (maths_text._THOUSANDS, "1 234 567", "1 234 567"),
+    (maths_text._THOUSANDS, "1,23", None), (maths_text._THOUSANDS, "0.1,234", None),
+    (maths_text.WORDS, "Evelyn", "Evelyn"), (maths_text.WORDS, "x", None),
+    (maths_text._RELATION, r"x \leq 2", r"\leq"), (maths_text._RELATION, r"\left(", None),
+    (re.compile(maths_text._OR), "x<1 or x>2", "or"), (re.compile(maths_text._OR), "(x < 1) | (x > 2)", " | "),
+    (re.compile(maths_text._OR), "|x|", None), (re.compile(maths_text._AND), "(x>1) & (x<2)", "&"),
+    (maths_text._TAKES_ARGUMENTS, r"\frac12", r"\frac"), (maths_text._TAKES_ARGUMENTS, r"\fraction", None),
+    (maths_text._MEMBER_OF, r"x \in [0, 1]", r"x \in "), (maths_text._MEMBER_OF, r"x \infty", None),
+    (maths_text._ASSIGNED, "x_{1} = 5", "x_{1} ="), (maths_text._ASSIGNED, "f(x) = 2x", "f(x) ="), (maths_text._ASSIGNED, "x == 5", None),
+    (maths_text._LETTER, r"\pi x", "x"), (maths_text._LETTER, r"\pi", None),
+    (re.compile(f"^(?:{maths_text._VARIABLE.pattern})$"), r"\theta", r"\theta"),
+    (re.compile(f"^(?:{maths_text._VARIABLE.pattern})$"), r"\pi", None),
+    (score_maths._WITH_BASE, "204_{5}", "204_{5}"), (score_maths._WITH_BASE, "a_{5}", None),
+    (score._ANSWER_IS, "So the answer is 42", "answer is 42"), (score._ANSWER_IS, "#### 42", "#### 42"),
+    (score._ANSWER_IS, "### Answer\n42", "### Answer\n42"), (score._ANSWER_IS, "an answer was found", None),
+    (score._BETWEEN_BOXES, "$ or $", "$ or $"), (score._BETWEEN_BOXES, r" \text{ and } y=", r" \text{ and } y="),
+    (score._BETWEEN_BOXES, ". Then again ", None),
+    (score._SENTENCE, "It came out in 2004.", "It"), (score._SENTENCE, "Paris is in France.", "Paris is"), (score._SENTENCE, "Hyde.", None),
+    (score._IS, "The sum is equal to 5", " is equal to "), (score._IS, "The list 5", None),
+    (score._OPENS_WITH_NUMBER, r"\(-125\)", r"\(-1"), (score._OPENS_WITH_NUMBER, "the 2", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pattern", "text", "found"), PATTERNS)
+def test_each_pattern_finds_what_its_comment_says(pattern, text, found):
+    match = pattern.search(text)
+    assert (match and match[0]) == found
+
+
+@pytest.mark.parametrize(
+    ("leaf", "value", "decimal", "figures"),
+    [("-12", -12, False, 0), (".5", 0.5, True, 1), ("1e-05", 1e-5, True, 1), ("3/4", 0.75, False, 0), ("1.7e26", 1.7e26, True, 2),
+     (r"2.5\cdot10^{3}", 2500, False, 0), (r"-1\frac{4}{5}", -1.8, False, 0), ("0.3333333333333333", 0.333333333333, True, 16)],
+)  # fmt: skip
+def test_each_form_of_a_number_is_read(leaf, value, decimal, figures):
+    number = score_maths._read_number(leaf)
+    assert (float(number.value), number.decimal, number.figures) == (value, decimal, figures)
+    assert score_maths._read_number(leaf + "x") is None
 
 
 @pytest.mark.parametrize("name", ["TEXT_REWRITES", "PUNCTUATION_REWRITES"])
