@@ -99,7 +99,7 @@ def test_what_takes_a_case_takes_an_imported_one(changed, tmp_path):
     assert [bool(cases.kept(case)) for case in found] == [verdict == "right"] * 2
     summary = statistics.summarise(statistics.frame(found), ["method"])
     assert summary["answered"].tolist() == [verdict != "not graded"] * 2 and summary["correct"].tolist() == [verdict == "right"] * 2
-    assert len(regrading.verdicts(found)) == 2
+    assert len(regrading.regrade(found)) == 2
     if verdict == "wrong":
         assert failures.draw(found, 1) == [agent]
     else:

@@ -194,11 +194,11 @@ tables.neat(tables.named(claims.early_stop(frame)))
 
 # %%
 judge = regrading.open_judge(cfg, cfg.runs / "judge.jsonl")
-graded = regrading.verdicts(found, judge)
-tables.neat(tables.named(regrading.table(graded, differing=True)))
+graded = regrading.regrade(found, judge)
+tables.neat(tables.named(regrading.summarise(graded, differing=True)))
 
 # %%
-disputed = regrading.disagreements(graded)
+disputed = regrading.select_disagreements(graded)
 print(f"{len(disputed)} of {len(graded)} cases are graded differently")
 
 # %% [markdown]
