@@ -4,7 +4,7 @@ Owns sessions and their candidates, and the calls of tools (which stay in this p
 how a candidate is chosen. The isolated process is `isolation`'s, one action's way and clock are `sandbox_action`'s; what
 runs inside begins with `sandbox_child`.
 
-A session's state is a process. `try_each` forks it once a candidate, so every candidate starts from the same
+A session's state is a process. `run_candidates` forks it once a candidate, so every candidate starts from the same
 state and none sees another; `commit` keeps the chosen fork as the new state, so nothing is run a second time.
 The process is the boundary: code runs unchanged, at native speed, with any import. The working folder is each
 fork's own, with a copy of what its origin wrote. Variables, imports and named files live on from one action to the
@@ -51,31 +51,31 @@ class Session:
         self._answers: dict[tuple[str, str], bytes] = {}  # of tools, to this step's candidates
         zygote.sessions.add(self)
 
-    def try_each(self, codes: Sequence[str]) -> list[Outcome]:
-        """Run every code from the present state, apart from each other; keep none. Raises as `Sandbox.try_many`."""
-        return self._box.try_many([(self, codes)])[0]
+    def run_candidates(self, codes: Sequence[str]) -> list[Outcome]:
+        """Run every code from the present state, apart from each other; keep none. Raises as `Sandbox.run_batch`."""
+        return self._box.run_batch([(self, codes)])[0]
 
     def commit(self, outcome: Outcome) -> None:
         """Make the candidate that gave `outcome` the state, without running it again; the others end.
 
         If its interpreter has ended (timeout, memory, killed) the state stays as it was. Raises ValueError for
-        an outcome that is not of this session's last `try_each`.
+        an outcome that is not of this session's last `run_candidates`.
         """
         if outcome._ticket != (self._key, self._step):
-            raise ValueError("this outcome is not of the session's last try_each; commit one that is, and only once")
+            raise ValueError("this outcome is not of the session's last run_candidates; commit one that is, and only once")
         if outcome._number is not None:
             self._candidates.discard(outcome._number)
             self._candidates.add(self._node)
             self._node = outcome._number
         self._next()
 
-    def dismiss(self) -> None:
-        """End the candidates of the last `try_each`; the state stays as it was."""
+    def discard(self) -> None:
+        """End the candidates of the last `run_candidates`; the state stays as it was."""
         self._next()
 
     def run(self, code: str) -> Outcome:
         """Run one code and keep its state."""
-        [outcome] = self.try_each([code])
+        [outcome] = self.run_candidates([code])
         self.commit(outcome)
         return outcome
 
@@ -196,7 +196,7 @@ class Sandbox:
                 "network": f"import socket\nsocket.create_connection({server.getsockname()!r}, 5)\nprint('reached')",
             }
             with Session(self, self._zygote) as session:
-                for what, outcome in zip(attempts, session.try_each(list(attempts.values())), strict=True):
+                for what, outcome in zip(attempts, session.run_candidates(list(attempts.values())), strict=True):
                     if "read\n" in outcome.stdout or not outcome.failure or outcome.failure.kind == "killed":
                         raise RuntimeError(f"{what} could be reached from inside ({outcome})")
 
@@ -222,8 +222,8 @@ class Sandbox:
                     self._retired.remove((zygote, finalizer))
             return Session(self, self._zygote)
 
-    def try_many(self, batch: Sequence[tuple[Session, Sequence[str]]], more: bool = False) -> list[list[Outcome]]:
-        """`try_each` of several sessions at once, at most `workers` candidates at a time.
+    def run_batch(self, batch: Sequence[tuple[Session, Sequence[str]]], more: bool = False) -> list[list[Outcome]]:
+        """`run_candidates` of several sessions at once, at most `workers` candidates at a time.
 
         `more` adds to the candidates that the sessions have, which otherwise end. A tool is asked once for equal
         arguments of one session's candidates. Tools are called from this thread, one after another; what a tool raises

@@ -118,7 +118,7 @@ NOISE = {  # two codes that find the same and differ in what they say beside it
 
 @pytest.mark.parametrize("what", NOISE)
 def test_what_is_no_result_is_not_compared(what, session):
-    one, other = session.try_each(NOISE[what])
+    one, other = session.run_candidates(NOISE[what])
     assert one.failure is None and other.failure is None and one.stdout + one.value
     assert sag.groups([one, other]) == [0, 0], (one, other)
 
@@ -151,7 +151,7 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(session, code, shown):
 def test_half_a_surrogate_pair_in_an_error_or_a_tools_answer():
     with open_box(tools={"odd": lambda: "\ud800", "bad": lambda: 1 / int("\ud800")}) as box, box.session() as session:
         assert session.run("print(odd())\nfinal_answer(odd())").answer == "?"
-        for outcome in session.try_each(["bad()", "raise ValueError('\\ud800')", "import sys\nprint('\\ud800', file=sys.stderr)\n1/0"]):
+        for outcome in session.run_candidates(["bad()", "raise ValueError('\\ud800')", "import sys\nprint('\\ud800', file=sys.stderr)\n1/0"]):
             assert outcome.failure.kind == "execution"
             json.dumps(dataclasses.asdict(outcome), ensure_ascii=False).encode()
 
@@ -256,7 +256,7 @@ def test_answers_become_plain(roomy):
     """
     with roomy.session() as session:
         assert session.run(textwrap.dedent(prepared)).failure is None
-        outcomes = session.try_each([f"final_answer({expression})" for expression, _ in ANSWERS])
+        outcomes = session.run_candidates([f"final_answer({expression})" for expression, _ in ANSWERS])
     wrong = [
         (expression, expected, outcome.answer, outcome.failure)
         for (expression, expected), outcome in zip(ANSWERS, outcomes, strict=True)
@@ -276,11 +276,11 @@ def test_an_answer_without_an_end_or_that_fails_is_the_codes_fault(session):
 def test_tool_is_asked_once_for_equal_arguments_in_a_step(session, search):
     search.asked.clear()
     codes = ["print(web_search('rome'))"] * 4 + ["print(web_search('oslo'))"]
-    outcomes = session.try_each(codes)
+    outcomes = session.run_candidates(codes)
     assert [o.stdout for o in outcomes] == ["['ROME']\n"] * 4 + ["['OSLO']\n"]
     assert sorted(search.asked) == ["oslo", "rome"]
     assert all(len(o.tool_calls) == 1 for o in outcomes)
-    session.try_each(codes[:1])
+    session.run_candidates(codes[:1])
     assert search.asked.count("rome") == 2, "the next step asks again"
 
 
@@ -380,15 +380,15 @@ def test_large_answers_pass(session, search):
 def test_candidates_start_from_one_state_and_do_not_meet(session):
     session.run("items = [0]\nimport random\nrandom.seed(7)")
     add = "items.append({0})\nimport {1}\nprint(items, random.random(), 'wave' in __import__('sys').modules)"
-    outcomes = session.try_each([add.format(n, module) for n, module in enumerate(("wave", "json", "json"))])
+    outcomes = session.run_candidates([add.format(n, module) for n, module in enumerate(("wave", "json", "json"))])
     drawn = "0.32383276483316237"  # random.Random(7).random()
     assert [o.stdout for o in outcomes] == [f"[0, {n}] {drawn} {n == 0}\n" for n in range(3)]
-    assert session.try_each(["items"])[0].value == "[0]", "nothing is kept without a commit"
+    assert session.run_candidates(["items"])[0].value == "[0]", "nothing is kept without a commit"
 
 
 def test_winner_goes_on_without_running_again(session, search):
     search.asked.clear()
-    outcomes = session.try_each(["n = 1; web_search('one')", "n = 2; web_search('two')"])
+    outcomes = session.run_candidates(["n = 1; web_search('one')", "n = 2; web_search('two')"])
     session.commit(outcomes[1])
     assert session.run("n += 40\nn").value == "42"
     assert sorted(search.asked) == ["one", "two"]
@@ -397,7 +397,7 @@ def test_winner_goes_on_without_running_again(session, search):
 def test_what_a_winner_wrote_is_kept_and_what_a_loser_wrote_is_not(session):
     session.run("kept = open('notes.txt', 'w')\n_ = kept.write('one ')\nimport os; os.mkdir('sub'); os.symlink('notes.txt', 'link')")
     codes = ["_ = kept.write(f'{n} '); kept.flush(); open('sub/n', 'w').write('{n}')".replace("{n}", n) for n in "23"]
-    outcomes = session.try_each([*codes, "open('notes.txt').read()"])
+    outcomes = session.run_candidates([*codes, "open('notes.txt').read()"])
     assert [o.failure for o in outcomes] == [None] * 3, outcomes
     session.commit(outcomes[1])
     assert session.run("open('link').read(), open('sub/n').read(), sorted(os.listdir())").value == (
@@ -407,7 +407,7 @@ def test_what_a_winner_wrote_is_kept_and_what_a_loser_wrote_is_not(session):
 
 def test_the_place_in_an_open_file_is_each_candidates_own(session):
     session.run("_ = open('lines', 'w').write('a\\nb\\nc\\n')\nimport os\nf = os.open('lines', os.O_RDONLY)\n_ = os.read(f, 2)")
-    assert [o.value for o in session.try_each(["os.read(f, 2)"] * 3)] == ["b'b\\n'"] * 3
+    assert [o.value for o in session.run_candidates(["os.read(f, 2)"] * 3)] == ["b'b\\n'"] * 3
 
 
 MEETINGS = {  # what an earlier action prepares, what one candidate does, what the other prints
@@ -439,7 +439,7 @@ def test_candidates_cannot_meet_in(way, walled):
     with walled.session() as session:
         session.run(prepare)
         codes = [f"{tell}\nimport time; time.sleep(0.3)", f"import time; time.sleep(0.15)\n{listen}"]
-        told, heard = session.try_each(codes)
+        told, heard = session.run_candidates(codes)
         assert "x" not in heard.stdout, (told, heard)
         assert session.run("40 + 2").value == "42"
 
@@ -447,7 +447,7 @@ def test_candidates_cannot_meet_in(way, walled):
 def test_an_open_figure_of_a_loser_is_not_the_winners(roomy):
     with roomy.session() as session:
         assert session.run("import matplotlib; matplotlib.use('agg'); import matplotlib.pyplot as plt").failure is None
-        outcomes = session.try_each(["plt.figure(); plt.plot([1, 2])", "1"])
+        outcomes = session.run_candidates(["plt.figure(); plt.plot([1, 2])", "1"])
         session.commit(outcomes[1])
         assert session.run("plt.get_fignums()").value == "[]"
         assert session.run("plt.plot([1, 2]); plt.savefig('f.png'); import os; os.path.getsize('f.png') > 1000").value == "True"
@@ -489,7 +489,7 @@ def test_a_candidate_that_finds_no_process_left_is_tried_again(caplog, monkeypat
     with open_box(seconds=3.0, workers=2) as box, box.session() as session:
         if "the number of processes is limited" in box.protection.lacks:
             pytest.skip(f"{box.protection.backend} does not limit the number of processes")
-        outcomes = session.try_each([bomb, scout, *["6 * 7"] * 4])
+        outcomes = session.run_candidates([bomb, scout, *["6 * 7"] * 4])
     assert outcomes[0].failure is not None and [o.value for o in outcomes[2:]] == ["42"] * 4, outcomes
     assert "an action could not begin" in caplog.text
 
@@ -505,13 +505,13 @@ def test_a_sandbox_that_cannot_start_interpreters_any_more_starts_anew(monkeypat
         with box.session() as session:
             session.run(asleep)
             with pytest.raises(RuntimeError, match=r"could start no interpreter; .*; open new sessions"):
-                session.try_each(["1"] * 8)
+                session.run_candidates(["1"] * 8)
         assert wait_until(lambda: not box._zygote.alive)
         assert box.session().run("6 * 7").value == "42"
 
 
 def test_losers_end(box, session):
-    outcomes = session.try_each(["1"] * 6)
+    outcomes = session.run_candidates(["1"] * 6)
     before = len(below(box._zygote.pid))
     session.commit(outcomes[2])
     assert wait_until(lambda: len(below(box._zygote.pid)) <= before - 5)
@@ -520,32 +520,32 @@ def test_losers_end(box, session):
 def test_more_candidates_can_join_a_step(box, session, search):
     search.asked.clear()
     session.run("x = 1")
-    first = session.try_each(["x = 2\nprint(web_search('rome'))"])[0]
-    (more,) = box.try_many([(session, ["print(x, web_search('rome'))"])], more=True)
+    first = session.run_candidates(["x = 2\nprint(web_search('rome'))"])[0]
+    (more,) = box.run_batch([(session, ["print(x, web_search('rome'))"])], more=True)
     assert more[0].stdout.startswith("1 ") and search.asked == ["rome"], "one state, one search"
     session.commit(first)
     assert session.run("x").value == "2"
-    with pytest.raises(ValueError, match="last try_each"):
+    with pytest.raises(ValueError, match="last run_candidates"):
         session.commit(more[0])
 
 
-def test_a_step_can_be_dismissed(box, session):
+def test_a_step_can_be_discarded(box, session):
     session.run("x = 1")
     before = len(below(box._zygote.pid))
-    outcome = session.try_each(["x = 2"])[0]
-    session.dismiss()
+    outcome = session.run_candidates(["x = 2"])[0]
+    session.discard()
     assert wait_until(lambda: len(below(box._zygote.pid)) == before) and session.run("x").value == "1"
-    with pytest.raises(ValueError, match="last try_each"):
+    with pytest.raises(ValueError, match="last run_candidates"):
         session.commit(outcome)
 
 
 def test_only_the_last_step_can_be_committed_once(box, session):
     first = session.run("1")
-    second = session.try_each(["2"])[0]
+    second = session.run_candidates(["2"])[0]
     for old in (first, Outcome()):
-        with pytest.raises(ValueError, match="last try_each"):
+        with pytest.raises(ValueError, match="last run_candidates"):
             session.commit(old)
-    with box.session() as other, pytest.raises(ValueError, match="last try_each"):
+    with box.session() as other, pytest.raises(ValueError, match="last run_candidates"):
         other.commit(second)
     session.commit(second)
     with pytest.raises(ValueError, match="only once"):
@@ -562,10 +562,10 @@ def test_sessions_are_apart(box):
 
 def test_many_sessions_at_once(box):
     sessions = [box.session() for _ in range(64)]
-    results = box.try_many([(s, [f"n = {i}", f"n = -{i}"]) for i, s in enumerate(sessions)])
+    results = box.run_batch([(s, [f"n = {i}", f"n = -{i}"]) for i, s in enumerate(sessions)])
     for s, outcomes in zip(sessions, results, strict=True):
         s.commit(outcomes[0])
-    again = box.try_many([(s, ["n"]) for s in sessions])
+    again = box.run_batch([(s, ["n"]) for s in sessions])
     assert [o[0].value for o in again] == [str(i) for i in range(64)]
     for s in sessions:
         s.close()
@@ -619,7 +619,7 @@ def test_timeout_kills_in_time_and_keeps_state_and_output(session):
         "try:\n    while True: pass\nexcept BaseException: pass",
         "import time; time.sleep(60)",
     ]
-    outcomes = session.try_each([*loops, "x"])
+    outcomes = session.run_candidates([*loops, "x"])
     assert time.monotonic() - began < 2.5 * SECONDS + 1
     assert [o.failure and o.failure.kind for o in outcomes] == ["timeout"] * 3 + [None]
     assert outcomes[0].stdout == "on\n" and outcomes[3].value == "5"
@@ -682,7 +682,7 @@ def test_forged_messages_reach_nobody_else(session):
                 for _ in range(50): os.write(fd, struct.pack(">IIc", len(body), 1, b"D") + body)
         except OSError: pass
     """
-    outcomes = session.try_each([textwrap.dedent(forge), "import time; time.sleep(0.3); 'honest'", "'me too'"])
+    outcomes = session.run_candidates([textwrap.dedent(forge), "import time; time.sleep(0.3); 'honest'", "'me too'"])
     assert [o.value for o in outcomes[1:]] == ["'honest'", "'me too'"]
     garbage = "import os\nfor fd in range(3, 256):\n    try: os.write(fd, b'C' * 4000)\n    except OSError: pass"
     assert session.run(garbage).failure.kind == "killed"
@@ -712,10 +712,10 @@ def test_files_and_network_are_out_of_reach(walled, tmp_path):
             "import socket; socket.create_connection(('127.0.0.1', 22), 1)",
             "import urllib.request; urllib.request.urlopen('http://example.com', timeout=1)",
         ]
-        for outcome in session.try_each(reads + writes + nets):
+        for outcome in session.run_candidates(reads + writes + nets):
             assert outcome.failure and outcome.failure.kind in ("forbidden", "execution"), outcome
             assert outcome.stdout == ""
-        refused = session.try_each([*reads, *writes, nets[1]])
+        refused = session.run_candidates([*reads, *writes, nets[1]])
         if walled.protection.backend == "sandlock":
             assert {o.failure.kind for o in refused} == {"forbidden"}
         assert session.run("import os; dict(os.environ)").value == "{'HOME': '.'}"
@@ -754,7 +754,7 @@ STANDARD = {  # what models write and libraries look up; none of it may meet a w
 
 def test_what_libraries_look_up_is_there_or_is_not(walled):
     with open_box(backend=walled.protection.backend, seconds=60.0, memory_mb=2048) as box, box.session() as session:
-        outcomes = dict(zip(STANDARD, session.try_each(list(STANDARD.values())), strict=True))
+        outcomes = dict(zip(STANDARD, session.run_candidates(list(STANDARD.values())), strict=True))
     assert {what: outcome for what, outcome in outcomes.items() if outcome.failure or outcome.stderr} == {}
 
 
@@ -827,14 +827,14 @@ def test_nothing_is_left_after_close(which):
     session = box.session()
     stray = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(60)"
     session.run(stray)
-    session.try_each(["1"] * 3)
+    session.run_candidates(["1"] * 3)
     processes = [psutil.Process(box._zygote.pid), *below(box._zygote.pid)]
     assert len(processes) >= 6
     box.close()
     box.close()
     assert psutil.wait_procs(processes, timeout=5)[1] == []
     with pytest.raises(RuntimeError, match="ended"):
-        session.try_each(["1"])
+        session.run_candidates(["1"])
     with pytest.raises(RuntimeError, match="closed"):
         box.session()
 
@@ -873,7 +873,7 @@ def test_descriptors_do_not_pile_up_and_open_sessions_survive_renewal(monkeypatc
         first, opened = box._zygote, []
         for _ in range(12):
             with box.session() as session:
-                session.try_each(["1"] * 5)
+                session.run_candidates(["1"] * 5)
             opened.append(len(os.listdir("/proc/self/fd")))
         assert box._zygote is not first and first.alive
         assert kept.run("x").value == "7", "its process is still there"

@@ -38,7 +38,7 @@ class Ours:
             raise RuntimeError(outcome.failure)
 
     def candidates(self, code: str, count: int) -> None:
-        outcomes = self.session.try_each([code] * count)
+        outcomes = self.session.run_candidates([code] * count)
         self.session.commit(outcomes[0])
 
     def start(self) -> None:
