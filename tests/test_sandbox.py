@@ -20,7 +20,7 @@ import pytest
 
 from agentlib import isolation, sag, sandbox
 from agentlib import sandbox_child as child
-from agentlib.isolation import RENEWED_AFTER, STARTERS
+from agentlib.isolation import FORKS_BEFORE_RENEWAL, STARTERS
 from agentlib.sandbox import Outcome, Sandbox, SandboxLost
 
 pytestmark = pytest.mark.isolation
@@ -483,7 +483,7 @@ def test_an_outage_of_a_tool_stops_the_run_and_is_no_observation(session, search
 def test_a_candidate_that_finds_no_process_left_is_tried_again(caplog, monkeypatch):
     """One candidate's fork bomb is not another's failure: those that find no process left wait for its end."""
     caplog.set_level("INFO", logger="agentlib")
-    monkeypatch.setattr(isolation, "PROCESSES", 40)
+    monkeypatch.setattr(isolation, "MAX_PROCESSES", 40)
     bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
     scout = "import os\ntry:\n    while True: os.fork() or os._exit(0)\nexcept OSError: pass"  # until none is left
     with open_box(seconds=3.0, workers=2) as box, box.session() as session:
@@ -496,7 +496,7 @@ def test_a_candidate_that_finds_no_process_left_is_tried_again(caplog, monkeypat
 
 @pytest.mark.full
 def test_a_sandbox_that_cannot_start_interpreters_any_more_starts_anew(monkeypatch):
-    monkeypatch.setattr(isolation, "PROCESSES", 40)
+    monkeypatch.setattr(isolation, "MAX_PROCESSES", 40)
     monkeypatch.setattr(sandbox, "GRACE_SECONDS", 0.5)
     asleep = "import os, time\ntry:\n    while os.fork(): pass\nexcept OSError: pass\ntime.sleep(60)"
     with open_box() as box:
@@ -796,7 +796,7 @@ def test_limits_alone_warns_and_strict_refuses(monkeypatch):
         assert box.protection.backend == "limits"
 
 
-@pytest.mark.parametrize(("wall", "reached"), [("confine", "files"), ("filter_calls", "network")])
+@pytest.mark.parametrize(("wall", "reached"), [("apply_landlock", "files"), ("apply_seccomp", "network")])
 def test_a_wall_that_does_not_stand_is_found_out(monkeypatch, tmp_path, wall, reached):
     for name in ("sandbox_child", *child.FILES):
         text = Path(child.__file__).with_name(f"{name}.py").read_text()
@@ -862,7 +862,7 @@ def test_a_process_that_has_many_files_open_can_start_a_sandbox():
 
 def test_descriptors_do_not_pile_up_and_open_sessions_survive_renewal(monkeypatch):
     backend = "sandlock"
-    monkeypatch.setitem(RENEWED_AFTER, backend, 20)
+    monkeypatch.setitem(FORKS_BEFORE_RENEWAL, backend, 20)
     try:
         box = open_box(backend=backend)
     except RuntimeError as error:
@@ -916,7 +916,7 @@ def test_whatever_ends_the_reader_is_reported_and_mended(monkeypatch, broken):
             def fail(pid):
                 raise broken
 
-            patched.setattr(isolation, "_inside", fail)
+            patched.setattr(isolation, "_ids_inside", fail)
             with pytest.raises(RuntimeError, match=f"reading from it failed: {type(broken).__name__}.*open new sessions"):
                 session.run("import time; time.sleep(1.4)\nwhile True: pass")
         assert psutil.wait_procs(processes, timeout=5)[1] == []
@@ -930,7 +930,7 @@ def test_a_process_is_known_whatever_its_status_says(monkeypatch, tmp_path, stat
     (tmp_path / "status").write_text(status, errors="surrogateescape")
     monkeypatch.setattr(isolation, "Path", lambda path: tmp_path / "status")
     monkeypatch.setattr(isolation.os, "getpgid", lambda pid: 7)
-    assert isolation._inside(7) == (7, 7)
+    assert isolation._ids_inside(7) == (7, 7)
 
 
 def test_death_of_the_zygote_is_reported_and_mended():
