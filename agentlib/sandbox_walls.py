@@ -8,7 +8,7 @@ import ctypes
 import os
 import stat
 import struct
-from errno import EPERM
+from errno import ENOSYS, EPERM
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LANDLOCK_STEPS = 12  # the kernel nests at most 16 Landlock domains; backend and root take some
@@ -56,6 +56,10 @@ DATA_ARGUMENTS = [16 + 8 * k for k in range(6)]
 X32_SYSCALL_BIT = 0x40000000  # x86-64 has each call once more, for programs with short pointers
 
 MAP_SHARED = 1  # <linux/mman.h>; MAP_SHARED_VALIDATE has this bit too
+# <linux/sched.h>: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET
+CLONE_NEW_NAMESPACES = 0x7E020000
+# <linux/fs.h>: to set a file's attributes it only needs to be open for reading
+FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR = 0x40086602, 0x401C5820
 
 # Machine as `os.uname` names it -> its AUDIT_ARCH in <linux/audit.h>, and its column below.
 MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
@@ -69,7 +73,7 @@ REFUSED_CALLS = {
         "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
         "setxattrat": (463, 463),
         "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
-        "removexattrat": (466, 466),
+        "removexattrat": (466, 466), "file_setattr": (469, 469),
     },
     "open a socket, of any kind": {"socket": (41, 198)},
     "share memory, semaphores, queues or keys by name": {
@@ -89,14 +93,23 @@ REFUSED_CALLS = {
         "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
         "unshare": (272, 97), "setns": (308, 268), "open_tree": (428, 428), "fsopen": (430, 430),
         "move_mount": (429, 429), "mount_setattr": (442, 442),
+        "open_tree_attr": (467, 467),
     },
     "ask the kernel past this filter, or run programs in it": {
         "io_uring_setup": (425, 425), "bpf": (321, 280), "perf_event_open": (298, 241),
         "userfaultfd": (323, 282),
     },
 }  # fmt: skip
-# Calls that are refused for some arguments only.
-MMAP, PRLIMIT64 = (9, 222), (302, 261)
+# Calls that are refused if an argument, counted from 0, passes a test.
+REFUSED_ARGUMENTS = {
+    "share memory with forks": ("mmap", (9, 222), 3, BPF_JSET, MAP_SHARED),
+    "limit another process than itself, which is 0": ("prlimit64", (302, 261), 0, BPF_JGE, 1),
+    "enter a new namespace": ("clone", (56, 220), 0, BPF_JSET, CLONE_NEW_NAMESPACES),
+    "set a file's flags": ("ioctl", (16, 29), 1, BPF_JEQ, FS_IOC_SETFLAGS),
+    "set a file's extended flags": ("ioctl", (16, 29), 1, BPF_JEQ, FS_IOC_FSSETXATTR),
+}
+# A filter cannot see the flags of clone3. Told that it does not exist, C libraries use clone.
+CLONE3 = (435, 435)
 
 
 def drop_privileges() -> None:
@@ -153,7 +166,7 @@ def apply_landlock(readable: dict[int, int], folder: int) -> bool:
 
 
 def apply_seccomp() -> bool:
-    """Refuse REFUSED_CALLS, memory shared with forks, and other processes' limits, from here on.
+    """Refuse REFUSED_CALLS and REFUSED_ARGUMENTS from here on.
 
     False where this machine's call numbers are not known or the kernel takes no filter.
     """
@@ -175,19 +188,23 @@ def seccomp_program(architecture: int, column: int) -> list[tuple[int, int, int,
     def load(offset: int) -> tuple[int, int, int, int]:
         return BPF_LD | BPF_W | BPF_ABS, 0, 0, offset
 
-    equal, at_least, any_bit = (BPF_JMP | test | BPF_K for test in (BPF_JEQ, BPF_JGE, BPF_JSET))
-    refuse = (BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EPERM)
+    def skip_unless(test: int, operand: int, count: int) -> tuple[int, int, int, int]:
+        return BPF_JMP | test | BPF_K, 0, count, operand
+
+    def fail_with(error: int) -> tuple[int, int, int, int]:
+        return BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | error
+
+    refuse = fail_with(EPERM)
     allow = (BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW)
-    program = [load(DATA_ARCHITECTURE), (equal, 1, 0, architecture), refuse]
-    program += [load(DATA_NUMBER), (at_least, 0, 1, X32_SYSCALL_BIT), refuse]
+    skip_if_known = (BPF_JMP | BPF_JEQ | BPF_K, 1, 0, architecture)
+    program = [load(DATA_ARCHITECTURE), skip_if_known, refuse]
+    program += [load(DATA_NUMBER), skip_unless(BPF_JGE, X32_SYSCALL_BIT, 1), refuse]
     for calls in REFUSED_CALLS.values():
         for numbers in calls.values():
             if numbers[column] is not None:
-                program += [(equal, 0, 1, numbers[column]), refuse]
-    # mmap(address, length, protection, flags, ...) with MAP_SHARED
-    shared = [load(DATA_ARGUMENTS[3]), (any_bit, 0, 1, MAP_SHARED), refuse]
-    program += [(equal, 0, len(shared), MMAP[column]), *shared, load(DATA_NUMBER)]
-    # prlimit64(process, ...) of another process than the caller, which is 0
-    others = [load(DATA_ARGUMENTS[0]), (equal, 1, 0, 0), refuse]
-    program += [(equal, 0, len(others), PRLIMIT64[column]), *others]
+                program += [skip_unless(BPF_JEQ, numbers[column], 1), refuse]
+    program += [skip_unless(BPF_JEQ, CLONE3[column], 1), fail_with(ENOSYS)]
+    for _, numbers, argument, test, operand in REFUSED_ARGUMENTS.values():
+        check = [load(DATA_ARGUMENTS[argument]), skip_unless(test, operand, 1), refuse]
+        program += [skip_unless(BPF_JEQ, numbers[column], len(check)), *check, load(DATA_NUMBER)]
     return [*program, allow]

@@ -89,6 +89,30 @@ CLASSES = {
         "remove the secret": ("import os\nos.remove(SECRET)", REFUSED),
         "rename the secret": ("import os\nos.rename(SECRET, SECRET + '.moved')", REFUSED),
         "make the secret unreadable": ("import os\nos.chmod(SECRET, 0)", REFUSED),
+        "set a flag of the secret": (  # file_setattr, which takes a path: FS_XFLAG_NODUMP
+            """
+            import ctypes, struct
+            flags = struct.pack("QIIII", 0x80, 0, 0, 0, 0)
+            assert ctypes.CDLL(None).syscall(469, -100, SECRET.encode(), flags, 24, 0) == 0
+            """,
+            REFUSED,
+        ),
+        "set the flags of what it may read": (
+            """
+            import fcntl, numpy
+            with open(numpy.__file__) as f:
+                fcntl.ioctl(f, 0x40086602, fcntl.ioctl(f, 0x80086601, bytes(8)))
+            """,
+            REFUSED,
+        ),
+        "set the extended flags of what it may read": (
+            """
+            import fcntl, numpy
+            with open(numpy.__file__) as f:
+                fcntl.ioctl(f, 0x401C5820, fcntl.ioctl(f, 0x801C581F, bytes(28)))
+            """,
+            REFUSED,
+        ),
         "write with numpy save": ("import numpy as np\nnp.save(FOLDER + '/written', np.ones(3))", REFUSED),
     },
     "network": {
@@ -127,6 +151,26 @@ CLASSES = {
         "run a program": ("import subprocess\nprint(subprocess.run(['cat', SECRET], capture_output=True))", REFUSED | HARMLESS),
         "ask the kernel past the filter": ("import ctypes\nassert ctypes.CDLL(None).syscall(425, 8, bytes(120)) >= 0", REFUSED),
         "become root of a namespace": ("import ctypes\nassert ctypes.CDLL(None).unshare(0x10000000) == 0", REFUSED),
+        "become root of a namespace by clone": (
+            """
+            import ctypes, os, platform
+            clone = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+            started = ctypes.CDLL(None).syscall(clone, 0x10000000 | 17, 0, 0, 0, 0)
+            started or os._exit(0)
+            assert started > 0
+            """,
+            REFUSED,
+        ),
+        "become root of a namespace by clone3": (
+            """
+            import ctypes, os
+            arguments = (ctypes.c_uint64 * 11)(0x10000000, 0, 0, 0, 17)
+            started = ctypes.CDLL(None).syscall(435, arguments, 88)
+            started or os._exit(0)
+            assert started > 0
+            """,
+            REFUSED,
+        ),
         "run a shell": ("import os\nprint(os.popen(f'cat {SECRET}').read())", REFUSED | HARMLESS),
         "become root": ("import os\nos.setuid(0)\nprint(open(SECRET).read())", REFUSED),
         "load a kernel module": ("import ctypes\nassert ctypes.CDLL(None).syscall(175, 0, 0, b'') == 0", REFUSED | {"killed"}),

@@ -5,12 +5,14 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import textwrap
 import threading
 import time
+import typing
 import warnings
 from pathlib import Path
 
@@ -20,8 +22,10 @@ import pytest
 
 from agentlib import isolation, sag, sandbox
 from agentlib import sandbox_child as child
+from agentlib import sandbox_walls as walls
 from agentlib.isolation import FORKS_BEFORE_RENEWAL, STARTERS
 from agentlib.sandbox import Outcome, Sandbox, SandboxLost
+from agentlib.sandbox_action import FailureKind
 
 pytestmark = pytest.mark.isolation
 SECONDS = 1.5
@@ -199,6 +203,22 @@ def test_outcomes_are_plain(session):
     assert plain["answer"] == {"a": [1, 2.5, None, True]}
     assert plain["tool_calls"] == [{"name": "web_search", "args": ["plain"], "kwargs": {"k": 2}}]
     assert Outcome() == Outcome(_number=3)
+
+
+KINDS = {  # one code for each kind of failure that the sandbox itself gives
+    "parse": "x = = 3",
+    "execution": "1 / 0",
+    "timeout": "while True: pass",
+    "memory": "x = [0] * 10**10",
+    "forbidden": "open('/etc/passwd')",
+    "killed": "import os\nos._exit(0)",
+}
+
+
+def test_every_kind_of_failure_is_declared_and_happens(session):
+    outcomes = session.run_candidates(list(KINDS.values()))
+    assert [outcome.failure.kind for outcome in outcomes] == list(KINDS)
+    assert {*KINDS, "dropped"} == set(typing.get_args(FailureKind))
 
 
 # --- the final answer -------------------------------------------------------------------------------------------
@@ -809,6 +829,65 @@ def test_a_wall_that_does_not_stand_is_found_out(monkeypatch, tmp_path, wall, re
     monkeypatch.setitem(STARTERS, "bwrap", start)
     with pytest.raises(RuntimeError, match=f"{reached} could be reached from inside"):
         Sandbox(backend="bwrap")
+
+
+HEADERS = [
+    Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
+    Path("/usr/include/asm-generic/unistd.h"),
+]
+
+
+@pytest.mark.parametrize("column", [0, 1], ids=walls.MACHINES)
+def test_refused_calls_have_the_kernels_numbers(column):
+    """The headers know the calls of their own kernel; later ones they cannot contradict."""
+    if not HEADERS[column].exists():
+        pytest.skip(f"the kernel's headers are not installed ({HEADERS[column]})")
+    defined = re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", HEADERS[column].read_text())
+    known = {name: int(number) for name, number in defined}
+    ours = {name: numbers[column] for calls in walls.REFUSED_CALLS.values() for name, numbers in calls.items()}
+    ours |= {name: numbers[column] for name, numbers, *_ in walls.REFUSED_ARGUMENTS.values()}
+    ours["clone3"] = walls.CLONE3[column]
+    newest = max(number for name, number in known.items() if name != "syscalls")
+    wrong = {name: number for name, number in ours.items() if known.get(name) != number and (number or 0) <= newest}
+    assert wrong == {}
+
+
+def run_filter(column, number, arguments, architecture=None):
+    """What the filter of a machine decides on a call: the error, 0 if it is allowed."""
+    own = list(walls.MACHINES.values())[column][0]
+    words = struct.pack("=IIQ6Q", number, architecture or own, 0, *arguments)
+    program, at, loaded = walls.seccomp_program(own, column), 0, 0
+    while True:
+        code, if_true, if_false, operand = program[at]
+        if code == 0x06:
+            return 0 if operand == 0x7FFF0000 else operand & 0xFFFF
+        if code == 0x20:
+            (loaded,) = struct.unpack_from("=I", words, operand)
+            at += 1
+        else:
+            holds = {0x15: loaded == operand, 0x35: loaded >= operand, 0x45: bool(loaded & operand)}[code]
+            at += 1 + (if_true if holds else if_false)
+
+
+CALLS = [  # name, numbers on x86-64 and arm64, first four arguments, the error: by the kernel's manual pages
+    ("write", (1, 64), (1, 0, 0, 0), 0), ("socket", (41, 198), (2, 1, 0, 0), 1), ("ptrace", (101, 117), (0,) * 4, 1),
+    ("file_setattr", (469, 469), (0,) * 4, 1), ("clone3", (435, 435), (0, 88, 0, 0), 38), ("kill", (62, 129), (1, 9, 0, 0), 0),
+    ("mmap private", (9, 222), (0, 4096, 3, 0x22), 0), ("mmap shared", (9, 222), (0, 4096, 3, 0x21), 1),
+    ("mmap shared, validated", (9, 222), (0, 4096, 3, 0x03), 1),
+    ("its own limits", (302, 261), (0, 9, 0, 0), 0), ("another's limits", (302, 261), (7, 9, 0, 0), 1),
+    ("limits of -1", (302, 261), (2**64 - 1, 9, 0, 0), 1), ("fork", (56, 220), (0x01200011, 0, 0, 0), 0),
+    ("thread", (56, 220), (0x003D0F00, 0, 0, 0), 0), ("user namespace", (56, 220), (0x10000011, 0, 0, 0), 1),
+    ("network namespace", (56, 220), (0x40000011, 0, 0, 0), 1), ("terminal?", (16, 29), (1, 0x5401, 0, 0), 0),
+    ("file flags", (16, 29), (3, 0x40086602, 0, 0), 1), ("extended file flags", (16, 29), (3, 0x401C5820, 0, 0), 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("column", [0, 1], ids=walls.MACHINES)
+def test_the_filter_decides_by_call_and_argument(column):
+    decided = [run_filter(column, numbers[column], (*arguments, 0, 0)) for _, numbers, arguments, _ in CALLS]
+    assert decided == [error for *_, error in CALLS]
+    assert run_filter(column, 64, (0,) * 6, architecture=0x40000003) == 1, "32-bit programs"
+    assert run_filter(column, 0x40000001, (0,) * 6) == 1, "x32 programs"
 
 
 def test_bad_arguments_are_refused():
