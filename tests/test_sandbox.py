@@ -155,7 +155,8 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(session, code, shown):
 def test_half_a_surrogate_pair_in_an_error_or_a_tools_answer():
     with open_box(tools={"odd": lambda: "\ud800", "bad": lambda: 1 / int("\ud800")}) as box, box.session() as session:
         assert session.run("print(odd())\nfinal_answer(odd())").answer == "?"
-        for outcome in session.run_candidates(["bad()", "raise ValueError('\\ud800')", "import sys\nprint('\\ud800', file=sys.stderr)\n1/0"]):
+        printed = "import sys\nprint('\\ud800', file=sys.stderr)\n1/0"
+        for outcome in session.run_candidates(["bad()", "raise ValueError('\\ud800')", printed]):
             assert outcome.failure.kind == "execution"
             json.dumps(dataclasses.asdict(outcome), ensure_ascii=False).encode()
 
@@ -276,7 +277,8 @@ def test_answers_become_plain(roomy):
     """
     with roomy.session() as session:
         assert session.run(textwrap.dedent(prepared)).failure is None
-        outcomes = session.run_candidates([f"final_answer({expression})" for expression, _ in ANSWERS])
+        codes = [f"final_answer({expression})" for expression, _ in ANSWERS]
+        outcomes = session.run_candidates(codes)
     wrong = [
         (expression, expected, outcome.answer, outcome.failure)
         for (expression, expected), outcome in zip(ANSWERS, outcomes, strict=True)
@@ -339,7 +341,7 @@ def test_values_to_and_from_tools_become_plain():
     assert kept == [plain for _, plain in SENT] and got == [repr(plain) for _, plain in SENT]
 
 
-def test_a_tools_answer_that_is_not_plain_is_told():
+def test_a_tool_that_returns_no_plain_value_is_an_error():
     with open_box(tools={"give": lambda: print}) as box, box.session() as session:
         message = session.run("give()").failure.message
         assert message.endswith("give failed: TypeError: it returned a builtin_function_or_method, expected plain values (text, numbers, lists, dicts)")
@@ -376,7 +378,7 @@ def test_what_is_too_large_is_refused_or_cut_and_the_session_goes_on(what, roomy
         assert session.run("kept").value == "5"
 
 
-def test_code_that_is_too_long_is_told_so(session):
+def test_code_that_is_too_long_is_a_parse_failure(session):
     outcome = session.run("x = 1 #" + "a" * 5_000_000)
     assert outcome.failure.message.startswith("the code is too long: it has 5000") and outcome.failure.message.endswith("write less code")
 
@@ -400,7 +402,8 @@ def test_large_answers_pass(session, search):
 def test_candidates_start_from_one_state_and_do_not_meet(session):
     session.run("items = [0]\nimport random\nrandom.seed(7)")
     add = "items.append({0})\nimport {1}\nprint(items, random.random(), 'wave' in __import__('sys').modules)"
-    outcomes = session.run_candidates([add.format(n, module) for n, module in enumerate(("wave", "json", "json"))])
+    modules = ("wave", "json", "json")
+    outcomes = session.run_candidates([add.format(n, module) for n, module in enumerate(modules)])
     drawn = "0.32383276483316237"  # random.Random(7).random()
     assert [o.stdout for o in outcomes] == [f"[0, {n}] {drawn} {n == 0}\n" for n in range(3)]
     assert session.run_candidates(["items"])[0].value == "[0]", "nothing is kept without a commit"
@@ -515,7 +518,7 @@ def test_a_candidate_that_finds_no_process_left_is_tried_again(caplog, monkeypat
 
 
 @pytest.mark.full
-def test_a_sandbox_that_cannot_start_interpreters_any_more_starts_anew(monkeypatch):
+def test_an_isolated_process_that_cannot_fork_is_replaced(monkeypatch):
     monkeypatch.setattr(isolation, "MAX_PROCESSES", 40)
     monkeypatch.setattr(sandbox, "GRACE_SECONDS", 0.5)
     asleep = "import os, time\ntry:\n    while os.fork(): pass\nexcept OSError: pass\ntime.sleep(60)"
@@ -702,7 +705,8 @@ def test_forged_messages_reach_nobody_else(session):
                 for _ in range(50): os.write(fd, struct.pack(">IIc", len(body), 1, b"D") + body)
         except OSError: pass
     """
-    outcomes = session.run_candidates([textwrap.dedent(forge), "import time; time.sleep(0.3); 'honest'", "'me too'"])
+    honest = ["import time; time.sleep(0.3); 'honest'", "'me too'"]
+    outcomes = session.run_candidates([textwrap.dedent(forge), *honest])
     assert [o.value for o in outcomes[1:]] == ["'honest'", "'me too'"]
     garbage = "import os\nfor fd in range(3, 256):\n    try: os.write(fd, b'C' * 4000)\n    except OSError: pass"
     assert session.run(garbage).failure.kind == "killed"
@@ -772,7 +776,7 @@ STANDARD = {  # what models write and libraries look up; none of it may meet a w
 }  # fmt: skip
 
 
-def test_what_libraries_look_up_is_there_or_is_not(walled):
+def test_what_libraries_look_up_meets_no_wall(walled):
     with open_box(backend=walled.protection.backend, seconds=60.0, memory_mb=2048) as box, box.session() as session:
         outcomes = dict(zip(STANDARD, session.run_candidates(list(STANDARD.values())), strict=True))
     assert {what: outcome for what, outcome in outcomes.items() if outcome.failure or outcome.stderr} == {}
@@ -816,8 +820,10 @@ def test_limits_alone_warns_and_strict_refuses(monkeypatch):
         assert box.protection.backend == "limits"
 
 
-@pytest.mark.parametrize(("wall", "reached"), [("apply_landlock", "files"), ("apply_seccomp", "network")])
-def test_a_wall_that_does_not_stand_is_found_out(monkeypatch, tmp_path, wall, reached):
+@pytest.mark.parametrize(
+    ("wall", "reached"), [("apply_landlock", "files"), ("apply_seccomp", "network")]
+)
+def test_a_missing_wall_is_detected(monkeypatch, tmp_path, wall, reached):
     for name in ("sandbox_child", *child.FILES):
         text = Path(child.__file__).with_name(f"{name}.py").read_text()
         lying = re.sub(rf"(def {wall}\(.*\n)", r"\1    return True\n", text)
@@ -844,12 +850,15 @@ def test_refused_calls_have_the_kernels_numbers(column):
         pytest.skip(f"the kernel's headers are not installed ({HEADERS[column]})")
     defined = re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", HEADERS[column].read_text())
     known = {name: int(number) for name, number in defined}
-    ours = {name: numbers[column] for calls in walls.REFUSED_CALLS.values() for name, numbers in calls.items()}
-    ours |= {name: numbers[column] for name, numbers, *_ in walls.REFUSED_ARGUMENTS.values()}
-    ours["clone3"] = walls.CLONE3[column]
+    ours = {name: numbers for calls in walls.REFUSED_CALLS.values() for name, numbers in calls.items()}
+    ours |= {name: numbers for name, numbers, *_ in walls.REFUSED_ARGUMENTS.values()}
+    ours["clone3"] = walls.CLONE3
     newest = max(number for name, number in known.items() if name != "syscalls")
-    wrong = {name: number for name, number in ours.items() if known.get(name) != number and (number or 0) <= newest}
-    assert wrong == {}
+    expected = {name: known.get(name) for name in ours}
+    for name, numbers in ours.items():
+        if (numbers[column] or 0) > newest:
+            expected[name] = numbers[column]
+    assert {name: numbers[column] for name, numbers in ours.items()} == expected
 
 
 def run_filter(column, number, arguments, architecture=None):
@@ -865,27 +874,34 @@ def run_filter(column, number, arguments, architecture=None):
             (loaded,) = struct.unpack_from("=I", words, operand)
             at += 1
         else:
-            holds = {0x15: loaded == operand, 0x35: loaded >= operand, 0x45: bool(loaded & operand)}[code]
-            at += 1 + (if_true if holds else if_false)
+            tests = {0x15: loaded == operand, 0x35: loaded >= operand, 0x45: bool(loaded & operand)}
+            at += 1 + (if_true if tests[code] else if_false)
 
 
-CALLS = [  # name, numbers on x86-64 and arm64, first four arguments, the error: by the kernel's manual pages
-    ("write", (1, 64), (1, 0, 0, 0), 0), ("socket", (41, 198), (2, 1, 0, 0), 1), ("ptrace", (101, 117), (0,) * 4, 1),
-    ("file_setattr", (469, 469), (0,) * 4, 1), ("clone3", (435, 435), (0, 88, 0, 0), 38), ("kill", (62, 129), (1, 9, 0, 0), 0),
-    ("mmap private", (9, 222), (0, 4096, 3, 0x22), 0), ("mmap shared", (9, 222), (0, 4096, 3, 0x21), 1),
-    ("mmap shared, validated", (9, 222), (0, 4096, 3, 0x03), 1),
-    ("its own limits", (302, 261), (0, 9, 0, 0), 0), ("another's limits", (302, 261), (7, 9, 0, 0), 1),
-    ("limits of -1", (302, 261), (2**64 - 1, 9, 0, 0), 1), ("fork", (56, 220), (0x01200011, 0, 0, 0), 0),
-    ("thread", (56, 220), (0x003D0F00, 0, 0, 0), 0), ("user namespace", (56, 220), (0x10000011, 0, 0, 0), 1),
-    ("network namespace", (56, 220), (0x40000011, 0, 0, 0), 1), ("terminal?", (16, 29), (1, 0x5401, 0, 0), 0),
-    ("file flags", (16, 29), (3, 0x40086602, 0, 0), 1), ("extended file flags", (16, 29), (3, 0x401C5820, 0, 0), 1),
+CALLS = [  # what, numbers on x86-64 and arm64, four arguments, the error
+    ("write", (1, 64), (1, 0, 0, 0), 0), ("kill", (62, 129), (1, 9, 0, 0), 0),
+    ("socket", (41, 198), (2, 1, 0, 0), 1), ("ptrace", (101, 117), (0, 0, 0, 0), 1),
+    ("file_setattr", (469, 469), (0, 0, 0, 0), 1), ("clone3", (435, 435), (0, 88, 0, 0), 38),
+    ("mmap, private", (9, 222), (0, 4096, 3, 0x22), 0),
+    ("mmap, shared", (9, 222), (0, 4096, 3, 0x21), 1),
+    ("mmap, shared and validated", (9, 222), (0, 4096, 3, 0x03), 1),
+    ("its own limits", (302, 261), (0, 9, 0, 0), 0),
+    ("another process's limits", (302, 261), (7, 9, 0, 0), 1),
+    ("limits of process -1", (302, 261), (2**64 - 1, 9, 0, 0), 1),
+    ("fork", (56, 220), (0x01200011, 0, 0, 0), 0),
+    ("thread", (56, 220), (0x003D0F00, 0, 0, 0), 0),
+    ("user namespace", (56, 220), (0x10000011, 0, 0, 0), 1),
+    ("network namespace", (56, 220), (0x40000011, 0, 0, 0), 1),
+    ("is it a terminal", (16, 29), (1, 0x5401, 0, 0), 0),
+    ("file flags", (16, 29), (3, 0x40086602, 0, 0), 1),
+    ("extended file flags", (16, 29), (3, 0x401C5820, 0, 0), 1),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("column", [0, 1], ids=walls.MACHINES)
 def test_the_filter_decides_by_call_and_argument(column):
-    decided = [run_filter(column, numbers[column], (*arguments, 0, 0)) for _, numbers, arguments, _ in CALLS]
-    assert decided == [error for *_, error in CALLS]
+    for name, numbers, arguments, error in CALLS:
+        assert run_filter(column, numbers[column], (*arguments, 0, 0)) == error, name
     assert run_filter(column, 64, (0,) * 6, architecture=0x40000003) == 1, "32-bit programs"
     assert run_filter(column, 0x40000001, (0,) * 6) == 1, "x32 programs"
 
@@ -986,7 +1002,7 @@ def test_nothing_is_left_when_this_program_is_killed():
 
 
 @pytest.mark.parametrize("broken", [KeyError("NSpid"), pytest.param(MemoryError(), marks=pytest.mark.full)])
-def test_whatever_ends_the_reader_is_reported_and_mended(monkeypatch, broken):
+def test_a_failing_reader_is_reported_and_replaced(monkeypatch, broken):
     with open_box() as box, box.session() as session:
         session.run("x = 1")
         processes = [psutil.Process(box._zygote.pid), *below(box._zygote.pid)]
@@ -1012,7 +1028,7 @@ def test_a_process_is_known_whatever_its_status_says(monkeypatch, tmp_path, stat
     assert isolation._ids_inside(7) == (7, 7)
 
 
-def test_death_of_the_zygote_is_reported_and_mended():
+def test_death_of_the_isolated_process_is_reported_and_replaced():
     with open_box() as box:
         session = box.session()
         session.run("x = 1")

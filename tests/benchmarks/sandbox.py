@@ -133,7 +133,7 @@ def main() -> None:
 
 
 def loop(contender, name: str) -> float:
-    """Million steps a second."""
+    """Million steps per second."""
     steps = STEPS // 10 if name == "smolagents" else STEPS
     return steps / 1e6 / seconds(lambda: contender.run(LOOP.format(steps=steps)))
 
