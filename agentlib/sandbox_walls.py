@@ -76,11 +76,14 @@ REFUSED_CALLS = {
         "removexattrat": (466, 466), "file_setattr": (469, 469),
     },
     "open a socket, of any kind": {"socket": (41, 198)},
-    "share memory, semaphores, queues or keys by name": {
-        "shmget": (29, 194), "shmat": (30, 196), "semget": (64, 190), "semop": (65, 193),
-        "semtimedop": (220, 192), "msgget": (68, 186), "msgsnd": (69, 189), "mq_open": (240, 180),
-        "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
+    "share memory, semaphores, queues or keys, or end those of other programs": {
+        "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190),
+        "semop": (65, 193), "semtimedop": (220, 192), "semctl": (66, 191), "msgget": (68, 186),
+        "msgsnd": (69, 189), "msgrcv": (70, 188), "msgctl": (71, 187), "mq_open": (240, 180),
+        "mq_unlink": (241, 181), "add_key": (248, 217), "request_key": (249, 218),
+        "keyctl": (250, 219),
     },
+    "watch what happens to files": {"inotify_add_watch": (254, 27), "fanotify_init": (300, 262)},
     "trace, read, slow or hold on to another process": {
         "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
         "kcmp": (312, 272), "pidfd_open": (434, 434), "pidfd_getfd": (438, 438),

@@ -5,6 +5,7 @@ file behind, and the next session works. `SECRET` and the like in an attack are 
 """
 
 import contextlib
+import ctypes
 import os
 import secrets
 import socket
@@ -24,6 +25,7 @@ from agentlib.sandbox import Sandbox
 from agentlib.sandbox_action import GRACE_SECONDS
 
 pytestmark = pytest.mark.isolation
+LIBC = ctypes.CDLL(None)
 SECONDS = 1.5
 MEGABYTES = 256
 REFUSED = {"execution", "forbidden"}  # the attempt raised, and the code did not catch it
@@ -58,6 +60,14 @@ CLASSES = {
             "print(open('/usr/share/zoneinfo/../../..' + SECRET).read())", REFUSED,
         ),
         "read the password file": ("print(open('/etc/passwd').read())", REFUSED),
+        "watch the folder of secrets": (
+            """
+            import ctypes, os
+            libc = ctypes.CDLL(None)
+            assert libc.inotify_add_watch(libc.inotify_init(), FOLDER.encode(), 0xFFF) >= 0
+            """,
+            REFUSED,
+        ),
         "list a folder of secrets": ("import os\nprint(os.listdir(os.path.dirname(SECRET)))", REFUSED),
         "find the secret in the environment": (
             "import os\nprint(dict(os.environ))\nprint(__import__('ctypes').CDLL(None).getenv(b'CANARY'))", HARMLESS,
@@ -181,6 +191,12 @@ CLASSES = {
     "shared memory and queues": {
         "leave shared memory": (
             "from multiprocessing import shared_memory as s\ns.SharedMemory(create=True, size=9, name=NAME)", REFUSED,
+        ),
+        "remove another program's message queue": (
+            "import ctypes\nassert ctypes.CDLL(None).mq_unlink(QUEUE.encode()) == 0", REFUSED,
+        ),
+        "remove another program's shared memory": (
+            "import ctypes\nassert ctypes.CDLL(None).shmctl(SEGMENT, 0, None) == 0", REFUSED,
         ),
         "leave a message queue": (
             "import ctypes\nassert ctypes.CDLL(None).mq_open(b'/' + NAME.encode(), 0o102, 0o600, None) >= 0", REFUSED,
@@ -352,6 +368,10 @@ class Canaries:
         self.datagrams.bind(self.port.getsockname())
         self.datagrams.setblocking(False)
         threading.Thread(target=self.listen, daemon=True).start()
+        self.queue = f"/{self.name}-queue"
+        assert LIBC.mq_open(self.queue.encode(), os.O_CREAT, 0o600, None) >= 0
+        self.segment = LIBC.shmget(0, 4096, 0o1600)  # IPC_PRIVATE, IPC_CREAT
+        assert self.segment >= 0
         self.victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(10000)"])
 
     def listen(self):
@@ -364,7 +384,8 @@ class Canaries:
 
     def fill(self, code: str) -> str:
         names = {"SECRET": str(self.secret), "FOLDER": str(self.folder), "PORT": self.port.getsockname()[1],
-                 "PARENT": os.getpid(), "VICTIM": self.victim.pid, "NAME": self.name}  # fmt: skip
+                 "PARENT": os.getpid(), "VICTIM": self.victim.pid, "NAME": self.name,
+                 "QUEUE": self.queue, "SEGMENT": self.segment}  # fmt: skip
         lines = [f"{name} = {value!r}" for name, value in names.items() if name in code]
         return "\n".join([*lines, textwrap.dedent(code)])
 
@@ -387,11 +408,20 @@ class Canaries:
             found.append("the bystander was limited")
         if any(Path(folder, self.name).exists() for folder in ("/dev/shm", "/dev/mqueue", "/tmp", "/usr/share/zoneinfo")):
             found.append("something was left")
+        if (queue := LIBC.mq_open(self.queue.encode(), os.O_RDONLY)) < 0:
+            found.append("the message queue was removed")
+        else:
+            os.close(queue)
+        state = ctypes.create_string_buffer(256)
+        if LIBC.shmctl(self.segment, 2, state) < 0:  # IPC_STAT
+            found.append("the shared memory was removed")
         return found
 
     def close(self):
         self.victim.kill()
         self.victim.wait()
+        LIBC.mq_unlink(self.queue.encode())
+        LIBC.shmctl(self.segment, 0, None)  # IPC_RMID
         self.port.close()
         self.datagrams.close()
 
