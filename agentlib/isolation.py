@@ -204,7 +204,7 @@ def _ids_inside(pid: int) -> tuple[int, int]:
 class Zygote:
     """The isolated process: sends it messages, and puts its messages into the queues that wait.
 
-    `settings` go to `sandbox_interpreter`. Raises SandboxLost if it does not start, and whatever
+    `settings` are for the interpreters. Raises SandboxLost if it does not start, and whatever
     the backend raises.
     """
 
