@@ -185,7 +185,7 @@ class Agent:
         """Run the actions that have not run yet, those of all questions together."""
         waiting = [poll.waiting() for poll in polls]
         batch = [(p.session, [p.codes[k] for k in w]) for p, w in zip(polls, waiting, strict=True) if w]
-        ran = iter(self.box.try_many(batch, more=True))
+        ran = iter(self.box.run_batch(batch, more=True))
         for poll, numbers in zip(polls, waiting, strict=True):
             if numbers:
                 poll.outcomes |= dict(zip(numbers, next(ran), strict=True))
@@ -264,7 +264,7 @@ class _Poll:
         lengths = [completion.completion_tokens for completion in completions]
         best = sag.choose(outcomes, self.how.vote, lengths, self.domain)
         if codes[best] is None:
-            self.session.dismiss()
+            self.session.discard()
         else:
             self.session.commit(outcomes[best])
         grouped = zip(codes, outcomes, sag.groups(outcomes, self.how.vote, lengths, self.domain), lengths, strict=True)

@@ -582,13 +582,13 @@ class Counting:
         self.sessions.append(self.box.session())
         return self.sessions[-1]
 
-    def try_many(self, batch, more=False):
-        return self.box.try_many(batch, more)
+    def run_batch(self, batch, more=False):
+        return self.box.run_batch(batch, more)
 
 
 def closed(session):
     with pytest.raises(RuntimeError):
-        session.try_each(["1"])
+        session.run_candidates(["1"])
     return True
 
 

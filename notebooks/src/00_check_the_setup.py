@@ -115,7 +115,7 @@ print("does not cover:", *box.protection.lacks, sep="\n  ")
 # %%
 session = box.session()
 session.run("x = 20")
-left, right = session.try_each(["x += 1\nx", "x *= 2\nx"])
+left, right = session.run_candidates(["x += 1\nx", "x *= 2\nx"])
 session.commit(right)
 left.value, right.value, session.run("x").value
 

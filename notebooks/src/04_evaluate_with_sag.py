@@ -100,7 +100,7 @@ assert kept["group"] == 0 or sizes.empty
 # %%
 candidates = ["final_answer(6 * 7)", "final_answer('42')", "final_answer(6 + 7)", "print(6 * 7); final_answer(42)", "final_answer(six)"]
 with box.session() as session:
-    outcomes = session.try_each(candidates)
+    outcomes = session.run_candidates(candidates)
 groups = {vote: [None if g is None else g + 1 for g in sag.groups(outcomes, vote)] for vote in ("outcome", "as_published")}
 tables.neat(pd.DataFrame(groups, index=pd.Index(candidates, name="candidate")))
 
