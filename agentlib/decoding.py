@@ -22,7 +22,7 @@ TOGETHER = collections.defaultdict(lambda: 32, cuda=256)
 
 
 class Ending(NamedTuple):
-    """A sample at its end: its tokens, its text, and "stop", "length" or "dropped"."""
+    """A sample at its end: its tokens, its text, and "stop" or "length"."""
 
     tokens: list[int]
     text: str
@@ -44,15 +44,14 @@ class _Row:
 
 def decode(model, cache: DecodingCache, logits: torch.Tensor, prompts: Sequence[list[int]], copies: int, *,
            draws: np.ndarray, temperature: float, top_p: float, text: Callable[[list[int]], str],
-           ending: Callable[[list[int]], str | None], over: Callable[[dict[int, Ending]], set[int]] | None,
+           ending: Callable[[list[int]], str | None],
            keep: Callable[[int, list[int], DecodingCache, int], None], drafts: Drafts) -> list[Ending]:  # fmt: skip
     """Sample each prompt `copies` times, to the samples' ends; returns them in order, those of one prompt together.
 
     `cache` has a row for each prompt and `logits` (prompts, vocabulary) are those after it. `draws` (samples, new
     tokens) are the uniform numbers that the tokens are drawn with: samples that have written the same so far share a
-    row, and guesses change nothing but the time. `ending` gives the text of tokens that end, `over` is told which
-    samples ended, in the order of their lengths, and says which prompts need no more, `keep` is given the prompt, tokens
-    and place of each row that leaves.
+    row, and guesses change nothing but the time. `ending` gives the text of tokens that end, `keep` is given the prompt,
+    tokens and place of each row that leaves.
     """
     longest, device = draws.shape[1], logits.device
     together = TOGETHER[device.type]
@@ -60,7 +59,6 @@ def decode(model, cache: DecodingCache, logits: torch.Tensor, prompts: Sequence[
         drafts.read(prompt)
     live = [_Row(k, [k * copies + j for j in range(copies)], [], list(prompt)) for k, prompt in enumerate(prompts)]
     ended: dict[int, Ending] = {}
-    told: set[int] = set()
     logits = logits[:, None]
     while True:
         chosen = _draw(logits, live, draws, temperature, top_p)
@@ -77,15 +75,6 @@ def decode(model, cache: DecodingCache, logits: torch.Tensor, prompts: Sequence[
                     continue
                 ended |= dict.fromkeys(branch.samples, end)
                 keep(row.prompt, branch.written[:-1], cache, place)
-        if over:
-            fresh = _to_tell(ended, told, rows, copies)
-            told |= fresh.keys()
-            dropped = over(fresh) if fresh else set()
-            for row in rows:
-                if row.prompt in dropped:
-                    ended |= dict.fromkeys(row.samples, Ending(row.written, text(row.written), "dropped"))
-            left = [k for k, row in enumerate(rows) if row.prompt not in dropped]
-            parents, rows = [parents[k] for k in left], [rows[k] for k in left]
         if not rows:
             return [ended[sample] for sample in range(len(prompts) * copies)]
         if parents != list(range(len(live))):
@@ -143,18 +132,6 @@ def _branches(row: _Row, chosen: dict, drafts: Drafts, ending) -> list[_Row]:
         branch.taken, branch.said = len(path), said[path]
         found.append(branch)
     return found
-
-
-def _to_tell(ended: dict[int, Ending], told: set[int], rows: Sequence[_Row], copies: int) -> dict[int, Ending]:
-    """Samples that ended and are no longer than any of their prompt's that may still end, so that none ends before them."""
-    shortest: dict[int, int] = {}
-    for row in rows:
-        shortest[row.prompt] = min(shortest.get(row.prompt, len(row.written)), len(row.written))
-    return {
-        sample: end for sample, end in ended.items()
-        if sample not in told and end.reason == "stop"
-        and len(end.tokens) <= shortest.get(sample // copies, len(end.tokens))
-    }  # fmt: skip
 
 
 def pick(logits: torch.Tensor, temperature: float, top_p: float, draws: np.ndarray, owners: np.ndarray | None = None

@@ -5,7 +5,7 @@ agents: a conversation is a list of {"role", "content"}.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,12 +21,7 @@ class Completion:
     text: str
     prompt_tokens: int
     completion_tokens: int
-    finish_reason: str  # "stop" (end of turn or a stop string, which is cut off), "length", or "dropped" (`Enough`)
-
-
-# Told the samples that have just ended, by number of conversation and of sample; says of which conversations it has
-# enough: their other samples are dropped.
-Enough = Callable[[dict[tuple[int, int], Completion]], Collection[int]]
+    finish_reason: str  # "stop" (end of turn or a stop string, which is cut off) or "length"
 
 
 class LanguageModel(Protocol):

@@ -15,7 +15,7 @@ import numpy as np
 from agentlib import language, loading, weights
 from agentlib.drafts import Drafts
 from agentlib.kv_cache import KeyValueTree
-from agentlib.language import Completion, Enough, checked, cut, encode, render, sample_seed
+from agentlib.language import Completion, checked, cut, encode, render, sample_seed
 
 if TYPE_CHECKING:
     from agentlib.decoding import Ending
@@ -37,8 +37,6 @@ class LocalModel:
     CPU that computes in 32 bits holds them as the numbers that NF4 stands for, in up to eight times the memory: otherwise each
     product unpacks them anew, while in bf16 bitsandbytes has a product of its own for them.
     """
-
-    stops_early = True  # whether `generate` takes `enough`
 
     def __init__(self, name: str, *, adapter: Path | None = None, device: str | None = None, quantise: bool = False,
                  unpack: bool = False, precision: str = "auto", max_context: int = 4096, source: str = "wheels"):  # fmt: skip
@@ -135,9 +133,8 @@ class LocalModel:
 
     def generate(self, conversations: Sequence[list[dict]], *, n: int = 1, temperature: float = 0.0,
                  top_p: float = 1.0, max_new_tokens: int, stop: Sequence[str] = (),
-                 prefixes: Sequence[str | None] | None = None, seed: int | None = None,
-                 enough: Enough | None = None) -> list[list[Completion]]:  # fmt: skip
-        """As `LanguageModel.generate`. `enough` is asked after each token with which samples ended.
+                 prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
+        """As `LanguageModel.generate`.
 
         Raises MemoryError when the device has no room for the batch: fewer conversations at a time may still fit.
         """
@@ -163,14 +160,9 @@ class LocalModel:
                 row = batch[number // copies]
                 return Completion((prefixes[row] or "") + end.text, len(ids[row]), len(end.tokens), end.reason)
 
-            def over(fresh: dict[int, "Ending"], batch=batch, said=said) -> set[int]:
-                told = {(batch[number // copies], number % copies): said(number, end) for number, end in fresh.items()}
-                ends = enough(told)
-                return {position for position, row in enumerate(batch) if row in ends}
-
             try:
                 rows = self._decode(
-                    [ids[row] for row in batch], copies, draws, list(stop), over if enough else None,
+                    [ids[row] for row in batch], copies, draws, list(stop),
                     temperature=temperature, top_p=top_p,
                 )  # fmt: skip
             except torch.OutOfMemoryError as error:
@@ -197,7 +189,7 @@ class LocalModel:
                 batches.append([row])
         return batches
 
-    def _decode(self, prompts: list[list[int]], copies: int, draws: np.ndarray, stop: list[str], over, **how) -> list:
+    def _decode(self, prompts: list[list[int]], copies: int, draws: np.ndarray, stop: list[str], **how) -> list:
         """Read each prompt once, then sample its copies; draws (rows, new tokens)."""
         import torch
 
@@ -209,7 +201,7 @@ class LocalModel:
             cache = DecodingCache(read, mask)
             del read
             return decode(
-                self._model, cache, logits, prompts, copies, draws=draws, text=self._text, over=over,
+                self._model, cache, logits, prompts, copies, draws=draws, text=self._text,
                 ending=lambda tokens: self._ending(tokens, stop), drafts=self._drafts,
                 keep=lambda prompt, tokens, cache, row: self._keep(prompts[prompt], tokens, cache, row, 0), **how,
             )  # fmt: skip

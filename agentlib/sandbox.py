@@ -222,11 +222,11 @@ class Sandbox:
                     self._retired.remove((zygote, finalizer))
             return Session(self, self._zygote)
 
-    def try_many(self, batch: Sequence[tuple[Session, Sequence[str]]], more: bool = False) -> list[list[Outcome]]:
+    def try_many(self, batch: Sequence[tuple[Session, Sequence[str]]]) -> list[list[Outcome]]:
         """`try_each` of several sessions at once, at most `workers` candidates at a time.
 
-        `more` adds to the candidates that the sessions have, which otherwise end. A tool is asked once for equal
-        arguments of one session's candidates. Tools are called from this thread, one after another; what a tool raises
+        The candidates that the sessions had end. A tool is asked once for equal arguments of one session's candidates.
+        Tools are called from this thread, one after another; what a tool raises
         is an error for the code that called it, except ConnectionError and TimeoutError, which are raised here: an
         outage must stop a run, not lower its score.
         Raises ValueError if a session is there twice, RuntimeError if one is closed, SandboxLost if the isolated process ended.
@@ -238,8 +238,7 @@ class Sandbox:
                 raise RuntimeError("the session is closed; open a new one with box.session()")
         trials: list[list[Trial]] = []
         for session, codes in batch:
-            if not more:
-                session._next()
+            session._next()
             trials.append([Trial(session, c, next(self._numbers), self.seconds, self.tool_seconds) for c in codes])
             session._candidates.update(trial.number for trial in trials[-1])
         everyone = [trial for group in trials for trial in group]

@@ -177,27 +177,6 @@ def test_samples_share_a_row_until_they_differ(smol, greedy):
     assert [unlike[0], unlike[3], unlike[7]] == alone
 
 
-def test_samples_of_a_conversation_that_has_enough_are_dropped(smol):
-    asked, how = [talk(t) for t in ASKED[:2]], {"n": 4, "temperature": 1.0, "max_new_tokens": 8, "seed": 3, "stop": ["e"]}
-    whole = fresh(smol, asked, **how)
-    first = min(c.completion_tokens for c in whole[1])
-    told = {}
-
-    def enough(ended):
-        told.update(ended)
-        return {1} & {conversation for conversation, _ in ended}
-
-    found = fresh(smol, asked, **how, enough=enough)
-    assert found[0] == whole[0], "the other conversation goes on"
-    assert {k for k, c in enumerate(found[1]) if c.finish_reason == "dropped"} == {
-        k for k, c in enumerate(whole[1]) if c.completion_tokens > first
-    } != set()
-    for dropped, full in zip(found[1], whole[1], strict=True):
-        assert dropped == full or (dropped.completion_tokens == first and full.text.startswith(dropped.text))
-    assert all(found[i][k] == completion for (i, k), completion in told.items())
-    assert {k for i, k in told if i == 0} == {k for k, c in enumerate(whole[0]) if c.finish_reason == "stop"}
-
-
 def test_samples_are_set_by_their_seed_and_not_by_their_company(smol):
     def sample(texts, seed, n=3):
         return fresh(smol, [talk(t) for t in texts], n=n, temperature=1.0, top_p=0.9, max_new_tokens=5, seed=seed)

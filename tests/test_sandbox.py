@@ -517,18 +517,6 @@ def test_losers_end(box, session):
     assert wait_until(lambda: len(below(box._zygote.pid)) <= before - 5)
 
 
-def test_more_candidates_can_join_a_step(box, session, search):
-    search.asked.clear()
-    session.run("x = 1")
-    first = session.try_each(["x = 2\nprint(web_search('rome'))"])[0]
-    (more,) = box.try_many([(session, ["print(x, web_search('rome'))"])], more=True)
-    assert more[0].stdout.startswith("1 ") and search.asked == ["rome"], "one state, one search"
-    session.commit(first)
-    assert session.run("x").value == "2"
-    with pytest.raises(ValueError, match="last try_each"):
-        session.commit(more[0])
-
-
 def test_a_step_can_be_dismissed(box, session):
     session.run("x = 1")
     before = len(below(box._zygote.pid))
