@@ -1,7 +1,6 @@
 """A model's files become a model in memory, in a precision that the hardware is good at.
 
-Owns the choice of precision, quantised loading, what our attention refuses, and how freed memory is kept. Knows nothing
-of what a model is used for.
+The precision is chosen, weights are quantised if asked, and models that our attention cannot serve are refused.
 """
 
 import ctypes
@@ -30,8 +29,11 @@ def resolve_precision(wanted: str, device: str) -> str:
     return "bf16" if native.get("avx512_bf16") or native.get("amx_bf16") else "fp32"
 
 
-def refuse_window(name: str, settings, max_context: int) -> None:
-    """Raise ValueError for a model some of whose layers do not see all of `max_context` tokens: ours decodes as if they did."""
+def check_sliding_window(name: str, settings, max_context: int) -> None:
+    """Check that every layer of a model attends to all `max_context` tokens: our decoder assumes full attention.
+
+    `settings` is the model's transformers configuration. Raises ValueError for a shorter sliding window.
+    """
     window = getattr(settings, "sliding_window", None) if getattr(settings, "use_sliding_window", True) else None
     if window and window < max_context:
         raise ValueError(
