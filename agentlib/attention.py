@@ -1,7 +1,8 @@
-"""Attention by plain matrix products: of prompts being read, of tokens being decoded, and in training.
+"""Attention by plain matrix products: for reading prompts, for decoding, and for training.
 
-On a CPU torch's fused kernel leaves much of the bf16 units idle; products over blocks take half of its time or less.
-Shapes: `heads` are query heads, `shared heads` key heads, each of which serves a group of heads / shared heads of them.
+On a CPU torch's fused kernel leaves much of the bf16 units idle; products over blocks take half of
+its time or less. Shapes: `heads` are query heads, `shared heads` key heads, each of which serves a
+group of heads / shared heads of them.
 """
 
 import torch
@@ -12,7 +13,8 @@ from transformers.masking_utils import sdpa_mask
 from agentlib.batch_cache import SplitKV
 
 GENERATING, TRAINING = "agentlib_generating", "agentlib_training"  # as transformers knows them
-BLOCK_QUERIES, MAX_BLOCK_SCORES = 64, 1 << 20  # queries at once, and how many scores they may have: a few MB stay in a CPU's caches
+BLOCK_QUERIES = 64  # queries at once
+MAX_BLOCK_SCORES = 1 << 20  # of these queries with all keys: a few MB stay in a CPU's caches
 
 
 def attend_generating(module, query, key, value, attention_mask, scaling=None, dropout: float = 0.0, **kwargs):
@@ -29,7 +31,7 @@ def attend_generating(module, query, key, value, attention_mask, scaling=None, d
 
 
 def attend_training(module, query, key, value, attention_mask, scaling=None, dropout: float = 0.0, **kwargs):
-    """Causal attention that can be differentiated; no mask is taken, as padding stands on the right."""
+    """Causal attention that can be differentiated; padding is on the right and needs no mask."""
     if query.device.type != "cpu" or dropout or attention_mask is not None or not torch.is_autocast_enabled("cpu"):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
@@ -39,9 +41,9 @@ def attend_training(module, query, key, value, attention_mask, scaling=None, dro
 
 
 def _attend_decoded(query: torch.Tensor, key: SplitKV, value: SplitKV) -> torch.Tensor:
-    """The rows of one prompt meet its keys in one matrix product (as in Hydragen, Juravsky et al. 2024).
+    """Attention of decoded tokens; the rows of one prompt meet its keys in one matrix product.
 
-    Scaled query (rows, heads, new, width) → (rows, new, heads, width).
+    As in Hydragen (Juravsky et al. 2024). Scaled query (rows, heads, new, width) → (rows, new, heads, width).
     """
     rows, heads, new, width = query.shape
     shared, row_map = key.decoded.shape[1], key.row_map
@@ -59,7 +61,7 @@ def _attend_decoded(query: torch.Tensor, key: SplitKV, value: SplitKV) -> torch.
 
 
 class _QueryBlocks:
-    """A causal attention cut into blocks of queries; the heads that share keys stand beside each other in a block.
+    """Causal attention in blocks of queries; heads that share keys are neighbours in a block.
 
     Query (rows, heads, new, width); key (rows, shared heads, past + new, width).
     """
@@ -91,7 +93,10 @@ class _QueryBlocks:
         )
 
     def weights(self, query: torch.Tensor, block: slice, seen: int) -> torch.Tensor:
-        """Of a block that was cut: (rows, shared heads, group * block, seen). Softmax adds up in 32 bits."""
+        """The weights of a block that was cut, (rows, shared heads, group * block, seen).
+
+        Softmax adds up in 32 bits.
+        """
         flat = query @ self.key[:, :, :seen].mT
         rows, shared, group, _, _ = self.split
         count = block.stop - block.start
@@ -105,8 +110,8 @@ class _QueryBlocks:
 def attend_causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Attention of the last tokens of each row, padded on the left.
 
-    Scaled query (rows, heads, new, width), key and value (rows, shared heads, past + new, width), mask (rows, 1, new,
-    past + new), False at padding, or None → query's shape.
+    Scaled query (rows, heads, new, width), key and value (rows, shared heads, past + new, width),
+    mask (rows, 1, new, past + new), False at padding, or None → query's shape.
     """
     # Each row's last token sees all that is not padding.
     bias = None if mask is None else (~mask[:, :, None, -1:]).to(query.dtype) * -1e9
@@ -119,7 +124,10 @@ def attend_causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, m
 
 
 class _CausalAttention(torch.autograd.Function):
-    """`causal` without padding, and its gradients; scores are made again on the way back (as Dao 2023 does)."""
+    """`attend_causal` without padding, and its gradients.
+
+    The backward pass computes the scores again (as Dao 2023 does).
+    """
 
     @staticmethod
     def forward(ctx, query, key, value):

@@ -1,7 +1,8 @@
-"""The decoding loop: one forward call per turn for all samples that have not ended, each getting one token or more.
+"""The decoding loop: each forward call gives every sample that has not ended one token or more.
 
-Samples of one prompt share a row of the cache until they differ. Tokens that prompt lookup proposes are read along with
-the next one, and kept as long as the model draws the same: they change the time, never a token.
+Samples of one prompt share a row of the cache until they differ. Tokens that prompt lookup proposes
+are read along with the next one, and kept as long as the model draws the same: they change the
+time, never a token.
 """
 
 import collections
@@ -17,8 +18,8 @@ from agentlib.drafts import PromptLookup
 from agentlib.kv_cache import PrefixCache
 
 MAX_DRAFT_TOKENS = 8  # proposed for one row at most
-# Tokens read in one forward call with drafts, by kind of device; with more rows than this, drafts cost more than they
-# save. Devices that were not measured (mps, xpu) have a CPU's number.
+# Tokens read in one forward call with drafts, by kind of device; with more rows than this, drafts
+# cost more than they save. Devices that were not measured (mps, xpu) have a CPU's number.
 MAX_BATCHED_TOKENS = collections.defaultdict(lambda: 32, cuda=256)
 
 
@@ -26,9 +27,10 @@ MAX_BATCHED_TOKENS = collections.defaultdict(lambda: 32, cuda=256)
 class Sampling:
     """How the samples of a batch are drawn, and when they end.
 
-    `draws` (prompts, samples per prompt, new tokens) are uniform numbers in [0, 1), one for each token that may be drawn.
-    `finish` gives the text of a sample's new tokens and its reason ("stop" or "length") if it ends with them, else None;
-    it ends each sample with its last draw at the latest.
+    `draws` (prompts, samples per prompt, new tokens) are uniform numbers in [0, 1), one for each
+    token that may be drawn. `finish` gives the text of a sample's new tokens and its reason ("stop"
+    or "length") if it ends with them, else None; it ends each sample with its last draw at the
+    latest.
     """
 
     draws: np.ndarray
@@ -51,7 +53,7 @@ class _Row:
 
     prompt: int
     samples: list[int]
-    tokens: list[int]  # the prompt and what was drawn; prompt lookup holds this very list, so it only grows
+    tokens: list[int]  # the prompt and what was drawn; only grows, as prompt lookup refers to it
     prompt_length: int
     accepted: int = 0  # tokens drawn after the last forward call
     draft: list[int] = field(default_factory=list)
@@ -63,33 +65,41 @@ class _Row:
 
 
 def decode(
-    model, cache: DecodingCache, logits: torch.Tensor, prompts: Sequence[list[int]], sampling: Sampling,
-    lookup: PromptLookup, prefixes: PrefixCache,
-) -> list[list[Sample]]:  # fmt: skip
-    """Sample continuations of prompts that were read, to their ends; returns those of each prompt, in order.
+    model,
+    cache: DecodingCache,
+    logits: torch.Tensor,
+    prompts: Sequence[list[int]],
+    sampling: Sampling,
+    lookup: PromptLookup,
+    prefixes: PrefixCache,
+) -> list[list[Sample]]:
+    """The samples of each prompt, in order, drawn to their ends.
 
-    `cache` has a row for each prompt, and `logits` (prompts, vocabulary) are those after it. The keys and values of each
-    row that ends are stored in `prefixes`.
+    `cache` has a row for each prompt, and `logits` (prompts, vocabulary) are those after it. The
+    keys and values of each row that ends are stored in `prefixes`.
     """
     copies, longest = sampling.draws.shape[1:]
     for prompt in prompts:
         lookup.index(prompt)
-    rows = [_Row(k, list(range(copies)), list(prompt), len(prompt)) for k, prompt in enumerate(prompts)]
+    rows = [
+        _Row(k, list(range(copies)), list(prompt), len(prompt)) for k, prompt in enumerate(prompts)
+    ]
     ended: dict[tuple[int, int], Sample] = {}
     logits = logits[:, None]
     while True:
         parents, going_on = [], []
-        for place, (row, chosen) in enumerate(zip(rows, _draw(logits, rows, sampling), strict=True)):
-            for branch in _branches(row, chosen, sampling, lookup):
+        chosen = _draw(logits, rows, sampling)
+        for place, (row, of_row) in enumerate(zip(rows, chosen, strict=True)):
+            for branch in _branches(row, of_row, sampling, lookup):
                 if branch.ending is None:
                     parents.append(place)
                     going_on.append(branch)
                     continue
                 sample = Sample(branch.new_tokens, *branch.ending)
-                ended |= dict.fromkeys([(branch.prompt, number) for number in branch.samples], sample)
+                ended |= {(branch.prompt, number): sample for number in branch.samples}
                 store_row(prefixes, prompts[branch.prompt], sample.tokens[:-1], cache, place, 0)
         if not going_on:
-            return [[ended[prompt, number] for number in range(copies)] for prompt in range(len(prompts))]
+            return [[ended[k, number] for number in range(copies)] for k in range(len(prompts))]
         if parents != list(range(len(rows))):
             cache.select(parents)
         cache.advance([row.accepted for row in going_on])
@@ -102,8 +112,13 @@ def decode(
         logits = _read_drafts(model, cache, rows, logits.device)
 
 
-def _read_drafts(model, cache: DecodingCache, rows: Sequence[_Row], device: torch.device) -> torch.Tensor:
-    """Read each row's last token and its draft in one forward call; the logits after each, (rows, width, vocabulary)."""
+def _read_drafts(
+    model, cache: DecodingCache, rows: Sequence[_Row], device: torch.device
+) -> torch.Tensor:
+    """Read each row's last token and its draft in one forward call.
+
+    Returns the logits after each of them, (rows, 1 + longest draft, vocabulary).
+    """
     width = 1 + max(len(row.draft) for row in rows)
     ids = [[row.tokens[-1], *row.draft, *[0] * (width - 1 - len(row.draft))] for row in rows]
     starts = torch.tensor([len(row.tokens) - 1 for row in rows])
@@ -111,12 +126,15 @@ def _read_drafts(model, cache: DecodingCache, rows: Sequence[_Row], device: torc
     return model(
         input_ids=torch.tensor(ids, device=device), past_key_values=cache, use_cache=True,
         position_ids=(starts[:, None] + torch.arange(width)).to(device),
-        attention_mask=torch.empty(1, 1, 1, 1, device=device),  # ready-made: transformers makes none, ours reads none
+        # Our attention reads none; transformers makes none where it finds one of four dimensions.
+        attention_mask=torch.empty(1, 1, 1, 1, device=device),
     ).logits  # fmt: skip
 
 
-def _draw(logits: torch.Tensor, rows: Sequence[_Row], sampling: Sampling) -> Iterator[list[list[int]]]:
-    """For each row, the tokens (width,) that each of its samples would draw after the tokens of its forward call."""
+def _draw(
+    logits: torch.Tensor, rows: Sequence[_Row], sampling: Sampling
+) -> Iterator[list[list[int]]]:
+    """For each row and each of its samples: the token drawn after each that was read, (width,)."""
     width, longest = logits.shape[1], sampling.draws.shape[2]
     owners = np.repeat(np.arange(len(rows)), [len(row.samples) for row in rows])
     prompts = np.array([row.prompt for row in rows])[owners]
@@ -126,7 +144,9 @@ def _draw(logits: torch.Tensor, rows: Sequence[_Row], sampling: Sampling) -> Ite
     places = np.minimum(lengths[:, None] + np.arange(width), longest - 1)
     draws = sampling.draws[prompts[:, None], samples[:, None], places].ravel()
     of_logits = (owners[:, None] * width + np.arange(width)).ravel()
-    tokens = sample_tokens(logits.flatten(0, 1), sampling.temperature, sampling.top_p, draws, of_logits)
+    tokens = sample_tokens(
+        logits.flatten(0, 1), sampling.temperature, sampling.top_p, draws, of_logits
+    )
     of_samples = iter(tokens.view(len(samples), width).tolist())
     return ([next(of_samples) for _ in row.samples] for row in rows)
 
@@ -136,7 +156,8 @@ def _branches(
 ) -> list[_Row]:
     """What becomes of a row: one row for each continuation that its samples chose.
 
-    A sample accepts the tokens that it chose up to the first that its draft does not have, or that ends it.
+    A sample accepts the tokens that it chose up to the first that its draft does not have, or that
+    ends it.
     """
     written = row.new_tokens
     samples: dict[tuple[int, ...], list[int]] = {}
@@ -157,18 +178,25 @@ def _branches(
         for token in path:
             tokens.append(token)
             lookup.index_last(tokens)
-        found.append(_Row(row.prompt, agreeing, tokens, row.prompt_length, len(path), ending=endings[path]))
+        found.append(
+            _Row(row.prompt, agreeing, tokens, row.prompt_length, len(path), ending=endings[path])
+        )
     return found
 
 
 def sample_tokens(
-    logits: torch.Tensor, temperature: float, top_p: float, draws: np.ndarray, owners: np.ndarray | None = None
+    logits: torch.Tensor,
+    temperature: float,
+    top_p: float,
+    draws: np.ndarray,
+    owners: np.ndarray | None = None,
 ) -> torch.Tensor:
-    """One token per draw (n,) from `logits` (rows, vocabulary): greedy at temperature 0, else nucleus sampling.
+    """One token per draw (n,) from `logits` (rows, vocabulary): greedy at temperature 0, else
+    nucleus sampling.
 
-    `draws` (n,) are uniform numbers in [0, 1) for the inverse cumulative distribution, `owners` (n,) the rows that they
-    draw from; without them each row has one. The nucleus is the smallest set of most likely tokens whose probability
-    reaches `top_p` (Holtzman et al. 2020).
+    `draws` (n,) are uniform numbers in [0, 1) for the inverse cumulative distribution, `owners`
+    (n,) the rows that they draw from; without them each row has one. The nucleus is the smallest
+    set of most likely tokens whose probability reaches `top_p` (Holtzman et al. 2020).
     """
     logits = logits.float()  # in bf16 both argmax and sums are slow, and sums are wrong
     rows = torch.arange(len(logits)) if owners is None else torch.as_tensor(owners)
@@ -180,12 +208,16 @@ def sample_tokens(
     # A few candidates nearly always hold the nucleus; sorting the whole vocabulary costs far more.
     for k in (32, 512, logits.shape[-1]):
         k = min(k, logits.shape[-1])
-        top, index = logits.topk(k, -1) if k < logits.shape[-1] else logits.sort(-1, descending=True)
+        top, index = (
+            logits.topk(k, -1) if k < logits.shape[-1] else logits.sort(-1, descending=True)
+        )
         mass = (top - total).exp().cumsum(-1)
         if top_p < 1 and bool((mass[:, -1] >= top_p).all()):
             break
     mass = mass[rows]
     size = (mass < top_p).sum(-1, keepdim=True).clamp(max=mass.shape[-1] - 1)
-    aim = torch.as_tensor(draws, dtype=mass.dtype, device=mass.device)[:, None] * mass.gather(-1, size)
+    aim = torch.as_tensor(draws, dtype=mass.dtype, device=mass.device)[:, None] * mass.gather(
+        -1, size
+    )
     place = torch.minimum((mass <= aim).sum(-1, keepdim=True), size)
     return index[rows].gather(-1, place)[:, 0]

@@ -1,7 +1,7 @@
-"""A prefix cache: keys and values that outlive a call, so that each step of a conversation reads only what is new.
+"""A prefix cache: keys and values that outlive a call.
 
-Prompts that begin alike share one copy of that beginning, and a step's prompt continues from the turn that was sampled
-before it (as in SGLang's radix tree, Zheng et al. 2024).
+Each step of a conversation reads only what is new. Prompts that begin alike share one copy of that beginning, and a step's prompt continues from the
+turn that was sampled before it (as in SGLang's radix tree, Zheng et al. 2024).
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-Layers = list[tuple["torch.Tensor", "torch.Tensor"]]  # per layer: keys and values, each (heads, tokens, width)
+# Keys and values of each layer, both (heads, tokens, width).
+Layers = list[tuple["torch.Tensor", "torch.Tensor"]]
 
 
 @dataclass(eq=False)
 class Node:
-    """A run of tokens that follow those of the parent, with the keys and values computed for them there."""
+    """A run of tokens that follow those of the parent, with their keys and values."""
 
     tokens: list[int]
     layers: Layers
@@ -30,7 +31,7 @@ class Node:
 
 
 class PrefixCache:
-    """A tree of token runs of at most `budget` bytes; the least recently used leaf is evicted first."""
+    """A tree of token runs of at most `budget` bytes; it evicts the least recently used leaf."""
 
     def __init__(self, budget: int):
         self.budget, self.clock = budget, 0
@@ -41,7 +42,7 @@ class PrefixCache:
         self.root, self.bytes = Node([], []), 0
 
     def match(self, tokens: Sequence[int]) -> list[tuple[Node, int]]:
-        """The path of nodes that hold the longest known prefix of `tokens`, each with how many of its tokens match."""
+        """The nodes along the longest known prefix of `tokens`, each with its number of matches."""
         self.clock += 1
         path, node, place = [], self.root, 0
         while True:
@@ -67,7 +68,9 @@ class PrefixCache:
         path = self.match(tokens)
         known = sum(count for _, count in path)
         if known < start:
-            raise ValueError(f"{known} tokens of this sequence are known, expected the {start} before the new ones")
+            raise ValueError(
+                f"{known} tokens of this sequence are known, expected the {start} before the new ones"
+            )
         if known == len(tokens):
             return
         parent = self.root
@@ -85,7 +88,9 @@ class PrefixCache:
         """Remove leaves, the least recently used first, until the budget is kept."""
         nodes = _descendants(self.root)
         while self.bytes > self.budget:
-            leaf = min((node for node in nodes if not node.children), key=lambda node: node.last_used)
+            leaf = min(
+                (node for node in nodes if not node.children), key=lambda node: node.last_used
+            )
             leaf.parent.children.remove(leaf)
             nodes.remove(leaf)
             self.bytes -= leaf.bytes

@@ -1,6 +1,7 @@
 """Language models: the one call that every other module makes, its arguments and its results.
 
-A conversation is a list of {"role", "content"}; here it becomes text and tokens, and here samples get their seeds.
+A conversation is a list of {"role", "content"}; here it becomes text and tokens, and here samples
+get their seeds.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from agentlib.records import replace_surrogates
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled continuation. `text` includes the prefix; `completion_tokens` counts what was generated."""
+    """One sampled continuation; `text` includes the prefix, `completion_tokens` does not."""
 
     text: str
     prompt_tokens: int
@@ -34,8 +35,9 @@ class LanguageModel(Protocol):
                  prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
         """n completions for each conversation, in order. Temperature 0 is greedy.
 
-        `prefixes` has a text for each conversation that the assistant's turn starts with, or None. With a seed, a
-        conversation's samples do not depend on the others of the same call. Raises ValueError for arguments out of range.
+        `prefixes` has a text for each conversation that the assistant's turn starts with, or None.
+        With a seed, a conversation's samples do not depend on the others of the same call. Raises
+        ValueError for arguments out of range.
         """
         ...
 
@@ -44,21 +46,26 @@ class LanguageModel(Protocol):
         ...
 
 
-# Put inside a special token that a text only quotes. It is half a surrogate pair; no text has one once `quote` has
-# replaced those of its own, so it is unambiguous.
+# Put inside a special token that a text only quotes. It is half a surrogate pair; no text has one
+# once `quote` has replaced those of its own, so it is unambiguous.
 QUOTE_MARK = "\ud800"
-TEMPLATE_DATE = "26 Jul 2024"  # Llama's templates write today's date otherwise, and no prompt would be the same tomorrow
+# Llama's templates write today's date otherwise, and no prompt would be the same tomorrow.
+TEMPLATE_DATE = "26 Jul 2024"
 
 
 def render(tokenizer, conversation: list[dict], prefix: str | None = None) -> str:
-    """A conversation as the model reads it: chat template, open assistant turn, prefix. `encode` makes tokens of it."""
+    """A conversation as the model reads it: chat template, open assistant turn, prefix. `encode`
+    makes tokens of it.
+    """
     return apply_template(tokenizer, conversation, True) + quote(tokenizer, prefix or "")
 
 
 def apply_template(tokenizer, conversation: Sequence[dict], asked: bool) -> str:
-    """A conversation in the tokenizer's chat template, with an open assistant turn at its end if one is asked for.
+    """A conversation in the tokenizer's chat template, with an open assistant turn at its end if
+    one is asked for.
 
-    What the template writes stays as it is, contents are quoted. Raises ValueError for a conversation that it refuses.
+    What the template writes stays as it is, contents are quoted. Raises ValueError for a
+    conversation that it refuses.
     """
     turns = [turn | {"content": quote(tokenizer, turn["content"])} for turn in conversation]
     try:
@@ -71,7 +78,9 @@ def apply_template(tokenizer, conversation: Sequence[dict], asked: bool) -> str:
 
 
 def quote(tokenizer, text: str) -> str:
-    """A text that `encode` reads as words: special tokens in it are cut in two, halves of surrogate pairs replaced."""
+    """A text that `encode` reads as words: special tokens in it are cut in two, halves of surrogate
+    pairs replaced.
+    """
     text = replace_surrogates(text)
     for token in {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}:
         text = text.replace(token, f"{token[0]}{QUOTE_MARK}{token[1:]}")
@@ -79,7 +88,7 @@ def quote(tokenizer, text: str) -> str:
 
 
 def encode(tokenizer, rendered: str) -> list[int]:
-    """The tokens of a rendered or quoted text; a special token is one only where the template wrote it."""
+    """The tokens of a rendered or quoted text; only the template's special tokens become such."""
     parts = rendered.split(QUOTE_MARK)
     return [token for part in parts for token in tokenizer(part, add_special_tokens=False)["input_ids"]]
 
@@ -108,14 +117,14 @@ class StopRule:
         if tokens[-1] in self.end_tokens:
             return self._text(tokens[:-1]), "stop"
         if self.stop:
-            # Each token has a character or more; the few beside them hold the rest of one that spans several tokens.
+            # Most tokens have a character or more; a few more hold one that spans several tokens.
             tail = self._text(tokens[-(max(map(len, self.stop)) + 8) :])
             if any(string in tail for string in self.stop):
                 return cut_at_stop(self._text(tokens), self.stop), "stop"
         return (self._text(tokens), "length") if len(tokens) == self.max_new_tokens else None
 
     def _text(self, tokens: list[int]) -> str:
-        # Needed for every token of every sample: the tokenizer below transformers' takes half of the time.
+        # Needed for every token of every sample: transformers' own wrapper takes twice the time.
         quick = getattr(self.tokenizer, "backend_tokenizer", None)
         if quick is None or getattr(self.tokenizer, "clean_up_tokenization_spaces", False):
             return self.tokenizer.decode(tokens, skip_special_tokens=True)
@@ -129,9 +138,11 @@ def sample_seed(seed: int, prompt: str, index: int) -> int:
 
 
 def validate_arguments(conversations, n, temperature, top_p, max_new_tokens, prefixes) -> list[str | None]:
-    """Check the arguments of `LanguageModel.generate`; returns a prefix or None for each conversation.
+    """Check the arguments of `LanguageModel.generate`; returns a prefix or None for each
+    conversation.
 
-    Raises ValueError for numbers out of range, and for conversations that end with the assistant's turn.
+    Raises ValueError for numbers out of range, and for conversations that end with the assistant's
+    turn.
     """
     if n < 1 or max_new_tokens < 1 or temperature < 0 or not 0 < top_p <= 1:
         raise ValueError(

@@ -1,7 +1,7 @@
 """A language model in this process: transformers weights, PEFT adapters, our own decoding loop.
 
-A conversation is a list of {"role", "content"} (`language`). Conversations are decoded in batches; keys and values are
-kept from call to call, and adapters can be exchanged.
+A conversation is a list of {"role", "content"} (`language`). Conversations are decoded in batches;
+keys and values are kept from call to call, and adapters can be exchanged.
 """
 
 import logging
@@ -22,21 +22,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 BATCH_CACHE_BYTES = 2_000_000_000  # keys and values of one batch; sets how many conversations share it
-# Keys and values kept from call to call: a sixth of the machine's memory, and no more than a GPU can spare.
+# Keys and values kept from call to call: a sixth of the machine's memory, within what a GPU can spare.
 PREFIX_CACHE_BYTES = min(4_000_000_000, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 6)
-MAX_PADDING_RATIO = 1.3  # tokens computed, with padding, per token read; above it, prompts are read in groups
+# Tokens computed, with padding, per token read; above it, prompts are read in groups.
+MAX_PADDING_RATIO = 1.3
 MIN_SHARED_TOKENS = 16  # a common prefix shorter than this is not worth a forward call of its own
 
 
 class LocalModel:
     """`LanguageModel` in this process: transformers weights, PEFT adapters, our own decoding loop.
 
-    The prompt is read once for all n samples of a conversation; rows leave the batch as they end. Keys and values are
-    kept, so that a conversation's next step reads only what is new (`tokens_read` counts it). `source` is that of
-    `weights.fetch`, `precision` that of `loading.resolve_precision`; `quantise=True` loads the weights as NF4
-    (bitsandbytes). With `unpack=True` a CPU that computes in 32 bits holds them unpacked, as the numbers that NF4 stands
-    for, in up to eight times the memory: otherwise each matrix product unpacks them again. In bf16, for which bitsandbytes
-    has its own matrix product, they stay packed.
+    The prompt is read once for all n samples of a conversation; rows leave the batch as they end.
+    Keys and values are kept, so that a conversation's next step reads only what is new
+    (`tokens_read` counts it). `source` is that of `weights.fetch`, `precision` that of
+    `loading.resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes). With
+    `unpack=True` a CPU that computes in 32 bits holds them unpacked, as the numbers that NF4 stands
+    for, in up to eight times the memory: otherwise each matrix product unpacks them again. In bf16,
+    for which bitsandbytes has its own matrix product, they stay packed.
     """
 
     def __init__(self, name: str, *, adapter: Path | None = None, device: str | None = None, quantise: bool = False,
@@ -71,7 +73,8 @@ class LocalModel:
         return model.dequantize() if self._quantised and not self._packed else model
 
     def use(self, adapter: Path | None) -> None:
-        """Switch to a trained student's folder, or with None back to the base; the base's weights stay loaded.
+        """Switch to a trained student's folder, or with None back to the base; the base's weights
+        stay loaded.
 
         The folder holds an adapter (PEFT format) or, after full fine-tuning, a whole model. Raises
         FileNotFoundError for one that holds neither.
@@ -95,7 +98,9 @@ class LocalModel:
         self._model.eval()
 
     def _load_adapter(self, adapter: Path) -> None:
-        """Load an adapter onto the base; it is merged into weights that are not packed, whose originals are kept."""
+        """Load an adapter onto the base; it is merged into weights that are not packed, whose
+        originals are kept.
+        """
         from peft import PeftModel
         from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -111,7 +116,9 @@ class LocalModel:
             self._model.merge_adapter()
 
     def _unload_adapter(self) -> None:
-        """Restore the base bit for bit: the original weights are put back, so that switching adapters cannot drift."""
+        """Restore the base bit for bit: the original weights are put back, so that switching
+        adapters cannot drift.
+        """
         for weight, original in self._originals:
             weight.data = original
         self._originals = []
@@ -124,7 +131,9 @@ class LocalModel:
         self.forget()
 
     def forget(self) -> None:
-        """Drop what is kept from earlier calls: keys and values, and the tokens that drafts are copied from."""
+        """Drop what is kept from earlier calls: keys and values, and the tokens that drafts are
+        copied from.
+        """
         self._prefixes.clear()
         self._lookup.clear()
 
@@ -137,7 +146,8 @@ class LocalModel:
                  prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
         """As `LanguageModel.generate`.
 
-        Raises MemoryError when the device has no room for the batch: fewer conversations at a time may still fit.
+        Raises MemoryError when the device has no room for the batch: fewer conversations at a time
+        may still fit.
         """
         import torch
 
@@ -152,16 +162,24 @@ class LocalModel:
         rule = StopRule(self.tokenizer, self._end_tokens, tuple(stop), max_new_tokens)
         found: list[list[Completion]] = [[] for _ in prompts]
         for batch in self._batches([len(i) for i in ids], max_new_tokens, copies):
-            seeds = [[sample_seed(base, prompts[row], k) for k in range(copies)] for row in batch]
-            draws = np.array([[np.random.default_rng(s).random(max_new_tokens) for s in of_row] for of_row in seeds])
+            draws = [
+                np.random.default_rng(sample_seed(base, prompts[row], k)).random(max_new_tokens)
+                for row in batch
+                for k in range(copies)
+            ]
+            draws = np.reshape(draws, (len(batch), copies, max_new_tokens))
+            sampling = Sampling(draws, temperature, top_p, rule.finish)
             try:
-                samples = self._decode([ids[row] for row in batch], Sampling(draws, temperature, top_p, rule.finish))
+                samples = self._decode([ids[row] for row in batch], sampling)
             except torch.OutOfMemoryError as error:
                 self.forget()
                 raise MemoryError(f"{self.device} has no room for {len(batch)} conversations at once ({error})") from error
             for row, of_prompt in zip(batch, samples, strict=True):
-                prefix, read = prefixes[row] or "", len(ids[row])
-                found[row] = [Completion(prefix + s.text, read, len(s.tokens), s.finish_reason) for s in of_prompt]
+                prefix, length = prefixes[row] or "", len(ids[row])
+                found[row] = [
+                    Completion(prefix + sample.text, length, len(sample.tokens), sample.finish_reason)
+                    for sample in of_prompt
+                ]
         return [c * (n // len(c)) for c in found]
 
     def _batches(self, lengths: list[int], max_new_tokens: int, copies: int) -> list[list[int]]:
@@ -197,8 +215,9 @@ class LocalModel:
     def _read(self, prompts: list[list[int]]):
         """Read what is not cached of each prompt; a prefix that all share is read only once.
 
-        Returns the cache, the logits after each prompt (prompts, vocabulary) and the attention mask (prompts, past), 0 at
-        padding: what was cached and what follows it are each padded on the left.
+        Returns the cache, the logits after each prompt (prompts, vocabulary) and the attention mask
+        (prompts, past), 0 at padding: what was cached and what follows it are each padded on the
+        left.
         """
         import torch
 
@@ -250,7 +269,9 @@ def _group_by_length(lengths: Sequence[int]) -> list[list[int]]:
 
 
 def _shared_prefix_length(prompts: list[list[int]]) -> int:
-    """The length of the prefix that all prompts share, which leaves each at least one token of its own."""
+    """The length of the prefix that all prompts share, which leaves each at least one token of its
+    own.
+    """
     for place, column in enumerate(zip(*prompts, strict=False)):
         if len(set(column)) > 1 or place + 1 == min(map(len, prompts)):
             return place
