@@ -20,12 +20,11 @@ from agentlib.tasks import Question
 def agent_case(question: Question, trajectory: Trajectory, **labels: Any) -> dict:
     """The record of an agent's trajectory. `labels`: model, role, method, n, temperature, seed, …
 
-    `parse_errors` and `execution_errors` count steps whose kept action failed; `candidates` all sampled actions, and
-    `dropped` those whose vote was decided before they ended; `trace` holds every step.
+    `parse_errors` and `execution_errors` count steps whose kept action failed; `candidates` all sampled actions; `trace`
+    holds every step.
     """
     steps = trajectory.steps
     kinds = [s.outcome.failure.kind for s in steps if s.outcome.failure]
-    every = [candidate for step in steps for candidate in step.candidates]
     return {
         **_asked(question, trajectory.answer, labels),
         "stopped": trajectory.stopped,
@@ -34,8 +33,7 @@ def agent_case(question: Question, trajectory: Trajectory, **labels: Any) -> dic
         "parse_errors": kinds.count("parse"),
         "execution_errors": len(kinds) - kinds.count("parse"),
         "tool_calls": sum(len(s.outcome.tool_calls) for s in steps),
-        "candidates": len(every),
-        "dropped": sum(c.outcome.failure is not None and c.outcome.failure.kind == "dropped" for c in every),
+        "candidates": sum(len(step.candidates) for step in steps),
         "prompt_tokens": trajectory.prompt_tokens,
         "completion_tokens": trajectory.completion_tokens,
         "seconds": round(sum(s.seconds for s in steps), 3),

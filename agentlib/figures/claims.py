@@ -134,11 +134,3 @@ def broken_steps(cases: pd.DataFrame) -> pd.DataFrame:
     shares = agents.assign(parse=agents["parse_errors"] > 0, execution=agents["execution_errors"] > 0)
     by_arm = shares.groupby(["model", "method", "n"])
     return (100 * by_arm[["parse", "execution"]].mean()).assign(questions=by_arm.size())
-
-
-def early_stop(cases: pd.DataFrame) -> pd.DataFrame:
-    """Samples that SAG's exact early stop left unfinished, a row a model, method and n; all chosen actions are those
-    of the full vote."""
-    voted = cases[cases["method"].str.startswith("agent") & (cases["n"] > 1)]
-    rows = voted.groupby(["model", "method", "n"])[["candidates", "dropped"]].sum().astype(int)
-    return rows.assign(**{"left unfinished (%)": 100 * rows["dropped"] / rows["candidates"]})

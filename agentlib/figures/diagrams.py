@@ -179,7 +179,7 @@ def fig2_cot_against_agent(cot: Mapping, agent: Mapping, note: str = "") -> Figu
 
 
 def _candidates(step: Mapping, width: float) -> list[Box]:
-    """The sampled actions of one step, coloured by the group they voted for; one that failed or was dropped has none."""
+    """The sampled actions of one step, coloured by the group they voted for; one that failed has none."""
     seen = list(
         dict.fromkeys(c["group"] for c in step["candidates"] if not c.get("failed") and c.get("group") is not None)
     )
@@ -189,8 +189,8 @@ def _candidates(step: Mapping, width: float) -> list[Box]:
         failed = candidate.get("failed")
         group = candidate.get("group")
         voted = not failed and group is not None
-        outcome = "dropped" if failed == "dropped" else f"✗ {failed}" if failed else f"group {chr(65 + seen.index(group))}" if voted else "no vote"
-        code = candidate.get("code") or ("(not written to its end)" if failed == "dropped" else "(no code)")
+        outcome = f"✗ {failed}" if failed else f"group {chr(65 + seen.index(group))}" if voted else "no vote"
+        code = candidate.get("code") or "(no code)"
         lines = (*wrap(code, width, 6), "",
                  *wrap(f"→ {candidate.get('outcome') or 'nothing'}", width, 2))  # fmt: skip
         boxes.append(Box(
@@ -234,8 +234,9 @@ def fig3_prefix_and_vote(example: Mapping, step: Mapping, note: str = "") -> Fig
     votes = [c["group"] for c in step["candidates"] if not c.get("failed") and c.get("group") is not None]
     seen = list(dict.fromkeys(votes))
     tally = ", ".join(f"{chr(65 + k)}: {votes.count(group)}" for k, group in enumerate(seen)) or "none, all failed"
+    # Earlier records hold candidates that were not sampled to their end, since the vote was decided: none of them failed.
     dropped = sum(c.get("failed") == "dropped" for c in step["candidates"])
-    early = f", dropped when it was decided {dropped}" if dropped else ""
+    early = f", dropped {dropped}" if dropped else ""
     vote = Box("the vote", wrap(f"votes {tally}; failed {count - len(votes) - dropped} of {count}{early}. "
                                 f"Chosen: {step['chosen'] + 1}", 2 * small + GAP, 3))  # fmt: skip
     right = sum(max(box.height for box in pair) + GAP for pair in pairs) + vote.height + GAP

@@ -227,11 +227,14 @@ def _ballot(step: Mapping) -> str:
     sizes = Counter(c["group"] for c in step["candidates"] if c["group"] is not None)
     cards = []
     for number, candidate in enumerate(step["candidates"]):
-        group, dropped = candidate["group"], candidate["failed"] == "dropped"
-        name = f"group {group + 1}, {sizes[group]} of {len(step['candidates'])}" if group is not None else "dropped" if dropped else "failed"
-        kept = number == step["chosen"]
-        tint = _GROUPS[group % len(_GROUPS)] if group is not None else "#8882" if dropped else "#D55E0022"
-        code = _python(candidate["code"]) if candidate["code"] else "<i>not written to its end</i>" if dropped else "<i>no code</i>"
+        group, kept = candidate["group"], number == step["chosen"]
+        if group is not None:
+            name, tint = f"group {group + 1}, {sizes[group]} of {len(step['candidates'])}", _GROUPS[group % len(_GROUPS)]
+        elif candidate["failed"] == "dropped":  # in earlier records: not sampled to its end, since the vote was decided
+            name, tint = "dropped", "#8882"
+        else:
+            name, tint = "failed", "#D55E0022"
+        code = _python(candidate["code"]) if candidate["code"] else "<i>no code</i>"
         cards.append(
             f'<div class="card{" kept" if kept else ""}" style="background:{tint}"><small>candidate {number + 1} · {name}'
             f'{" · <b>kept</b>" if kept else ""}</small>{code}<pre>→ {html.escape(candidate["outcome"])}</pre></div>'

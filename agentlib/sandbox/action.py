@@ -24,7 +24,6 @@ FailureKind = Literal[
     "memory",  # too much memory or too many files
     "forbidden",  # the isolation refused something
     "killed",  # the interpreter ended without a result
-    "dropped",  # never run: the vote was decided without this candidate
 ]
 REPORTED_KINDS = ("parse", "execution", "memory", "forbidden")  # by interpreters themselves
 SURVIVED_KINDS = ("parse", "execution", "forbidden")  # the interpreter can be used afterwards

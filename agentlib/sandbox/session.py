@@ -242,14 +242,11 @@ class Sandbox:
                     self._retired.remove((zygote, finalizer))
             return Session(self, self._zygote)
 
-    def run_batch(
-        self, batch: Sequence[tuple[Session, Sequence[str]]], more: bool = False
-    ) -> list[list[Outcome]]:
+    def run_batch(self, batch: Sequence[tuple[Session, Sequence[str]]]) -> list[list[Outcome]]:
         """`run_candidates` of several sessions at once, at most `workers` candidates at a time.
 
-        With `more` the candidates that the sessions already have do not end. A tool is called once
-        for equal arguments of one session's candidates. Tools are called in this thread, one after
-        another. The code sees what a tool raises, except ConnectionError and TimeoutError, which
+        The candidates that the sessions had end. A tool is called once for equal arguments of one
+        session's candidates. Tools are called in this thread, one after another. The code sees what a tool raises, except ConnectionError and TimeoutError, which
         are raised here: an outage must stop a run, not lower its score.
 
         Raises ValueError if a session is in the batch twice, RuntimeError if one is closed, and
@@ -262,8 +259,7 @@ class Sandbox:
                 raise RuntimeError("the session is closed; open a new one with box.session()")
         groups: list[list[Trial]] = []
         for session, codes in batch:
-            if not more:
-                session.discard()
+            session.discard()
             groups.append([self._trial(session, code) for code in codes])
             session._candidates.update(trial.number for trial in groups[-1])
         trials = [trial for group in groups for trial in group]

@@ -58,9 +58,9 @@ show.settings(cfg, *names)
 #
 # A small model often writes code that does not run. SAG (§3.2) samples *N* actions for a step, runs each from the
 # same state, drops those that fail, groups the rest by outcome, and keeps one of the largest group. Here is one step
-# of the smallest distilled student, its candidates side by side, coloured by group. Candidates run as they end, the shortest first; once no
-# other outcome can overtake the leading group the rest are *dropped*, unfinished. The choice is the same as with all of
-# them, since of groups of equal size the one with the shortest candidate is taken.
+# of the smallest distilled student, its candidates side by side, coloured by group. Of groups of equal
+# size, the one with the shortest candidate is kept. (Candidates marked *dropped* in the committed
+# records were not sampled to their end, since their votes could no longer change the choice.)
 
 # %%
 web_search = search.web_search(cfg)
@@ -177,12 +177,6 @@ tables.neat(broken)
 # %%
 extra.table_bars(broken.loc[estimates.size_label(student), ["parse", "execution"]], "questions (%)", f"{student} · preset {preset}",
                   alt="Bars of the share of questions with a step that failed to parse or to run, by method.")  # fmt: skip
-
-# %% [markdown]
-# And what it costs: candidates whose vote could no longer change the choice were left unfinished.
-
-# %%
-tables.neat(tables.named(claims.early_stop(frame)))
 
 # %% [markdown]
 # ## 5 · The same answers, graded otherwise
