@@ -361,7 +361,7 @@ def test_an_answer_that_an_interrupt_left_unread_is_not_given_to_the_next_questi
 
 def test_a_plain_script_without_a_main_guard_can_grade(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text("print('started')\nfrom agentlib import score\nprint(grading.grade('1+x', 'x+1').correct)\n")
+    script.write_text("print('started')\nfrom agentlib import score\nprint(score.grade('1+x', 'x+1').correct)\n")
     paths = {"PYTHONPATH": str(config.ROOT)}
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=os.environ | paths, timeout=120)
     assert done.stdout.split() == ["started", "True"], done.stderr
