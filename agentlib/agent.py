@@ -52,17 +52,17 @@ class Trajectory:
     prefix: str = ""
     tools: str = ""  # what it was told of tools beside the search
     search: bool = True  # whether it was told of `web_search`
-    last_words: Completion | None = None  # the free-text answer asked for when the steps ran out
+    final_turn: Completion | None = None  # the free-text answer asked for when the steps ran out
 
     @property
     def completion_tokens(self) -> int:
         return sum(s.completion_tokens for s in self.steps) + (
-            self.last_words.completion_tokens if self.last_words else 0
+            self.final_turn.completion_tokens if self.final_turn else 0
         )
 
     @property
     def prompt_tokens(self) -> int:
-        return sum(s.prompt_tokens for s in self.steps) + (self.last_words.prompt_tokens if self.last_words else 0)
+        return sum(s.prompt_tokens for s in self.steps) + (self.final_turn.prompt_tokens if self.final_turn else 0)
 
 
 def read_code(text: str) -> str | None:
@@ -70,19 +70,19 @@ def read_code(text: str) -> str | None:
     return "\n\n".join(block.code for block in prompts.blocks(text) if block.code) or None
 
 
-def opening(question: str, style: Style, tools: str = "", search: bool = True) -> list[dict]:
+def initial_messages(question: str, style: Style, tools: str = "", search: bool = True) -> list[dict]:
     """System and first user turn: the full prompt for teachers and untuned models, the short one for students. `tools` are
     lines that tell of more tools than the search, which there is if `search`."""
     system = prompts.agent_system(style, tools, search)
     return [{"role": "system", "content": system}, {"role": "user", "content": prompts.question_turn(question)}]
 
 
-def turns(step: Step) -> list[dict]:
+def step_messages(step: Step) -> list[dict]:
     """The two turns a step adds to the conversation: what the model wrote, what it sees back."""
-    return [{"role": "assistant", "content": step.text}, {"role": "user", "content": observe(step.outcome)}]
+    return [{"role": "assistant", "content": step.text}, {"role": "user", "content": observation_message(step.outcome)}]
 
 
-def observe(outcome: Outcome) -> str:
+def observation_message(outcome: Outcome) -> str:
     """The observation turn of an outcome."""
     failure = None if outcome.failure is None else (outcome.failure.kind, outcome.failure.message)
     return prompts.observation_turn(outcome.stdout, outcome.value, failure, outcome.stderr)
@@ -123,7 +123,7 @@ class Agent:
                 while waiting and len(open_runs) < self.batch:
                     question, prefix = waiting.pop()
                     trajectory = Trajectory(question.id, prefix=prefix or "", tools=self.tools, search=self.search)
-                    begun = opening(question.text, self.style, self.tools, self.search)
+                    begun = initial_messages(question.text, self.style, self.tools, self.search)
                     open_runs.append(_Open(trajectory, begun, self.box.session(), question.domain))
                 yield from self._end(open_runs, [r for r in open_runs if self._full(r)], "context_full")
                 if open_runs:
@@ -164,7 +164,7 @@ class Agent:
         for run, *candidates in zip(open_runs, sampled, codes, outcomes, strict=True):
             step = self._select(run, *candidates, seconds)
             run.trajectory.steps.append(step)
-            run.conversation.extend(turns(step))
+            run.conversation.extend(step_messages(step))
             if step.outcome.is_final:
                 run.trajectory.answer, run.answered = step.outcome.answer, True
 
@@ -214,7 +214,7 @@ class Agent:
         for run, (completion,) in zip(
             spent, self.model.generate(asked, max_new_tokens=room, seed=self.seed), strict=True
         ):
-            run.trajectory.last_words = completion
+            run.trajectory.final_turn = completion
             run.trajectory.answer = completion.text.strip() or None
 
 

@@ -257,7 +257,7 @@ def test_recorded_first_thoughts_are_read_again_alike():
 
 
 def test_teacher_and_student_prompts_differ_by_rules_and_examples_alone():
-    teacher, student = (agent.opening("What?", style) for style in ("teacher", "student"))
+    teacher, student = (agent.initial_messages("What?", style) for style in ("teacher", "student"))
     assert teacher[0]["content"].startswith(student[0]["content"])
     assert "Rules:" in teacher[0]["content"] and "Rules:" not in student[0]["content"]
     assert teacher[1] == student[1] == {"role": "user", "content": "Question: What?"}
@@ -292,7 +292,7 @@ def test_variables_live_from_step_to_step_until_the_final_answer(box):
     found = run_one(model, box)
     assert (found.question_id, found.answer, found.stopped, len(found.steps)) == ("q-0", 42, "final_answer", 2)
     assert model.calls[1]["conversations"][0][-1] == {"role": "user", "content": "Observation:\n6"}
-    assert model.calls[0]["stop"] == prompts.STOP and found.last_words is None
+    assert model.calls[0]["stop"] == prompts.STOP and found.final_turn is None
 
 
 def test_the_turn_in_the_conversation_ends_as_it_is_trained(box):
@@ -347,7 +347,7 @@ def test_when_the_steps_run_out_the_last_words_are_the_answer(box):
 
     model = Scripted(reply)
     found = run_one(model, box, max_steps=2)
-    assert (found.stopped, found.answer, len(found.steps), found.last_words.text) == (
+    assert (found.stopped, found.answer, len(found.steps), found.final_turn.text) == (
         "max_steps",
         "Rhine",
         2,
@@ -355,12 +355,12 @@ def test_when_the_steps_run_out_the_last_words_are_the_answer(box):
     )
     assert len(model.calls) == 3 and model.calls[-1]["stop"] == ()
     words = sum(s.completion_tokens for s in found.steps)
-    assert found.completion_tokens == words + found.last_words.completion_tokens
+    assert found.completion_tokens == words + found.final_turn.completion_tokens
 
 
 def test_an_answer_in_the_last_step_needs_no_last_words(box):
     found = run_one(Scripted(steps("print(1)", "final_answer(5)")), box, max_steps=2)
-    assert (found.stopped, found.answer, found.last_words) == ("final_answer", 5, None)
+    assert (found.stopped, found.answer, found.final_turn) == ("final_answer", 5, None)
 
 
 def test_a_question_that_fills_the_context_ends_there_and_others_go_on(box):

@@ -183,8 +183,8 @@ show.case(untrained)
 # be trained on in notebook 03. (At presets with a live teacher, notebook 02 records it first.)
 
 # %%
-file = teach.recorded(cfg, "agent")
-recorded = [c for c in cases.read(file) if cases.kept(c)] if file.exists() else []
+file = teach.records_path(cfg, "agent")
+recorded = [c for c in cases.read(file) if cases.passes_filter(c)] if file.exists() else []
 example = max(recorded, key=lambda c: c["tool_calls"], default=None)
 show.case(example) if example else print("no teacher recorded yet: run notebook 02")
 

@@ -135,7 +135,7 @@ tables.neat(claims.first_thoughts(taught), 2)
 # %%
 by_id = {method: {c["id"]: c for c in found} for method, found in taught.items()}
 def tells(case):  # best: a search that led to the right answer, where the chain of thought went wrong
-    return cases.kept(case) and (1 + bool(case["tool_calls"] and not by_id["cot"][case["id"]]["correct"]))
+    return cases.passes_filter(case) and (1 + bool(case["tool_calls"] and not by_id["cot"][case["id"]]["correct"]))
 
 chosen = max(by_id["agent_ftp"].values(), key=tells)["id"]
 show.case(by_id["cot"][chosen])
@@ -187,8 +187,8 @@ counts = {
     tables.method_label(method, 1): {
         "asked": len(found),
         "right": sum(bool(c.get("correct")) for c in found),
-        "kept": sum(cases.kept(c) for c in found),
-        "of them with a repaired error": sum(cases.kept(c) and c["execution_errors"] > 0 for c in found),
+        "kept": sum(cases.passes_filter(c) for c in found),
+        "of them with a repaired error": sum(cases.passes_filter(c) and c["execution_errors"] > 0 for c in found),
         "searches a question": round(sum(c["tool_calls"] for c in found) / len(found), 2),
         "tokens a question": round(sum(c["completion_tokens"] for c in found) / len(found)),
     }
@@ -268,8 +268,8 @@ exercises.check("A prefix of your own", lambda: len(mine.split()) > 4 and follow
 # %% tags=["exercise"]
 strict = taught["agent"]
 # solution
-strict = [c for c in taught["agent"] if cases.kept(c) and not c["execution_errors"]]
-print(f"{len(strict)} of {sum(cases.kept(c) for c in taught['agent'])} are left; none of them shows how to repair an error")
+strict = [c for c in taught["agent"] if cases.passes_filter(c) and not c["execution_errors"]]
+print(f"{len(strict)} of {sum(cases.passes_filter(c) for c in taught['agent'])} are left; none of them shows how to repair an error")
 
 # %%
 row = counts[tables.method_label("agent", 1)]

@@ -66,7 +66,7 @@ show.settings(cfg, *names)
 web_search = search.web_search(cfg)
 box = Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
 student = cfg.students[0]
-adapter = distill.at_hand(cfg, student, "agent_distill_ftp", web_search)
+adapter = distill.load_or_train_preview(cfg, student, "agent_distill_ftp", web_search)
 model = LocalModel(student, adapter=adapter.path, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
 
 # %%
@@ -113,8 +113,8 @@ tables.neat(pd.DataFrame(groups, index=pd.Index(candidates, name="candidate")))
 
 # %%
 del model
-arms = [arm for name in cfg.students for arm in evaluate.plan(cfg, name)]
-rows = [(estimates.size_label(a.student), a.label, a.n, len(a.benchmarks)) for a in arms]
+conditions = [condition for name in cfg.students for condition in evaluate.plan(cfg, name)]
+rows = [(estimates.size_label(a.student), a.label, a.n, len(a.benchmarks)) for a in conditions]
 pd.DataFrame(rows, columns=["student", "method", "n", "benchmarks"]).set_index(["student", "method"])
 
 # %%
@@ -158,9 +158,9 @@ pairs = {
     "agent distillation → + FTP": (("agent_distill", 1), ("agent_distill_ftp", 1)),
     "+ FTP → + FTP + SAG": (("agent_distill_ftp", 1), ("agent_distill_ftp", cfg.samples)),
 }
-arms = dict(tuple(frame.groupby(["model", "method", "n"])))
+conditions = dict(tuple(frame.groupby(["model", "method", "n"])))
 compared = {
-    (estimates.size_label(name), pair): statistics.compare(arms[name, *a], arms[name, *b])
+    (estimates.size_label(name), pair): statistics.compare(conditions[name, *a], conditions[name, *b])
     for name in cfg.students for pair, (a, b) in pairs.items()
 }  # fmt: skip
 tables.comparisons(compared)
