@@ -24,7 +24,7 @@ def choose(cfg: config.Config, found: Sequence[dict]) -> dict:
     ]
     thought, acted = max(pairs, key=lambda pair: (pair[1]["correct"] - pair[0]["correct"], pair[1]["correct"],
                                                   pair[1]["tool_calls"] > 0, -len(pair[1]["trace"])))  # fmt: skip
-    prefixed = [c for c in cases.read(teach.recorded(cfg, "agent_ftp")) if cases.passes_filter(c)]
+    prefixed = [c for c in cases.read(teach.records_path(cfg, "agent_ftp")) if cases.passes_filter(c)]
     example = max(prefixed, key=lambda c: (c["tool_calls"] > 0, -len(c["prefix"]), -len(c["trace"])))
     votes = [(bool(c["correct"]), step) for c in found if c["n"] > 1 for step in c.get("trace", []) if "candidates" in step]
     return {
