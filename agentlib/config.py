@@ -107,7 +107,7 @@ class Config:
     corpus: str = "wiki-18"  # code
     passages: int = 0  # 0 is the whole corpus
     encoder: str = "e5-base-v2"  # code
-    retriever: str = "faiss"  # flat (code); "ivfpq" in a twentieth of its memory, "hnsw", or "bm25"
+    retriever: str = "faiss"  # flat (code); "ivfpq" in a twentieth of its memory, or "bm25"
     retriever_url: str = ""  # a running /retrieve server; "" searches in this process
     top_k: int = 3  # code
 
@@ -165,7 +165,7 @@ class Config:
         choices = {
             "tuning": ("lora", "qlora", "full"),
             "vote": ("outcome", "as_published"),
-            "retriever": ("faiss", "ivfpq", "hnsw", "bm25"),
+            "retriever": ("faiss", "ivfpq", "bm25"),
             "precision": ("auto", "fp32", "bf16"),
             "weights": WEIGHTS,
             "server_seed": ("sent", "omitted"),

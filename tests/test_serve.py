@@ -24,7 +24,7 @@ def test_an_index_that_is_not_there_is_named_with_the_remedy(project, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["--set", "retriever=flat"], "expected one of faiss, ivfpq, hnsw, bm25"), (["--set", "nonsense=1"], "is unknown"),
+    [(["--set", "retriever=flat"], "expected one of faiss, ivfpq, bm25"), (["--set", "nonsense=1"], "is unknown"),
      (["--set", "retriever_url=http://127.0.0.1:1"], "that server is up already"),
      (["--set", "retriever_url=127.0.0.1:8000"], "setting 'retriever_url': address '127.0.0.1:8000' is none of a server"),
      (["--set", "retriever=bm25", "--adopt", "x.index"], "expected 'faiss' for an index that others built")],

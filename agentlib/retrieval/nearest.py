@@ -1,13 +1,9 @@
-"""Nearest vectors by inner product: exact, or approximate in a tenth of the memory.
-
-Owns three kinds of FAISS index and what each keeps on disk. Knows nothing of texts, passages or encoders.
+"""Nearest vectors by inner product: exact, or approximate in a twentieth of the memory.
 
 - `faiss`: flat, exact, every vector in memory in 32 bits; the published retriever (§4.1 uses Search-R1's).
 - `ivfpq`: an inverted file of product-quantised vectors (Jégou et al. 2011) in memory, four bits for four numbers, whose
   tables fit into registers (André et al. 2015); the best `RERANKED` candidates are scored again with vectors in 16 bits
   that stay on disk.
-- `hnsw`: a graph of neighbours (Malkov and Yashunin 2018) over vectors in 16 bits in memory: quick to
-  ask, slow to build, more than half of the flat one's memory.
 """
 
 import logging
@@ -22,12 +18,11 @@ from agentlib.progress import meter
 
 log = logging.getLogger(__name__)
 
-KINDS = ("faiss", "ivfpq", "hnsw")
+KINDS = ("faiss", "ivfpq")
 RERANKED = 64  # candidates of `ivfpq` whose exact scores are read from disk
 PROBED = 64  # lists of `ivfpq` that a query visits, at most an eighth of them
 TRAINED_ON = 64  # vectors a list that its centre is found from
 CODE = 4  # numbers that four bits stand for
-LINKS, EF_BUILD, EF_SEARCH = 24, 120, 96  # `hnsw`: neighbours a vector, breadth of the search in building and asking
 FEWEST = 10_000  # vectors below which a flat index is small and quantisers have too little to learn from
 
 
@@ -38,8 +33,9 @@ def lists(count: int) -> int:
 
 def memory_bytes(kind: str, count: int, dimension: int) -> float:
     """About what an open index of `count` vectors takes of memory."""
-    each = {"faiss": 4 * dimension, "ivfpq": dimension / CODE / 2 + 8, "hnsw": 2 * dimension + 8 * LINKS + 4}[kind]
-    return count * each + (4 * dimension * lists(count) if kind == "ivfpq" else 0)
+    if kind == "faiss":
+        return 4 * dimension * count
+    return (dimension / CODE / 2 + 8) * count + 4 * dimension * lists(count)
 
 
 def disk_bytes(kind: str, count: int, dimension: int) -> float:
@@ -65,10 +61,6 @@ def build(folder: Path, shards: Sequence[Path], dimension: int, kind: str = "fai
     if kind == "ivfpq":
         index = _learnt(Path(shards[0]).parent / "learnt.faiss", parts, count, dimension)
         _write_vectors(folder / "vectors.f16", parts)
-    elif kind == "hnsw":
-        index = faiss.IndexHNSWSQ(dimension, faiss.ScalarQuantizer.QT_fp16, LINKS, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction = EF_BUILD
-        index.train(np.zeros((1, dimension), np.float32))  # 16 bits need no learning
     else:
         index = faiss.IndexFlatIP(dimension)
     with meter(total=count, desc=f"index ({kind})", unit="vector", disable=not progress or kind == "faiss") as bar:
@@ -123,8 +115,6 @@ class Nearest:
             self.index.nprobe = max(1, min(PROBED, self.index.nlist // 8))
             shape = (self.index.ntotal, self.index.d)
             self.vectors = np.memmap(folder / "vectors.f16", np.float16, "r", shape=shape)
-        elif isinstance(self.index, faiss.IndexHNSW):
-            self.index.hnsw.efSearch = EF_SEARCH
         elif getattr(faiss, "get_num_gpus", lambda: 0)():
             options = faiss.GpuMultipleClonerOptions()
             options.shard = options.useFloat16 = True  # 21 million passages: 32 GB, spread over the GPUs there are

@@ -101,13 +101,13 @@ assert [hit.passage for hit in theirs[0]] == [hit.passage for hit in index.searc
 # ## 2 · An index that fits
 #
 # The published index is flat: 21 million vectors in 65 GB of memory, each compared with every query. `retriever="ivfpq"`
-# keeps four bits for four numbers in memory and reads the best 64 candidates' vectors from disk; `"hnsw"` walks a graph.
-# Measured on a million drawn vectors that lie to each other as an encoder's do (`tests/benchmarks/nearest.py`):
+# keeps four bits for four numbers in memory and reads the best 64 candidates' vectors from disk. Measured on a
+# million random vectors that are distributed as an encoder's are (`tests/benchmarks/nearest.py`):
 
 # %%
 file = config.ROOT / "tests" / "benchmarks" / "nearest.jsonl"
 measured = json.loads(file.read_text().splitlines()[-1])
-index_kinds = pd.DataFrame(measured["medians"]).T
+index_kinds = pd.DataFrame(measured["medians"]).T.filter(regex="|".join(nearest.KINDS), axis=0)
 index_kinds.round(2)
 
 # %% [markdown]
@@ -121,7 +121,7 @@ for name, row in index_kinds.filter(like=", 1000000 ", axis=0).iterrows():
     panel.scatter(*place, color="#0072B2")
     panel.annotate(f"{name.partition(',')[0]} {row['recall@3']:.2f}", place, (6, -3), textcoords="offset points")
 panel.set(xlabel="memory (MB)", ylabel="queries a second", xscale="log", yscale="log", xlim=(80, 8_000), ylim=(3, 5_000))
-figure.alt = "Three kinds of index by memory and queries a second, each with its recall."
+figure.alt = "Two kinds of index by memory and queries a second, each with its recall."
 figure
 
 # %% [markdown]

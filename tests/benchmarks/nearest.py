@@ -1,4 +1,4 @@
-"""What approximate indexes cost and find, beside the flat one: build time, memory, disk, recall, queries a second.
+"""What the approximate index costs and finds, beside the flat one: build time, memory, disk, recall, queries a second.
 
 The vectors are drawn, a million of 768 numbers: an encoder's vectors of real paragraphs (documentation of installed
 packages) are fitted by a mixture of low-rank Gaussians; "articles" are drawn from it, and passages around each, so
