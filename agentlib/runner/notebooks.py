@@ -91,7 +91,7 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
         papermill.execute_notebook(
             notebook, out / notebook.name, parameters, kernel_name="python3", cwd=NOTEBOOKS,
             progress_bar=sys.stderr.isatty(), request_save_on_cell_execute=True,
-            extra_arguments=["--log-level=ERROR"], stderr_file=sys.stderr if sys.stderr.isatty() else Lines(sys.stderr, others=False),
+            extra_arguments=["--log-level=ERROR"], stderr_file=sys.stderr if sys.stderr.isatty() else Lines(sys.stderr),
         )  # fmt: skip
     except PapermillExecutionError as error:
         failure = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
