@@ -1,9 +1,8 @@
-"""What every client of a server shares: which answers are worth asking for again, fields that some servers refuse, and
-an answer quoted in one line.
-
-Owns how a request is put to a server that does not take all of it. Knows nothing of what is asked.
+"""What all clients of servers share: whether one answers, which requests to retry, fields that some servers refuse, and an
+answer quoted in one line.
 """
 
+import contextlib
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -14,6 +13,14 @@ import tenacity
 
 log = logging.getLogger(__name__)
 BUSY = (429, 500, 502, 503, 504)  # HTTP status codes of a server that starts, or is overloaded
+
+
+def answers(url: str, key: str = "", seconds: float = 5.0) -> bool:
+    """Whether a server answers at an address (with this key, if it wants one), and not with an error."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
+        return httpx.get(url, timeout=seconds, headers=headers, follow_redirects=True).status_code < 400
+    return False
 
 
 def may_pass(error: BaseException) -> bool:

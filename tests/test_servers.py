@@ -16,6 +16,7 @@ from agentlib.models import ServerError, ServerModel, language, weights
 from agentlib.models import server as servers
 from agentlib.retrieval import RetrieverClient
 from agentlib.score import Judge
+from agentlib.web import answers
 
 
 def talk(text):
@@ -124,14 +125,14 @@ def test_an_unreachable_server_is_a_server_error():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    assert not servers.alive(url)
+    assert not answers(f"{url}/v1/models")
     with client(url, attempts=2) as model, pytest.raises(ServerError, match="check that it runs, then resume"):
         model.generate([talk("Hi")], max_new_tokens=5)
 
 
-@pytest.mark.parametrize("url", ["http://HOST:PORT", "not a url", ""])
-def test_an_address_that_is_none_is_not_alive(url):
-    assert servers.alive(url) is False
+@pytest.mark.parametrize("url", ["http://HOST:PORT/v1/models", "not a url", ""])
+def test_an_address_that_is_none_does_not_answer(url):
+    assert answers(url) is False
 
 
 class Exact(Moody):
@@ -169,7 +170,7 @@ def exact(path, reply, host="127.0.0.1"):
 
 def ask_model(url, folder):
     with client(url, attempts=1) as model:
-        assert SMOL in model.listed() and servers.alive(url)
+        assert SMOL in model.listed()
         return model.generate([talk("Hi")], max_new_tokens=5)[0][0].text == "fine"
 
 
@@ -441,7 +442,7 @@ def llama():
         yield model
         model.close()
     assert started and not started & {p for p in children() if psutil.Process(p).status() != psutil.STATUS_ZOMBIE}
-    assert not servers.alive(url)
+    assert not answers(f"{url}/v1/models")
 
 
 ASKED = "Count from one to five, in words."
@@ -452,8 +453,8 @@ def counted(llama):
     return llama.generate([talk(ASKED)], max_new_tokens=10)[0][0]
 
 
-def test_the_server_is_alive_and_counts_tokens(llama, counted):
-    assert servers.alive(llama.url)
+def test_the_server_answers_and_counts_tokens(llama, counted):
+    assert answers(f"{llama.url}/v1/models")
     rendered = servers.render(llama.tokenizer, talk(ASKED))
     assert counted.prompt_tokens == len(language.encode(llama.tokenizer, rendered))
     assert (counted.completion_tokens, counted.finish_reason) == (10, "length")
@@ -514,7 +515,7 @@ def test_a_server_that_does_not_come_up_leaves_no_process(tmp_path, monkeypatch)
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF, but no more of it")
     monkeypatch.setattr(weights, "gguf", lambda name: broken)
-    monkeypatch.setattr(servers, "_healthy", lambda url: True)  # as if another program answered in its place
+    monkeypatch.setattr(servers, "answers", lambda url: True)  # as if another program answered in its place
     before, started = children(), time.monotonic()
     with pytest.raises(RuntimeError, match=r"llama\.cpp server for 'broken' did not start, it ended with status 1: .*Error"):  # noqa: SIM117
         with servers.llama_server("broken", start_seconds=20):

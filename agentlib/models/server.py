@@ -29,7 +29,7 @@ from agentlib.models.language import (
     validate_arguments,
 )
 from agentlib.records import replace_surrogates
-from agentlib.web import post, retrying, said
+from agentlib.web import answers, post, retrying, said
 
 log = logging.getLogger(__name__)
 OPTIONAL = ("add_special_tokens", "cache_prompt", "seed")  # left out where a server refuses a request that names them
@@ -199,13 +199,6 @@ class _Unusable(_Busy, ServerError):
     """What is raised when the last attempt failed too: callers see a ServerError."""
 
 
-def alive(url: str, timeout: float = 5.0) -> bool:
-    """Whether an OpenAI-compatible server answers at this URL."""
-    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, ValueError):
-        return httpx.get(f"{config.server_root(url)}/v1/models", timeout=timeout, follow_redirects=True).status_code < 500
-    return False
-
-
 @contextlib.contextmanager
 def llama_server(model: str, *, slots: int = 2, context: int = 4096, start_seconds: float = 180.0) -> Iterator[str]:
     """Run a llama.cpp server for a model that wheels carry, in a process of its own; yields its URL.
@@ -226,7 +219,7 @@ def llama_server(model: str, *, slots: int = 2, context: int = 4096, start_secon
         try:
             deadline = time.monotonic() + start_seconds
             # The server writes its own address once it listens: what answers there is no other program.
-            while not (address.exists() and _healthy(address.read_text())):
+            while not (address.exists() and answers(f"{address.read_text()}/health")):
                 ended = process.poll()
                 if ended is not None or time.monotonic() > deadline:
                     said.seek(0)
@@ -240,12 +233,6 @@ def llama_server(model: str, *, slots: int = 2, context: int = 4096, start_secon
         finally:
             process.kill()
             process.communicate()
-
-
-def _healthy(url: str) -> bool:
-    with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{url}/health", timeout=2.0).status_code == 200
-    return False
 
 
 def _serve(file: Path, address: Path, slots: int, context: int) -> None:

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import httpx
 import pandas as pd
 
 from agentlib import config
@@ -18,6 +17,7 @@ from agentlib.benchmarks import wiki
 from agentlib.models import weights
 from agentlib.retrieval import nearest
 from agentlib.score.judge import KEY as JUDGE_KEY
+from agentlib.web import answers
 
 LEAST_DISK = 3e9
 CPU_PARAMETERS = 500  # millions; larger students are not trained without a GPU
@@ -103,13 +103,19 @@ def _teacher(cfg: config.Config) -> Iterator[Check]:
         yield Check(f"server of teacher {cfg.teacher!r}", "none named", "an OpenAI-compatible one", False,
                     "start one and pass --set teacher_server=http://HOST:PORT")  # fmt: skip
         return
-    up = answers(cfg.teacher_server, "/v1/models")
-    yield Check("teacher server", f"{cfg.teacher_server} {'answers' if up else 'does not answer'}", "an answer", up,
-                "start it, or mend teacher_server")  # fmt: skip
-    if up:
+    yield (server := _server("teacher server", cfg.teacher_server, "start it, or correct teacher_server"))
+    if server.met:
         said = continuation(cfg.teacher_server, cfg.teacher, cfg.weights)
         yield Check("first-thought prefix on it", said or "continued", "a prefix that is continued", not said,
                     "serve it with an engine that completes a prompt as it is (vLLM, SGLang, llama.cpp)")  # fmt: skip
+
+
+def _server(need: str, url: str, remedy: str, *paths: str, key: str = "") -> Check:
+    """Whether a server answers at one of the paths."""
+    up = False
+    with contextlib.suppress(ValueError):  # "http://HOST:PORT" is no address
+        up = any(answers(config.server_root(url) + path, key) for path in paths or ("/v1/models",))
+    return Check(need, f"{url} {'answers' if up else 'does not answer'}", "an answer", up, remedy)
 
 
 def continuation(url: str, model: str, source: str = "wheels") -> str:
@@ -129,24 +135,19 @@ def continuation(url: str, model: str, source: str = "wheels") -> str:
 
 def _student_server(cfg: config.Config) -> Iterator[Check]:
     if cfg.student_server:
-        up = answers(cfg.student_server, "/v1/models")
-        yield Check("student server", f"{cfg.student_server} {'answers' if up else 'does not answer'}", "an answer", up,
-                    "start it, or mend student_server")  # fmt: skip
+        yield _server("student server", cfg.student_server, "start it, or correct student_server")
 
 
 def _judge(cfg: config.Config) -> Iterator[Check]:
     if cfg.judge_server:
-        up = answers(cfg.judge_server, "/v1/models", key=os.environ.get(JUDGE_KEY, ""))
-        yield Check(f"judge {cfg.judge}", f"{cfg.judge_server} {'answers' if up else 'does not answer'}", "an answer", up,
-                    f"start it, set {JUDGE_KEY} if it wants a key, or leave judge_server out")  # fmt: skip
+        remedy = f"start it, set {JUDGE_KEY} if it wants a key, or leave judge_server out"
+        yield _server(f"judge {cfg.judge}", cfg.judge_server, remedy, key=os.environ.get(JUDGE_KEY, ""))
 
 
 def _retriever(cfg: config.Config) -> Iterator[Check]:
     if cfg.retriever_url:
-        url = cfg.retriever_url
-        up = answers(url, "/health") or answers(url, "/docs")  # Search-R1's own server has no health page
-        yield Check("retriever", f"{url} {'answers' if up else 'does not answer'}", "an answer", up,
-                    "start it with python -m agentlib serve, or mend retriever_url")  # fmt: skip
+        remedy = "start it with python -m agentlib serve, or correct retriever_url"
+        yield _server("retriever", cfg.retriever_url, remedy, "/health", "/docs")  # Search-R1's has no health page
     elif cfg.corpus == "wiki-slice":
         there = all((wiki.folder() / name).exists() for name in (wiki.PASSAGES, wiki.QUESTIONS))
         yield Check("slice of Wikipedia", "there" if there else f"not in {wiki.folder()}", "two files", there,
@@ -193,11 +194,3 @@ def _records(cfg: config.Config) -> Iterator[Check]:
     file = cfg.records / "cases.jsonl"
     yield Check("records", "there" if file.exists() else f"{file} is missing", "a file", file.exists(),
                 "run notebook 04 at this preset before drawing its figures")  # fmt: skip
-
-
-def answers(url: str, path: str, seconds: float = 5.0, key: str = "") -> bool:
-    """Whether a server answers at an address, to a key if it wants one, with anything but an error of its own."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, ValueError):
-        return httpx.get(config.server_root(url) + path, timeout=seconds, headers=headers, follow_redirects=True).status_code < 400
-    return False
