@@ -324,7 +324,7 @@ SIZES = {"hotpotqa-slice": (478, 478), "bamboogle-slice": (125, 125), "musique-s
 @pytest.mark.parametrize("name", wiki.SETS)
 def test_the_real_sets_load_whole_with_their_gold_passages(real, name):
     found = wiki.load(name)
-    assert (len(found), wiki.count_in_paper(name)) == SIZES[name]
+    assert (len(found), wiki.manifest()["sets"][name]["in_paper"]) == SIZES[name]
     annotated = name != "bamboogle-slice"
     for question in found:
         gold = wiki.gold_passages(question.id)
@@ -336,7 +336,7 @@ def test_the_papers_own_questions_come_first(real):
     for name in ("hotpotqa", "bamboogle", "musique", "2wikimultihopqa"):
         asked = {wiki.plain(q.text) for q in tasks.load(name)}
         found = [q.text in asked for q in wiki.load(f"{name}-slice")]
-        assert found == sorted(found, reverse=True) and sum(found) == wiki.count_in_paper(f"{name}-slice")
+        assert found == sorted(found, reverse=True) and sum(found) == wiki.manifest()["sets"][f"{name}-slice"]["in_paper"]
 
 
 def test_laptop_asks_nine_hundred_questions_in_file_order(real):

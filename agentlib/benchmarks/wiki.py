@@ -126,11 +126,6 @@ def load(name: str) -> list[Question]:
     return list(_questions(name, folder()))
 
 
-def count_in_paper(name: str) -> int:
-    """How many of a set's first questions are in the paper's own test file; the others come from the same data set."""
-    return manifest()["sets"][name]["in_paper"]
-
-
 @functools.cache
 def _passages_by_id(where: Path) -> dict[str, Passage]:
     return {p.id: p for p in _passages(where)}
