@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Literal
 
+from agentlib.records import replace_surrogates
 from agentlib.sandbox.inside import protocol as wire
 from agentlib.sandbox.inside import workdir as scratch
 
@@ -243,14 +244,3 @@ def _decode_output(content: bytes) -> str:
         return content.decode("utf-8", "replace")
     kept = content[: wire.MAX_OUTPUT_BYTES].decode("utf-8", "ignore")
     return f"{kept}\n[output cut after {wire.MAX_OUTPUT_BYTES} bytes]"
-
-
-def replace_surrogates(value: Any) -> Any:
-    """JSON values in which lone surrogates, which no file can hold, are question marks."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [replace_surrogates(item) for item in value]
-    if isinstance(value, dict):
-        return {replace_surrogates(key): replace_surrogates(item) for key, item in value.items()}
-    return value

@@ -24,7 +24,8 @@ from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from agentlib.sandbox.action import GRACE_SECONDS, Failure, Outcome, Trial, replace_surrogates
+from agentlib.records import replace_surrogates
+from agentlib.sandbox.action import GRACE_SECONDS, Failure, Outcome, Trial
 from agentlib.sandbox.inside import protocol as wire
 from agentlib.sandbox.inside.results import to_plain
 from agentlib.sandbox.isolation import FORKS_BEFORE_RENEWAL, STARTERS, Protection, SandboxLost, Zygote
