@@ -51,8 +51,8 @@ def select(only: Sequence[str], folder: Path = NOTEBOOKS) -> list[Path]:
 def inspect(notebook: Path) -> dict[str, Any]:
     """The names and defaults of a notebook's parameters cell.
 
-    Raises ValueError when there is not exactly one cell tagged `parameters`, or it holds more than
-    literals: papermill would silently ignore what is injected.
+    Raises ValueError when there is not exactly one cell tagged `parameters`, it holds more than literals, or it lacks
+    `preset` or `overrides`: papermill would silently ignore what is injected.
     """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
@@ -68,6 +68,8 @@ def inspect(notebook: Path) -> dict[str, Any]:
         raise ValueError(
             f"{notebook.name}: the parameters cell is not plain name = literal lines ({error}); move the rest below it"
         ) from None
+    if lacking := [name for name in ("preset", "overrides") if name not in found]:
+        raise ValueError(f"{notebook.name} takes no parameter {', '.join(lacking)}, only {', '.join(found)}; add it to its cell")
     return found
 
 
@@ -79,17 +81,12 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
 
     from agentlib.progress import Lines
 
-    known = inspect(notebook)
-    parameters = {"preset": cfg.preset, "overrides": overrides}
-    if lacking := [name for name in parameters if name not in known]:
-        raise ValueError(
-            f"{notebook.name} takes no parameter {', '.join(lacking)}, only {', '.join(known)}; add it to its cell"
-        )
+    inspect(notebook)
     started, failure = time.time(), ""
     try:
         out.mkdir(parents=True, exist_ok=True)
         papermill.execute_notebook(
-            notebook, out / notebook.name, parameters, kernel_name="python3", cwd=NOTEBOOKS,
+            notebook, out / notebook.name, {"preset": cfg.preset, "overrides": overrides}, kernel_name="python3", cwd=NOTEBOOKS,
             progress_bar=sys.stderr.isatty(), request_save_on_cell_execute=True,
             extra_arguments=["--log-level=ERROR"], stderr_file=sys.stderr if sys.stderr.isatty() else Lines(sys.stderr),
         )  # fmt: skip
