@@ -1,8 +1,6 @@
 """Trajectories in other people's formats: the authors' published ones become our cases, ours become plain messages.
 
-Owns the mapping of fields and roles. Knows nothing of training or of where files come from.
-
-The published sets (agent-distillation/Qwen2.5-32B-Instruct_{agent,cot}_trajectories_2k and …_2k_prefix) hold a row a
+The published sets (agent-distillation/Qwen2.5-32B-Instruct_{agent,cot}_trajectories_2k and …_2k_prefix) hold one row per
 question: question, true_answer, generated_answer, score, dataset_name, model_id; agents have `log_data`, a JSON text
 with `messages` as smolagents logs them, chains of thought have `messages` and `response`.
 """

@@ -1,8 +1,8 @@
-"""The words models are given: one place, so that training and test read the same.
+"""Every prompt, so that training and test read the same; the shape of an agent's turn (how its code blocks are found and
+closed) and of the observation that follows.
 
-Owns every prompt, the shape of an agent's turn (how its code blocks are found and closed) and of what it sees back. Knows
-nothing of models. The published prompts' roles (rules and worked examples for teachers and untuned models, neither for
-students) are kept; the wording is ours.
+The roles of the published prompts (rules and worked examples for teachers and untuned models, neither for students) are
+kept; the wording is ours.
 """
 
 import ast

@@ -1,7 +1,4 @@
-"""Runs on disk: one folder a configuration, one JSON line a case.
-
-Owns the naming of run folders, appending and resuming. Knows nothing of models or of what a case means.
-"""
+"""Runs on disk: one folder per configuration, one JSON line per case, resumable; and JSON files in general."""
 
 import contextlib
 import fcntl
@@ -51,7 +48,7 @@ class Run:
 
     Use it as a context manager to append; a second process that opens the same run to append is
     refused. Reading needs no lock. A case is a dict with an `id`; a case with an `error` is not
-    finished, and a resumed run tries it again. `time.jsonl` tells the wall time of each time it was open, and on which machine.
+    finished, and a resumed run tries it again. `time.jsonl` records how long it was open each time, and on which machine.
     """
 
     def __init__(self, root: Path, name: str, configuration: Mapping[str, Any]):
@@ -66,7 +63,7 @@ class Run:
             stack.enter_context(lock(self.folder))
             write_json(self.folder / "config.json", self.configuration)
             for file in (self.file, self.times):
-                mend_last_line(file)
+                repair_last_line(file)
             self._stream = stack.enter_context(open(self.file, "ab", buffering=0))
             self._open = stack.pop_all()  # what fails before this lets the lock go
         self._opened, self._cases = time.monotonic(), 0
@@ -118,9 +115,9 @@ def machine() -> str:
     return ", ".join([f"{os.cpu_count()} cores of {processor}{native}", *gpus])
 
 
-def mend_last_line(file: Path) -> None:
-    """Cut a last line that a killed process left half written, so that the next one does not go on in it; a whole one only gets
-    its line end."""
+def repair_last_line(file: Path) -> None:
+    """Cut a last line that a killed process left half written, so that the next one starts on a line of its own; a complete
+    one only gets its line end."""
     if not file.exists() or file.stat().st_size == 0:
         return
     with open(file, "rb+") as stream:
@@ -212,12 +209,12 @@ def _parsed(where: Any, content: bytes) -> Any:
     try:
         return json.loads(content.decode("utf-8-sig", errors="surrogatepass"), parse_constant=lambda name: None)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{where} is not UTF-8 ({error.reason}); delete or mend it") from None
+        raise ValueError(f"{where} is not UTF-8 ({error.reason}); delete or correct it") from None
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
-        raise ValueError(f"{where} is not JSON ({error.msg} at {line}column {error.colno}); delete or mend it") from None
+        raise ValueError(f"{where} is not JSON ({error.msg} at {line}column {error.colno}); delete or correct it") from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, a thousand lists in each other
-        raise ValueError(f"{where} cannot be read ({error}); delete or mend it") from None
+        raise ValueError(f"{where} cannot be read ({error}); delete or correct it") from None
 
 
 def _dumps(value: Any, indent: int | None = None) -> str:

@@ -48,7 +48,7 @@ def test_a_packed_run_comes_back_as_it_was_and_nothing_is_asked_again(trained):
     forget(*runs)
     assert evaluate.condition_run(CFG, conditions[0]).finished() == {}
     restored = archive.restore(CFG)
-    assert (restored.runs, restored.cases, restored.strange) == (len(runs), 2 * len(runs), ())
+    assert (restored.runs, restored.cases, restored.unmatched) == (len(runs), 2 * len(runs), ())
     assert before == [(r.finished(), list(records.read(r.times)), records.read_json(r.folder / "config.json")) for r in runs]
     found = evaluate.evaluate_student(CFG, SMOL, box=None, search=None)  # no weights are loaded, none are here
     assert len(found) == 2 * len(conditions)
@@ -160,7 +160,7 @@ def test_a_broken_file_is_named(trained):
 def test_the_command_says_what_it_took_from_records(trained):
     answered(evaluate.plan(CFG, SMOL)[0])
     archive.pack(CFG)
-    assert run._restore(CFG).startswith("0 runs with 0 cases are taken from ")
+    assert run._restore(CFG).startswith("0 runs with 0 cases are restored from ")
     assert run._restore(dataclasses.replace(CFG, cot_tokens=17, step_tokens=17)).endswith(".jsonl.xz")
 
 

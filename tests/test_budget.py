@@ -1,4 +1,4 @@
-"""GPU-hours: reckoned from tokens and sizes, more for more of anything, and said with what they rest on."""
+"""GPU-hours: estimated from tokens and sizes, more for more of anything, and said with what they rest on."""
 
 import dataclasses
 
@@ -52,6 +52,6 @@ def test_an_index_on_a_server_and_a_recorded_teacher_cost_nothing(paper_files):
 
 def test_the_paper_preset_is_said_with_its_assumptions(paper_files):
     said = budget.sentence(config.load("paper"))
-    assert "GPU-hours of an A100, reckoned, not measured" in said and 5 < float(said.split()[2]) < 100_000
+    assert "GPU-hours of an A100, estimated, not measured" in said and 5 < float(said.split()[2]) < 100_000
     table = budget.table(config.load("paper"))
     assert table["GPU-hours"].iloc[-1] == pytest.approx(table["GPU-hours"].iloc[:-1].sum())

@@ -134,10 +134,10 @@ def test_small_students_need_no_gpu(monkeypatch):
 def test_the_check_of_the_paper_preset_reckons_its_gpu_hours(paper_files, capsys):
     assert run.main(["--preset", "paper", "--check"]) == 2  # no teacher server here
     said = capsys.readouterr().out
-    assert "GPU-hours of an A100, reckoned, not measured" in said and "Qwen2.5-7B-Instruct" in said
+    assert "GPU-hours of an A100, estimated, not measured" in said and "Qwen2.5-7B-Instruct" in said
 
 
 def test_gpu_hours_wait_for_the_question_files(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("AGENTLIB_HOME", str(tmp_path))
     assert run.main(["--preset", "paper", "--check"]) == 2
-    assert "reckoned once the question files are in the cache" in capsys.readouterr().out
+    assert "estimated once the question files are in the cache" in capsys.readouterr().out

@@ -185,7 +185,7 @@ def test_an_interrupted_command_says_so_and_how_to_go_on(project, monkeypatch, c
     monkeypatch.setattr(preflight, "problems", lambda cfg, numbers: [])
     monkeypatch.setattr(notebooks, "execute", interrupted)
     assert run.main([]) == 130
-    assert capsys.readouterr().err == "error: interrupted in 03_train_students; what was finished is kept, run again to go on\n"
+    assert capsys.readouterr().err == "error: interrupted in 03_train_students; what was finished is kept, run again to resume\n"
 
 
 # --- the command ------------------------------------------------------------------------------------------------

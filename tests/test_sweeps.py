@@ -80,12 +80,12 @@ def test_the_main_experiments_own_setting_is_taken_from_its_cases(setting, kept)
     own = {"temperature": CFG.temperature, "seed": CFG.seed, "tuning": CFG.tuning, "trajectories": 200}
     for variation in settings(CFG)[setting]:
         main = main_cases(CFG, variation.condition)
-        known = sweeps._already(CFG, variation, main)
+        known = sweeps._main_cases(CFG, variation, main)
         if variation.value == own[setting]:
             assert {c["benchmark"] for c in known} == set(variation.condition.benchmarks)
             assert len(known) == CFG.sweep_questions * len(variation.condition.benchmarks)
             missing = [case for case in main if case["id"] != known[0]["id"]]
-            assert sweeps._already(CFG, variation, missing) == []
+            assert sweeps._main_cases(CFG, variation, missing) == []
         else:
             assert known == []
 

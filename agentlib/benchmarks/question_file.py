@@ -1,6 +1,5 @@
-"""Questions of your own: a file or a `datasets` id as `Question`s, checked before any work is spent on them.
-
-Owns what such a file must look like, and its division into questions to train on and to test on. Knows nothing of models.
+"""Your own questions: a file or a `datasets` id as `Question`s, checked before any work is spent on them, and split into
+questions to train on and to test on.
 """
 
 import ast

@@ -1,7 +1,4 @@
-"""A configuration's search: its corpus, its index, and the `web_search` its agents call.
-
-Owns the choice of corpus, encoder and index folder. Knows nothing of agents or models.
-"""
+"""A configuration's search: its corpus, its index, and the `web_search` its agents call."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path

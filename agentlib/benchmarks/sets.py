@@ -1,7 +1,4 @@
-"""A configuration's questions: which sets it trains on, which it is tested on.
-
-Owns the choice between the paper's sets, their parts for a laptop, and the mini-suite. Knows nothing of models.
-"""
+"""A configuration's questions, to train on and to test on: the paper's sets, their parts for a laptop, or the mini-suite."""
 
 import dataclasses
 from itertools import chain, zip_longest

@@ -1,10 +1,7 @@
 """Real multi-hop questions and 53,082 passages of Wikipedia that answer them: the paper's factual benchmarks at a laptop's size.
 
-Owns the manifest (the questions of each set, the passages and their order), the check of the files in the download cache
-against it, and which gold passages an agent has seen. Knows nothing of how the files are built (`tools/build_wiki.py`), of indexes or
-of agents.
-
-The manifest holds no text. A passage's id ends in the start of a SHA-1 of its title and text, so each passage is checked
+`tools/build_wiki.py` builds the files in the download cache; the manifest here says which questions and passages they must
+hold, in which order. The manifest holds no text. A passage's id ends in the start of a SHA-1 of its title and text, so each passage is checked
 against its own id.
 """
 

@@ -1,7 +1,4 @@
-"""The passages of a corpus nearest to a query by words (BM25, Robertson et al. 1994), through bm25s.
-
-Owns what a word is, and the folder bm25/ of an index. Knows nothing of encoders or vectors (`nearest`).
-"""
+"""Passages by the words they share with a query (BM25, Robertson et al. 1994), through bm25s; `words` says what a word is."""
 
 import functools
 import itertools
@@ -18,7 +15,7 @@ from agentlib.retrieval.corpus import StoredPassages, contents
 
 # What an index of words depends on, as one of vectors does on its encoder; raise the version when `words` changes.
 IDENTITY = {"name": "words", "version": 2}
-NAMED = {"þ": "th", "ð": "d"}  # letters whose Unicode names do not tell what they are written as elsewhere
+NAMED = {"þ": "th", "ð": "d"}  # letters whose ASCII spelling is not in their Unicode names
 # Thai to Burmese, Khmer, Japanese and Chinese are written without spaces between words.
 UNSPACED = re.compile("[\u0e00-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]+")
 NOT_ASCII, WORD = re.compile("[^\0-\x7f]+"), re.compile("[a-z0-9_\x80-\U0010ffff]+")
@@ -88,13 +85,13 @@ def build(folder: Path, stored: StoredPassages, progress: bool) -> None:
 
 
 def load(folder: Path) -> Any:
-    """What `build` made."""
+    """The index that `build` saved."""
     import bm25s
 
     return bm25s.BM25.load(folder / "bm25", show_progress=False)
 
 
 def search(index: Any, queries: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places in the corpus and weights (queries, k), best first; place -1 where no word is shared."""
+    """Positions in the corpus and scores, both (queries, k), best first; position -1 where no word is shared."""
     places, scores = index.retrieve([words(query) for query in queries], k=k, show_progress=False)
     return np.where(scores > 0, places, -1), scores

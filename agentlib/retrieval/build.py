@@ -1,9 +1,6 @@
-"""Building the index of a corpus in its folder, in shards that an interrupted build goes on after; or taking one that others built.
+"""Builds the index of a corpus in shards, so that an interrupted build resumes after the last one; or adopts an existing index.
 
-Owns the order in which an index's files are written. Knows nothing of searching it (`retrieval`), of how a text becomes a
-vector (`encoder`), or of how vectors and words are found (`nearest`, `bm25`).
-
-An index folder holds passages.jsonl and offsets.npy (`corpora`), the files of `nearest` or bm25/, and meta.json, written
+An index folder holds passages.jsonl and offsets.npy (`corpus`), the files of `nearest` or bm25/, and meta.json, written
 last: a folder without meta.json is an interrupted build.
 """
 

@@ -1,6 +1,4 @@
 """The passages of a corpus as files: read from JSON lines, stored in an index's folder, known by their digest.
-
-Owns the words of a passage as they are encoded, and passages.jsonl with offsets.npy. Knows nothing of how a passage is found.
 """
 
 import hashlib

@@ -1,7 +1,4 @@
-"""Texts become unit vectors, as the paper's retriever makes them: mean pooling, then L2-normalised.
-
-Owns the prefixes each encoder was trained with, batching and precision. Knows nothing of passages or indexes.
-"""
+"""Texts become unit vectors, as in the paper's retriever: mean pooling, then L2 normalisation."""
 
 import threading
 from collections.abc import Sequence

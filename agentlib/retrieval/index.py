@@ -1,7 +1,5 @@
-"""Passages found by meaning or by words in a built index, and the agent's `web_search`.
-
-Owns `Index` and what a hit is. Knows nothing of agents, of how an index was built (`indexing`) or of HTTP
-(`retrieval_server`). Defaults are the paper's: flat inner product, top 3.
+"""Passages found by meaning or by words in a built index, and the agent's `web_search`. Defaults are the paper's: flat inner
+product, top 3.
 """
 
 import functools
@@ -30,7 +28,7 @@ class Hit:
 
 
 class Searcher(Protocol):
-    """Anything that finds passages: an `Index` in this process, or a `retrieval_server.RetrieverClient`."""
+    """Anything that finds passages: an `Index` in this process, or a `server.RetrieverClient`."""
 
     def search(self, queries: Sequence[str], k: int = 3) -> list[list[Hit]]: ...
 

@@ -1,7 +1,5 @@
 """The `/retrieve` HTTP protocol of Search-R1, both sides, so that one index serves many runs.
 
-Owns the request and response format, the server and the client. Knows nothing of how an index finds passages.
-
     POST /retrieve {"queries": ["..."], "topk": 3, "return_scores": true}
     -> {"result": [[{"document": {"id", "title", "contents"}, "score": 0.8}, ...], ...]}
 

@@ -1,8 +1,8 @@
-"""Finished runs kept with the project: packed beside the records that figures are drawn from, and put back into run
-folders on a machine that has not run them.
+"""Finished runs kept with the project: packed next to the records that figures are drawn from, and restored into run folders
+on another machine.
 
-Owns the packed form. Knows nothing of how a case comes about. A packed run is named by its run folder, so by its whole
-configuration: what another configuration made is never taken for it.
+A packed run has the name of its run folder, so of its whole configuration: results of another configuration are never
+mistaken for it.
 """
 
 import json
@@ -18,11 +18,11 @@ from agentlib.training import checkpoints
 
 @dataclass(frozen=True)
 class Restored:
-    """How many runs were put back, cases with them, and the packed files that no part of the configuration asks for."""
+    """How many runs and cases were restored, and the packed files that belong to no run of the configuration."""
 
     runs: int
     cases: int
-    strange: tuple[str, ...]
+    unmatched: tuple[str, ...]
 
 
 def folder(cfg: config.Config) -> Path:
@@ -78,7 +78,7 @@ def unpack(file: Path) -> tuple[dict, list[dict]]:
 
 
 def restore(cfg: config.Config) -> Restored:
-    """Put packed runs of this very configuration into their run folders; what is there already is kept.
+    """Restore the packed runs of this configuration into their run folders; existing cases are kept.
 
     A restored training run has its loss curve and no weights.
     """

@@ -1,11 +1,10 @@
-"""GPU-hours of the paper preset, reckoned before any is spent: tokens from recorded runs, operations from sizes.
+"""GPU-hours of the paper preset, estimated before any are spent: tokens from recorded runs, operations from model sizes.
 
-Owns the reckoning and its assumptions, which are stated beside its numbers. Knows nothing of how the work is done.
-Nothing of it was measured on a GPU: take it for the least to plan with, as small models keep a large GPU less busy than
-is assumed. The runs that vary one setting (Tables 6 to 8) are left out.
+Nothing of it was measured on a GPU. It is a lower bound for planning: small models use a large GPU less fully than assumed
+here. The runs that vary one setting (Tables 6 to 8) are left out.
 
-Operations are 2 a parameter and token read or written, and 6 trained on (forward, backward, and the forward again that
-gradient checkpointing costs where frozen weights spare their gradients).
+Operations are 2 per parameter and token for tokens read or written, and 6 for tokens trained on (forward, backward, and the
+second forward of gradient checkpointing; frozen weights need no gradients of their own).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ KEPT = 2 / 3  # of the teacher's trajectories that pass the filter: about 2,000 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a question costs one run: tokens read (each once, as prefix caching has it) and written."""
+    """Tokens per question: read (each once, as with prefix caching) and written."""
 
     read: float
     written: float
@@ -69,7 +68,7 @@ def _row(part: str, model: str, parameters: float, read: float = 0.0, written: f
 
 
 def table(cfg: config.Config) -> pd.DataFrame:
-    """A row a part and model, and their sum, with tokens a question as the recorded laptop teacher read and wrote them."""
+    """One row per part and model, and their sum, with the tokens per question of the recorded laptop teacher."""
     folder = config.ROOT / "figures" / "records" / "laptop"
     cot, agent = (tokens(list(records.read(folder / f"teacher_{method}.jsonl"))) for method in ("cot", "agent"))
     found = pd.DataFrame(rows(cfg, cot, agent)).groupby(["part", "model"], sort=False).sum()
@@ -81,6 +80,6 @@ def sentence(cfg: config.Config) -> str:
     """The sum in words, with what it rests on."""
     hours = table(cfg)["GPU-hours"].iloc[-1]
     return (
-        f"at least {hours:.0f} GPU-hours of an A100, reckoned, not measured: {READING:.0%} of its peak while reading and "
-        f"training, {WRITING:.0%} while writing, tokens a question as our recorded teacher's"
+        f"at least {hours:.0f} GPU-hours of an A100, estimated, not measured: {READING:.0%} of its peak while reading and "
+        f"training, {WRITING:.0%} while writing, tokens per question as our recorded teacher's"
     )

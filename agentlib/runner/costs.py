@@ -1,8 +1,5 @@
-"""What each part of a preset takes: measured by its runs, published beside their records, and used to say how long a
-run will take before it starts.
-
-Owns the parts and their rates. Knows nothing of how the work is done. Times are wall seconds on the machine that each part
-names.
+"""The time that each part of a preset takes: measured by its runs, published with their records, and used to estimate a run
+before it starts. Times are wall seconds on the machine that each part names.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,8 +13,7 @@ from agentlib.training import Distributed, checkpoints
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of work of one kind: `unit`s planned and done, the name under which its rate is known, and the notebook
-    that does it."""
+    """One piece of work: how many units are planned and done, the name of its rate, and the notebook that does it."""
 
     work: str  # "teacher" | "training" | "evaluation"
     name: str
@@ -31,7 +27,7 @@ class Part:
 def parts(cfg: config.Config) -> Iterator[Part]:
     """All long work of notebooks 02 to 04 in order, and how much of it is finished.
 
-    A student whose weights are not here is trained again where questions are left to ask it.
+    A student without weights on this machine is trained again only if some of its questions are left.
     """
     if not cfg.teacher_records:
         asked = benchmarks.training_questions(cfg)
@@ -90,8 +86,7 @@ def measure(cfg: config.Config) -> Path:
 
 
 def estimate(cfg: config.Config, notebooks: Sequence[str] = ("02", "03", "04")) -> str:
-    """What is left to do in these notebooks and about how long that takes, in a sentence; "" where nothing has been
-    measured."""
+    """One sentence: the work left in these notebooks and about how long it takes; "" if nothing has been measured."""
     file = cfg.records / "costs.json"
     if not file.exists():
         return ""

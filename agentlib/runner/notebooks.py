@@ -1,6 +1,4 @@
 """Notebooks as files: which there are, what parameters they take, running one headless, and publishing its outputs.
-
-Owns the list of notebooks and of the figures they make. Knows nothing of what a notebook computes.
 """
 
 import ast
@@ -130,7 +128,7 @@ def publish(executed: Path, notebook: Path) -> None:
             for output in cell["outputs"]:
                 shown = output.get("data", {})
                 if picture := shown.get("image/png"):
-                    shown["image/png"] = lighter(picture)
+                    shown["image/png"] = quantise_png(picture)
                 if "text/html" in shown:
                     shown.pop("text/plain", None)  # the same table once more, wider than any page
             cell["execution_count"] = source["execution_count"]
@@ -138,7 +136,7 @@ def publish(executed: Path, notebook: Path) -> None:
 
 
 def tidy(outputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A cell's outputs without progress bars, warnings and widgets, which are dead on a page, and without this machine's places."""
+    """A cell's outputs without progress bars, warnings, widgets (dead on a page) and absolute paths of this machine."""
     kept = [o for o in outputs if o.get("name") != "stderr" and WIDGET not in o.get("data", {})]
     text = json.dumps(kept, ensure_ascii=False)
     for place, name in ((f"{config.ROOT}/", ""), (str(config.home()), "~/.cache/agentlib"), (str(Path.home()), "~")):
@@ -146,7 +144,7 @@ def tidy(outputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return json.loads(text)
 
 
-def lighter(picture: str) -> str:
+def quantise_png(picture: str) -> str:
     """A base64 PNG with at most 32 colours, which charts do not miss and a notebook's size does."""
     from PIL import Image
 

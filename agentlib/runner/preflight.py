@@ -1,7 +1,6 @@
-"""What a run needs and what is here, before any work is spent: one table, each lack with its remedy.
+"""What a run needs and what is available, before it starts: one table, with a remedy for whatever is missing.
 
-Owns the checks. Knows nothing of notebooks. Checks that import torch are made only where a preset needs them, so that
-the command stays quick.
+Checks that import torch run only for presets that need them, so that the command stays quick.
 """
 
 import contextlib
@@ -22,9 +21,9 @@ from agentlib.web import answers
 
 LEAST_DISK = 3e9
 CPU_PARAMETERS = 500  # millions; larger students are not trained without a GPU
-# Bytes a parameter takes in training: NF4 with its scales, bf16, or 32-bit weights with gradients and two moments.
+# Bytes per parameter in training: NF4 with its scales, bf16, or 32-bit weights with gradients and two moments.
 TRAINED_BYTES = {"qlora": 0.56, "lora": 2.0, "full": 16.0}
-# Beside the weights: the adapter with its optimiser, activations of one checkpointed sequence, logits of its learnt part.
+# Beside the weights: the adapter with its optimiser, activations of one checkpointed sequence, logits of the tokens with loss.
 WORKING_BYTES = 8e9
 WIKI_PASSAGES, WIKI_DIMENSION = 21_000_000, 768
 WIKI = {"corpus": 14e9, "vectors": 65e9}  # bytes; Search-R1's wiki-18.jsonl, and 21 million vectors of 768 numbers in 32 bits
@@ -53,12 +52,12 @@ def checks(cfg: config.Config, numbers: Sequence[str] = ()) -> list[Check]:
 
 
 def problems(cfg: config.Config, numbers: Sequence[str] = ()) -> list[str]:
-    """What stands in the way of a run, one sentence each."""
+    """What prevents a run, one sentence each."""
     return [check.sentence for check in checks(cfg, numbers) if not check.met]
 
 
 def table(found: Sequence[Check]) -> pd.DataFrame:
-    """The checks as a table, a row a need; a remedy only where one is needed."""
+    """The checks as a table, one row each; a remedy only for those that are not met."""
     rows = [{"need": c.need, "": "✓" if c.met else "✗", "found": c.found, "expected": c.expected,
              "remedy": "" if c.met else c.remedy} for c in found]  # fmt: skip
     return pd.DataFrame(rows).set_index("need")

@@ -1,6 +1,4 @@
 """The command that runs the notebooks in order, headless, at one preset: checks first, a table of minutes last.
-
-Owns the command line and the table. Knows nothing of how a notebook is run (`notebooks`), or of what it computes.
 """
 
 import argparse
@@ -25,7 +23,7 @@ def _gpu_hours(cfg: config.Config) -> str:
     from agentlib.runner import budget
 
     if not tasks.is_downloaded():
-        return "GPU-hours are reckoned once the question files are in the cache; notebook 02 downloads them"
+        return "GPU-hours are estimated once the question files are in the cache; notebook 02 downloads them"
     return f"{budget.table(cfg).round(1).to_string()}\n{budget.sentence(cfg)}"
 
 
@@ -45,9 +43,9 @@ def _restore(cfg: config.Config) -> str:
     from agentlib.runner import archive
 
     found = archive.restore(cfg)
-    said = f"{found.runs} runs with {found.cases} cases are taken from {archive.folder(cfg)}"
-    if found.strange:
-        said += f"; {len(found.strange)} packed runs there are of other settings, such as {found.strange[0]}"
+    said = f"{found.runs} runs with {found.cases} cases are restored from {archive.folder(cfg)}"
+    if found.unmatched:
+        said += f"; {len(found.unmatched)} packed runs there are of other settings, such as {found.unmatched[0]}"
     return said
 
 
@@ -74,7 +72,7 @@ def table(lines: Sequence[notebooks.Line]) -> str:
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Move a preset's run folders out of the way (never deleting them), so that a run starts afresh."""
+    """Move a preset's run folders out of the way (never deleting them), so that a run starts from scratch."""
     if not folder.exists():
         return None
     kept = folder.with_name(f"{folder.name}-before-{time.strftime('%Y%m%d-%H%M%S')}")
@@ -90,14 +88,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
                         help="override one setting of the preset (may be repeated)")  # fmt: skip
     parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True,
-                        help="keep what earlier runs finished (the default), or set it aside and start afresh")  # fmt: skip
+                        help="keep what earlier runs finished (the default), or set it aside and start from scratch")  # fmt: skip
     parser.add_argument("--from-records", action="store_true",
-                        help="take what the committed records hold as run, and run only what they lack")  # fmt: skip
+                        help="reuse committed results and run only what is missing")  # fmt: skip
     parser.add_argument("--publish", action="store_true",
                         help="write outputs back into notebooks/, and finished runs into figures/records/ (for committing)")  # fmt: skip
     parser.add_argument("--pack", action="store_true",
                         help="only pack the runs finished so far into figures/records/ (for committing)")  # fmt: skip
-    parser.add_argument("--check", action="store_true", help="only say what is here and what is missing, in a table")
+    parser.add_argument("--check", action="store_true", help="dry run: list what is done, what is missing and the estimated hours")
     asked = parser.parse_args(arguments)
     from agentlib.runner import preflight  # not above: --help is to be quick
 
@@ -136,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             line = notebooks.execute(notebook, cfg, overrides, cfg.runs / "notebooks")
         except KeyboardInterrupt:
-            print(f"error: interrupted in {notebook.stem}; what was finished is kept, run again to go on", file=sys.stderr)
+            print(f"error: interrupted in {notebook.stem}; what was finished is kept, run again to resume", file=sys.stderr)
             return 130
         lines.append(line)
         if line.failure:

@@ -1,7 +1,4 @@
-"""The index of a preset on a `/retrieve` server, so that one machine's memory serves many runs.
-
-Owns the command line. Knows nothing of how an index is built or of the protocol.
-"""
+"""`python -m agentlib serve`: a preset's index on a `/retrieve` server, so that one machine's memory serves many runs."""
 
 import argparse
 import os

@@ -1,6 +1,4 @@
 """One setting varied at a time for the smallest student: temperature, inference seed, tuning, trajectories (Tables 6-8).
-
-Owns the plan of these runs and their cases. Knows nothing of figures.
 """
 
 import dataclasses
@@ -43,17 +41,17 @@ def plan(cfg: config.Config) -> list[Variation]:
     seeds = range(cfg.seed, cfg.seed + cfg.sweep_seeds)
     found += [Variation("seed", seed, fewer, sag(cfg.seed_benchmarks, seed=seed)) for seed in seeds]
     found += [Variation("tuning", t, dataclasses.replace(fewer, tuning=t), greedy) for t in cfg.sweep_tunings]
-    return found + (_less(fewer, greedy) if cfg.sweep_examples else [])
+    return found + (_vary_trajectories(fewer, greedy) if cfg.sweep_examples else [])
 
 
-def _less(cfg: config.Config, condition: Condition) -> list[Variation]:
+def _vary_trajectories(cfg: config.Config, condition: Condition) -> list[Variation]:
     """The numbers of trajectories to train on; one that is not less than all there are would repeat "all"."""
     there = len(distill.training_cases(cfg, condition.method))
-    if beyond := [k for k in cfg.sweep_examples if k >= there]:
-        log.warning("%s trajectories are not varied: %d passed the filter", ", ".join(map(str, beyond)), there)
+    if too_many := [k for k in cfg.sweep_examples if k >= there]:
+        log.warning("%s trajectories are not varied: %d passed the filter", ", ".join(map(str, too_many)), there)
     return [
         Variation("trajectories", k or there, dataclasses.replace(cfg, train_examples=k), condition)
-        for k in cfg.sweep_examples if k not in beyond
+        for k in cfg.sweep_examples if k not in too_many
     ]  # fmt: skip
 
 
@@ -65,7 +63,7 @@ def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Calla
     """
     found, model, loaded = [], None, None
     for variation in plan(cfg):
-        known = _already(cfg, variation, main)
+        known = _main_cases(cfg, variation, main)
         if not known:
             own, condition = variation.cfg, variation.condition
             questions = [q for name in condition.benchmarks for q in benchmarks.load(name, own.questions)]
@@ -85,7 +83,7 @@ def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Calla
 
 
 def is_main(cfg: config.Config, variation: Variation) -> bool:
-    """Whether a variation is no other than the main experiment."""
+    """Whether a variation has the settings of the main experiment."""
     condition = variation.condition
     return (
         dataclasses.replace(variation.cfg, questions=cfg.questions) == cfg
@@ -94,8 +92,8 @@ def is_main(cfg: config.Config, variation: Variation) -> bool:
     )
 
 
-def _already(cfg: config.Config, variation: Variation, main: Sequence[dict]) -> list[dict]:
-    """The main experiment's cases, where the variation is no other setting than its own."""
+def _main_cases(cfg: config.Config, variation: Variation, main: Sequence[dict]) -> list[dict]:
+    """The cases of the main experiment, if the variation has the same settings and all of them are there; else none."""
     condition = variation.condition
     if not is_main(cfg, variation):
         return []

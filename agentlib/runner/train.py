@@ -1,6 +1,6 @@
-"""One student's training as a command, so that `accelerate launch` or torchrun can start it on several GPUs.
+"""`python -m agentlib train`: one student's training, so that `accelerate launch` or torchrun can start it on several GPUs.
 
-Owns the command line. Knows nothing of what is trained or how. Notebook 03 takes what it has finished as trained.
+Notebook 03 uses the adapters that it finished.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from agentlib.training import Distributed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train, or go on training, one student of one method; 2, with a sentence, where that cannot be."""
+    """Train one student by one method, or resume its training; 2, with a sentence, if that is impossible."""
     parser = argparse.ArgumentParser(prog="python -m agentlib train", description="Train one student of one method.")
     parser.add_argument("--preset", default="smoke", help="smoke, laptop or paper")
     parser.add_argument("--student", help="a name of the preset's students; its first by default")

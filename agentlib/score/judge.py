@@ -39,7 +39,7 @@ class Judge:
         self._client = httpx.Client(timeout=seconds, headers=headers, follow_redirects=True)
         self._lock, self._refused, self._retry = threading.Lock(), set[str](), retrying(5)
         self.cache_file.parent.mkdir(parents=True, exist_ok=True)  # not after a verdict that was paid for
-        records.mend_last_line(self.cache_file)  # a verdict appended to a torn line would be lost with it
+        records.repair_last_line(self.cache_file)  # a verdict appended to a torn line would be lost with it
         self._known = {line["key"]: line for line in records.read(self.cache_file)} if self.cache_file.exists() else {}
 
     def grade(self, question: str, prediction: Any, gold: str) -> Grade:
