@@ -42,6 +42,7 @@ def test_a_student_copy_keeps_the_question_and_loses_the_solution_and_every_outp
         compile(given.source, str(made), "exec")
     assert not [cell for cell in cells(made) if cell.outputs or cell.execution_count]
     assert len(cells(made)) == len(cells(path))
+    assert (tmp_path / "pictures" / "agent_loop.svg").exists()
 
 
 def test_a_copy_that_somebody_works_in_is_left_alone(tmp_path, capsys):

@@ -7,11 +7,9 @@ import random
 import matplotlib
 import pandas as pd
 import pytest
-from matplotlib.patches import FancyArrowPatch
 
 from agentlib import config, figures
 from agentlib.figures import estimates, extra, statistics, style, tables
-from agentlib.figures.sketches import Part, sketch
 
 STUDENTS = ("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct")
 TEACHER = "Qwen2.5-Coder-1.5B-Instruct"
@@ -465,20 +463,6 @@ def test_long_names_below_bars_keep_out_of_each_other(groups) -> None:
     figure.draw_without_rendering()
     places = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
     assert all(a.x1 < b.x0 for a, b in itertools.pairwise(places)) and len(places) == groups
-
-
-def test_a_sketch_joins_its_parts_and_refuses_what_is_not_there() -> None:
-    parts = [Part("model", "writes", (0, 0)), Part("sandbox", "runs\nit", (1, 0)), Part("answer", "", (2, 0))]
-    figure = sketch(parts, [("model", "sandbox", "code"), ("sandbox", "answer", "")], {"isolated": ["sandbox"]}, alt="a loop")
-    (axes,) = figure.axes
-    texts = [text.get_text() for text in axes.texts]
-    assert sorted(texts) == sorted(["isolated", "model", "writes", "sandbox", "runs", "it", "answer", "code"])
-    arrows = [patch for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
-    assert len(arrows) == 2 and figure.alt == "a loop"
-    with pytest.raises(ValueError, match="'index', expected one of model, sandbox, answer"):
-        sketch(parts, [("model", "index", "")], alt="")
-    with pytest.raises(ValueError, match="each title once"):
-        sketch([parts[0], parts[0]], [], alt="")
 
 
 def test_a_legend_stays_within_its_figure(laptop) -> None:

@@ -58,6 +58,14 @@ def test_an_index_with_figures_and_a_page_a_notebook(tmp_path):
         website.build([], tmp_path, tmp_path / "out")
 
 
+def test_a_picture_of_a_notebook_is_within_its_page(tmp_path):
+    page = notebooks.NOTEBOOKS / "00_check_the_setup.ipynb"
+    website.build([page], tmp_path, tmp_path / "out")
+    text = (tmp_path / "out" / "00_check_the_setup.html").read_text(encoding="utf-8")
+    assert "pictures/agent_loop.svg" not in text
+    assert re.search(r'<img alt="The model writes code[^>]*src="data:image/svg\+xml;base64,', text)
+
+
 def test_half_a_surrogate_pair_stops_no_page(tmp_path):
     (tmp_path / "00_x.ipynb").write_text(json.dumps(notebook("half \ud83d", output(text__html="<b>a\ud83db</b>"))))
     index = website.build([tmp_path / "00_x.ipynb"], tmp_path, tmp_path / "out", "\ude00")

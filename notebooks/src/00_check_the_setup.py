@@ -31,14 +31,12 @@ import time
 import pandas as pd
 
 from agentlib import benchmarks, cases, config, prompts, teach
-from agentlib.figures import sketches
 from agentlib.models import weights
 from agentlib.pages import show
 from agentlib.agent import Agent
 from agentlib.models.loading import resolve_precision
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
-from agentlib.figures.sketches import Part
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -139,22 +137,9 @@ assert failures["while True: pass"].kind == "timeout" and failures["1 / 0"].kind
 # ## 4 · A language model as an agent
 #
 # An *agent* is a loop around a language model:
-
-# %%
-sketches.sketch(
-    [
-        Part("question", "", (0, 0.5)),
-        Part("model", "writes a thought\nand Python code", (1, 0.5)),
-        Part("sandbox", "runs the code; it may\ncall web_search", (2, 0)),
-        Part("observation", "what was printed,\nor the error", (2, 1)),
-        Part("answer", "given to final_answer", (3, 0)),
-    ],
-    [("question", "model", ""), ("model", "sandbox", "code"), ("sandbox", "observation", ""),
-     ("observation", "model", "read"), ("sandbox", "answer", "")],
-    alt="The model writes code, the sandbox runs it, the model reads what was printed, until an answer is given.",
-)  # fmt: skip
-
-# %% [markdown]
+#
+# ![The model writes code, the sandbox runs it, the model reads what was printed, until an answer is given.](pictures/agent_loop.svg)
+#
 # Its prompt says how to act: write a thought, then a block of Python. The student's version of that prompt is short. A teacher, or a
 # model that was never tuned, also gets rules and three worked examples.
 

@@ -31,13 +31,12 @@ import pandas as pd
 
 from agentlib import cases, config, teach
 from agentlib.benchmarks import search
-from agentlib.figures import claims, estimates, extra, sketches, statistics, tables
+from agentlib.figures import claims, estimates, extra, statistics, tables
 from agentlib.pages import exercises, show
 from agentlib.agent import Agent
 from agentlib.first_thought import first_thought_prefix
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
-from agentlib.figures.sketches import Part
 from agentlib.tasks import Question
 
 # %% tags=["parameters"]
@@ -59,25 +58,9 @@ show.settings(cfg, *names)
 # - **agent + first-thought prefix (FTP)**: as the agent, but its first turn *starts with* the first paragraph of its
 #   own CoT (§3.1 of the paper). Instruction-tuned models reason best in the style they were tuned on; the prefix
 #   carries that start over into the agent's run.
-
-# %%
-sketches.sketch(
-    [
-        Part("question", "", (0, 1.3)),
-        Part("CoT", "reasons in prose", (1, 0)),
-        Part("first thought", "the first paragraph", (1, 1.3)),
-        Part("agent + FTP", "starts with that thought", (2, 1.3)),
-        Part("agent", "thinks, acts, reads", (1, 2.6)),
-        Part("the filter", "keeps what is right", (3, 1.3)),
-        Part("students", "trained on each kind", (4, 1.3)),
-    ],
-    [("question", "CoT", ""), ("question", "agent", ""), ("CoT", "first thought", ""), ("first thought", "agent + FTP", ""),
-     ("CoT", "the filter", ""), ("agent + FTP", "the filter", ""), ("agent", "the filter", ""),
-     ("the filter", "students", "")],
-    alt="A question goes to CoT and to the agent; the CoT's first paragraph starts a second agent; a filter keeps the right ones.",
-)  # fmt: skip
-
-# %% [markdown]
+#
+# ![A question goes to CoT and to the agent; the CoT's first paragraph starts a second agent; a filter keeps the right ones.](pictures/three_ways_to_ask.svg)
+#
 # At `smoke` these are trajectories recorded from the `laptop` teacher; at the other presets the teacher runs now, and
 # a run that was interrupted goes on where it stopped. Tables and comparisons are of one greedy try a question, as in the
 # paper. Where too few of those pass the filter below, `laptop` samples up to three more for the questions without a
