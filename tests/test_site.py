@@ -111,7 +111,7 @@ def test_a_trajectory_is_clicked_through_in_a_browser(browser, tmp_path):
     page = browser.new_page(color_scheme="dark")
     words = record(method="cot", text="Quito.")
     del words["trace"]
-    pages = [written(tmp_path, "00_cases", output(text__html=show.cases([words, voted]).data))]
+    pages = [written(tmp_path, "00_cases", output(text__html=show.show_cases([words, voted]).data))]
     page.goto(website.build(pages, tmp_path, tmp_path / "out").as_uri())
     page.click("text=00 cases")
     page.wait_for_function("document.body?.dataset.jpThemeLight === 'false'")

@@ -18,16 +18,27 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
 
 from agentlib import prompts
-from agentlib.figures.style import COLOURS, GREY, Chart, styled
+from agentlib.figures.palette import COLOURS, GREY, GROUPS
+from agentlib.figures.style import Chart, styled
 
-RIGHT, WRONG = "#007A5A", "#B84A00"  # the palette's green and vermillion, darkened until text in them is readable
-PALE = {"text": "#FFFFFF", "code": "#F2F2F2", "observation": "#EAF4FB", "prefix": "#FFF1D6", "question": "#FFFFFF"}
-GROUPS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00")
-POINTS = 8.5  # font size of all text in boxes
-LINE = POINTS * 1.28 / 72  # inches
-PAD = 0.07  # inches, between a box and its text
+RIGHT, WRONG = (
+    "#007A5A",
+    "#B84A00",
+)  # the palette's green and vermillion, darkened until text in them is readable
+FILLS = {
+    "text": "#FFFFFF",
+    "code": "#F2F2F2",
+    "observation": "#EAF4FB",
+    "prefix": "#FFF1D6",
+    "question": "#FFFFFF",
+}
+FONT_SIZE = 8.5  # font size of all text in boxes
+LINE_HEIGHT = FONT_SIZE * 1.28 / 72  # inches
+PADDING = 0.07  # inches, between a box and its text
 GAP = 0.09  # inches, between boxes
-CHARACTER = POINTS * 0.625 / 72  # inches a monospaced character: 0.602 em, and room for rounding to pixels
+CHARACTER_WIDTH = (
+    FONT_SIZE * 0.625 / 72
+)  # inches a monospaced character: 0.602 em, and room for rounding to pixels
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Box:
 
     @property
     def height(self) -> float:
-        return (len(self.lines) + bool(self.title)) * LINE + 1.5 * PAD
+        return (len(self.lines) + bool(self.title)) * LINE_HEIGHT + 1.5 * PADDING
 
 
 @functools.cache
@@ -53,9 +64,9 @@ def _drawable() -> frozenset[int]:
     return frozenset(get_font(findfont(FontProperties(family="DejaVu Sans Mono"))).get_charmap())
 
 
-def wrap(text: str, width: float, limit: int) -> tuple[str, ...]:
+def wrap_text(text: str, width: float, limit: int) -> tuple[str, ...]:
     """Lines of monospaced text at most `width` inches wide; after `limit` lines the last one ends in "…"."""
-    columns = max(8, int((width - 2 * PAD) / CHARACTER))
+    columns = max(8, int((width - 2 * PADDING) / CHARACTER_WIDTH))
     text = str(text).strip().replace("\r\n", "\n").expandtabs(4)
     text = "".join(c if c == "\n" or ord(c) in _drawable() else "□" for c in text)
     lines: list[str] = []
@@ -68,44 +79,72 @@ def wrap(text: str, width: float, limit: int) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _thought(step: Mapping) -> str:
+def _thought_text(step: Mapping) -> str:
     """What a step says before its code, without the label that every thought starts with."""
     text, _ = prompts.split_turn(str(step.get("text") or ""))
     return re.sub(r"^\s*Thought:\s*", "", text).strip()
 
 
-def _verdict(transcript: Mapping, width: float) -> Box:
+def _answer_box(transcript: Mapping, width: float) -> Box:
     """The answer with its mark; sign, words and colour all say whether it is right."""
     right = bool(transcript.get("correct"))
     colour = RIGHT if right else WRONG
     answer = transcript.get("answer")
-    lines = wrap("no answer" if answer in (None, "") else str(answer), width, 3)
-    return Box("✓ right answer" if right else "✗ wrong answer", lines, colour=colour, edge=colour, thick=True)
+    lines = wrap_text("no answer" if answer in (None, "") else str(answer), width, 3)
+    return Box(
+        "✓ right answer" if right else "✗ wrong answer",
+        lines,
+        colour=colour,
+        edge=colour,
+        thick=True,
+    )
 
 
-def _steps(transcript: Mapping, width: float, prefix: str = "") -> list[Box]:
+def _step_boxes(transcript: Mapping, width: float, prefix: str = "") -> list[Box]:
     """The boxes of an agent's trajectory: thought, action, observation, a step after the other."""
     boxes, steps = [], transcript.get("steps") or ()
-    room = max(3, 18 // max(1, len(steps)))  # lines a box: a long trajectory shows less of each step
+    room = max(
+        3, 18 // max(1, len(steps))
+    )  # lines a box: a long trajectory shows less of each step
     for number, step in enumerate(steps, 1):
-        thought = _thought(step)
+        thought = _thought_text(step)
         if number == 1 and prefix and thought.startswith(prefix.strip()):
             thought = "… " + thought[len(prefix.strip()) :].strip()
         if thought.strip("… "):
-            boxes.append(Box(f"thought {number}", wrap(thought, width, min(room, 6)), PALE["text"]))
+            boxes.append(
+                Box(f"thought {number}", wrap_text(thought, width, min(room, 6)), FILLS["text"])
+            )
         if step.get("code"):
-            boxes.append(Box(f"action {number} (code)", wrap(step["code"], width, room + 2), PALE["code"]))
+            boxes.append(
+                Box(
+                    f"action {number} (code)",
+                    wrap_text(step["code"], width, room + 2),
+                    FILLS["code"],
+                )
+            )
         if step.get("observation"):
             seen = re.sub(r"^\s*Observation:\s*", "", step["observation"])
-            boxes.append(Box(f"observation {number}", wrap(seen, width, min(room, 5)), PALE["observation"]))
+            boxes.append(
+                Box(
+                    f"observation {number}",
+                    wrap_text(seen, width, min(room, 5)),
+                    FILLS["observation"],
+                )
+            )
     return boxes
 
 
-def _draw(figure: Figure, box: Box, x: float, y: float, width: float, height: float | None = None) -> float:
+def _draw_box(
+    figure: Figure, box: Box, x: float, y: float, width: float, height: float | None = None
+) -> float:
     """Draw a box with its top left corner at (x, y) inches from the top left; returns the y of its lower edge."""
     total_width, total_height = figure.get_size_inches()
     height = height or box.height
-    corner, across, up = (x / total_width, 1 - (y + height) / total_height), width / total_width, height / total_height
+    corner, across, up = (
+        (x / total_width, 1 - (y + height) / total_height),
+        width / total_width,
+        height / total_height,
+    )
     area = Rectangle(corner, across, up, facecolor=box.fill, edgecolor=box.edge, hatch=box.hatch, linewidth=0.8,
                      transform=figure.transFigure)  # fmt: skip
     figure.add_artist(area)
@@ -113,40 +152,49 @@ def _draw(figure: Figure, box: Box, x: float, y: float, width: float, height: fl
         # A second, empty outline: one patch has one colour for both its edge and its hatch.
         figure.add_artist(Rectangle(corner, across, up, fill=False, linewidth=2.2, edgecolor=box.colour,
                                     transform=figure.transFigure))  # fmt: skip
-    top = y + PAD
+    top = y + PADDING
     if box.title:
-        _write(figure, box.title, x + PAD, top, color=box.colour, weight="bold")
-        top += LINE
+        _write(figure, box.title, x + PADDING, top, color=box.colour, weight="bold")
+        top += LINE_HEIGHT
     for line in box.lines:
-        _write(figure, line, x + PAD, top, family="DejaVu Sans Mono")
-        top += LINE
+        _write(figure, line, x + PADDING, top, family="DejaVu Sans Mono")
+        top += LINE_HEIGHT
     return y + height
 
 
 def _write(figure: Figure, text: str, x: float, y: float, **look: object) -> None:
     """One line of text at (x, y) inches from the top left; "$" is a dollar."""
     width, height = figure.get_size_inches()
-    figure.text(x / width, 1 - y / height, text, va="top", parse_math=False, **({"fontsize": POINTS} | look))
+    figure.text(
+        x / width,
+        1 - y / height,
+        text,
+        va="top",
+        parse_math=False,
+        **({"fontsize": FONT_SIZE} | look),
+    )
 
 
-def _column(figure: Figure, boxes: Sequence[Box], x: float, y: float, width: float) -> float:
+def _draw_column(figure: Figure, boxes: Sequence[Box], x: float, y: float, width: float) -> float:
     """Boxes under each other; returns the y below the last."""
     for box in boxes:
-        y = _draw(figure, box, x, y, width) + GAP
+        y = _draw_box(figure, box, x, y, width) + GAP
     return y
 
 
-def _height(boxes: Sequence[Box]) -> float:
+def _total_height(boxes: Sequence[Box]) -> float:
     return sum(box.height + GAP for box in boxes)
 
 
-def _sheet(width: float, height: float, note: str) -> Chart:
+def _new_sheet(width: float, height: float, note: str) -> Chart:
     """A sheet with room for a wrapped footer below `height` inches."""
     lines = textwrap.wrap(note, int(width * 15.5))
-    figure = Chart(figsize=(width, height + 0.14 + LINE * len(lines)))
-    figure.add_axes((0, 0, 1, 1)).set_axis_off()  # Jupyter's inline backend shows nothing for a figure without axes
+    figure = Chart(figsize=(width, height + 0.14 + LINE_HEIGHT * len(lines)))
+    figure.add_axes(
+        (0, 0, 1, 1)
+    ).set_axis_off()  # Jupyter's inline backend shows nothing for a figure without axes
     for k, line in enumerate(lines):
-        _write(figure, line, 0.1, height + 0.04 + LINE * k, fontsize=8, color=GREY)
+        _write(figure, line, 0.1, height + 0.04 + LINE_HEIGHT * k, fontsize=8, color=GREY)
     return figure
 
 
@@ -163,25 +211,39 @@ def fig2_cot_against_agent(cot: Mapping, agent: Mapping, note: str = "") -> Figu
         )
     width, column = 10.5, 5.08
     gold = agent.get("gold", cot.get("gold", ""))
-    question = Box("question", wrap(f"{agent['question']}\n(gold answer: {gold})", width - 0.2, 5))
-    left = [Box("chain of thought", wrap(cot.get("text") or "(nothing written)", column, 34)), _verdict(cot, column)]
-    right = [*_steps(agent, column), _verdict(agent, column)]
+    question = Box(
+        "question", wrap_text(f"{agent['question']}\n(gold answer: {gold})", width - 0.2, 5)
+    )
+    left = [
+        Box("chain of thought", wrap_text(cot.get("text") or "(nothing written)", column, 34)),
+        _answer_box(cot, column),
+    ]
+    right = [*_step_boxes(agent, column), _answer_box(agent, column)]
     top = 0.1 + question.height + GAP + 0.28
-    figure = _sheet(width, top + max(_height(left), _height(right)), note)
-    _draw(figure, question, 0.1, 0.1, width - 0.2)
+    figure = _new_sheet(width, top + max(_total_height(left), _total_height(right)), note)
+    _draw_box(figure, question, 0.1, 0.1, width - 0.2)
     for x, boxes, title, method in (
         (0.1, left, "CoT distillation: thinks in text", "cot_distill"),
-        (0.1 + column + 0.14, right, "Agent distillation: acts and reads what happened", "agent_distill_ftp"),
+        (
+            0.1 + column + 0.14,
+            right,
+            "Agent distillation: acts and reads what happened",
+            "agent_distill_ftp",
+        ),
     ):
         _write(figure, title, x, top - 0.25, fontsize=10, weight="bold", color=COLOURS[method])
-        _column(figure, boxes, x, top, column)
+        _draw_column(figure, boxes, x, top, column)
     return figure
 
 
-def _candidates(step: Mapping, width: float) -> list[Box]:
+def _candidate_boxes(step: Mapping, width: float) -> list[Box]:
     """The sampled actions of one step, coloured by the group they voted for; one that failed or was dropped has none."""
     seen = list(
-        dict.fromkeys(c["group"] for c in step["candidates"] if not c.get("failed") and c.get("group") is not None)
+        dict.fromkeys(
+            c["group"]
+            for c in step["candidates"]
+            if not c.get("failed") and c.get("group") is not None
+        )
     )
     boxes = []
     for number, candidate in enumerate(step["candidates"], 1):
@@ -189,20 +251,30 @@ def _candidates(step: Mapping, width: float) -> list[Box]:
         failed = candidate.get("failed")
         group = candidate.get("group")
         voted = not failed and group is not None
-        outcome = "dropped" if failed == "dropped" else f"✗ {failed}" if failed else f"group {chr(65 + seen.index(group))}" if voted else "no vote"
-        code = candidate.get("code") or ("(not written to its end)" if failed == "dropped" else "(no code)")
-        lines = (*wrap(code, width, 6), "",
-                 *wrap(f"→ {candidate.get('outcome') or 'nothing'}", width, 2))  # fmt: skip
+        outcome = (
+            "dropped"
+            if failed == "dropped"
+            else f"✗ {failed}"
+            if failed
+            else f"group {chr(65 + seen.index(group))}"
+            if voted
+            else "no vote"
+        )
+        code = candidate.get("code") or (
+            "(not written to its end)" if failed == "dropped" else "(no code)"
+        )
+        lines = (*wrap_text(code, width, 6), "",
+                 *wrap_text(f"→ {candidate.get('outcome') or 'nothing'}", width, 2))  # fmt: skip
         boxes.append(Box(
             f"{number} · {outcome}" + (" · chosen" if chosen else ""), lines,
-            fill=_pale(GROUPS[seen.index(group) % len(GROUPS)]) if voted else "#F0F0F0",
+            fill=_lighten(GROUPS[seen.index(group) % len(GROUPS)]) if voted else "#F0F0F0",
             edge="#BFBFBF" if not failed else "#CDCDCD", hatch="" if not failed else "///",
             colour="black", thick=chosen,
         ))  # fmt: skip
     return boxes
 
 
-def _pale(colour: str) -> str:
+def _lighten(colour: str) -> str:
     """The colour mixed with white until black text on it is easy to read."""
     parts = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
     return "#" + "".join(f"{round(255 - (255 - part) * 0.45):02X}" for part in parts)
@@ -225,31 +297,36 @@ def fig3_prefix_and_vote(example: Mapping, step: Mapping, note: str = "") -> Fig
     x = 0.1 + column + 0.16
     small = (width - 0.1 - x - GAP) / 2
     trajectory = example["trajectory"]
-    left = [Box("question", wrap(example["question"], column, 5)),
-            Box("first-thought prefix: first paragraph of the teacher's CoT", wrap(example["prefix"], column, 9),
-                PALE["prefix"], colour="black", edge=COLOURS["agent"]),
-            *_steps(trajectory, column, example["prefix"]), _verdict(trajectory, column)]  # fmt: skip
-    boxes = _candidates(step, small)
+    left = [Box("question", wrap_text(example["question"], column, 5)),
+            Box("first-thought prefix: first paragraph of the teacher's CoT", wrap_text(example["prefix"], column, 9),
+                FILLS["prefix"], colour="black", edge=COLOURS["agent"]),
+            *_step_boxes(trajectory, column, example["prefix"]), _answer_box(trajectory, column)]  # fmt: skip
+    boxes = _candidate_boxes(step, small)
     pairs = [boxes[k : k + 2] for k in range(0, count, 2)]
-    votes = [c["group"] for c in step["candidates"] if not c.get("failed") and c.get("group") is not None]
+    votes = [
+        c["group"] for c in step["candidates"] if not c.get("failed") and c.get("group") is not None
+    ]
     seen = list(dict.fromkeys(votes))
-    tally = ", ".join(f"{chr(65 + k)}: {votes.count(group)}" for k, group in enumerate(seen)) or "none, all failed"
+    tally = (
+        ", ".join(f"{chr(65 + k)}: {votes.count(group)}" for k, group in enumerate(seen))
+        or "none, all failed"
+    )
     dropped = sum(c.get("failed") == "dropped" for c in step["candidates"])
     early = f", dropped when it was decided {dropped}" if dropped else ""
-    vote = Box("the vote", wrap(f"votes {tally}; failed {count - len(votes) - dropped} of {count}{early}. "
+    vote = Box("the vote", wrap_text(f"votes {tally}; failed {count - len(votes) - dropped} of {count}{early}. "
                                 f"Chosen: {step['chosen'] + 1}", 2 * small + GAP, 3))  # fmt: skip
     right = sum(max(box.height for box in pair) + GAP for pair in pairs) + vote.height + GAP
     top = 0.4
-    figure = _sheet(width, top + max(_height(left), right), note)
+    figure = _new_sheet(width, top + max(_total_height(left), right), note)
     _write(figure, "(a) first-thought prefix (teacher)", 0.1, 0.12, fontsize=10, weight="bold")
     _write(figure, f"(b) self-consistent action generation: {count} candidates for one step", x, 0.12, fontsize=10,
            weight="bold")  # fmt: skip
-    _column(figure, left, 0.1, top, column)
+    _draw_column(figure, left, 0.1, top, column)
     y = top
     for pair in pairs:
         height = max(box.height for box in pair)
         for k, box in enumerate(pair):
-            _draw(figure, box, x + k * (small + GAP), y, small, height)
+            _draw_box(figure, box, x + k * (small + GAP), y, small, height)
         y += height + GAP
-    _draw(figure, vote, x, y, 2 * small + GAP)
+    _draw_box(figure, vote, x, y, 2 * small + GAP)
     return figure

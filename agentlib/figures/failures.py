@@ -12,7 +12,7 @@ import pandas as pd
 from agentlib import config, records
 
 # The first thing that went wrong is the cause; what follows from it is not counted.
-CAUSES = {
+FAILURE_CAUSES = {
     "plan": "looks up or computes something else than the question asks",
     "search query": "a query that cannot find the passage, repeated or too vague",
     "reading": "the passage is there, the wrong value is taken from it",
@@ -20,10 +20,22 @@ CAUSES = {
     "format": "code that does not run or parse, an answer in the wrong form",
     "gave up": "no answer before the steps ran out, though nothing above went wrong",
 }
-READ = ("id", "benchmark", "question", "gold", "prediction", "correct", "stopped", "trace", "model", "method", "n")
+KEPT_FIELDS = (
+    "id",
+    "benchmark",
+    "question",
+    "gold",
+    "prediction",
+    "correct",
+    "stopped",
+    "trace",
+    "model",
+    "method",
+    "n",
+)
 
 
-def draw(cases: Sequence[Mapping], count: int = 20, seed: int = 0) -> list[Mapping]:
+def sample_failures(cases: Sequence[Mapping], count: int = 20, seed: int = 0) -> list[Mapping]:
     """`count` of the agent cases that are wrong, the benchmarks taking turns, the same at every call.
 
     Raises ValueError if there are fewer.
@@ -34,7 +46,9 @@ def draw(cases: Sequence[Mapping], count: int = 20, seed: int = 0) -> list[Mappi
             wrong.setdefault(case["benchmark"], []).append(case)
     there = sum(map(len, wrong.values()))
     if there < count:
-        raise ValueError(f"{there} agent cases are wrong, expected {count} to draw from; evaluate more questions")
+        raise ValueError(
+            f"{there} agent cases are wrong, expected {count} to draw from; evaluate more questions"
+        )
     for name, found in wrong.items():
         random.Random(f"{seed} {name}").shuffle(found)
     drawn: list[Mapping] = []
@@ -43,31 +57,40 @@ def draw(cases: Sequence[Mapping], count: int = 20, seed: int = 0) -> list[Mappi
     return drawn
 
 
-def write(cfg: config.Config, sorted_cases: Sequence[tuple[Mapping, str, str]]) -> Path:
+def write_failures(cfg: config.Config, sorted_cases: Sequence[tuple[Mapping, str, str]]) -> Path:
     """Publish cases that were read, each with its cause and a note in one line.
 
     Raises ValueError for a cause that is not one of `CAUSES`.
     """
     for case, cause, _ in sorted_cases:
-        if cause not in CAUSES:
-            raise ValueError(f"cause {cause!r} of case {case['id']!r} is unknown, expected one of {', '.join(CAUSES)}")
+        if cause not in FAILURE_CAUSES:
+            raise ValueError(
+                f"cause {cause!r} of case {case['id']!r} is unknown, expected one of {', '.join(FAILURE_CAUSES)}"
+            )
     file = cfg.records / "failures.jsonl"
-    rows = ({k: case[k] for k in READ} | {"cause": cause, "note": note} for case, cause, note in sorted_cases)
+    rows = (
+        {k: case[k] for k in KEPT_FIELDS} | {"cause": cause, "note": note}
+        for case, cause, note in sorted_cases
+    )
     records.write_lines(file, rows)
     return file
 
 
-def read(cfg: config.Config) -> list[dict]:
+def read_failures(cfg: config.Config) -> list[dict]:
     """The published cases; none if nobody has read any at this preset."""
     file = cfg.records / "failures.jsonl"
     return list(records.read(file)) if file.exists() else []
 
 
-def table(found: Sequence[Mapping]) -> pd.DataFrame:
+def failure_table(found: Sequence[Mapping]) -> pd.DataFrame:
     """A row a cause, the commonest first: what it means, how many, in which benchmarks."""
     rows = []
-    for cause, meaning in CAUSES.items():
+    for cause, meaning in FAILURE_CAUSES.items():
         of = [case for case in found if case["cause"] == cause]
         where = ", ".join(sorted({case["benchmark"].removeprefix("mini-") for case in of}))
-        rows.append({"cause": cause, "what went wrong first": meaning, "cases": len(of), "in": where})
-    return pd.DataFrame(rows).sort_values("cases", ascending=False, kind="stable").set_index("cause")
+        rows.append(
+            {"cause": cause, "what went wrong first": meaning, "cases": len(of), "in": where}
+        )
+    return (
+        pd.DataFrame(rows).sort_values("cases", ascending=False, kind="stable").set_index("cause")
+    )

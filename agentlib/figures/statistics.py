@@ -11,12 +11,12 @@ import pandas as pd
 from scipy import stats
 
 
-def frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def to_frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Records as a table, one row a case; errored cases have `correct` missing."""
     return pd.DataFrame(list(records))
 
 
-def interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a proportion (fractions of 1); (nan, nan) for n = 0."""
     if n == 0:
         return (float("nan"), float("nan"))
@@ -24,7 +24,9 @@ def interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, f
     return (float(found.low), float(found.high))
 
 
-def summarise(cases: pd.DataFrame, by: Sequence[str], asked: int | Mapping | None = None) -> pd.DataFrame:
+def summarise(
+    cases: pd.DataFrame, by: Sequence[str], asked: int | Mapping | None = None
+) -> pd.DataFrame:
     """Accuracy per group: columns `by`, asked, answered, errors, correct, accuracy, low, high (fractions).
 
     `asked` is the number of questions a group was asked (an int, or a mapping from the group's key); without it, the
@@ -34,14 +36,26 @@ def summarise(cases: pd.DataFrame, by: Sequence[str], asked: int | Mapping | Non
     """
     rows = []
     for key, group in cases.groupby(list(by), sort=False, dropna=False):
-        last = one_experiment(group)
-        finished = last[last["correct"].notna()] if "correct" in last else last.iloc[:0].assign(correct=False)
-        n = len(last) if asked is None else asked if isinstance(asked, int) else asked[key if len(by) > 1 else key[0]]
+        last = latest_cases(group)
+        finished = (
+            last[last["correct"].notna()]
+            if "correct" in last
+            else last.iloc[:0].assign(correct=False)
+        )
+        n = (
+            len(last)
+            if asked is None
+            else asked
+            if isinstance(asked, int)
+            else asked[key if len(by) > 1 else key[0]]
+        )
         if len(finished) > n:
             name = ", ".join(map(str, key))
-            raise ValueError(f"group {name} has answers to {len(finished)} questions, expected at most the {n} asked; correct `asked`")
+            raise ValueError(
+                f"group {name} has answers to {len(finished)} questions, expected at most the {n} asked; correct `asked`"
+            )
         right = int(finished["correct"].astype(bool).sum())
-        low, high = interval(right, n)
+        low, high = wilson_interval(right, n)
         rows.append(
             dict(zip(by, key, strict=True))
             | {"asked": n, "answered": len(finished), "errors": n - len(finished), "correct": right}
@@ -50,7 +64,7 @@ def summarise(cases: pd.DataFrame, by: Sequence[str], asked: int | Mapping | Non
     return pd.DataFrame(rows)
 
 
-def one_experiment(cases: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+def latest_cases(cases: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """The last case of each question of each group; a question is an id within a benchmark.
 
     Raises ValueError for a group of several models, methods or numbers of samples, or with one question answered under
@@ -63,7 +77,9 @@ def one_experiment(cases: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
         group = list(by) if name in ("model", "method", "n") else question
         if not group or (cases.groupby(group, dropna=False)[name].nunique() > 1).any():
             values = ", ".join(map(str, cases[name].dropna().unique()))
-            raise ValueError(f"the cases mix several values of {name} ({values}), expected one experiment; keep one, or group by {name}")
+            raise ValueError(
+                f"the cases mix several values of {name} ({values}), expected one experiment; keep one, or group by {name}"
+            )
     return cases.drop_duplicates(question, keep="last")
 
 
@@ -81,23 +97,30 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, resamples: int = 2000, seed: int =
     Raises ValueError when no question is shared, or when a side holds several experiments (`one_experiment`).
     """
     keys = ["benchmark", "id"]
-    left, right = (one_experiment(side)[[*keys, "correct"]] for side in (a, b))
+    left, right = (latest_cases(side)[[*keys, "correct"]] for side in (a, b))
     both = left.merge(right, on=keys, suffixes=("_a", "_b")).dropna()
     if both.empty:
-        raise ValueError("the two sets of records share no finished question; compare runs of the same benchmarks")
+        raise ValueError(
+            "the two sets of records share no finished question; compare runs of the same benchmarks"
+        )
     x, y = both["correct_a"].astype(float).to_numpy(), both["correct_b"].astype(float).to_numpy()
     n, each = len(both), y - ratio * x
     difference = float(each.mean())
     if np.ptp(each) == 0:
-        unseen = interval(0, n)[1]
-        low, high = difference - unseen * (difference + ratio), difference + unseen * (1 - difference)
+        unseen = wilson_interval(0, n)[1]
+        low, high = (
+            difference - unseen * (difference + ratio),
+            difference + unseen * (1 - difference),
+        )
         room = 1 - difference if margin > difference else difference + ratio
         p = max(0.0, 1 - abs(margin - difference) / room) ** n if room else 1.0
     else:
         draws = np.random.default_rng(seed).integers(0, n, (resamples, n))
         means = each[draws].mean(1)
         low, high = np.percentile(means, [2.5, 97.5])
-        p = min(1.0, 2 * (1 + min((means <= margin).sum(), (means >= margin).sum())) / (1 + resamples))
+        p = min(
+            1.0, 2 * (1 + min((means <= margin).sum(), (means >= margin).sum())) / (1 + resamples)
+        )
     only_a, only_b = int(((x == 1) & (y == 0)).sum()), int(((x == 0) & (y == 1)).sum())
     if (ratio, margin) == (1.0, 0.0):
         p = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
@@ -110,5 +133,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, resamples: int = 2000, seed: int =
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values adjusted for testing all of them together (Holm 1979): compared with 0.05 they hold the chance of any false claim at 5 %."""
     order = np.argsort(p_values)
-    stepped = np.minimum(1.0, np.maximum.accumulate(np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)))
+    stepped = np.minimum(
+        1.0, np.maximum.accumulate(np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1))
+    )
     return [float(p) for p in stepped[np.argsort(order)]]

@@ -17,20 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from agentlib.figures.estimates import Point
+from agentlib.figures.estimates import Estimate
+from agentlib.figures.palette import COLOURS, GREY
 from agentlib.figures.tables import NOT_RUN
 
-# Okabe and Ito's palette, one colour a method in all figures; the hatches tell the methods apart in grey.
-COLOURS = {
-    "cot": "#56B4E9",
-    "cot_distill": "#0072B2",
-    "cot_distill_rag": "#CC79A7",
-    "agent": "#E69F00",
-    "agent_distill": "#009E73",
-    "agent_distill_ftp": "#D55E00",
-}
 HATCHES = dict(zip(COLOURS, ("", "///", "...", "\\\\\\", "xxx", ""), strict=True))
-GREY = "#595959"
 STYLE = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left",
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid.axis": "y", "axes.axisbelow": True,
@@ -62,13 +53,6 @@ ALT_TEXT = {
 }
 
 
-def alt_text(name: str) -> str:
-    """What a figure shows, in a sentence, for readers who cannot see it."""
-    if name not in ALT_TEXT:
-        raise ValueError(f"figure {name!r} has no alt text, expected one of {', '.join(ALT_TEXT)}")
-    return ALT_TEXT[name]
-
-
 class Chart(Figure):
     """A Figure that shows itself in a notebook even where pyplot was never imported, with its alt text once it has one."""
 
@@ -80,7 +64,7 @@ class Chart(Figure):
         return stream.getvalue(), ({"alt": self.alt} if self.alt else {})
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write `<folder>/<name>.svg` and `.png` and return their paths; the same records give the same bytes.
 
     The SVG carries the figure's alt text as its description.
@@ -90,7 +74,15 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     figure.alt = ALT_TEXT.get(name, getattr(figure, "alt", ""))
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
     with matplotlib.rc_context(STYLE):
-        figure.savefig(svg, metadata={"Date": None, "Creator": None, "Title": name, "Description": ALT_TEXT.get(name)})
+        figure.savefig(
+            svg,
+            metadata={
+                "Date": None,
+                "Creator": None,
+                "Title": name,
+                "Description": ALT_TEXT.get(name),
+            },
+        )
         figure.savefig(png, metadata={"Software": None})
     return [svg, png]
 
@@ -113,30 +105,36 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return drawn
 
 
-def blank(width: float, height: float, footer: str) -> Chart:
+def new_chart(width: float, height: float, footer_text: str) -> Chart:
     """An empty chart, in inches, with its footer wrapped to its width."""
     figure = Chart(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
-    figure.supxlabel(textwrap.fill(footer, int(width * 15.5)), fontsize=8, color=GREY, x=0.01, ha="left")
+    figure.supxlabel(
+        textwrap.fill(footer_text, int(width * 15.5)), fontsize=8, color=GREY, x=0.01, ha="left"
+    )
     return figure
 
 
-def span(counts: Iterable[int]) -> str:
+def format_range(counts: Iterable[int]) -> str:
     """Counts as a reader wants them: "40", "2-16", or "0" if there is none."""
     counts = sorted(counts) or [0]
     return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]}-{counts[-1]}"
 
 
-def footer(note: str, points: Iterable[Point | None], *more: str) -> str:
+def footer_text(note: str, points: Iterable[Estimate | None], *more: str) -> str:
     """The caller's note, the range of n behind the points that were run, answers that are missing, and what else a reader must
     know."""
     drawn = [point for point in points if point is not None and not math.isnan(point.value)]
-    n, gaps = span(point.n for point in drawn), sum(point.unanswered for point in drawn)
+    n, gaps = format_range(point.n for point in drawn), sum(point.unanswered for point in drawn)
     gap = f"{gaps} answers missing, counted as wrong" if gaps else ""
-    return " · ".join(part for part in (note, f"{n} question{'' if n == '1' else 's'} a point", gap, *more) if part)
+    return " · ".join(
+        part
+        for part in (note, f"{n} question{'' if n == '1' else 's'} a point", gap, *more)
+        if part
+    )
 
 
-def mark_gap(axes: Axes, x: float) -> None:
+def mark_not_run(axes: Axes, x: float) -> None:
     """Say "not run" where a value would stand; grey and upright, so that it cannot be read as one."""
     axes.text(x, 0.02, NOT_RUN, transform=axes.get_xaxis_transform(), rotation=90, fontsize=8, color=GREY,
               ha="center", va="bottom")  # fmt: skip
@@ -144,41 +142,45 @@ def mark_gap(axes: Axes, x: float) -> None:
 
 def mark_zero(axes: Axes, x: float, width: float, colour: str) -> None:
     """A coloured foot on the axis: a bar of height 0 has nothing to see, but it is a result and not a gap."""
-    axes.plot([x - width / 2.4, x + width / 2.4], [0, 0], color=colour, linewidth=5, solid_capstyle="butt")
+    axes.plot(
+        [x - width / 2.4, x + width / 2.4], [0, 0], color=colour, linewidth=5, solid_capstyle="butt"
+    )
 
 
-def whisker(axes: Axes, x: float, point: Point, colour: str = "black") -> None:
+def draw_interval(axes: Axes, x: float, point: Estimate, colour: str = "black") -> None:
     """The 95 % interval of a point; the value itself need not be in the middle of it."""
     if not math.isnan(point.low):
         reach = [[max(0.0, point.value - point.low)], [max(0.0, point.high - point.value)]]
         axes.errorbar(x, point.value, reach, fmt="none", ecolor=colour, elinewidth=0.9, capsize=2)
 
 
-def bars(axes: Axes, labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[Point | None]]]) -> None:
+def draw_bars(
+    axes: Axes, labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[Estimate | None]]]
+) -> None:
     """Groups of bars. `series` holds (label, method, one Point a group); a None leaves its place empty, unmarked."""
     width = 0.84 / len(series)
     for group in range(len(labels)):
         here = [points[group] for *_, points in series]
         if all(point is None or math.isnan(point.value) for point in here):
-            mark_gap(axes, group)  # once for the whole group
+            mark_not_run(axes, group)  # once for the whole group
             continue
         for k, ((label, method, _), point) in enumerate(zip(series, here, strict=True)):
             x = group + (k - (len(series) - 1) / 2) * width
             if point is None:
                 continue
             if math.isnan(point.value):
-                mark_gap(axes, x)
+                mark_not_run(axes, x)
                 continue
             axes.bar(x, point.value, width, color=COLOURS[method], hatch=HATCHES[method], edgecolor="white",
                      linewidth=0.6, label=label)  # fmt: skip
             if point.value == 0:
                 mark_zero(axes, x, width, COLOURS[method])
-            whisker(axes, x, point)
+            draw_interval(axes, x, point)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlim(-0.6, len(labels) - 0.4)
 
 
-def finish(*row: Axes) -> None:
+def finish_axes(*row: Axes) -> None:
     """One scale from zero for panels side by side and a grid behind; no scale where nothing was drawn."""
     tops = [axes.dataLim.y1 for axes in row if axes.patches or axes.lines]
     for axes in row:
@@ -190,7 +192,7 @@ def finish(*row: Axes) -> None:
             axes.grid(False)
 
 
-def legend(figure: Figure, series: Sequence[tuple[str, str, Sequence]]) -> None:
+def add_legend(figure: Figure, series: Sequence[tuple[str, str, Sequence]]) -> None:
     """One legend above all panels, of every series, drawn or not, in as many rows as its words need."""
     patches = [
         Patch(facecolor=COLOURS[method], hatch=HATCHES[method], edgecolor="white", label=label)
@@ -198,4 +200,9 @@ def legend(figure: Figure, series: Sequence[tuple[str, str, Sequence]]) -> None:
     ]
     needed = sum(0.45 + 0.075 * len(label) for label, *_ in series)  # inches, about
     rows = math.ceil(needed / figure.get_figwidth())
-    figure.legend(handles=patches, loc="outside upper left", ncols=math.ceil(len(patches) / rows), handlelength=1.6)
+    figure.legend(
+        handles=patches,
+        loc="outside upper left",
+        ncols=math.ceil(len(patches) / rows),
+        handlelength=1.6,
+    )

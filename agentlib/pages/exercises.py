@@ -9,18 +9,28 @@ from collections.abc import Callable
 
 from IPython.display import HTML
 
+from agentlib.figures.palette import GREEN, ORANGE
+
 DONE, OPEN = "✓", "…"
 
 
-def check(title: str, test: Callable[[], bool], hint: str = "") -> HTML:
+def check_exercise(title: str, test: Callable[[], bool], hint: str = "") -> HTML:
     """Whether an exercise is solved, as a line to look at: an unfinished one is open, not a failure.
 
     `test` may raise while names are still `...` or None; what it raised is then part of the line.
     """
     try:
         solved, raised = bool(test()), ""
-    except Exception as error:  # whatever half-written code raises belongs on the page, in the student's sight
+    except (
+        Exception
+    ) as error:  # whatever half-written code raises belongs on the page, in the student's sight
         solved, raised = False, f" ({type(error).__name__}: {str(error)[:200]})"
-    words = f"{DONE} {title} · solved" if solved else " · ".join(filter(None, (f"{OPEN} {title}", f"not yet{raised}", hint)))
-    colour = "#009E73" if solved else "#E69F00"
-    return HTML(f'<div style="border-left:4px solid {colour};padding:4px 10px">{html.escape(words)}</div>')
+    words = (
+        f"{DONE} {title} · solved"
+        if solved
+        else " · ".join(filter(None, (f"{OPEN} {title}", f"not yet{raised}", hint)))
+    )
+    colour = GREEN if solved else ORANGE
+    return HTML(
+        f'<div style="border-left:4px solid {colour};padding:4px 10px">{html.escape(words)}</div>'
+    )

@@ -8,10 +8,11 @@ from typing import Any
 
 import ipywidgets as w
 
-from agentlib.pages import show
+from agentlib.figures.tables import method_label
+from agentlib.pages.show import revote, show_case, show_vote
 
 
-def browse(records: Sequence[Mapping]) -> w.Widget:
+def browse_cases(records: Sequence[Mapping]) -> w.Widget:
     """Menus of student, question and method over recorded cases, and a slider over the steps (0 is all of them).
 
     A method that did not answer the chosen question is not offered. Raises ValueError if there are no cases.
@@ -30,15 +31,21 @@ def browse(records: Sequence[Mapping]) -> w.Widget:
 
     def methods(_: Any = None) -> None:
         before = method.value
-        offered = {show.method(r): key for (m, i, key), r in at.items() if (m, i) == (student.value, question.value)}
+        offered = {
+            method_label(key[0], key[1]): key
+            for m, i, key in at
+            if (m, i) == (student.value, question.value)
+        }
         method.options = list(offered.items())
-        method.index = list(offered.values()).index(before) if before in offered.values() else 0  # the same, if it can be
+        method.index = (
+            list(offered.values()).index(before) if before in offered.values() else 0
+        )  # the same, if it can be
         draw()
 
     def draw(_: Any = None) -> None:
         if record := at.get((student.value, question.value, method.value)):
             step.max = len(record.get("trace", []))
-            seen.value = show.case(record, step.value or None).data
+            seen.value = show_case(record, step.value or None).data
 
     for menu, follow in ((student, questions), (question, methods), (method, draw), (step, draw)):
         menu.observe(follow, "value")
@@ -46,7 +53,7 @@ def browse(records: Sequence[Mapping]) -> w.Widget:
     return w.VBox([w.HBox([student, question]), w.HBox([method, step]), seen])
 
 
-def ballots(steps: Mapping[float, Mapping]) -> w.Widget:
+def explore_vote(steps: Mapping[float, Mapping]) -> w.Widget:
     """One SAG step sampled at several temperatures: choose the temperature and how many of its candidates vote.
 
     `steps` maps temperatures to recorded steps with their candidates. Raises ValueError if there are none.
@@ -58,7 +65,7 @@ def ballots(steps: Mapping[float, Mapping]) -> w.Widget:
 
     def draw(_: Any = None) -> None:
         n.max = len(steps[temperature.value]["candidates"])
-        seen.value = show.vote(show.fewer(steps[temperature.value], n.value)).data
+        seen.value = show_vote(revote(steps[temperature.value], n.value)).data
 
     temperature.observe(draw, "value")
     n.observe(draw, "value")

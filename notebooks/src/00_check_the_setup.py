@@ -32,7 +32,7 @@ import pandas as pd
 
 from agentlib import benchmarks, cases, config, prompts, teach
 from agentlib.models import weights
-from agentlib.pages import show
+from agentlib import pages
 from agentlib.agent import Agent
 from agentlib.models.loading import resolve_precision
 from agentlib.models import LocalModel
@@ -50,7 +50,7 @@ overrides = {}
 # %%
 cfg = config.load(preset, **overrides)
 names = ["preset", "teacher", "students", "benchmarks", "corpus", "encoder", "max_steps"]
-show.settings(cfg, *names)
+pages.show_settings(cfg, *names)
 
 # %% [markdown]
 # ## 1 · The machine
@@ -70,7 +70,7 @@ machine = {
     "precision": resolve_precision(cfg.precision, device),
     "disk free": f"{shutil.disk_usage(config.ROOT).free / 1e9:.0f} GB",
 }
-show.listing(machine)
+pages.show_values(machine)
 
 # %% [markdown]
 # ## 2 · The models
@@ -161,7 +161,7 @@ print(f"{trajectory.completion_tokens} tokens in {took:.0f} s, stopped by {traje
 
 # %%
 untrained = cases.agent_case(question, trajectory, model=cfg.students[0])
-show.case(untrained)
+pages.show_case(untrained)
 
 # %% [markdown]
 # And this is how its teacher, ten times larger, acts on a training question: the kind of trajectory the student will
@@ -171,7 +171,7 @@ show.case(untrained)
 file = teach.recorded(cfg, "agent")
 recorded = [c for c in cases.read(file) if cases.kept(c)] if file.exists() else []
 example = max(recorded, key=lambda c: c["tool_calls"], default=None)
-show.case(example) if example else print("no teacher recorded yet: run notebook 02")
+pages.show_case(example) if example else print("no teacher recorded yet: run notebook 02")
 
 # %% [markdown]
 # ## What we saw

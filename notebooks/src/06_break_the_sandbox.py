@@ -35,7 +35,7 @@ from pathlib import Path
 import pandas as pd
 
 from agentlib import config, sag
-from agentlib.figures import style
+from agentlib import figures
 from agentlib.sandbox import Sandbox
 
 # %% tags=["parameters"]
@@ -205,10 +205,10 @@ with box.session() as session:
         took[count] = sorted(times)[len(times) // 2]
 
 # %%
-figure = style.Chart(figsize=(5.5, 2.8), layout="constrained")
+figure = figures.Chart(figsize=(5.5, 2.8), layout="constrained")
 panel = figure.subplots()
 panel.plot(list(took), list(took.values()), marker="o", color="#0072B2", label="candidates of one step")
-panel.plot(list(took), [took[1] * n for n in took], ":", color=style.GREY, label="as many steps of one candidate")
+panel.plot(list(took), [took[1] * n for n in took], ":", color=figures.GREY, label="as many steps of one candidate")
 panel.set(xlabel="candidates", ylabel="milliseconds (median of 20)", ylim=(0, None))
 panel.legend(fontsize=8)
 figure.alt = f"A line of milliseconds against candidates: {took[1]:.1f} for one, {took[16]:.1f} for sixteen."

@@ -36,7 +36,7 @@ import pandas as pd
 # %%
 from agentlib import benchmarks, config, distill, evaluate, records, scale, training
 from agentlib.benchmarks import search
-from agentlib.figures import style
+from agentlib import figures
 from agentlib.models import server
 from agentlib.retrieval import nearest, server
 from agentlib.runner import preflight
@@ -100,7 +100,7 @@ index_kinds.round(2)
 # The same as a picture, a million vectors asked 32 at a time: up and to the left is better, and the number is recall@3.
 
 # %%
-figure = style.Chart(figsize=(5.5, 3.0), layout="constrained")
+figure = figures.Chart(figsize=(5.5, 3.0), layout="constrained")
 panel = figure.subplots()
 for name, row in index_kinds.filter(like=", 1000000 ", axis=0).iterrows():
     place = row["memory MB"], row["queries/s, 32 at a time"]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from agentlib import cases, config, teach
 
 
-def choose(cfg: config.Config, found: Sequence[dict]) -> dict:
+def select_examples(cfg: config.Config, found: Sequence[dict]) -> dict:
     """A CoT and an agent case of one question, a prefix and a vote, of the largest student and the teacher.
 
     Prefers an agent that searches and is right where CoT is wrong, and a vote that a majority wins over failures and
@@ -25,15 +25,23 @@ def choose(cfg: config.Config, found: Sequence[dict]) -> dict:
     thought, acted = max(pairs, key=lambda pair: (pair[1]["correct"] - pair[0]["correct"], pair[1]["correct"],
                                                   pair[1]["tool_calls"] > 0, -len(pair[1]["trace"])))  # fmt: skip
     prefixed = [c for c in cases.read(teach.recorded(cfg, "agent_ftp")) if cases.kept(c)]
-    example = max(prefixed, key=lambda c: (c["tool_calls"] > 0, -len(c["prefix"]), -len(c["trace"])))
-    votes = [(bool(c["correct"]), step) for c in found if c["n"] > 1 for step in c.get("trace", []) if "candidates" in step]
+    example = max(
+        prefixed, key=lambda c: (c["tool_calls"] > 0, -len(c["prefix"]), -len(c["trace"]))
+    )
+    votes = [
+        (bool(c["correct"]), step)
+        for c in found
+        if c["n"] > 1
+        for step in c.get("trace", [])
+        if "candidates" in step
+    ]
     return {
-        "pair": {"cot": _transcript(thought), "agent": _transcript(acted)}, "vote": max(votes, key=_tells)[1],
+        "pair": {"cot": _transcript(thought), "agent": _transcript(acted)}, "vote": max(votes, key=_vote_clarity)[1],
         "prefix": {"question": example["question"], "prefix": example["prefix"], "trajectory": _transcript(example)},
     }  # fmt: skip
 
 
-def _tells(vote: tuple[bool, dict]) -> tuple:
+def _vote_clarity(vote: tuple[bool, dict]) -> tuple:
     """How well a step of a case that is right or not shows what votes are for: many candidates, a majority of code worth
     reading, another group, code that fails and does not count; then in few words."""
     right, step = vote
@@ -44,7 +52,14 @@ def _tells(vote: tuple[bool, dict]) -> tuple:
     won = groups > 1 and 2 * sizes[0] >= len(candidates)
     read = won and "\n" in next(c["code"] for c in candidates if c["group"] == 0)
     length = sum(len(c["code"] or "") for c in candidates)
-    return right and won and read and failed > 0, len(candidates), won, groups > 1, failed > 0, -length
+    return (
+        right and won and read and failed > 0,
+        len(candidates),
+        won,
+        groups > 1,
+        failed > 0,
+        -length,
+    )
 
 
 def _transcript(case: dict) -> dict:
