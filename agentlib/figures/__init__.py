@@ -1,8 +1,8 @@
 """From recorded cases to numbers, tables and the paper's eight figures.
 
-Owns the statistics, the look of a figure, and the list of the paper's claims. Knows nothing of how a
-case was produced: every function takes a table of cases (`to_frame`) or plain records. Accuracies are
-per cent with 95 % intervals, and a question without an answer counts as wrong.
+Owns the statistics, the look of a figure, and the list of the paper's claims. Knows nothing of how
+a case was produced: every function takes a table of cases (`to_frame`) or plain records. Accuracies
+are per cent with 95 % intervals, and a question without an answer counts as wrong.
 """
 
 from agentlib import export
@@ -18,6 +18,6 @@ __getattr__, __dir__, __all__ = export(__name__, {
     "failures": "FAILURE_CAUSES failure_table read_failures sample_failures write_failures",
     "statistics": "compare holm summarise to_frame wilson_interval",
     "style": "Chart GREY save_figure",
-    "tables": "NOT_RUN compare_with_paper comparison_table format_estimate format_numbers label_rows "
-    "mean_table method_label save_table table2 table5 table6 table7 table8",
+    "tables": "NOT_RUN compare_with_paper comparison_table format_estimate format_numbers "
+    "label_rows mean_table method_label save_table table2 table5 table6 table7 table8",
 })  # fmt: skip

@@ -1,7 +1,7 @@
 """The paper's figures of accuracy (Figs. 1, 4 and 5): a table of cases in, a Figure out.
 
-The published values are drawn beside ours. Their panels name the paper and, where values were read off
-its figures, say "digitised".
+The published values are drawn beside ours. Their panels name the paper and, where values were read
+off its figures, say "digitised".
 """
 
 import math
@@ -58,20 +58,21 @@ def fig1_mean_accuracy(
 
     `models` and `benchmarks` are those of the run (default: all in `cases`); a bar needs all of the
     benchmarks. Intervals combine the benchmarks' Wilson intervals (`estimates.mean_accuracy`).
-    Published bars are the values printed in Fig. 1; a diamond is the mean of Table 2's columns where
-    the two disagree.
+    Published bars are the values printed in Fig. 1; a diamond is the mean of Table 2's columns
+    where the two disagree.
     """
     cases = prepare_cases(cases)
     models = sort_by_size(models or cases["model"])
     teachers = set(cases["model"]) - set(list_students(cases))
     benchmarks = list(benchmarks or dict.fromkeys(cases["benchmark"]))
+    n = vote_size(cases)
     rows = [  # method, samples, label, column of the published Fig. 1
         ("cot", 1, METHODS["cot"], "CoT_Prompting"),
         ("cot_distill", 1, METHODS["cot_distill"], "CoT_Distill"),
         ("cot_distill_rag", 1, METHODS["cot_distill_rag"], "CoT_Distill_RAG"),
         ("agent", 1, METHODS["agent"], "Agent_Prompting"),
-        ("agent_distill_ftp", vote_size(cases), "Agent distillation (FTP + SAG)", "Agent_Distill_ours"),
-    ]  # fmt: skip
+        ("agent_distill_ftp", n, "Agent distillation (FTP + SAG)", "Agent_Distill_ours"),
+    ]
     paper = read_published("fig1_avg")
     table = read_published("table2_main").set_index(["Params", "Family", "Method"])
     ours, theirs, diamonds = [], [], []
@@ -93,7 +94,8 @@ def fig1_mean_accuracy(
     text = footer_text(
         note,
         [point for *_, points in ours for point in points],
-        f"whiskers: 95\u00a0% interval (Wilson, added in squares over {len(benchmarks)} benchmarks)",
+        "whiskers: 95\u00a0% interval "
+        f"(Wilson, added in squares over {len(benchmarks)} benchmarks)",
         "◆ mean of the columns of the published Table 2 where Fig. 1 prints another value",
     )
     figure = new_chart(10.5, 4.2, text)
@@ -112,9 +114,7 @@ def fig1_mean_accuracy(
 
 
 def _normalise_bin(label: object) -> str:
-    """One spelling of a subject or level: "Level 4", "L4" and 4 are equal, as are "Number Theory" and
-    "number-theory".
-    """
+    """One spelling of a subject ("Number Theory", "number-theory") or level ("Level 4", "L4")."""
     text = str(label).lower().strip()
     if level := re.fullmatch(r"(?:level|l)?\s*(\d+)(?:\.0)?", text):
         return level[1]
@@ -125,8 +125,8 @@ def _normalise_bin(label: object) -> str:
 def fig4_math_breakdown(cases: pd.DataFrame, note: str = "", *, model: str | None = None) -> Figure:
     """Fig. 4: accuracy (%) on MATH by subject and by level, of one student (default: the largest).
 
-    Agents are the runs with SAG, as the paper's bars are, although its caption does not say so; CoT is
-    greedy. Published bars are read off the figure; their sums agree with Table 2 at 3B.
+    Agents are the runs with SAG, as the paper's bars are, although its caption does not say so; CoT
+    is greedy. Published bars are read off the figure; their sums agree with Table 2 at 3B.
     """
     cases = prepare_cases(cases)
     model, votes = select_student(cases, model), vote_size(cases)
@@ -174,8 +174,9 @@ def fig4_math_breakdown(cases: pd.DataFrame, note: str = "", *, model: str | Non
 def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = None) -> Figure:
     """Fig. 5: accuracy (%) against samples, of CoT self-consistency and SAG, on four benchmarks.
 
-    It shows one student: `model`, or by default the one that was run with the most numbers of samples.
-    The paper has agent points at 1 and 8 only; ours are drawn at each number of samples that was run.
+    It shows one student: `model`, or by default the one that was run with the most numbers of
+    samples. The paper has agent points at 1 and 8 only; ours are drawn at each number of samples
+    that was run.
     """
     cases = prepare_cases(cases)
     rows = [  # method, published series, label, marker, shift to the side
@@ -210,7 +211,7 @@ def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = Non
         for method, series, label, marker, shift in rows:
             theirs = select(published, Series=series)
             look = {"color": COLOURS[method], "marker": marker, "markersize": 5}
-            # A NaN breaks the line, so that it does not bridge a number of samples that was not run.
+            # A NaN breaks the line, so that it bridges no number of samples that was not run.
             values = [point.value for point in drawn[column, method]]
             places = np.array(counts) * shift
             axes.plot(places, values, label=label, clip_on=False, zorder=3, **look)

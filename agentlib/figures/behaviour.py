@@ -46,8 +46,8 @@ from agentlib.figures.style import (
 def fig6_tokens(cases: pd.DataFrame, note: str = "", *, model: str | None = None) -> Figure:
     """Fig. 6: generated tokens per question, CoT against agent, both greedy, on four benchmarks.
 
-    It shows one student (default: the largest). Questions that ended in an error have no count and are
-    left out; n is the number of questions counted.
+    It shows one student (default: the largest). Questions that ended in an error have no count and
+    are left out; n is the number of questions counted.
     """
     cases = prepare_cases(cases, needs=("completion_tokens",))
     model = select_student(cases, model)
@@ -139,10 +139,10 @@ def _draw_stacks(
 def fig7_code_errors(cases: pd.DataFrame, note: str = "") -> Figure:
     """Fig. 7: share of questions (%) with a parse or execution error, without and with SAG.
 
-    A bar is the share of finished questions with at least one such error in a kept action. Its lower
-    part are the questions with a parse error (whatever else happened), its upper part those with
-    execution errors only, so that the parts add up. Agents are distilled with FTP, or without where
-    that was not run. The paper states no denominator.
+    A bar is the share of finished questions with at least one such error in a kept action. Its
+    lower part are the questions with a parse error (whatever else happened), its upper part those
+    with execution errors only, so that the parts add up. Agents are distilled with FTP, or without
+    where that was not run. The paper states no denominator.
     """
     cases = prepare_cases(cases, needs=("parse_errors", "execution_errors"))
     students, votes = list_students(cases), vote_size(cases)
@@ -194,10 +194,10 @@ def fig7_code_errors(cases: pd.DataFrame, note: str = "") -> Figure:
 
 @styled
 def fig8_retrieval_calls(cases: pd.DataFrame, note: str = "") -> Figure:
-    """Fig. 8: mean `web_search` calls per question, without and with FTP, greedy, on four factual sets.
+    """Fig. 8: mean `web_search` calls per question, without and with FTP, on four factual sets.
 
-    Intervals are Student's t intervals of the mean. Questions that ended in an error have no count and
-    are left out.
+    Agents are greedy. Intervals are Student's t intervals of the mean. Questions that ended in an
+    error have no count and are left out.
     """
     cases = prepare_cases(cases, needs=("tool_calls",))
     students = list_students(cases)

@@ -1,4 +1,4 @@
-"""The paper's claims, tested on our records: each is a number with its interval, a test and a verdict.
+"""The paper's claims, tested on our records: a difference, its interval, a test and a verdict.
 
 Shares and differences are per cent of questions.
 """
@@ -25,13 +25,13 @@ def check_claims(cases: pd.DataFrame) -> pd.DataFrame:
       accuracy by more than `SAG_TOLERANCE`.
     - P5: prompting alone does not make a small model act.
 
-    Columns: the two sides `a` and `b`, their `difference` with its 95 % interval (`low`, `high`), the
-    `margin` it is tested against, `p`, `p (Holm)` corrected over all rows, `n` questions, whether the
-    claim `holds`, and the `published` difference at the nearest size. Interval and p are those of
-    `statistics.compare`.
+    Columns: the two sides `a` and `b`, their `difference` with its 95 % interval (`low`, `high`),
+    the `margin` it is tested against, `p`, `p (Holm)` corrected over all rows, `n` questions,
+    whether the claim `holds`, and the `published` difference at the nearest size. Interval and p
+    are those of `statistics.compare`.
 
-    `holds` is "yes" or "no" if the whole interval is on one side of the margin and the corrected p is
-    at most 0.05, otherwise "not settled"; "not run" if a side has no cases.
+    `holds` is "yes" or "no" if the whole interval is on one side of the margin and the corrected p
+    is at most 0.05, otherwise "not settled"; "not run" if a side has no cases.
     """
     sizes, n = estimates.list_students(cases), estimates.vote_size(cases)
     paper = tables.published_mean
@@ -142,7 +142,7 @@ def _published_halving(model: str) -> float:
 
 
 def _with_broken_code(cases: pd.DataFrame) -> pd.DataFrame:
-    """The cases with "a kept action failed to parse or to run" as `correct`; missing without an answer."""
+    """The cases, `correct` now meaning that a kept action failed to parse or to run."""
     errors = cases["parse_errors"] + cases["execution_errors"]
     return cases.assign(correct=(errors > 0).where(errors.notna(), None))
 
@@ -150,9 +150,9 @@ def _with_broken_code(cases: pd.DataFrame) -> pd.DataFrame:
 def prefix_effects(taught: Mapping[str, Sequence[dict]]) -> pd.DataFrame:
     """What the first-thought prefix changes in the teacher's runs, one row per method.
 
-    `taught` maps methods to recorded cases (`teach.teacher_cases`). Columns: how many answers are right,
-    words of the first thought, searches, steps, and the questions with a step whose code is missing or
-    does not parse, or fails to run.
+    `taught` maps methods to recorded cases (`teach.teacher_cases`). Columns: how many answers are
+    right, words of the first thought, searches, steps, and the questions with a step whose code is
+    missing or does not parse, or fails to run.
     """
     rows = {}
     for method in ("agent", "agent_ftp"):
@@ -160,13 +160,18 @@ def prefix_effects(taught: Mapping[str, Sequence[dict]]) -> pd.DataFrame:
         words = found["trace"].map(
             lambda trace: len(trace[0]["text"].partition("Code:")[0].split()) if trace else 0
         )
+        unparsed, failing = (
+            found[kind].dropna() > 0 for kind in ("parse_errors", "execution_errors")
+        )
         rows[tables.method_label(method, 1)] = {
-            "questions": len(found), "right (%)": 100 * found["correct"].fillna(False).astype(bool).mean(),
-            "words of the first thought": words.mean(), "searches a question": found["tool_calls"].mean(),
+            "questions": len(found),
+            "right (%)": 100 * found["correct"].fillna(False).astype(bool).mean(),
+            "words of the first thought": words.mean(),
+            "searches a question": found["tool_calls"].mean(),
             "steps a question": found["steps"].mean(),
-            "code missing or not parsed (%)": 100 * (found["parse_errors"].dropna() > 0).mean(),
-            "code failed to run (%)": 100 * (found["execution_errors"].dropna() > 0).mean(),
-        }  # fmt: skip
+            "code missing or not parsed (%)": 100 * unparsed.mean(),
+            "code failed to run (%)": 100 * failing.mean(),
+        }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

@@ -1,8 +1,8 @@
 """The paper's two diagrams (Figs. 2 and 3), drawn from real transcripts.
 
 A transcript is a plain dict: {"question", "gold", "answer", "correct", "steps": [{"text", "code",
-"observation"}]} of an agent, {"question", "text", "answer", "correct"} of CoT. A model's text is shown
-as written, cut with "…", never as mathematics.
+"observation"}]} of an agent, {"question", "text", "answer", "correct"} of CoT. A model's text is
+shown as written, cut with "…", never as mathematics.
 """
 
 import functools
@@ -22,8 +22,12 @@ from agentlib.figures.style import Chart, styled
 RIGHT, WRONG = "#007A5A", "#B84A00"  # green and vermillion, darkened until text is readable
 EDGE, FAILED_EDGE = "#BFBFBF", "#CDCDCD"
 FILLS = {
-    "text": "#FFFFFF", "code": "#F2F2F2", "observation": "#EAF4FB", "prefix": "#FFF1D6", "no vote": "#F0F0F0",
-}  # fmt: skip
+    "text": "#FFFFFF",
+    "code": "#F2F2F2",
+    "observation": "#EAF4FB",
+    "prefix": "#FFF1D6",
+    "no vote": "#F0F0F0",
+}
 FONT_SIZE = 8.5  # points, of all text in boxes
 LINE_HEIGHT = FONT_SIZE * 1.28 / 72  # inches
 PADDING = 0.07  # inches, between a box and its text
@@ -91,7 +95,7 @@ def _answer_box(transcript: Mapping, width: float) -> Box:
 
 
 def _step_boxes(transcript: Mapping, width: float, prefix: str = "") -> list[Box]:
-    """The boxes of an agent's trajectory: thought, action and observation of one step after another.
+    """The boxes of an agent's trajectory: thought, action and observation of each step.
 
     A first thought that starts with `prefix` is shown without it.
     """
@@ -172,7 +176,7 @@ def _new_sheet(width: float, height: float, note: str) -> Chart:
 
 @styled
 def fig2_cot_against_agent(cot: Mapping, agent: Mapping, note: str = "") -> Figure:
-    """Fig. 2: one question answered by a CoT-distilled student (left) and a distilled agent (right).
+    """Fig. 2: one question answered by a CoT-distilled student (left) and by a distilled agent.
 
     Raises ValueError if the two transcripts answer different questions.
     """
@@ -205,7 +209,7 @@ def fig2_cot_against_agent(cot: Mapping, agent: Mapping, note: str = "") -> Figu
 
 
 def _candidate_boxes(step: Mapping, width: float) -> list[Box]:
-    """The sampled actions of one step, coloured by the group of their vote (grey without a vote)."""
+    """The sampled actions of one step, coloured by the group of their vote (grey without one)."""
     letters = _group_letters(step)
     boxes = []
     for number, candidate in enumerate(step["candidates"], 1):
@@ -270,9 +274,9 @@ def _lighten(colour: str) -> str:
 def fig3_prefix_and_vote(example: Mapping, step: Mapping, note: str = "") -> Figure:
     """Fig. 3: (a) a first-thought prefix and the trajectory that continues it; (b) one SAG step.
 
-    `example` is {"question", "prefix", "trajectory": transcript}; `step` is {"candidates": [{"code",
-    "outcome", "failed", "group"}], "chosen": index}. Raises ValueError for a step without candidates,
-    or whose choice is not one of them.
+    `example` is {"question", "prefix", "trajectory": transcript}; `step` is {"candidates":
+    [{"code", "outcome", "failed", "group"}], "chosen": index}. Raises ValueError for a step without
+    candidates, or whose choice is not one of them.
     """
     count = len(step.get("candidates") or ())
     if not 0 <= step.get("chosen", -1) < count:

@@ -16,7 +16,7 @@ from scipy import stats
 from agentlib import config
 from agentlib.figures import statistics
 
-# Our benchmark -> its column in the published Table 2. A mini benchmark only mirrors the published one.
+# Our benchmark -> its column in the published Table 2, which a mini benchmark only mirrors.
 PUBLISHED_AS = {
     "mini-hotpot": "HotpotQA", "mini-math": "MATH500",
     "mini-musique": "MuSiQue", "mini-bamboogle": "Bamboogle",
@@ -27,8 +27,14 @@ PUBLISHED_AS |= {b.name: b.published for b in config.BENCHMARKS}
 PUBLISHED_AS |= {b.slice: b.published for b in config.BENCHMARKS}
 # Rows of a table, top to bottom: the students' methods, and the teacher's agent with a prefix.
 METHOD_ORDER = (
-    "cot", "cot_distill", "cot_distill_rag", "agent", "agent_ftp", "agent_distill", "agent_distill_ftp",
-)  # fmt: skip
+    "cot",
+    "cot_distill",
+    "cot_distill_rag",
+    "agent",
+    "agent_ftp",
+    "agent_distill",
+    "agent_distill_ftp",
+)
 BENCHMARK_ORDER = (
     *config.FACTUAL,
     *config.MATHS,
@@ -42,7 +48,7 @@ SETTINGS = ("temperature", "seed", "setting", "value")  # what else experiments 
 
 
 class Estimate(NamedTuple):
-    """A number with its 95 % interval, from `n` questions; a value of NaN means that it was not run.
+    """A number with its 95 % interval, from `n` questions; the value NaN means "not run".
 
     `unanswered` of the `n` questions have no answer (an error, or no case); they count as wrong.
     """
@@ -96,9 +102,10 @@ def prepare_cases(
 ) -> pd.DataFrame:
     """The last case of each question of a split, and a row for each question without a case.
 
-    Checks what a figure relies on, so that it fails in its first line. Raises ValueError if no case is
-    left, if a column is missing (`needs` names more columns), and (with `one_setting`) if a question
-    was answered under several temperatures or seeds: one bar would then mix two experiments.
+    Checks what a figure relies on, so that it fails in its first line. Raises ValueError if no case
+    is left, if a column is missing (`needs` names more columns), and (with `one_setting`) if a
+    question was answered under several temperatures or seeds: one bar would then mix two
+    experiments.
     """
     if cases.empty:
         raise ValueError(
@@ -121,7 +128,7 @@ def prepare_cases(
 def add_missing_cases(
     cases: pd.DataFrame, asked: Mapping[str, Sequence[str]] | None = None
 ) -> pd.DataFrame:
-    """The cases, and a row without answer or grade for each question that was asked but has no case.
+    """The cases, and a row without an answer for each question that was asked but has no case.
 
     All conditions (model, method, n, settings) of an experiment are asked the same questions of a
     benchmark: those in `asked` (ids by benchmark) and those of which any condition has a case. A
@@ -186,8 +193,9 @@ def accuracy(cases: pd.DataFrame) -> Estimate:
 def mean_accuracy(points: Sequence[Estimate]) -> Estimate:
     """The unweighted mean of accuracies with its interval; not run if one of them was not.
 
-    The interval adds the squared distances to the Wilson limits (MOVER; Zou and Donner 2008). Unlike a
-    bootstrap or a normal approximation, it keeps its width where a small benchmark scores 0 or 100 %.
+    The interval adds the squared distances to the Wilson limits (MOVER; Zou and Donner 2008).
+    Unlike a bootstrap or a normal approximation, it keeps its width where a small benchmark scores
+    0 or 100 %.
     """
     if not points or any(math.isnan(point.value) for point in points):
         return Estimate()
@@ -199,7 +207,7 @@ def mean_accuracy(points: Sequence[Estimate]) -> Estimate:
 
 
 def mean_count(values: pd.Series) -> Estimate:
-    """The mean count per question, with Student's t interval; no interval where all counts are equal."""
+    """The mean count per question, with Student's t interval; none where all counts are equal."""
     values = values.dropna().astype(float)
     if values.empty:
         return Estimate()
@@ -211,7 +219,7 @@ def mean_count(values: pd.Series) -> Estimate:
 
 
 def accuracy_table(cases: pd.DataFrame, split: str = "test") -> pd.DataFrame:
-    """An `Estimate` per model, method and n (rows) and benchmark (columns), then their mean ("mean").
+    """An `Estimate` per model, method and n (rows) and benchmark (columns), and their mean.
 
     Rows go from the largest model to the smallest, as in Table 2. A mean over fewer benchmarks than
     the table has columns would compare different things, so it counts as not run.
@@ -255,7 +263,7 @@ def estimate_table(rows: Mapping, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def benchmark_for(cases: pd.DataFrame, column: str) -> str | None:
-    """The benchmark of these cases that mirrors a published one ("MATH500"); None if it was not run."""
+    """Our benchmark in these cases that mirrors a published one ("MATH500"), or None."""
     ran = set(cases["benchmark"])
     return next(
         (name for name, theirs in PUBLISHED_AS.items() if theirs == column and name in ran), None

@@ -1,7 +1,4 @@
-"""Real cases that tell something, for the diagrams (Figs. 2 and 3): one question answered twice, a prefix, a vote.
-
-Owns the choice among recorded cases. Knows nothing of how they came about, nor of how they are drawn.
-"""
+"""Instructive recorded cases for Figs. 2 and 3: one question answered twice, a prefix, a vote."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,10 +7,11 @@ from agentlib import cases, config, teach
 
 
 def select_examples(cfg: config.Config, found: Sequence[dict]) -> dict:
-    """A CoT and an agent case of one question, a prefix and a vote, of the largest student and the teacher.
+    """Choose what Figs. 2 and 3 show among the evaluated cases `found` and the teacher's records.
 
-    Prefers an agent that searches and is right where CoT is wrong, and a vote that a majority wins over failures and
-    another group.
+    Returns {"pair": {"cot", "agent"}, "prefix", "vote"}: two transcripts of one question by the
+    largest student, a teacher's first-thought prefix with its trajectory, and a step with its
+    candidates. Of all pairs, it prefers an agent that searches and is right where CoT is wrong.
     """
     student = cfg.students[-1]
     of = {(c["method"], c["n"], c["id"]): c for c in found if c["model"] == student}
@@ -22,12 +20,9 @@ def select_examples(cfg: config.Config, found: Sequence[dict]) -> dict:
         for i in dict.fromkeys(c["id"] for c in found)
         if ("cot_distill", 1, i) in of and ("agent_distill_ftp", 1, i) in of
     ]
-    thought, acted = max(pairs, key=lambda pair: (pair[1]["correct"] - pair[0]["correct"], pair[1]["correct"],
-                                                  pair[1]["tool_calls"] > 0, -len(pair[1]["trace"])))  # fmt: skip
+    cot, agent = max(pairs, key=_pair_clarity)
     prefixed = [c for c in cases.read(teach.recorded(cfg, "agent_ftp")) if cases.kept(c)]
-    example = max(
-        prefixed, key=lambda c: (c["tool_calls"] > 0, -len(c["prefix"]), -len(c["trace"]))
-    )
+    taught = max(prefixed, key=lambda c: (c["tool_calls"] > 0, -len(c["prefix"]), -len(c["trace"])))
     votes = [
         (bool(c["correct"]), step)
         for c in found
@@ -35,38 +30,40 @@ def select_examples(cfg: config.Config, found: Sequence[dict]) -> dict:
         for step in c.get("trace", [])
         if "candidates" in step
     ]
+    prefix = {name: taught[name] for name in ("question", "prefix")}
     return {
-        "pair": {"cot": _transcript(thought), "agent": _transcript(acted)}, "vote": max(votes, key=_vote_clarity)[1],
-        "prefix": {"question": example["question"], "prefix": example["prefix"], "trajectory": _transcript(example)},
-    }  # fmt: skip
+        "pair": {"cot": _transcript(cot), "agent": _transcript(agent)},
+        "vote": max(votes, key=_vote_clarity)[1],
+        "prefix": prefix | {"trajectory": _transcript(taught)},
+    }
+
+
+def _pair_clarity(pair: tuple[dict, dict]) -> tuple:
+    """How well a CoT and an agent case show why to act; the shorter trajectory of two equals."""
+    cot, agent = pair
+    gained = agent["correct"] - cot["correct"]
+    return gained, agent["correct"], agent["tool_calls"] > 0, -len(agent["trace"])
 
 
 def _vote_clarity(vote: tuple[bool, dict]) -> tuple:
-    """How well a step of a case that is right or not shows what votes are for: many candidates, a majority of code worth
-    reading, another group, code that fails and does not count; then in few words."""
+    """How well a step shows what votes are for; `vote` is (whether its case is right, the step).
+
+    Best are many candidates, a majority of code worth reading, another group, and code that fails
+    and does not count; then little code.
+    """
     right, step = vote
     candidates = step["candidates"]
     sizes = Counter(c["group"] for c in candidates)
-    failed = sum(c["group"] is None and bool(c["code"]) for c in candidates)
-    groups = len(sizes) - (None in sizes)
-    won = groups > 1 and 2 * sizes[0] >= len(candidates)
-    read = won and "\n" in next(c["code"] for c in candidates if c["group"] == 0)
+    failed = sum(c["group"] is None and bool(c["code"]) for c in candidates) > 0
+    contested = len(sizes) - (None in sizes) > 1
+    won = contested and 2 * sizes[0] >= len(candidates)
+    readable = won and "\n" in next(c["code"] for c in candidates if c["group"] == 0)
     length = sum(len(c["code"] or "") for c in candidates)
-    return (
-        right and won and read and failed > 0,
-        len(candidates),
-        won,
-        groups > 1,
-        failed > 0,
-        -length,
-    )
+    return right and readable and failed, len(candidates), won, contested, failed, -length
 
 
 def _transcript(case: dict) -> dict:
-    shown = {
-        "question": case["question"],
-        "gold": case["gold"],
-        "answer": case["prediction"],
-        "correct": case["correct"],
-    }
-    return shown | ({"steps": case["trace"]} if "trace" in case else {"text": case["text"]})
+    """A case as `diagrams` takes it."""
+    renamed = {"question": "question", "gold": "gold", "answer": "prediction", "correct": "correct"}
+    steps = {"steps": case["trace"]} if "trace" in case else {"text": case["text"]}
+    return {name: case[field] for name, field in renamed.items()} | steps

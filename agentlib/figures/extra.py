@@ -44,7 +44,7 @@ VERDICTS = {  # of a claim: colour, marker
 
 @styled
 def data_efficiency(cases: pd.DataFrame, note: str = "") -> Figure:
-    """Mean accuracy (%) of the distilled agent against the number of trajectories it was trained on.
+    """Mean accuracy (%) of the distilled agent against the number of training trajectories.
 
     That number is the `value` of cases of the setting "trajectories"; intervals are over questions.
     Raises ValueError if it was not varied.
@@ -160,8 +160,8 @@ def accuracy_bars(cases: pd.DataFrame, note: str = "") -> Figure:
 def loss_curves(curves: Mapping[str, Sequence[Mapping]], note: str = "") -> Figure:
     """Training loss (nats per token with loss) against the step, one line per method.
 
-    `curves` maps methods to what `checkpoints.losses` reads. A step sees only a few trajectories, so
-    its loss is a thin line, and the mean of the last steps (a twentieth of all) a thick one.
+    `curves` maps methods to what `checkpoints.losses` reads. A step sees only a few trajectories,
+    so its loss is a thin line, and the mean of the last steps (a twentieth of all) a thick one.
     """
     last = max(1, max(map(len, curves.values())) // 20)
     footer = f"{note} · thick: mean of the last {last} steps" if last > 1 else note
@@ -186,8 +186,8 @@ def loss_curves(curves: Mapping[str, Sequence[Mapping]], note: str = "") -> Figu
 def bar_chart(table: pd.DataFrame, ylabel: str, note: str = "", *, alt: str) -> Figure:
     """A table of numbers as bars: one group per row, one colour and hatch per column.
 
-    `alt` says in a sentence what it shows. Raises ValueError for an empty table, or for more columns
-    than there are colours.
+    `alt` says in a sentence what it shows. Raises ValueError for an empty table, or for more
+    columns than there are colours.
     """
     looks = list(zip(COLOURS.values(), HATCHES.values(), strict=True))
     if table.empty or len(table.columns) > len(looks):

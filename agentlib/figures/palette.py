@@ -1,4 +1,4 @@
-"""The colours of figures and pages: Okabe and Ito's palette, which colour-blind readers can tell apart.
+"""The colours of figures and pages: Okabe and Ito's palette, safe for colour-blind readers.
 
 No meaning depends on a colour alone: methods also differ by hatch, and groups of a vote by name.
 """

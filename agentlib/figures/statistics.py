@@ -1,4 +1,4 @@
-"""Statistics of finished records: accuracy with its interval, paired comparisons, corrected p-values.
+"""Statistics of finished records: accuracies with intervals, paired comparisons, p-values.
 
 Shares are fractions of 1 here; `estimates` turns them into per cent. Intervals are 95 % intervals.
 """
@@ -17,7 +17,7 @@ def to_frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion, as fractions of 1; (nan, nan) for n = 0 (Wilson 1927)."""
+    """Wilson's score interval (1927) of a proportion, as fractions of 1; (nan, nan) for n = 0."""
     if n == 0:
         return (float("nan"), float("nan"))
     found = stats.binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
@@ -32,9 +32,9 @@ def summarise(
     Columns: those in `by`, then asked, answered, errors and correct (numbers of questions), and
     accuracy, low and high (fractions of 1, with the Wilson interval).
 
-    `asked` is how many questions each group was asked: one number, or a mapping from the group's key.
-    Without it, the distinct questions in the records count. Accuracy divides by the questions asked,
-    so a question that ended in an error, or has no record at all, counts as wrong.
+    `asked` is how many questions each group was asked: one number, or a mapping from the group's
+    key. Without it, the distinct questions in the records count. Accuracy divides by the questions
+    asked, so a question that ended in an error, or has no record at all, counts as wrong.
 
     Raises ValueError for a group that mixes several experiments (`latest_cases`), or that has more
     answers than questions asked.
@@ -100,12 +100,12 @@ def compare(
     - accuracy_a, accuracy_b: fractions of 1;
     - difference: accuracy_b - ratio * accuracy_a, with a 95 % interval low, high (percentile
       bootstrap over questions, `resamples` draws);
-    - p: two-sided, of the difference against `margin` (a fraction): McNemar's exact test for ratio 1
-      and margin 0, otherwise from the bootstrap.
+    - p: two-sided, of the difference against `margin` (a fraction): McNemar's exact test for
+      ratio 1 and margin 0, otherwise from the bootstrap.
 
-    If all pairs are equal, the bootstrap would give an interval of no width and claim certainty. Then
-    a share of unseen questions, the upper Wilson limit of 0 in n, is assumed to differ as much as a
-    question can.
+    If all pairs are equal, the bootstrap would give an interval of no width and claim certainty.
+    Then a share of unseen questions, the upper Wilson limit of 0 in n, is assumed to differ as much
+    as a question can.
 
     Raises ValueError if the sides share no finished question, or one mixes several experiments.
     """
@@ -114,7 +114,8 @@ def compare(
     both = left.merge(right, on=keys, suffixes=("_a", "_b")).dropna()
     if both.empty:
         raise ValueError(
-            "the two sets of records share no finished question; compare runs of the same benchmarks"
+            "the two sets of records share no finished question; "
+            "compare runs of the same benchmarks"
         )
     x, y = both["correct_a"].astype(float).to_numpy(), both["correct_b"].astype(float).to_numpy()
     n, each = len(both), y - ratio * x

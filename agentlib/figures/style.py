@@ -30,30 +30,50 @@ STYLE = {
     "svg.fonttype": "path", "svg.hashsalt": "agentlib", "savefig.dpi": 150,
 }  # fmt: skip
 ALT_TEXT = {  # what a saved figure shows, for readers who cannot see it
-    "fig1_mean_accuracy": "Bars of mean accuracy over all benchmarks by model size and method, with "
-    "95 % intervals; left panel our run, right panel the published values.",
-    "fig2_cot_against_agent": "The same question answered twice, side by side: chain-of-thought text "
-    "on the left, the agent's thoughts, code and observations on the right, each marked right or wrong.",
-    "fig3_prefix_and_vote": "Left, a first-thought prefix and the trajectory that grew from it; right, "
-    "the sampled actions of one step as boxes coloured by the group they voted for, failures hatched, "
-    "the chosen one outlined.",
-    "fig4_math_breakdown": "Bars of accuracy on the maths benchmark by subject and by level for CoT, "
-    "agent and agent with first-thought prefix; top row our run with intervals, bottom row the "
-    "published values.",
-    "fig5_samples": "Accuracy against the number of samples for CoT self-consistency and for "
-    "self-consistent action generation on four benchmarks; published values dashed.",
-    "fig6_tokens": "Histograms of generated tokens a question for CoT and agent on four benchmarks, "
-    "with the means and the published means printed.",
-    "fig7_code_errors": "Stacked bars of the share of questions with a parse error or an execution "
-    "error, with and without self-consistent action generation, by model size; top row our run, "
-    "bottom row published.",
-    "fig8_retrieval_calls": "Bars of mean searches a question with and without first-thought prefix by "
-    "model size on four factual benchmarks; top row our run with intervals, bottom row published.",
-    "data_efficiency": "Mean accuracy of the distilled agent against the number of trajectories it was "
-    "trained on, for all, the factual and the maths benchmarks, with 95 % intervals.",
-    "claims": "Each claim of the paper as a point, the difference between its two sides, with its 95 % "
-    "interval, its margin and the published difference, marked by whether it holds, does not, or is "
-    "not settled.",
+    "fig1_mean_accuracy": (
+        "Bars of mean accuracy over all benchmarks by model size and method, with 95 % intervals; "
+        "left panel our run, right panel the published values."
+    ),
+    "fig2_cot_against_agent": (
+        "The same question answered twice, side by side: chain-of-thought text on the left, the "
+        "agent's thoughts, code and observations on the right, each marked right or wrong."
+    ),
+    "fig3_prefix_and_vote": (
+        "Left, a first-thought prefix and the trajectory that grew from it; right, the sampled "
+        "actions of one step as boxes coloured by the group they voted for, failures hatched, the "
+        "chosen one outlined."
+    ),
+    "fig4_math_breakdown": (
+        "Bars of accuracy on the maths benchmark by subject and by level for CoT, agent and agent "
+        "with first-thought prefix; top row our run with intervals, bottom row the published "
+        "values."
+    ),
+    "fig5_samples": (
+        "Accuracy against the number of samples for CoT self-consistency and for self-consistent "
+        "action generation on four benchmarks; published values dashed."
+    ),
+    "fig6_tokens": (
+        "Histograms of generated tokens a question for CoT and agent on four benchmarks, with the "
+        "means and the published means printed."
+    ),
+    "fig7_code_errors": (
+        "Stacked bars of the share of questions with a parse error or an execution error, with "
+        "and without self-consistent action generation, by model size; top row our run, bottom "
+        "row published."
+    ),
+    "fig8_retrieval_calls": (
+        "Bars of mean searches a question with and without first-thought prefix by model size on "
+        "four factual benchmarks; top row our run with intervals, bottom row published."
+    ),
+    "data_efficiency": (
+        "Mean accuracy of the distilled agent against the number of trajectories it was trained "
+        "on, for all, the factual and the maths benchmarks, with 95 % intervals."
+    ),
+    "claims": (
+        "Each claim of the paper as a point, the difference between its two sides, with its 95 % "
+        "interval, its margin and the published difference, marked by whether it holds, does not, "
+        "or is not settled."
+    ),
 }
 
 
@@ -90,8 +110,9 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Decorate a drawing function: it draws with `STYLE`, then the layout is fixed.
 
-    None of the style stays in matplotlib's settings. Constrained layout would move a little each time a
-    figure is rendered: fixed, a figure is saved as the same bytes whether or not it was shown before.
+    None of the style stays in matplotlib's settings. Constrained layout would move a little each
+    time a figure is rendered: fixed, a figure is saved as the same bytes whether or not it was
+    shown before.
     """
 
     @functools.wraps(draw)
@@ -121,7 +142,7 @@ def format_range(counts: Iterable[int]) -> str:
 
 
 def footer_text(note: str, points: Iterable[Estimate | None], *more: str) -> str:
-    """The footer of a figure: `note`, the n of the points that were run, missing answers, and `more`."""
+    """The footer of a figure: `note`, the n of the points drawn, missing answers, and `more`."""
     drawn = [point for point in points if point is not None and not math.isnan(point.value)]
     n, missing = format_range(point.n for point in drawn), sum(point.unanswered for point in drawn)
     asked = f"{n} question{'' if n == '1' else 's'} a point"
@@ -136,7 +157,7 @@ def mark_not_run(axes: Axes, x: float) -> None:
 
 
 def mark_zero(axes: Axes, x: float, width: float, colour: str) -> None:
-    """A coloured foot on the axis: a bar of height 0 is invisible, but it is a result and not a gap."""
+    """A coloured foot on the axis: a bar of height 0 is invisible, but is not a gap."""
     ends = [x - width / 2.4, x + width / 2.4]
     axes.plot(ends, [0, 0], color=colour, linewidth=5, solid_capstyle="butt")
 

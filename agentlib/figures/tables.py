@@ -245,8 +245,8 @@ def table8(
 ) -> pd.DataFrame:
     """Table 8: kinds of fine-tuning, or values of what else was `varied` (rows), by benchmark.
 
-    `runs` maps each kind ("LoRA", "QLoRA", "full") to its cases, because a record does not say how its
-    model was tuned. Raises ValueError if there are no runs.
+    `runs` maps each kind ("LoRA", "QLoRA", "full") to its cases, because a record does not say how
+    its model was tuned. Raises ValueError if there are no runs.
     """
     rows = {}
     for label, cases in runs.items():
@@ -274,8 +274,8 @@ def published_mean(model: str, method: str, voted: bool = False, larger: int = 0
     """A method's published mean (%) over the eight benchmarks, at the size nearest to a model's.
 
     `voted` is the run with SAG; `larger` moves to the next larger sizes by so many steps. It is the
-    mean of the columns of Table 2, because some printed averages are not. NaN where the paper has no
-    such student.
+    mean of the columns of Table 2, because some printed averages are not. NaN where the paper has
+    no such student.
     """
     paper = read_published("table2_main").set_index(["Params", "Family", "Method"])
     sizes = sort_by_size(paper.index.get_level_values("Params"))
@@ -289,7 +289,8 @@ def compare_with_paper(cases: pd.DataFrame) -> pd.DataFrame:
     """Our accuracies (%) beside those of the published Table 2, one row per number.
 
     Each is compared with the same method at the published size nearest in ratio. A mini benchmark
-    mirrors the published one but has other questions: compare the ranking of methods, not the scores.
+    mirrors the published one but has other questions: compare the ranking of methods, not the
+    scores.
     """
     paper = read_published("table2_main").set_index(["Params", "Family", "Method"])
     sizes = paper.index.get_level_values("Params").unique()

@@ -212,7 +212,7 @@ frame[frame["method"] != "cot"].groupby(["method", "stopped", "correct"]).size()
 # ### 1 · Who made which mistake?
 #
 # Collect the ids of the questions that the chain of thought got right and the agent wrong, then read one of them with
-# `show.beside`.
+# `pages.show_side_by_side`.
 
 # %% tags=["exercise"]
 lost = []
