@@ -4,7 +4,7 @@ Owns the loop, the reading of code out of a turn, and trajectories. Does not kno
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from agentlib.sandbox import Failure, Outcome, Sandbox, Session
 from agentlib.tasks import Question
 
 Style = Literal["teacher", "student"]
+Stopped = Literal["final_answer", "max_steps", "context_full"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One sampled action: its code, what came of it, its group in the vote (None: failed, or dropped before its end), and its
-    length, which breaks ties."""
+    """One sampled action: its code, its outcome, its group in the vote (None if it failed), and its length, which
+    breaks ties."""
 
     code: str | None
     outcome: Outcome
@@ -48,21 +49,21 @@ class Trajectory:
     question_id: str
     steps: list[Step] = field(default_factory=list)
     answer: Any = None
-    stopped: str = ""  # "final_answer" | "max_steps" | "context_full"
+    stopped: Stopped | None = None  # None while it runs
     prefix: str = ""
     tools: str = ""  # what it was told of tools beside the search
     search: bool = True  # whether it was told of `web_search`
-    last_words: Completion | None = None  # the free-text answer asked for when the steps ran out
+    final_turn: Completion | None = None  # the free-text answer asked for when the steps ran out
 
     @property
     def completion_tokens(self) -> int:
         return sum(s.completion_tokens for s in self.steps) + (
-            self.last_words.completion_tokens if self.last_words else 0
+            self.final_turn.completion_tokens if self.final_turn else 0
         )
 
     @property
     def prompt_tokens(self) -> int:
-        return sum(s.prompt_tokens for s in self.steps) + (self.last_words.prompt_tokens if self.last_words else 0)
+        return sum(s.prompt_tokens for s in self.steps) + (self.final_turn.prompt_tokens if self.final_turn else 0)
 
 
 def read_code(text: str) -> str | None:
@@ -70,19 +71,19 @@ def read_code(text: str) -> str | None:
     return "\n\n".join(block.code for block in prompts.blocks(text) if block.code) or None
 
 
-def opening(question: str, style: Style, tools: str = "", search: bool = True) -> list[dict]:
+def initial_messages(question: str, style: Style, tools: str = "", search: bool = True) -> list[dict]:
     """System and first user turn: the full prompt for teachers and untuned models, the short one for students. `tools` are
     lines that tell of more tools than the search, which there is if `search`."""
     system = prompts.agent_system(style, tools, search)
     return [{"role": "system", "content": system}, {"role": "user", "content": prompts.question_turn(question)}]
 
 
-def turns(step: Step) -> list[dict]:
+def step_messages(step: Step) -> list[dict]:
     """The two turns a step adds to the conversation: what the model wrote, what it sees back."""
-    return [{"role": "assistant", "content": step.text}, {"role": "user", "content": observe(step.outcome)}]
+    return [{"role": "assistant", "content": step.text}, {"role": "user", "content": observation_message(step.outcome)}]
 
 
-def observe(outcome: Outcome) -> str:
+def observation_message(outcome: Outcome) -> str:
     """The observation turn of an outcome."""
     failure = None if outcome.failure is None else (outcome.failure.kind, outcome.failure.message)
     return prompts.observation_turn(outcome.stdout, outcome.value, failure, outcome.stderr)
@@ -123,7 +124,7 @@ class Agent:
                 while waiting and len(open_runs) < self.batch:
                     question, prefix = waiting.pop()
                     trajectory = Trajectory(question.id, prefix=prefix or "", tools=self.tools, search=self.search)
-                    begun = opening(question.text, self.style, self.tools, self.search)
+                    begun = initial_messages(question.text, self.style, self.tools, self.search)
                     open_runs.append(_Open(trajectory, begun, self.box.session(), question.domain))
                 yield from self._end(open_runs, [r for r in open_runs if self._full(r)], "context_full")
                 if open_runs:
@@ -137,7 +138,7 @@ class Agent:
             for run in open_runs:
                 run.session.close()
 
-    def _end(self, open_runs: list["_Open"], ended: list["_Open"], stopped: str) -> Iterator[Trajectory]:
+    def _end(self, open_runs: list["_Open"], ended: list["_Open"], stopped: Stopped) -> Iterator[Trajectory]:
         for run in ended:
             open_runs.remove(run)
             run.session.close()
@@ -152,43 +153,52 @@ class Agent:
     def _step(self, open_runs: list["_Open"]) -> None:
         """Sample, run and vote one step for every open question."""
         started = time.perf_counter()
-        polls = [_Poll(run.session, self.sag, run.domain) for run in open_runs]
-        early = self.sag.early_stop and self.sag.n > 1 and getattr(self.model, "stops_early", False)
         sampled = self.model.generate(
             [r.conversation for r in open_runs],
             n=self.sag.n, temperature=self.sag.temperature, top_p=self.sag.top_p,
             max_new_tokens=self.step_tokens, stop=prompts.STOP, seed=self.seed,
             prefixes=[r.trajectory.prefix or None if not r.trajectory.steps else None for r in open_runs],
-            **({"enough": lambda ended: self._poll(polls, ended)} if early else {}),
         )  # fmt: skip
-        for poll, completions in zip(polls, sampled, strict=True):
-            poll.hear(dict(enumerate(completions)))
-        self._run(polls)
+        codes = [[read_code(completion.text) for completion in samples] for samples in sampled]
+        outcomes = self._run_candidates([run.session for run in open_runs], codes)
         seconds = (time.perf_counter() - started) / len(open_runs)
-        for run, poll in zip(open_runs, polls, strict=True):
-            step = poll.close(seconds)
+        for run, *candidates in zip(open_runs, sampled, codes, outcomes, strict=True):
+            step = self._select(run, *candidates, seconds)
             run.trajectory.steps.append(step)
-            run.conversation.extend(turns(step))
+            run.conversation.extend(step_messages(step))
             if step.outcome.is_final:
                 run.trajectory.answer, run.answered = step.outcome.answer, True
 
-    def _poll(self, polls: list["_Poll"], ended: Mapping[tuple[int, int], Completion]) -> list[int]:
-        """Hear the samples that ended, run what could decide a vote, and return the questions whose vote is decided."""
-        for (question, sample), completion in ended.items():
-            polls[question].hear({sample: completion})
-        heard = sorted({question for question, _ in ended})
-        near = [question for question in heard if polls[question].near]
-        self._run([polls[question] for question in near])
-        return [question for question in near if polls[question].decided]
+    def _run_candidates(
+        self, sessions: Sequence[Session], codes: Sequence[Sequence[str | None]]
+    ) -> list[list[Outcome]]:
+        """The outcomes of each question's candidates, all run together; one without code failed to parse."""
+        written = [[code for code in of_one if code is not None] for of_one in codes]
+        batch = [(session, of_one) for session, of_one in zip(sessions, written, strict=True) if of_one]
+        ran = iter([outcome for outcomes in self.box.run_batch(batch) for outcome in outcomes])
+        return [
+            [Outcome(failure=Failure("parse", "")) if code is None else next(ran) for code in of_one]
+            for of_one in codes
+        ]
 
-    def _run(self, polls: Sequence["_Poll"]) -> None:
-        """Run the actions that have not run yet, those of all questions together."""
-        waiting = [poll.waiting() for poll in polls]
-        batch = [(p.session, [p.codes[k] for k in w]) for p, w in zip(polls, waiting, strict=True) if w]
-        ran = iter(self.box.try_many(batch, more=True))
-        for poll, numbers in zip(polls, waiting, strict=True):
-            if numbers:
-                poll.outcomes |= dict(zip(numbers, next(ran), strict=True))
+    def _select(
+        self, run: "_Open", completions: Sequence[Completion], codes: Sequence[str | None],
+        outcomes: Sequence[Outcome], seconds: float,
+    ) -> Step:  # fmt: skip
+        """Vote among a question's candidates, keep the state that the chosen one left, and return the step."""
+        lengths = [completion.completion_tokens for completion in completions]
+        groups = sag.groups(outcomes, self.sag.vote, lengths, run.domain)
+        best = sag.winner(groups, lengths)
+        if codes[best] is None:
+            run.session.discard()
+        else:
+            run.session.commit(outcomes[best])
+        candidates = zip(codes, outcomes, groups, lengths, strict=True)
+        return Step(
+            text=prompts.close_turn(completions[best].text), code=codes[best], outcome=outcomes[best],
+            candidates=tuple(Candidate(*candidate) for candidate in candidates),
+            prompt_tokens=completions[best].prompt_tokens, completion_tokens=sum(lengths), seconds=seconds,
+        )  # fmt: skip
 
     def _ask_for_answer(self, spent: list["_Open"]) -> None:
         """One last call without code (reference code); what it says is the answer, recorded as such."""
@@ -205,7 +215,7 @@ class Agent:
         for run, (completion,) in zip(
             spent, self.model.generate(asked, max_new_tokens=room, seed=self.seed), strict=True
         ):
-            run.trajectory.last_words = completion
+            run.trajectory.final_turn = completion
             run.trajectory.answer = completion.text.strip() or None
 
 
@@ -218,58 +228,3 @@ class _Open:
     session: Session
     domain: str
     answered: bool = False
-
-
-class _Poll:
-    """The candidates of one question's step: heard one by one, run, and voted on."""
-
-    def __init__(self, session: Session, how: SAG, domain: str | None = None):
-        self.session, self.how, self.domain = session, how, domain
-        self.completions: dict[int, Completion] = {}
-        self.codes: dict[int, str | None] = {}
-        self.outcomes: dict[int, Outcome] = {}
-
-    def hear(self, ended: Mapping[int, Completion]) -> None:
-        """Samples that ended, by their number; those heard before stay as they are."""
-        for number, completion in ended.items():
-            if number in self.completions:
-                continue
-            self.completions[number] = completion
-            dropped = completion.finish_reason == "dropped"
-            code = self.codes[number] = None if dropped else read_code(completion.text)
-            if dropped:
-                self.outcomes[number] = Outcome(failure=Failure("dropped", "the vote was decided before it ended"))
-            elif code is None:
-                self.outcomes[number] = Outcome(failure=Failure("parse", ""))
-
-    @property
-    def near(self) -> bool:
-        """Whether the vote could be decided by those heard: not before they are half of all."""
-        return 2 * len(self.completions) >= self.how.n
-
-    @property
-    def decided(self) -> bool:
-        in_order = sorted(self.completions, key=lambda number: (self.completions[number].completion_tokens, number))
-        outcomes = [self.outcomes[number] for number in in_order]
-        return sag.decided(outcomes, self.how.n - len(outcomes), self.how.vote, self.domain)
-
-    def waiting(self) -> list[int]:
-        """The samples that are still to run."""
-        return [number for number in self.codes if number not in self.outcomes]
-
-    def close(self, seconds: float) -> Step:
-        """Vote, keep the chosen action's state, and return the step."""
-        numbers = sorted(self.completions)
-        completions, codes, outcomes = ([of[k] for k in numbers] for of in (self.completions, self.codes, self.outcomes))
-        lengths = [completion.completion_tokens for completion in completions]
-        best = sag.choose(outcomes, self.how.vote, lengths, self.domain)
-        if codes[best] is None:
-            self.session.dismiss()
-        else:
-            self.session.commit(outcomes[best])
-        grouped = zip(codes, outcomes, sag.groups(outcomes, self.how.vote, lengths, self.domain), lengths, strict=True)
-        return Step(
-            text=prompts.close_turn(completions[best].text), code=codes[best], outcome=outcomes[best],
-            candidates=tuple(Candidate(*candidate) for candidate in grouped),
-            prompt_tokens=completions[best].prompt_tokens, completion_tokens=sum(lengths), seconds=seconds,
-        )  # fmt: skip

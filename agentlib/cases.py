@@ -1,31 +1,98 @@
-"""One case: what a question got from a method, as one plain record, and that record read back.
+"""One question asked once is a case: a record with its answer, its grade and what it cost; and how many are collected.
 
-Owns the fields of a record and the form of a recorded trajectory. Knows nothing of how cases are
-produced, nor of figures.
+A `Case` is what run folders hold, one JSON line each. This module makes cases of an agent's trajectories and of chains of
+thought, asks every question of a run once (in batches, concurrently on a server, or by the workers of a cluster), and says
+which cases of a teacher pass the paper's filter.
 """
 
-from collections.abc import Mapping
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from agentlib import prompts, records, score
-from agentlib.agent import Step, Trajectory, observe, opening
-from agentlib.cot import Chain
+from agentlib.agent import Step, Trajectory, initial_messages, observation_message
+from agentlib.cot import CoTResult
 from agentlib.models import ServerError
+from agentlib.progress import meter
 from agentlib.sandbox import SandboxLost
 from agentlib.scale import WorkerLost
 from agentlib.tasks import Question
 
+log = logging.getLogger(__name__)
+# What keeps a question from being answered and is no fault of the program: servers, retrievers (ConnectionError), sandboxes,
+# workers, a device's memory. Anything else is a bug, which stops a run: tried again, it would only come again.
+OUTAGES = (ServerError, SandboxLost, WorkerLost, ConnectionError, TimeoutError, MemoryError)
+MAX_CONSECUTIVE_FAILURES = 3
 
-def agent_case(question: Question, trajectory: Trajectory, **labels: Any) -> dict:
+
+class Case(TypedDict, total=False):
+    """One question asked once, as a run folder records it. Tokens are the model's own, seconds are wall time.
+
+    A case with `error` is not finished and a resumed run asks its question again. Agents have `trace`, chains of thought `text`.
+    """
+
+    id: str
+    benchmark: str
+    domain: Literal["factual", "math"]
+    level: str
+    subject: str
+    split: str
+    question: str
+    gold: str
+    aliases: list[str]
+    # who was asked, and how
+    model: str
+    role: Literal["teacher", "student"]
+    method: str  # a key of `config.METHODS`, or of `teach.METHODS`
+    n: int  # samples per step (SAG) or per question (self-consistency); 1 is greedy
+    temperature: float
+    seed: int
+    preset: str
+    precision: str
+    device: str
+    weights: str
+    # the answer
+    prediction: str | None
+    correct: bool
+    exact_match: bool
+    f1: float
+    reason: str
+    stopped: Literal["final_answer", "max_steps", "context_full", "stop", "length"]
+    error: str  # the outage that kept it from being answered
+    # what it took
+    steps: int
+    errors: list[str]  # kinds of failure (`sandbox.Failure.kind`), a step each
+    parse_errors: int
+    execution_errors: int
+    tool_calls: int
+    candidates: int  # sampled actions of all steps
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    # an agent's
+    prefix: str  # the first-thought prefix, "" without
+    last_words: str  # its answer without code after the last step
+    trace: list[dict[str, Any]]  # a step each: text, code, observation, failure, final, tokens, seconds, candidates of a vote
+    tools: str
+    search: bool
+    # a chain of thought's
+    answers: list[str | None]
+    chain_tokens: list[int]
+    passages: str
+    text: str
+
+
+def agent_case(question: Question, trajectory: Trajectory, **labels: Any) -> Case:
     """The record of an agent's trajectory. `labels`: model, role, method, n, temperature, seed, …
 
-    `parse_errors` and `execution_errors` count steps whose kept action failed; `candidates` all sampled actions, and
-    `dropped` those whose vote was decided before they ended; `trace` holds every step.
+    `parse_errors` and `execution_errors` count steps whose kept action failed; `candidates` all sampled actions; `trace`
+    holds every step.
     """
     steps = trajectory.steps
     kinds = [s.outcome.failure.kind for s in steps if s.outcome.failure]
-    every = [candidate for step in steps for candidate in step.candidates]
     return {
         **_asked(question, trajectory.answer, labels),
         "stopped": trajectory.stopped,
@@ -34,18 +101,17 @@ def agent_case(question: Question, trajectory: Trajectory, **labels: Any) -> dic
         "parse_errors": kinds.count("parse"),
         "execution_errors": len(kinds) - kinds.count("parse"),
         "tool_calls": sum(len(s.outcome.tool_calls) for s in steps),
-        "candidates": len(every),
-        "dropped": sum(c.outcome.failure is not None and c.outcome.failure.kind == "dropped" for c in every),
+        "candidates": sum(len(step.candidates) for step in steps),
         "prompt_tokens": trajectory.prompt_tokens,
         "completion_tokens": trajectory.completion_tokens,
         "seconds": round(sum(s.seconds for s in steps), 3),
         "prefix": trajectory.prefix,
-        "last_words": trajectory.last_words.text if trajectory.last_words else "",
+        "last_words": trajectory.final_turn.text if trajectory.final_turn else "",
         "trace": [_step(s) for s in steps],
     } | ({"tools": trajectory.tools} if trajectory.tools else {}) | ({} if trajectory.search else {"search": False})
 
 
-def cot_case(question: Question, chain: Chain, **labels: Any) -> dict:
+def cot_case(question: Question, chain: CoTResult, **labels: Any) -> Case:
     """The record of a chain of thought; `answers` are those of all chains, in the order sampled."""
     stopped = "length" if all(c.finish_reason == "length" for c in chain.completions) else "stop"
     return {
@@ -66,12 +132,7 @@ def cot_case(question: Question, chain: Chain, **labels: Any) -> dict:
     }
 
 
-# What keeps a question from being answered and is no fault of the program: servers, retrievers (ConnectionError), sandboxes,
-# workers, a device's memory. Anything else is a bug, which stops a run: tried again, it would only come again.
-OUTAGES = (ServerError, SandboxLost, WorkerLost, ConnectionError, TimeoutError, MemoryError)
-
-
-def error_case(question: Question, error: Exception, **labels: Any) -> dict:
+def error_case(question: Question, error: Exception, **labels: Any) -> Case:
     """The record of a question that an outage kept from being asked; a resumed run tries it again. Any other error is
     raised as it is."""
     if not isinstance(error, OUTAGES):
@@ -101,7 +162,7 @@ def graded(about: Mapping[str, Any], answer: Any) -> dict:
 
 def _step(step: Step) -> dict:
     found = {
-        "text": step.text, "code": step.code, "observation": observe(step.outcome),
+        "text": step.text, "code": step.code, "observation": observation_message(step.outcome),
         "failure": step.outcome.failure.kind if step.outcome.failure else None,
         "final": step.outcome.is_final, "prompt_tokens": step.prompt_tokens,
         "completion_tokens": step.completion_tokens, "seconds": round(step.seconds, 3),
@@ -126,10 +187,80 @@ def _short(outcome: Any) -> str:
     )
 
 
-def conversation(case: Mapping[str, Any]) -> list[dict]:
+def answer_in_batches(answer: Callable[[Sequence[Question]], Iterator[Case]], questions: Sequence[Question]
+                      ) -> Iterator[tuple[Question, Case | Exception]]:  # fmt: skip
+    """Each question with its case, or with the outage that kept it from one: all together, and after an outage the rest one by
+    one, so that a question which nobody can answer costs only itself.
+
+    After `MAX_CONSECUTIVE_FAILURES` in a row nothing works any more, and the remaining questions get the last outage unasked.
+    """
+    left = {question.id: question for question in questions}
+    try:
+        for case in answer(questions):
+            yield left.pop(case["id"]), case
+        return
+    except OUTAGES as error:
+        log.warning("%s; the remaining questions are asked one by one", error)
+        failure, failed = error, 0
+    for question in left.values():
+        if failed < MAX_CONSECUTIVE_FAILURES:
+            try:
+                (case,) = answer([question])
+                failed = 0
+                yield question, case
+                continue
+            except OUTAGES as error:
+                failure, failed = error, failed + 1
+        yield question, failure
+
+
+def answer_concurrently(answer: Callable[[Sequence[Question]], Iterator[Case]], questions: Sequence[Question], threads: int
+                        ) -> Iterator[tuple[Question, Case | Exception]]:  # fmt: skip
+    """As `answer_in_batches`, by `threads` that take one question at a time: on a server, each conversation to its end."""
+    with contextlib.ExitStack() as stack:
+        pool = ThreadPoolExecutor(threads)
+        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+        jobs = {pool.submit(lambda question: list(answer([question])), question): question for question in questions}
+        for job in as_completed(jobs):
+            error = job.exception()
+            if isinstance(error, OUTAGES):
+                log.warning("question %s: %s", jobs[job].id, error)
+                yield jobs[job], error
+            else:
+                (case,) = job.result()  # a bug is raised here
+                yield jobs[job], case
+
+
+def collect(run: records.Run, questions: Sequence[Question],
+            answer: Callable[[Sequence[Question]], Iterator[tuple[Question, Case | Exception]]],
+            labels: Mapping[str, Any], title: str) -> list[Case]:  # fmt: skip
+    """The cases of all questions in the order given; those that the run lacks are asked now, and written as they come.
+
+    `answer` gives, for questions, each one with its case or the outage that kept it from one, in any order. Raises RuntimeError
+    with the count of questions left unanswered; what was finished is kept, and a resumed run asks only the rest.
+    """
+    failure = None
+    with run:
+        todo = run.todo(questions)
+        with meter(total=len(questions), initial=len(questions) - len(todo), desc=title, unit="q") as bar:
+            for question, found in answer(todo) if todo else ():
+                if isinstance(found, Exception):
+                    failure, found = found, error_case(question, found, **labels)
+                run.append(found)
+                bar.update()
+        left, done = run.todo(questions), run.finished()
+    if left:
+        raise RuntimeError(
+            f"{len(left)} of {len(questions)} questions are unanswered ({failure}); their errors are in {run.file}, "
+            "resume to try them again"
+        ) from failure
+    return [done[question.id] for question in questions]
+
+
+def conversation(case: Case) -> list[dict]:
     """A recorded case as the messages a student is trained on, with the student's own prompt."""
     if "trace" in case:
-        messages = opening(case["question"], "student", case.get("tools", ""), case.get("search", True))
+        messages = initial_messages(case["question"], "student", case.get("tools", ""), case.get("search", True))
         for number, step in enumerate(case["trace"], 1):
             messages.append({"role": "assistant", "content": step["text"]})
             if number < len(case["trace"]):
@@ -139,7 +270,7 @@ def conversation(case: Mapping[str, Any]) -> list[dict]:
     return [*asked, {"role": "assistant", "content": case["text"]}]
 
 
-def kept(case: Mapping[str, Any]) -> bool:
+def passes_filter(case: Case) -> bool:
     """The paper's filter on teacher cases: right, answered by final_answer, no step that failed to parse.
 
     Steps that failed to run are kept: they show the student how to repair (reference code).
@@ -152,7 +283,7 @@ def kept(case: Mapping[str, Any]) -> bool:
 REQUIRED = ("id", "question", "domain", "correct", "stopped", "parse_errors")
 
 
-def read(file: Path) -> list[dict]:
+def read(file: Path) -> list[Case]:
     """Recorded cases of a file. Raises ValueError naming the line that is broken or lacks a field."""
     found = []
     for number, case in enumerate(records.read(file), 1):

@@ -1,4 +1,4 @@
-"""Chain-of-thought baselines: CoT prompting, CoT + RAG, and self-consistency (§4.1).
+"""CoTResult-of-thought baselines: CoT prompting, CoT + RAG, and self-consistency (§4.1).
 
 Owns the asking and the vote over chains. Knows nothing of training or grading.
 """
@@ -14,7 +14,7 @@ from agentlib.tasks import Question
 
 
 @dataclass(frozen=True)
-class Chain:
+class CoTResult:
     """What one question got: all sampled chains, their answers, and the answer most agree on; `seconds` are its equal share of
     the time that its batch took, since questions of a batch are answered together."""
 
@@ -32,9 +32,9 @@ class Chain:
         return self.completions[place].text
 
 
-def think(model: LanguageModel, questions: Sequence[Question], *, n: int = 1, temperature: float = 0.0,
+def generate_cot(model: LanguageModel, questions: Sequence[Question], *, n: int = 1, temperature: float = 0.0,
           top_p: float = 1.0, max_new_tokens: int = 4096, search: Callable[[str], str] | None = None,
-          examples: bool = False, batch: int = 32, seed: int = 42) -> Iterator[Chain]:  # fmt: skip
+          examples: bool = False, batch: int = 32, seed: int = 42) -> Iterator[CoTResult]:  # fmt: skip
     """Yield one chain of thought a question, `batch` questions at a time.
 
     n > 1 samples as many chains and votes on their answers (self-consistency, Wang et al. 2023).
@@ -51,7 +51,7 @@ def think(model: LanguageModel, questions: Sequence[Question], *, n: int = 1, te
         seconds = (time.perf_counter() - began) / len(part)
         for question, completions, shown in zip(part, found, passages, strict=True):
             answers = tuple(score.extract_answer(c.text) for c in completions)
-            yield Chain(question.id, tuple(completions), answers, majority(answers, question.domain), shown, seconds)
+            yield CoTResult(question.id, tuple(completions), answers, majority(answers, question.domain), shown, seconds)
 
 
 def majority(answers: Sequence[str | None], domain: str | None = None) -> str | None:

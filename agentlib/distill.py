@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from agentlib import cases, config, masks, records, teach, training
 from agentlib.models import weights
-from agentlib.training import Adapter, Processes, checkpoints
+from agentlib.training import Adapter, Distributed, checkpoints
 
-LOOK = 20  # trajectories of a student trained for a look at it
+PREVIEW_EXAMPLES = 20  # trajectories of a student trained for a look at it
 TEACHER_OF = {
     "cot_distill": "cot",
     "cot_distill_rag": "cot",
@@ -25,7 +25,7 @@ def training_cases(cfg: config.Config, method: str) -> list[dict]:
     """The teacher's cases a method trains on: those the filter keeps, at most `train_examples` of them."""
     if method not in TEACHER_OF:
         raise ValueError(f"method {method!r} is not trained, expected one of {', '.join(TEACHER_OF)}")
-    return teach.kept_cases(cfg, TEACHER_OF[method])[: cfg.train_examples or None]
+    return teach.filtered_cases(cfg, TEACHER_OF[method])[: cfg.train_examples or None]
 
 
 def conversations(cfg: config.Config, method: str, search: Callable[[str], str] | None = None) -> dict[str, list[dict]]:
@@ -42,7 +42,7 @@ def conversations(cfg: config.Config, method: str, search: Callable[[str], str] 
 
 
 def train(cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None, *,
-          recorded: bool = False, group: Processes | None = None) -> Adapter:  # fmt: skip
+          recorded: bool = False, group: Distributed | None = None) -> Adapter:  # fmt: skip
     """The student of a method, trained now unless that was done before.
 
     With `recorded` a run that was restored from records will do: its losses are there, its weights are not.
@@ -61,15 +61,15 @@ def examples(cfg: config.Config, student: str, method: str, search: Callable[[st
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student, cfg.weights))
-    return masks.build_examples(conversations(cfg, method, search), tokenizer, longest(cfg, method))
+    return masks.build_examples(conversations(cfg, method, search), tokenizer, max_length_for(cfg, method))
 
 
-def at_hand(cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None) -> Adapter:
+def load_or_train_preview(cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None) -> Adapter:
     """The student of a method if its weights are here, else one trained now on a few trajectories, for a look at it; that,
     and the line that trains the real one, is printed."""
     if checkpoints.has_weights(run := adapter_run(cfg, student, method)):
         return checkpoints.finished(run)
-    few = dataclasses.replace(cfg, train_examples=min(LOOK, cfg.train_examples or LOOK), epochs=1)
+    few = dataclasses.replace(cfg, train_examples=min(PREVIEW_EXAMPLES, cfg.train_examples or PREVIEW_EXAMPLES), epochs=1)
     # Printed, not logged: a reader of the page must see whose answers these are, and pages show no logs.
     print(f"STAND-IN: the weights of {student}, {method} are not here, so what follows is by a student of at most "
           f"{few.train_examples} trajectories and one epoch. To train the real one:\n{train_command(cfg, student, method)}")  # fmt: skip
@@ -85,7 +85,7 @@ def train_command(cfg: config.Config, student: str, method: str) -> str:
     return f"python -m agentlib train --preset {cfg.preset} --student {shlex.quote(student)} --method {method}{sets}"
 
 
-def longest(cfg: config.Config, method: str) -> int:
+def max_length_for(cfg: config.Config, method: str) -> int:
     """The length (tokens) above which a method leaves a conversation out."""
     return cfg.max_length if TEACHER_OF[method] != "cot" else cfg.cot_max_length
 

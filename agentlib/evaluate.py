@@ -6,7 +6,6 @@ Owns the plan of what is evaluated and the runs that do it. Knows nothing of fig
 import contextlib
 import dataclasses
 import functools
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +13,19 @@ from pathlib import Path
 from agentlib import benchmarks, cases, config, cot, distill, prompts, records
 from agentlib.agent import Agent
 from agentlib.benchmarks import web_search
+from agentlib.cases import Case
 from agentlib.models import LanguageModel, LocalModel, ServerModel
-from agentlib.progress import meter
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
-from agentlib.scale import Crew
+from agentlib.scale import WorkerPool
 from agentlib.tasks import Question
 from agentlib.training import checkpoints
 
-log = logging.getLogger(__name__)
-BIG = {"seconds", "trace", "text", "passages", "question", "answers", "chain_tokens", "last_words", "prefix"}
-LOST = 3  # failures in a row after which the rest is not asked
+LONG_FIELDS = {"seconds", "trace", "text", "passages", "question", "answers", "chain_tokens", "last_words", "prefix"}
 
 
 @dataclass(frozen=True)
-class Arm:
+class Condition:
     """One method with one number of samples on some benchmarks. n = 1 is greedy; more is SAG or self-consistency.
 
     `seed` and `temperature` of the sampling stand for the configuration's where they are given.
@@ -47,34 +44,34 @@ class Arm:
         return config.METHODS[self.method] + (more if self.n > 1 else "")
 
 
-def plan(cfg: config.Config, student: str) -> list[Arm]:
+def plan(cfg: config.Config, student: str) -> list[Condition]:
     """What a student is evaluated on: Table 2 everywhere, and for the student of Fig. 5 its sample counts on its panels."""
-    arms = [Arm(student, method, 1, cfg.benchmarks) for method in config.METHODS]
-    arms += [Arm(student, method, cfg.samples, cfg.benchmarks) for method in ("agent_distill", "agent_distill_ftp")]
+    conditions = [Condition(student, method, 1, cfg.benchmarks) for method in config.METHODS]
+    conditions += [Condition(student, method, cfg.samples, cfg.benchmarks) for method in ("agent_distill", "agent_distill_ftp")]
     shown = cfg.panel_student if cfg.panel_student in cfg.students else cfg.students[0]
     counts = sorted(n for n in cfg.sample_counts if n > 1) if student == shown else []
-    arms += [Arm(student, "agent_distill_ftp", n, cfg.panel_benchmarks) for n in counts if n != cfg.samples]
+    conditions += [Condition(student, "agent_distill_ftp", n, cfg.panel_benchmarks) for n in counts if n != cfg.samples]
     if counts:
-        arms.append(Arm(student, "cot_distill", counts[-1], cfg.panel_benchmarks))
-    return sorted(arms, key=lambda a: list(config.METHODS).index(a.method))
+        conditions.append(Condition(student, "cot_distill", counts[-1], cfg.panel_benchmarks))
+    return sorted(conditions, key=lambda a: list(config.METHODS).index(a.method))
 
 
-def arm_run(cfg: config.Config, arm: Arm) -> records.Run:
-    """The run folder of one arm. Neither how many questions are asked nor the address of a server changes it; the kind of
+def condition_run(cfg: config.Config, condition: Condition) -> records.Run:
+    """The run folder of one condition. Neither how many questions are asked nor the address of a server changes it; the kind of
     device, on which a resume may go on, is in each case."""
     names = ["seed", "corpus", "passages", "encoder", "retriever", "search_on", "top_k", "max_steps", "step_tokens", "cot_tokens",
              "context_tokens", "sandbox_seconds", "sandbox_memory_mb", "precision", "weights", "student_on"]  # fmt: skip
-    if arm.n > 1:
+    if condition.n > 1:
         names += ["temperature", "top_p", "vote"] + ["server_seed"] * bool(cfg.student_server)
-    shape = {name: getattr(_sampling(cfg, arm), name) for name in names}
-    shape |= {"student": arm.student, "method": arm.method, "n": arm.n}
+    shape = {name: getattr(_sampling(cfg, condition), name) for name in names}
+    shape |= {"student": condition.student, "method": condition.method, "n": condition.n}
     if not cfg.student_server:
         shape["quantised"] = _quantised(cfg)
-    shape |= {"prompts": prompts.version(agent=arm.method.startswith("agent")),
-              "questions": benchmarks.fingerprint(arm.benchmarks)}  # fmt: skip
-    if arm.method in distill.TEACHER_OF:
-        shape["adapter"] = distill.adapter_run(cfg, arm.student, arm.method).folder.name
-    return records.Run(cfg.runs, f"eval-{records.slug(arm.student)}-{arm.method}-n{arm.n}", shape)
+    shape |= {"prompts": prompts.version(agent=condition.method.startswith("agent")),
+              "questions": benchmarks.fingerprint(condition.benchmarks)}  # fmt: skip
+    if condition.method in distill.TEACHER_OF:
+        shape["adapter"] = distill.adapter_run(cfg, condition.student, condition.method).folder.name
+    return records.Run(cfg.runs, f"eval-{records.slug(condition.student)}-{condition.method}-n{condition.n}", shape)
 
 
 def _quantised(cfg: config.Config) -> bool:
@@ -82,123 +79,65 @@ def _quantised(cfg: config.Config) -> bool:
     return cfg.tuning == "qlora"
 
 
-def _sampling(cfg: config.Config, arm: Arm) -> config.Config:
-    """The configuration with the arm's own seed and temperature."""
-    own = {"seed": arm.seed, "temperature": arm.temperature}
+def _sampling(cfg: config.Config, condition: Condition) -> config.Config:
+    """The configuration with the condition's own seed and temperature."""
+    own = {"seed": condition.seed, "temperature": condition.temperature}
     return dataclasses.replace(cfg, **{name: value for name, value in own.items() if value is not None})
 
 
-def evaluate(cfg: config.Config, arm: Arm, model: LanguageModel | None, questions: Sequence[Question], *,
-             box: Sandbox | None, search: Callable[[str], str] | None) -> list[dict]:  # fmt: skip
-    """One arm over its questions, resuming; returns the cases in the order asked. Where all are there, no model is needed.
+def evaluate(cfg: config.Config, condition: Condition, model: LanguageModel | WorkerPool | None, questions: Sequence[Question], *,
+             box: Sandbox | None = None, search: Callable[[str], str] | None = None) -> list[Case]:  # fmt: skip
+    """One condition over its questions, resuming; returns the cases in the order asked. Where all are there, no model is needed;
+    the workers of a pool opened with `answerer` need no sandbox or search here.
 
     Raises RuntimeError with the count when questions are left unanswered; what was finished is kept.
     """
-
-    def ask(run: records.Run, todo: Sequence[Question], done: Callable[[], None]) -> Exception | None:
-        def some(part: Sequence[Question]) -> None:
-            for case in _cases(cfg, arm, model, part, box, search):
-                run.append(case)
-                done()
-
-        return ask_all(some, run, todo, _labels(cfg, arm, model))
-
-    return _asked(cfg, arm, questions, ask)
+    if isinstance(model, WorkerPool):
+        ask, labels = functools.partial(model.ask, condition), _labels(cfg, condition)
+    else:
+        labels = _labels(cfg, condition, model)
+        ask = functools.partial(cases.answer_in_batches, lambda part: _cases(cfg, condition, model, part, box, search))
+    return cases.collect(condition_run(cfg, condition), questions, ask, labels, condition.label)
 
 
-def evaluate_spread(cfg: config.Config, arm: Arm, crew: Crew, questions: Sequence[Question]) -> list[dict]:
-    """As `evaluate`, by the workers of a crew opened with `answerer`; their cases are written here, each once."""
-
-    def ask(run: records.Run, todo: Sequence[Question], done: Callable[[], None]) -> Exception | None:
-        failure = None
-        for question, found in crew.ask(arm, todo):
-            if isinstance(found, Exception):
-                failure, found = found, cases.error_case(question, found, **_labels(cfg, arm))
-            run.append(found)
-            done()
-        return failure
-
-    return _asked(cfg, arm, questions, ask)
-
-
-def _asked(cfg: config.Config, arm: Arm, questions: Sequence[Question], ask: Callable) -> list[dict]:
-    """The cases of an arm, after `ask` was told which are still to do."""
-    with arm_run(cfg, arm) as run:
-        todo = run.todo(questions)
-        bar = meter(total=len(questions), initial=len(questions) - len(todo), desc=arm.label, unit="q", mininterval=2)
-        try:
-            failure = ask(run, todo, bar.update) if todo else None
-        finally:
-            bar.close()
-        left, done = run.todo(questions), run.finished()
-    if left:
-        raise RuntimeError(
-            f"{len(left)} of {len(questions)} questions are unanswered ({failure}); resume to try them again"
-        ) from failure
-    return [done[q.id] for q in questions]
-
-
-def _labels(cfg: config.Config, arm: Arm, model: LanguageModel | None = None) -> dict:
-    sampling = _sampling(cfg, arm)
-    return {"model": arm.student, "role": "student", "method": arm.method, "n": arm.n, "seed": sampling.seed,
-            "temperature": sampling.temperature if arm.n > 1 else 0.0, "preset": cfg.preset,
+def _labels(cfg: config.Config, condition: Condition, model: LanguageModel | None = None) -> dict:
+    sampling = _sampling(cfg, condition)
+    return {"model": condition.student, "role": "student", "method": condition.method, "n": condition.n, "seed": sampling.seed,
+            "temperature": sampling.temperature if condition.n > 1 else 0.0, "preset": cfg.preset,
             **{name: getattr(model, name, "server") for name in ("weights", "precision", "device")}}  # fmt: skip
 
 
-def ask_all(ask: Callable[[Sequence[Question]], None], run: records.Run, todo: Sequence[Question], labels: dict
-            ) -> Exception | None:  # fmt: skip
-    """Ask all at once; after an outage the rest one by one, so that a question nobody can answer costs only itself.
-
-    A question that fails alone gets an error record; after `LOST` of them in a row nothing works any more, and the rest
-    get one unasked. Returns the last failure.
-    """
-    try:
-        ask(todo)
-        return None
-    except cases.OUTAGES as error:
-        log.warning("%s; going on one question at a time", error)
-        failure, failed = error, 0
-    for question in run.todo(todo):
-        if failed < LOST:
-            try:
-                ask([question])
-                failed = 0
-                continue
-            except cases.OUTAGES as error:
-                failure, failed = error, failed + 1
-        run.append(cases.error_case(question, failure, **labels))
-    return failure
-
-
-def _cases(cfg, arm, model, todo, box, search) -> Iterator[dict]:
-    cfg, labels, by_id = _sampling(cfg, arm), _labels(cfg, arm, model), {q.id: q for q in todo}
-    sampling = {"n": arm.n, "temperature": cfg.temperature, "top_p": cfg.top_p} if arm.n > 1 else {"n": 1}
-    if arm.method.startswith("agent"):
+def _cases(cfg: config.Config, condition: Condition, model: LanguageModel, todo: Sequence[Question], box: Sandbox | None,
+           search: Callable[[str], str] | None) -> Iterator[Case]:  # fmt: skip
+    """The cases of some questions, as they are done."""
+    cfg, labels, by_id = _sampling(cfg, condition), _labels(cfg, condition, model), {q.id: q for q in todo}
+    sampling = {"n": condition.n, "temperature": cfg.temperature, "top_p": cfg.top_p} if condition.n > 1 else {"n": 1}
+    if condition.method.startswith("agent"):
         agent = Agent(
-            model, box, style="teacher" if arm.method == "agent" else "student", max_steps=cfg.max_steps,
-            sag=SAG(**sampling, vote=cfg.vote) if arm.n > 1 else None, step_tokens=cfg.step_tokens,
+            model, box, style="teacher" if condition.method == "agent" else "student", max_steps=cfg.max_steps,
+            sag=SAG(**sampling, vote=cfg.vote) if condition.n > 1 else None, step_tokens=cfg.step_tokens,
             batch=cfg.batch_questions, seed=cfg.seed,
         )  # fmt: skip
         for trajectory in agent.run(todo):
             yield cases.agent_case(by_id[trajectory.question_id], trajectory, **labels)
         return
-    shown = search if arm.method == "cot_distill_rag" else None
-    for chain in cot.think(model, todo, max_new_tokens=cfg.cot_tokens, search=shown, batch=cfg.batch_questions,
-                           examples=arm.method == "cot", seed=cfg.seed, **sampling):  # fmt: skip
+    shown = search if condition.method == "cot_distill_rag" else None
+    for chain in cot.generate_cot(model, todo, max_new_tokens=cfg.cot_tokens, search=shown, batch=cfg.batch_questions,
+                           examples=condition.method == "cot", seed=cfg.seed, **sampling):  # fmt: skip
         yield cases.cot_case(by_id[chain.question_id], chain, **labels)
 
 
 @contextlib.contextmanager
 def answerer(cfg: config.Config, student: str, methods: Iterable[str]
-             ) -> Iterator[Callable[[Arm, Sequence[Question]], Iterator[dict]]]:  # fmt: skip
-    """What a worker of a crew holds open for a student: its weights, its search, a sandbox of its own."""
+             ) -> Iterator[Callable[[Condition, Sequence[Question]], Iterator[dict]]]:  # fmt: skip
+    """What a worker of a pool holds open for a student: its weights, its search, a sandbox of its own."""
     search = web_search(cfg)
     with Sandbox(tools={"web_search": search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb) as box:
         model, adapters = open_student(cfg, student, methods)
 
-        def answer(arm: Arm, questions: Sequence[Question]) -> Iterator[dict]:
-            model.use(adapters.get(arm.method))
-            yield from _cases(cfg, arm, model, questions, box, search)
+        def answer(condition: Condition, questions: Sequence[Question]) -> Iterator[dict]:
+            model.use(adapters.get(condition.method))
+            yield from _cases(cfg, condition, model, questions, box, search)
 
         yield answer
         model.close()
@@ -223,27 +162,24 @@ def open_student(cfg: config.Config, student: str, methods: Iterable[str]) -> tu
 
 
 def evaluate_student(cfg: config.Config, student: str, *, box: Sandbox, search: Callable[[str], str]) -> list[dict]:
-    """All arms of one student, in this process or over `cfg.workers` Ray workers; each loads its weights once, and not
+    """All conditions of one student, in this process or over `cfg.workers` Ray workers; each loads its weights once, and not
     at all where every case is there already."""
-    found, arms = [], plan(cfg, student)
-    asked = {arm: [q for name in arm.benchmarks for q in benchmarks.load(name, cfg.questions)] for arm in arms}
-    pending = {arm.method for arm in arms if arm_run(cfg, arm).todo(asked[arm])}
+    found, conditions = [], plan(cfg, student)
+    asked = {condition: [q for name in condition.benchmarks for q in benchmarks.load(name, cfg.questions)] for condition in conditions}
+    pending = {condition.method for condition in conditions if condition_run(cfg, condition).todo(asked[condition])}
     with contextlib.ExitStack() as stack:
-        model, adapters, crew = None, {}, None
+        model, adapters = None, None
         if pending and cfg.workers:
             opened = functools.partial(answerer, cfg, student, tuple(sorted(pending)))
-            crew = stack.enter_context(Crew(opened, cfg.workers, chunk=cfg.batch_questions, address=cfg.ray_address,
+            model = stack.enter_context(WorkerPool(opened, cfg.workers, chunk=cfg.batch_questions, address=cfg.ray_address,
                                             models=not cfg.student_server))  # fmt: skip
         elif pending:
             model, adapters = open_student(cfg, student, pending)
             stack.callback(model.close)
-        for arm, questions in asked.items():
-            if crew and arm.method in pending:
-                found += evaluate_spread(cfg, arm, crew, questions)
-                continue
-            if model and arm.method in pending:
-                model.use(adapters.get(arm.method))
-            found += evaluate(cfg, arm, model, questions, box=box, search=search)
+        for condition, questions in asked.items():
+            if adapters is not None and condition.method in pending:
+                model.use(adapters.get(condition.method))
+            found += evaluate(cfg, condition, model, questions, box=box, search=search)
     return found + fewer_chains(found, cfg.sample_counts)
 
 
@@ -267,10 +203,10 @@ def publish(cfg: config.Config, found: Sequence[dict]) -> Path:
     The same seeds on the same machine give the same file; full cases stay in their run folders.
     """
     file = cfg.records / "cases.jsonl"
-    records.write_lines(file, map(small, found))
+    records.write_lines(file, map(without_transcripts, found))
     return file
 
 
-def small(case: dict) -> dict:
+def without_transcripts(case: dict) -> dict:
     """A case without transcripts and timings."""
-    return {k: v for k, v in case.items() if k not in BIG}
+    return {k: v for k, v in case.items() if k not in LONG_FIELDS}

@@ -121,7 +121,7 @@ def _agent(row: Mapping[str, Any]) -> dict | None:
     return {
         "question": question, "trace": trace, "steps": len(trace), "stopped": "final_answer" if trace[-1]["final"] else "max_steps",
         "errors": failures, "parse_errors": failures.count("parse"), "execution_errors": failures.count("execution"),
-        "tool_calls": sum((called or []).count("web_search") for called in calls), "candidates": len(trace), "dropped": 0,
+        "tool_calls": sum((called or []).count("web_search") for called in calls), "candidates": len(trace),
         "prompt_tokens": None, "completion_tokens": None, "seconds": None, "prefix": "", "last_words": "",
     }  # fmt: skip
 

@@ -1,7 +1,6 @@
 """Self-consistent action generation: of several candidate actions, keep the one most agree on (§3.2).
 
-Owns the outcome keys, the vote, and when it is decided before all have ended. Knows nothing of models, sampling or
-training.
+Owns the outcome keys and the vote. Knows nothing of models, sampling or training.
 """
 
 import re
@@ -20,16 +19,12 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
 
 @dataclass(frozen=True)
 class SAG:
-    """How candidates are sampled and compared: N, temperature and nucleus of §4.1 and the reference code.
-
-    `early_stop`: candidates whose votes can no longer change the choice are not sampled to their end.
-    """
+    """How candidates are sampled and compared: N, temperature and nucleus of §4.1 and the reference code."""
 
     n: int = 8
     temperature: float = 0.4
     top_p: float = 0.8
     vote: Vote = "outcome"
-    early_stop: bool = True
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -110,20 +105,6 @@ def choose(outcomes: Sequence[Outcome], vote: Vote = "outcome", lengths: Sequenc
 def winner(numbered: Sequence[int | None], lengths: Sequence[int] | None = None) -> int:
     """`choose` among candidates whose groups are known."""
     return next((index for index in _order(numbered, lengths) if numbered[index] == 0), 0)
-
-
-def decided(outcomes: Sequence[Outcome], left: int, vote: Vote = "outcome", domain: str | None = None) -> bool:
-    """Whether `left` longer candidates, whatever their outcomes, would leave the choice among `outcomes` as it is.
-
-    `outcomes` are in the order of their lengths. Exact: another group wins by more votes than the leading one, or by
-    as many if it has the shorter first candidate, which a group that none has voted for yet cannot have.
-    """
-    numbered = groups(outcomes, vote, domain=domain)
-    sizes = Counter(group for group in numbered if group is not None)
-    if left == 0 or not sizes:
-        return left == 0
-    reach = {group: size + left + (numbered.index(group) < numbered.index(0)) for group, size in sizes.items() if group}
-    return sizes[0] >= max(reach.values(), default=left)
 
 
 def _order(candidates: Sequence, lengths: Sequence[int] | None) -> list[int]:

@@ -14,9 +14,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 log = logging.getLogger(__name__)
-DEADLY = 2  # workers that one question may take down with it, asked alone
+MAX_LOST_WORKERS = 2  # workers that one question may take down with it, asked alone
 
-# What a worker holds open: given a job (an arm, a teacher's method) and questions, it yields their cases.
+# What a worker holds open: given a job (an condition, a teacher's method) and questions, it yields their cases.
 Answerer = Callable[[Any, Sequence[Any]], Iterator[dict]]
 
 
@@ -24,7 +24,7 @@ class WorkerLost(RuntimeError):
     """A question that took its workers down with it."""
 
 
-class Crew:
+class WorkerPool:
     """`workers` Ray actors, each with its own model and sandbox, opened by `opened` where the worker lives.
 
     `address` "" starts a cluster on this machine, anything else joins one ("auto", "ray://head:10001"). A worker gets
@@ -41,13 +41,13 @@ class Crew:
         except ImportError:
             raise RuntimeError("workers on a cluster need Ray, which is not installed; pip install agentlib[scale]") from None
         if workers < 1 or chunk < 1:
-            raise ValueError(f"crew has workers={workers} and chunk={chunk}, expected 1 or more of each")
+            raise ValueError(f"the pool has workers={workers} and chunk={chunk}, expected 1 or more of each")
         self._ray, self._opened, self._chunk, self._number = ray, opened, chunk, workers
         cpus = cpus or (1 if address else max(1, (os.cpu_count() or 1) // workers))
         self._needs = {"num_cpus": cpus, "num_gpus": 0.0, "max_concurrency": 1}
         self._models, self._address, self._workers = models, address, []
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> "WorkerPool":
         self._own = not self._ray.is_initialized()
         if self._own:
             where = {"address": self._address} if self._address else {"num_cpus": self._number * self._needs["num_cpus"],
@@ -56,7 +56,7 @@ class Crew:
         try:
             if self._models:  # the cluster's GPUs, not those of this machine, which may have none
                 self._needs["num_gpus"] = share_of_gpu(self._ray.cluster_resources().get("GPU", 0.0), self._number)
-            self._workers = [self._hire() for _ in range(self._number)]
+            self._workers = [self._start_worker() for _ in range(self._number)]
             self._ray.get([worker.ready.remote() for worker in self._workers])  # what cannot open says why, now
         except BaseException:
             self.__exit__()
@@ -69,13 +69,13 @@ class Crew:
         if self._own:
             self._ray.shutdown()
 
-    def _hire(self):
+    def _start_worker(self):
         return self._ray.remote(**self._needs)(_Worker).remote(self._opened)
 
     def ask(self, job: Any, questions: Sequence[Any]) -> Iterator[tuple[Any, dict | Exception]]:
         """Each question once, with its case or with what kept it from getting one, in the order they come home.
 
-        What fails together is asked one by one; a question that takes down `DEADLY` workers alone is given up.
+        What fails together is asked one by one; a question that takes down `MAX_LOST_WORKERS` workers alone is given up.
         """
         waiting = collections.deque(list(questions[k : k + self._chunk]) for k in range(0, len(questions), self._chunk))
         deaths: collections.Counter = collections.Counter()
@@ -98,15 +98,15 @@ class Crew:
                         yield question, RuntimeError("the worker came back without a case for it")
                 except (self._ray.exceptions.RayActorError, self._ray.exceptions.OwnerDiedError) as error:
                     del busy[stream]
-                    self._workers[self._workers.index(worker)] = fresh = self._hire()
+                    self._workers[self._workers.index(worker)] = fresh = self._start_worker()
                     self._ray.get(fresh.ready.remote())
                     idle.append(fresh)
                     log.warning("a worker was lost with %d questions open; they go to another", len(left))
                     if len(left) == 1:
                         (question,) = left.values()
                         deaths[question.id] += 1
-                        if deaths[question.id] == DEADLY:
-                            yield question, WorkerLost(f"{DEADLY} workers were lost over it ({type(error).__name__})")
+                        if deaths[question.id] == MAX_LOST_WORKERS:
+                            yield question, WorkerLost(f"{MAX_LOST_WORKERS} workers were lost over it ({type(error).__name__})")
                             continue
                     waiting.extend([question] for question in left.values())
                 except self._ray.exceptions.RayTaskError as error:

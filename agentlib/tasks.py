@@ -101,7 +101,7 @@ def _published(name: str, folder: Path) -> tuple[Question, ...]:
     return tuple(read(Path(file), name, source.domain, source.split))
 
 
-def here() -> bool:
+def is_downloaded() -> bool:
     """Whether all of the paper's question files are in the cache, so that nothing need be downloaded."""
     return all((config.home() / "tasks" / source.file).exists() for source in PUBLISHED.values())
 

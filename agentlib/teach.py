@@ -7,25 +7,22 @@ of students or figures.
 import contextlib
 import dataclasses
 import functools
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 from agentlib import benchmarks, cases, config, cot, prompts, records
 from agentlib.agent import Agent
 from agentlib.benchmarks import web_search
+from agentlib.cases import Case
 from agentlib.first_thought import first_thought_prefix
 from agentlib.models import LanguageModel, LocalModel, server, weights
-from agentlib.progress import meter
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
-from agentlib.scale import Crew
+from agentlib.scale import WorkerPool
 from agentlib.tasks import Question
 
-log = logging.getLogger(__name__)
-AGAIN_TEMPERATURE = 0.8  # of tries after the first
+RETRY_TEMPERATURE = 0.8  # of tries after the first
 METHODS = {"cot": "CoT", "agent": "Agent", "agent_ftp": "Agent + first-thought prefix"}
 
 
@@ -50,7 +47,7 @@ def teacher_run(cfg: config.Config, method: str, attempt: int = 0) -> records.Ru
     if method == "agent_ftp":
         shape["first_thoughts"] = teacher_run(cfg, "cot").folder.name
     if attempt:
-        shape |= {"attempt": attempt, "temperature": AGAIN_TEMPERATURE, "top_p": cfg.top_p}
+        shape |= {"attempt": attempt, "temperature": RETRY_TEMPERATURE, "top_p": cfg.top_p}
     return records.Run(cfg.runs, f"teacher-{method}", shape)
 
 
@@ -63,9 +60,9 @@ class Job:
     thoughts: Mapping[str, str]
 
 
-def _labels(cfg: config.Config, method: str, attempt: int, model: LanguageModel | Crew | None = None) -> dict:
+def _labels(cfg: config.Config, method: str, attempt: int, model: LanguageModel | WorkerPool | None = None) -> dict:
     return {"model": cfg.teacher, "role": "teacher", "method": method, "n": 1, "seed": cfg.seed + attempt,
-            "temperature": AGAIN_TEMPERATURE if attempt else 0.0,
+            "temperature": RETRY_TEMPERATURE if attempt else 0.0,
             **{name: getattr(model, name, "server") for name in ("weights", "precision", "device")}}  # fmt: skip
 
 
@@ -75,7 +72,7 @@ def _answers(cfg: config.Config, model: LanguageModel, box: Sandbox | None, job:
     asked, labels = {q.id: q for q in part}, _labels(cfg, job.method, job.attempt, model)
     sampling = {"temperature": labels["temperature"], "top_p": cfg.top_p if job.attempt else 1.0}
     if job.method == "cot":
-        for chain in cot.think(model, part, max_new_tokens=cfg.cot_tokens, examples=True, **sampling, seed=labels["seed"],
+        for chain in cot.generate_cot(model, part, max_new_tokens=cfg.cot_tokens, examples=True, **sampling, seed=labels["seed"],
                                batch=cfg.batch_questions):  # fmt: skip
             yield cases.cot_case(asked[chain.question_id], chain, **labels)
         return
@@ -86,14 +83,14 @@ def _answers(cfg: config.Config, model: LanguageModel, box: Sandbox | None, job:
         yield cases.agent_case(asked[trajectory.question_id], trajectory, **labels)
 
 
-def teach(cfg: config.Config, model: LanguageModel | Crew, method: str, questions: Sequence[Question], *,
+def teach(cfg: config.Config, model: LanguageModel | WorkerPool, method: str, questions: Sequence[Question], *,
           box: Sandbox | None = None, concurrency: int = 4, attempt: int = 0) -> list[dict]:  # fmt: skip
     """Run one teacher method over all questions, resuming; returns the cases in the order asked.
 
     The first try (`attempt` 0) is greedy, later ones are sampled.
 
     `agent_ftp` starts each trajectory from the first paragraph of that question's CoT, so it needs the
-    finished `cot` run. The workers of a crew opened with `answerer` share the questions. On a server `concurrency`
+    finished `cot` run. The workers of a pool opened with `answerer` share the questions. On a server `concurrency`
     conversations go on at a time, each to its end, so that it keeps each one's prompt cached; a model in this process
     takes `cfg.batch_questions` in one batch. Raises RuntimeError with the count of questions left unanswered.
     """
@@ -105,45 +102,24 @@ def teach(cfg: config.Config, model: LanguageModel | Crew, method: str, question
                 f"{len(lacking)} questions have no CoT to take a first thought from; run method 'cot' first"
             )
 
-    def answers(part: Sequence[Question]) -> Iterator[dict]:
+    def answer(part: Sequence[Question]) -> Iterator[Case]:
         yield from _answers(cfg, model, box, Job(method, attempt, {q.id: thoughts.get(q.id, "") for q in part}), part)
 
-    with teacher_run(cfg, method, attempt) as run, contextlib.ExitStack() as stack:
-        todo = run.todo(questions)
-        bar = stack.enter_context(
-            meter(total=len(questions), initial=len(questions) - len(todo), desc=f"teacher {METHODS[method]}", unit="q")
-        )
-        if isinstance(model, Crew):
-            for question, found in model.ask(Job(method, attempt, thoughts), todo):
-                run.append(cases.error_case(question, found, **labels) if isinstance(found, Exception) else found)
-                bar.update()
-        elif isinstance(model, LocalModel):  # many conversations in one batch
-            for case in answers(sorted(todo, key=lambda q: q.domain)):  # short turns wait for no long ones
-                run.append(case)
-                bar.update()
-        else:  # on a server, each conversation to its end, on the slot that holds its prompt
-            pool = ThreadPoolExecutor(concurrency)
-            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-            jobs = {pool.submit(lambda question: list(answers([question])), question): question for question in todo}
-            for job in as_completed(jobs):
-                try:
-                    (case,) = job.result()
-                except cases.OUTAGES as error:
-                    case = cases.error_case(jobs[job], error, **labels)
-                    log.warning("question %s: %s", jobs[job].id, error)
-                run.append(case)
-                bar.update()
-        left, done = run.todo(questions), run.finished()
-    if left:
-        raise RuntimeError(
-            f"{len(left)} of {len(questions)} questions are unanswered; their errors are in {run.file}, resume to try again"
-        )
-    return [done[q.id] for q in questions]
+    def by_domain(todo: Sequence[Question]) -> Iterator[tuple[Question, Case | Exception]]:
+        return cases.answer_in_batches(answer, sorted(todo, key=lambda q: q.domain))  # short turns wait for no long ones
+
+    if isinstance(model, WorkerPool):
+        ask = functools.partial(model.ask, Job(method, attempt, thoughts))
+    elif isinstance(model, LocalModel):
+        ask = by_domain
+    else:  # each conversation to its end, on the slot of the server that holds its prompt
+        ask = functools.partial(cases.answer_concurrently, answer, threads=concurrency)
+    return cases.collect(teacher_run(cfg, method, attempt), questions, ask, labels, f"teacher {METHODS[method]}")
 
 
 @contextlib.contextmanager
 def answerer(cfg: config.Config) -> Iterator[Callable[[Job, Sequence[Question]], Iterator[dict]]]:
-    """What a worker of a crew holds open: the teacher, its search, a sandbox of its own."""
+    """What a worker of a pool holds open: the teacher, its search, a sandbox of its own."""
     tools, alone = {"web_search": web_search(cfg)}, dataclasses.replace(cfg, workers=0)
     with (
         open_teacher(alone) as model,
@@ -153,13 +129,13 @@ def answerer(cfg: config.Config) -> Iterator[Callable[[Job, Sequence[Question]],
 
 
 @contextlib.contextmanager
-def open_teacher(cfg: config.Config, concurrency: int = 4) -> Iterator[LanguageModel | Crew]:
+def open_teacher(cfg: config.Config, concurrency: int = 4) -> Iterator[LanguageModel | WorkerPool]:
     """The teacher in this process, on the server of the configuration, or on a llama.cpp server started here; or
     `cfg.workers` Ray workers, each with one of these."""
     if cfg.workers:
-        with Crew(functools.partial(answerer, cfg), cfg.workers, chunk=cfg.batch_questions, address=cfg.ray_address,
-                  models=cfg.teacher_server == config.IN_PROCESS) as crew:  # fmt: skip
-            yield crew
+        with WorkerPool(functools.partial(answerer, cfg), cfg.workers, chunk=cfg.batch_questions, address=cfg.ray_address,
+                  models=cfg.teacher_server == config.IN_PROCESS) as pool:  # fmt: skip
+            yield pool
         return
     if cfg.teacher_server == config.IN_PROCESS:
         yield LocalModel(cfg.teacher, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
@@ -186,7 +162,7 @@ def teacher_cases(cfg: config.Config, search: Callable[[str], str]) -> dict[str,
     A live teacher's cases are published as each method is done, with the later tries that `teacher_kept` asks for.
     """
     if cfg.teacher_records:
-        return {method: cases.read(recorded(cfg, method)) for method in METHODS}
+        return {method: cases.read(records_path(cfg, method)) for method in METHODS}
     questions = benchmarks.training_questions(cfg)
     found = {}
     with (
@@ -195,27 +171,27 @@ def teacher_cases(cfg: config.Config, search: Callable[[str], str]) -> dict[str,
     ):
         for method in METHODS:
             found[method] = teach(cfg, model, method, questions, box=box)
-            publish(cfg, method, found[method], again(cfg, model, method, questions, found[method], box=box))
+            publish(cfg, method, found[method], retry_failed(cfg, model, method, questions, found[method], box=box))
     return found
 
 
-def again(cfg: config.Config, model: LanguageModel, method: str, questions: Sequence[Question], first: Sequence[dict],
+def retry_failed(cfg: config.Config, model: LanguageModel, method: str, questions: Sequence[Question], first: Sequence[dict],
           *, box: Sandbox | None = None) -> list[dict]:  # fmt: skip
     """Cases of later tries that pass the filter: asked are the questions without one, until `teacher_kept` are there.
 
     At most `teacher_tries` tries a question in all, the first one among them.
     """
-    kept, found = {c["id"] for c in first if cases.kept(c)}, []
+    kept, found = {c["id"] for c in first if cases.passes_filter(c)}, []
     for attempt in range(1, cfg.teacher_tries):
         if len(kept) >= cfg.teacher_kept:
             break
         tried = teach(cfg, model, method, [q for q in questions if q.id not in kept], box=box, attempt=attempt)
-        found += [case for case in tried if cases.kept(case)]
+        found += [case for case in tried if cases.passes_filter(case)]
         kept |= {case["id"] for case in found}
     return found
 
 
-def recorded(cfg: config.Config, method: str) -> Path:
+def records_path(cfg: config.Config, method: str) -> Path:
     """The committed file of a recorded teacher's cases (`teacher_records` names the preset that made them)."""
     folder = config.ROOT / "figures" / "records" / (cfg.teacher_records or cfg.preset)
     return folder / f"teacher_{method}.jsonl"
@@ -229,12 +205,12 @@ def publish(cfg: config.Config, method: str, first: Sequence[dict], later: Seque
     return file
 
 
-def kept_cases(cfg: config.Config, method: str) -> list[dict]:
+def filtered_cases(cfg: config.Config, method: str) -> list[dict]:
     """A teacher method's published cases that pass the filter, one a question, in the order asked: first tries, then
     what later ones added. Raises ValueError if there is none."""
-    file = recorded(cfg, method)
+    file = records_path(cfg, method)
     later = file.with_name(f"{file.stem}_again.jsonl")
     every = cases.read(file) + (cases.read(later) if later.exists() else [])
-    if not (found := [case for case in every if cases.kept(case)]):
+    if not (found := [case for case in every if cases.passes_filter(case)]):
         raise ValueError(f"{file} has no case that passes the filter, expected some; run the teacher on more questions")
     return found

@@ -51,8 +51,8 @@ def run(kind: str) -> None:
         with Sandbox(tools={"web_search": lambda query: f"[1] {query}"}, seconds=20.0) as box:
             begin()
             if kind == "evaluate":
-                arm = evaluate.Arm("s", "agent", 1, names)
-                evaluate.evaluate(cfg, arm, model, asked, box=box, search=None)
+                condition = evaluate.Condition("s", "agent", 1, names)
+                evaluate.evaluate(cfg, condition, model, asked, box=box, search=None)
             else:
                 for method in teach.METHODS:
                     teach.teach(cfg, model, method, asked, box=box, concurrency=2)

@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from agentlib import benchmarks, cases, config, distill, evaluate, records, teach
-from agentlib.cot import Chain
+from agentlib.cot import CoTResult
 from agentlib.models import Completion
 from agentlib.runner import archive, run, train
 from agentlib.training import checkpoints
@@ -25,13 +25,13 @@ def trained(project, monkeypatch):
     monkeypatch.setattr(distill.cases, "conversation", lambda case: case)
 
 
-def answered(arm):
-    """The run of an arm with all its cases; their text holds what models can write: a lone surrogate, a line separator."""
-    done = evaluate.arm_run(CFG, arm)
+def answered(condition):
+    """The run of an condition with all its cases; their text holds what models can write: a lone surrogate, a line separator."""
+    done = evaluate.condition_run(CFG, condition)
     with done:
         for question in benchmarks.test_questions(CFG):
-            chain = Chain(question.id, (Completion("\\boxed{1} \udcff\u2028.", 3, 2, "stop"),), ("1",), "1")
-            done.append(cases.cot_case(question, chain, model=SMOL, method=arm.method, n=1))
+            chain = CoTResult(question.id, (Completion("\\boxed{1} \udcff\u2028.", 3, 2, "stop"),), ("1",), "1")
+            done.append(cases.cot_case(question, chain, model=SMOL, method=condition.method, n=1))
     return done
 
 
@@ -41,23 +41,23 @@ def forget(*runs):
 
 
 def test_a_packed_run_comes_back_as_it_was_and_nothing_is_asked_again(trained):
-    arms = evaluate.plan(CFG, SMOL)
-    runs = [answered(arm) for arm in arms]
+    conditions = evaluate.plan(CFG, SMOL)
+    runs = [answered(condition) for condition in conditions]
     before = [(r.finished(), list(records.read(r.times)), records.read_json(r.folder / "config.json")) for r in runs]
     assert len(archive.pack(CFG)) == len(runs)
     forget(*runs)
-    assert evaluate.arm_run(CFG, arms[0]).finished() == {}
+    assert evaluate.condition_run(CFG, conditions[0]).finished() == {}
     restored = archive.restore(CFG)
     assert (restored.runs, restored.cases, restored.strange) == (len(runs), 2 * len(runs), ())
     assert before == [(r.finished(), list(records.read(r.times)), records.read_json(r.folder / "config.json")) for r in runs]
     found = evaluate.evaluate_student(CFG, SMOL, box=None, search=None)  # no weights are loaded, none are here
-    assert len(found) == 2 * len(arms)
+    assert len(found) == 2 * len(conditions)
     assert archive.restore(CFG).runs == 0, "what is there already is not put back again"
 
 
 def test_restoring_keeps_newer_cases_and_adds_what_is_lacking(trained):
-    arm = evaluate.plan(CFG, SMOL)[0]
-    whole = answered(arm)
+    condition = evaluate.plan(CFG, SMOL)[0]
+    whole = answered(condition)
     archive.pack(CFG)
     forget(whole)
     first, second = benchmarks.test_questions(CFG)
@@ -69,8 +69,8 @@ def test_restoring_keeps_newer_cases_and_adds_what_is_lacking(trained):
 
 
 def test_a_run_with_less_does_not_replace_a_packed_one_with_more(trained):
-    arm = evaluate.plan(CFG, SMOL)[0]
-    whole = answered(arm)
+    condition = evaluate.plan(CFG, SMOL)[0]
+    whole = answered(condition)
     (file,) = archive.pack(CFG)
     packed = file.read_bytes()
     forget(whole)
@@ -113,13 +113,13 @@ def test_weights_that_are_not_here_are_trained_where_they_are_needed_and_the_pag
     monkeypatch.setattr(distill, "train", lambda cfg, student, method, search: asked.append(cfg))
     one = distill.adapter_run(CFG, SMOL, "agent_distill")
     checkpoints.restore_losses(one, CURVE)
-    distill.at_hand(CFG, SMOL, "agent_distill")
-    assert [(c.train_examples, c.epochs) for c in asked] == [(distill.LOOK, 1)]
+    distill.load_or_train_preview(CFG, SMOL, "agent_distill")
+    assert [(c.train_examples, c.epochs) for c in asked] == [(distill.PREVIEW_EXAMPLES, 1)]
     said = capsys.readouterr().out  # what a page shows: logs are left out of it
     assert f"STAND-IN: the weights of {SMOL}, agent_distill are not here" in said and "at most 20 trajectories and one epoch" in said
     assert distill.train_command(CFG, SMOL, "agent_distill") in said.splitlines()
     (one.folder / "student").mkdir()
-    assert distill.at_hand(CFG, SMOL, "agent_distill").path == one.folder / "student" and len(asked) == 1
+    assert distill.load_or_train_preview(CFG, SMOL, "agent_distill").path == one.folder / "student" and len(asked) == 1
     assert capsys.readouterr().out == "", "the real student needs no word"
 
 

@@ -5,6 +5,7 @@ file behind, and the next session works. `SECRET` and the like in an attack are 
 """
 
 import contextlib
+import ctypes
 import os
 import secrets
 import socket
@@ -24,6 +25,7 @@ from agentlib.sandbox import Sandbox
 from agentlib.sandbox.action import GRACE_SECONDS
 
 pytestmark = pytest.mark.isolation
+LIBC = ctypes.CDLL(None)
 SECONDS = 1.5
 MEGABYTES = 256
 REFUSED = {"execution", "forbidden"}  # the attempt raised, and the code did not catch it
@@ -58,6 +60,14 @@ CLASSES = {
             "print(open('/usr/share/zoneinfo/../../..' + SECRET).read())", REFUSED,
         ),
         "read the password file": ("print(open('/etc/passwd').read())", REFUSED),
+        "watch the folder of secrets": (
+            """
+            import ctypes, os
+            libc = ctypes.CDLL(None)
+            assert libc.inotify_add_watch(libc.inotify_init(), FOLDER.encode(), 0xFFF) >= 0
+            """,
+            REFUSED,
+        ),
         "list a folder of secrets": ("import os\nprint(os.listdir(os.path.dirname(SECRET)))", REFUSED),
         "find the secret in the environment": (
             "import os\nprint(dict(os.environ))\nprint(__import__('ctypes').CDLL(None).getenv(b'CANARY'))", HARMLESS,
@@ -89,6 +99,30 @@ CLASSES = {
         "remove the secret": ("import os\nos.remove(SECRET)", REFUSED),
         "rename the secret": ("import os\nos.rename(SECRET, SECRET + '.moved')", REFUSED),
         "make the secret unreadable": ("import os\nos.chmod(SECRET, 0)", REFUSED),
+        "set a flag of the secret": (  # file_setattr, which takes a path: FS_XFLAG_NODUMP
+            """
+            import ctypes, struct
+            flags = struct.pack("QIIII", 0x80, 0, 0, 0, 0)
+            assert ctypes.CDLL(None).syscall(469, -100, SECRET.encode(), flags, 24, 0) == 0
+            """,
+            REFUSED,
+        ),
+        "set the flags of what it may read": (
+            """
+            import fcntl, numpy
+            with open(numpy.__file__) as f:
+                fcntl.ioctl(f, 0x40086602, fcntl.ioctl(f, 0x80086601, bytes(8)))
+            """,
+            REFUSED,
+        ),
+        "set the extended flags of what it may read": (
+            """
+            import fcntl, numpy
+            with open(numpy.__file__) as f:
+                fcntl.ioctl(f, 0x401C5820, fcntl.ioctl(f, 0x801C581F, bytes(28)))
+            """,
+            REFUSED,
+        ),
         "write with numpy save": ("import numpy as np\nnp.save(FOLDER + '/written', np.ones(3))", REFUSED),
     },
     "network": {
@@ -127,6 +161,26 @@ CLASSES = {
         "run a program": ("import subprocess\nprint(subprocess.run(['cat', SECRET], capture_output=True))", REFUSED | HARMLESS),
         "ask the kernel past the filter": ("import ctypes\nassert ctypes.CDLL(None).syscall(425, 8, bytes(120)) >= 0", REFUSED),
         "become root of a namespace": ("import ctypes\nassert ctypes.CDLL(None).unshare(0x10000000) == 0", REFUSED),
+        "become root of a namespace by clone": (
+            """
+            import ctypes, os, platform
+            clone = {"x86_64": 56, "aarch64": 220}[platform.machine()]
+            started = ctypes.CDLL(None).syscall(clone, 0x10000000 | 17, 0, 0, 0, 0)
+            started or os._exit(0)
+            assert started > 0
+            """,
+            REFUSED,
+        ),
+        "become root of a namespace by clone3": (
+            """
+            import ctypes, os
+            arguments = (ctypes.c_uint64 * 11)(0x10000000, 0, 0, 0, 17)
+            started = ctypes.CDLL(None).syscall(435, arguments, 88)
+            started or os._exit(0)
+            assert started > 0
+            """,
+            REFUSED,
+        ),
         "run a shell": ("import os\nprint(os.popen(f'cat {SECRET}').read())", REFUSED | HARMLESS),
         "become root": ("import os\nos.setuid(0)\nprint(open(SECRET).read())", REFUSED),
         "load a kernel module": ("import ctypes\nassert ctypes.CDLL(None).syscall(175, 0, 0, b'') == 0", REFUSED | {"killed"}),
@@ -137,6 +191,12 @@ CLASSES = {
     "shared memory and queues": {
         "leave shared memory": (
             "from multiprocessing import shared_memory as s\ns.SharedMemory(create=True, size=9, name=NAME)", REFUSED,
+        ),
+        "remove another program's message queue": (
+            "import ctypes\nassert ctypes.CDLL(None).mq_unlink(QUEUE.encode()) == 0", REFUSED,
+        ),
+        "remove another program's shared memory": (
+            "import ctypes\nassert ctypes.CDLL(None).shmctl(SEGMENT, 0, None) == 0", REFUSED,
         ),
         "leave a message queue": (
             "import ctypes\nassert ctypes.CDLL(None).mq_open(b'/' + NAME.encode(), 0o102, 0o600, None) >= 0", REFUSED,
@@ -308,6 +368,10 @@ class Canaries:
         self.datagrams.bind(self.port.getsockname())
         self.datagrams.setblocking(False)
         threading.Thread(target=self.listen, daemon=True).start()
+        self.queue = f"/{self.name}-queue"
+        assert LIBC.mq_open(self.queue.encode(), os.O_CREAT, 0o600, None) >= 0
+        self.segment = LIBC.shmget(0, 4096, 0o1600)  # IPC_PRIVATE, IPC_CREAT
+        assert self.segment >= 0
         self.victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(10000)"])
 
     def listen(self):
@@ -320,7 +384,8 @@ class Canaries:
 
     def fill(self, code: str) -> str:
         names = {"SECRET": str(self.secret), "FOLDER": str(self.folder), "PORT": self.port.getsockname()[1],
-                 "PARENT": os.getpid(), "VICTIM": self.victim.pid, "NAME": self.name}  # fmt: skip
+                 "PARENT": os.getpid(), "VICTIM": self.victim.pid, "NAME": self.name,
+                 "QUEUE": self.queue, "SEGMENT": self.segment}  # fmt: skip
         lines = [f"{name} = {value!r}" for name, value in names.items() if name in code]
         return "\n".join([*lines, textwrap.dedent(code)])
 
@@ -343,11 +408,20 @@ class Canaries:
             found.append("the bystander was limited")
         if any(Path(folder, self.name).exists() for folder in ("/dev/shm", "/dev/mqueue", "/tmp", "/usr/share/zoneinfo")):
             found.append("something was left")
+        if (queue := LIBC.mq_open(self.queue.encode(), os.O_RDONLY)) < 0:
+            found.append("the message queue was removed")
+        else:
+            os.close(queue)
+        state = ctypes.create_string_buffer(256)
+        if LIBC.shmctl(self.segment, 2, state) < 0:  # IPC_STAT
+            found.append("the shared memory was removed")
         return found
 
     def close(self):
         self.victim.kill()
         self.victim.wait()
+        LIBC.mq_unlink(self.queue.encode())
+        LIBC.shmctl(self.segment, 0, None)  # IPC_RMID
         self.port.close()
         self.datagrams.close()
 
@@ -394,7 +468,7 @@ def test_attack(name, box, canaries, temporary):
     before = set(temporary.iterdir())
     started = time.monotonic()
     with box.session() as session:
-        attack, bystander = session.try_each([canaries.fill(code), "x = 40\nx + 2"])
+        attack, bystander = session.run_candidates([canaries.fill(code), "x = 40\nx + 2"])
         took = time.monotonic() - started
         kind = attack.failure.kind if attack.failure else None
         assert kind in right, attack

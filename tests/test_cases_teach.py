@@ -79,11 +79,11 @@ def test_a_vote_where_no_candidate_had_code_can_be_recorded(box):
 
 
 def chain_case(text, question=None, passages=""):
-    from agentlib.cot import think
+    from agentlib.cot import generate_cot
 
     question = question or ask()
     search = (lambda _: passages) if passages else None
-    (chain,) = think(Scripted(lambda *_: text), [question], max_new_tokens=20, search=search)
+    (chain,) = generate_cot(Scripted(lambda *_: text), [question], max_new_tokens=20, search=search)
     return cases.cot_case(question, chain, model="m", method="cot", n=1)
 
 
@@ -98,7 +98,7 @@ def test_a_chain_of_thought_reads_back_with_its_passages():
 def test_an_errored_question_is_a_case_without_a_grade():
     case = cases.error_case(ask(), ServerError("gone"), method="agent")
     assert case["error"] == "ServerError: gone" and case["id"] == "q-0" and "correct" not in case
-    assert not cases.kept(case)
+    assert not cases.passes_filter(case)
 
 
 AGENT = {"id": "q", "question": "?", "domain": "math", "correct": True, "stopped": "final_answer", "parse_errors": 0,
@@ -122,7 +122,7 @@ CHAIN = {k: v for k, v in AGENT.items() if k != "trace"} | {"stopped": "stop", "
     ],
 )
 def test_the_filter_keeps_right_answers_with_code_that_parsed(case, kept):
-    assert cases.kept(case) is kept
+    assert cases.passes_filter(case) is kept
 
 
 def test_a_case_that_lacks_a_field_names_file_record_and_field(tmp_path):
@@ -230,7 +230,7 @@ def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box
     for question, case in zip(asked, found, strict=True):
         assert case["prefix"] == f"Thought: First about: {question.text[:20]}."
         assert case["trace"][0]["text"].startswith(case["prefix"] + "\nCode:")
-        assert case["correct"] and cases.kept(case)
+        assert case["correct"] and cases.passes_filter(case)
     assert all("Rules:" in call["conversations"][0][0]["content"] for call in model.calls[-len(asked) :])
 
 
@@ -275,11 +275,11 @@ def test_later_tries_ask_only_what_is_not_right_until_enough_is_kept(cfg):
     cfg = dataclasses.replace(cfg, teacher_tries=4, teacher_kept=len(asked))
     first = teach.teach(cfg, model, "cot", asked)
     assert not any(case["correct"] for case in first)
-    later = teach.again(cfg, model, "cot", asked, first)
+    later = teach.retry_failed(cfg, model, "cot", asked, first)
     assert [c["id"] for c in later] == [q.id for q in asked] and len(tried) == 2 * len(asked) + 1
-    assert {c["temperature"] for c in later} == {teach.AGAIN_TEMPERATURE} and len({c["seed"] for c in later}) == 2
+    assert {c["temperature"] for c in later} == {teach.RETRY_TEMPERATURE} and len({c["seed"] for c in later}) == 2
     few = dataclasses.replace(cfg, teacher_kept=1)
-    assert len(teach.again(few, model, "cot", asked, first)) == len(asked) - 1, "a try is made of all questions, then counted"
+    assert len(teach.retry_failed(few, model, "cot", asked, first)) == len(asked) - 1, "a try is made of all questions, then counted"
     assert len(tried) == 2 * len(asked) + 1, "a finished try is not asked again"
 
 
@@ -287,10 +287,10 @@ def test_what_is_trained_on_are_first_tries_and_what_later_ones_added(project):
     laptop = config.load("laptop")
     wrong = AGENT | {"correct": False}
     teach.publish(laptop, "agent", [AGENT | {"id": "a"}, wrong | {"id": "b"}], [AGENT | {"id": "b"}])
-    assert [c["id"] for c in teach.kept_cases(laptop, "agent")] == ["a", "b"]
+    assert [c["id"] for c in teach.filtered_cases(laptop, "agent")] == ["a", "b"]
     teach.publish(laptop, "agent", [wrong | {"id": "b"}])
     with pytest.raises(ValueError, match="no case that passes the filter"):
-        teach.kept_cases(laptop, "agent")
+        teach.filtered_cases(laptop, "agent")
 
 
 def test_an_unknown_teacher_method_is_named_with_the_known_ones(cfg):

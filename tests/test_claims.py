@@ -1,4 +1,4 @@
-"""Claims: verdicts follow the numbers, both ways; gaps stay gaps; what the prefix and the early stop change is counted."""
+"""Claims: verdicts follow the numbers, both ways; gaps stay gaps; what the prefix changes is counted."""
 
 import pandas as pd
 import pytest
@@ -10,12 +10,11 @@ from agentlib.figures import claims, statistics
 SMALL, LARGE = "SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"
 
 
-def arm(model, method, right, n=1, asked=100, broken=0, candidates=1, dropped=0):
+def arm(model, method, right, n=1, asked=100, broken=0):
     """`asked` questions of which the first `right` are right and the last `broken` have a broken step."""
     return [
         {"model": model, "method": method, "n": n, "benchmark": "mini-math", "id": f"q{k}", "correct": k < right,
-         "parse_errors": int(k >= asked - broken), "execution_errors": 0, "candidates": candidates, "dropped": dropped,
-         "split": "test"}
+         "parse_errors": int(k >= asked - broken), "execution_errors": 0, "split": "test"}
         for k in range(asked)
     ]  # fmt: skip
 
@@ -26,7 +25,7 @@ def suite(**changed):
              "broken": 40, "broken_sag": 10} | changed  # fmt: skip
     rows = arm(SMALL, "cot_distill", right["cot"]) + arm(SMALL, "agent_distill", right["agent"])
     rows += arm(SMALL, "agent_distill_ftp", right["ftp"], broken=right["broken"])
-    rows += arm(SMALL, "agent_distill_ftp", right["sag"], n=8, broken=right["broken_sag"], candidates=8, dropped=2)
+    rows += arm(SMALL, "agent_distill_ftp", right["sag"], n=8, broken=right["broken_sag"])
     rows += arm(SMALL, "agent", right["prompted"]) + arm(LARGE, "cot_distill", right["large_cot"])
     return pd.DataFrame(rows + arm(LARGE, "agent_distill", right["large_agent"]))
 
@@ -144,13 +143,6 @@ def test_steps_that_broke_are_counted_by_question():
     found = claims.code_error_rates(suite())
     assert found.loc[(SMALL, "agent_distill_ftp", 1)].tolist() == [40, 0, 100]
     assert found.loc[(SMALL, "agent_distill_ftp", 8)].tolist() == [10, 0, 100] and "cot_distill" not in str(found.index)
-
-
-def test_samples_left_unfinished_are_counted():
-    found = claims.early_stop(suite())
-    assert found.loc[(SMALL, "agent_distill_ftp", 8)].to_dict() == {
-        "candidates": 800, "dropped": 200, "left unfinished (%)": 25.0,
-    }  # fmt: skip
 
 
 def test_what_a_first_thought_changes_is_counted():

@@ -63,9 +63,9 @@ TAUGHT = {"seed", "teacher", "teacher_server", "weights", "precision", "context_
 ACTED = TAUGHT | SEARCHED | {"max_steps", "step_tokens", "sandbox_seconds", "sandbox_memory_mb"}
 
 
-def arm(method: str, n: int = 1, **own):
+def condition(method: str, n: int = 1, **own):
     cfg = config.load("laptop", **own)
-    return cfg, lambda cfg: evaluate.arm_run(cfg, evaluate.Arm("s", method, n, ("mini-aime",)))
+    return cfg, lambda cfg: evaluate.condition_run(cfg, evaluate.Condition("s", method, n, ("mini-aime",)))
 
 
 def taught(method: str, attempt: int = 0, **own):
@@ -78,11 +78,11 @@ def trained(method: str):
 
 SERVED = {"student_server": "http://host:8000"}
 FOLDERS = {
-    "untuned, once": (arm("cot"), ASKED | {"tuning"}),
-    "untuned, sampled": (arm("agent", 8), ASKED | SAMPLED | {"tuning"}),
-    "distilled": (arm("agent_distill"), ASKED | TRAINED),
-    "untuned on a server": (arm("agent", **SERVED), ASKED - {"student_server"}),
-    "sampled on a server": (arm("cot", 8, **SERVED), (ASKED - {"student_server"}) | SAMPLED | {"server_seed"}),
+    "untuned, once": (condition("cot"), ASKED | {"tuning"}),
+    "untuned, sampled": (condition("agent", 8), ASKED | SAMPLED | {"tuning"}),
+    "distilled": (condition("agent_distill"), ASKED | TRAINED),
+    "untuned on a server": (condition("agent", **SERVED), ASKED - {"student_server"}),
+    "sampled on a server": (condition("cot", 8, **SERVED), (ASKED - {"student_server"}) | SAMPLED | {"server_seed"}),
     "teacher, CoT": (taught("cot"), TAUGHT | {"cot_tokens", "train_sets"}),
     "teacher, agent": (taught("agent"), ACTED | {"train_sets"}),
     "teacher, prefix": (taught("agent_ftp"), ACTED | {"cot_tokens", "train_sets"}),
@@ -109,7 +109,7 @@ def test_a_run_folder_is_named_by_every_setting_that_shapes_it_and_by_no_other(p
 def test_the_address_of_a_server_names_no_folder_but_that_there_is_one_does(project, monkeypatch, setting):
     def folders(address):
         cfg = config.load("laptop", **{setting: address})
-        return [evaluate.arm_run(cfg, evaluate.Arm("s", "agent", 8, ("mini-aime",))).folder, teach.teacher_run(cfg, "agent").folder]
+        return [evaluate.condition_run(cfg, evaluate.Condition("s", "agent", 8, ("mini-aime",))).folder, teach.teacher_run(cfg, "agent").folder]
 
     none, one, another = folders(""), folders("http://a:8000"), folders("https://b.example:9/v1")
     assert none != one == another

@@ -48,9 +48,9 @@ def test_parts_are_the_teacher_the_adapters_and_every_arm(trained):
 
 
 def test_what_is_finished_counts_as_done(trained):
-    arm = evaluate.plan(CFG, CFG.students[0])[0]
+    condition = evaluate.plan(CFG, CFG.students[0])[0]
     questions = benchmarks.test_questions(CFG)
-    with evaluate.arm_run(CFG, arm) as run:
+    with evaluate.condition_run(CFG, condition) as run:
         for question in questions[:5]:
             run.append({"id": question.id})
     (part,) = (p for p in costs.parts(CFG) if p.run.folder == run.folder)
@@ -67,10 +67,10 @@ def test_rates_become_an_estimate(trained):
         else:
             spend(part, 600.0, 10)  # a minute a question
     costs.measure(CFG)
-    arms = len(evaluate.plan(CFG, CFG.students[0]))
+    conditions = len(evaluate.plan(CFG, CFG.students[0]))
     said = costs.estimate(CFG)
-    hours = (3 * 6 + 16 * arms) / 60
-    assert said.startswith(f"about {hours:.1f} h are left (teacher 18 min, evaluation {16 * arms / 60:.1f} h)"), said
+    hours = (3 * 6 + 16 * conditions) / 60
+    assert said.startswith(f"about {hours:.1f} h are left (teacher 18 min, evaluation {16 * conditions / 60:.1f} h)"), said
     assert costs.estimate(CFG, ["02"]).startswith("about 18 min are left (teacher 18 min)")
     assert costs.estimate(CFG, ["03"]) == "nothing long is left to do: all cases are there"
     for part in costs.parts(CFG):

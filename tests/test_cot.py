@@ -1,4 +1,4 @@
-"""Chain-of-thought baselines: the vote over chains, passages in the prompt, batches."""
+"""CoTResult-of-thought baselines: the vote over chains, passages in the prompt, batches."""
 
 import time
 
@@ -26,20 +26,20 @@ def test_the_majority_is_by_value_and_the_earliest_of_equals(answers, expected):
 def test_a_chain_shows_the_first_text_that_ends_in_the_chosen_answer():
     texts = [r"\boxed{3}", r"half, \boxed{1/2}", r"\boxed{0.5}"]
     model = Scripted(lambda conversation, prefix, k: texts[k])
-    (chain,) = cot.think(model, [ask()], n=3, temperature=0.7, max_new_tokens=10)
+    (chain,) = cot.generate_cot(model, [ask()], n=3, temperature=0.7, max_new_tokens=10)
     assert chain.answers == ("3", "1/2", "0.5")
     assert chain.answer == "1/2" and chain.text == texts[1] and len(chain.completions) == 3
     assert (model.calls[0]["n"], model.calls[0]["temperature"]) == (3, 0.7)
 
 
 def test_a_chain_without_an_answer_is_still_a_chain():
-    (chain,) = cot.think(Scripted(lambda *_: "I do not know"), [ask()], max_new_tokens=10)
+    (chain,) = cot.generate_cot(Scripted(lambda *_: "I do not know"), [ask()], max_new_tokens=10)
     assert chain.answer is None and chain.text == "I do not know"
 
 
 def test_questions_go_in_batches_and_come_back_in_order():
     model = Scripted(lambda conversation, prefix, k: rf"\boxed{{{conversation[-1]['content'].split()[-1]}}}")
-    found = list(cot.think(model, [ask(i, f"number {i}") for i in range(5)], max_new_tokens=10, batch=2))
+    found = list(cot.generate_cot(model, [ask(i, f"number {i}") for i in range(5)], max_new_tokens=10, batch=2))
     assert [c.question_id for c in found] == [f"q-{i}" for i in range(5)]
     assert [c.answer for c in found] == list("01234")
     assert [len(call["conversations"]) for call in model.calls] == [2, 2, 1]
@@ -52,7 +52,7 @@ def test_a_batchs_time_is_shared_equally_by_its_questions():
 
     began = time.perf_counter()
     found = []
-    for chain in cot.think(Scripted(slow), [ask(i) for i in range(5)], max_new_tokens=10, batch=2):
+    for chain in cot.generate_cot(Scripted(slow), [ask(i) for i in range(5)], max_new_tokens=10, batch=2):
         found.append(chain.seconds)
         time.sleep(0.02)  # what is done with a chain is not its time
     assert found[0] == found[1] != found[2] == found[3] and all(0.02 <= seconds < 0.2 for seconds in found)
@@ -61,7 +61,7 @@ def test_a_batchs_time_is_shared_equally_by_its_questions():
 
 def test_a_chain_is_yielded_before_the_next_batch_is_asked():
     model = Scripted(lambda *_: r"\boxed{1}")
-    chains = cot.think(model, [ask(0), ask(1)], max_new_tokens=10, batch=1)
+    chains = cot.generate_cot(model, [ask(0), ask(1)], max_new_tokens=10, batch=1)
     next(chains)
     assert len(model.calls) == 1
 
@@ -75,7 +75,7 @@ def test_rag_puts_the_passages_for_the_question_itself_into_the_prompt():
 
     model = Scripted(lambda *_: r"\boxed{1}")
     question = ask(text="Where is Bonn?", domain="factual")
-    (chain,) = cot.think(model, [question], max_new_tokens=10, search=search)
+    (chain,) = cot.generate_cot(model, [question], max_new_tokens=10, search=search)
     assert asked == ["Where is Bonn?"] and chain.passages == "[1] about Where is Bonn?"
     user = model.calls[0]["conversations"][0][-1]["content"]
     assert user.startswith("[1] about Where is Bonn?") and user.endswith("Question: Where is Bonn?")
@@ -83,7 +83,7 @@ def test_rag_puts_the_passages_for_the_question_itself_into_the_prompt():
 
 def test_without_search_the_prompt_has_the_question_alone_and_each_domain_its_own_words():
     model = Scripted(lambda *_: r"\boxed{1}")
-    list(cot.think(model, [ask(0), ask(1, "Who?", domain="factual")], max_new_tokens=10))
+    list(cot.generate_cot(model, [ask(0), ask(1, "Who?", domain="factual")], max_new_tokens=10))
     maths, factual = model.calls[0]["conversations"]
     assert maths[0]["content"] == prompts.COT["math"] and factual[0]["content"] == prompts.COT["factual"]
     assert factual[-1]["content"] == "Question: Who?"
@@ -91,7 +91,7 @@ def test_without_search_the_prompt_has_the_question_alone_and_each_domain_its_ow
 
 def test_worked_examples_stand_between_the_rules_and_the_question_and_each_begins_with_a_plan():
     model = Scripted(lambda *_: r"\boxed{1}")
-    list(cot.think(model, [ask(), ask(1, "Who?", domain="factual")], max_new_tokens=10, examples=True))
+    list(cot.generate_cot(model, [ask(), ask(1, "Who?", domain="factual")], max_new_tokens=10, examples=True))
     for conversation, domain in zip(model.calls[0]["conversations"], ("math", "factual"), strict=True):
         shown = prompts.COT_EXAMPLES[domain]
         assert [turn["role"] for turn in conversation] == ["system", *["user", "assistant"] * len(shown), "user"]
@@ -103,5 +103,5 @@ def test_worked_examples_stand_between_the_rules_and_the_question_and_each_begin
 
 
 def test_the_real_model_reasons_and_is_counted(smol):
-    (chain,) = cot.think(smol, [ask()], max_new_tokens=12)
+    (chain,) = cot.generate_cot(smol, [ask()], max_new_tokens=12)
     assert chain.completions[0].completion_tokens <= 12 and chain.text

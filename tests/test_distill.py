@@ -12,7 +12,7 @@ from conftest import SMOL
 from agentlib import config, distill, masks, records
 from agentlib.masks import IGNORED, Example
 from agentlib.models import language, loading, weights
-from agentlib.training import Processes, checkpoints, loop
+from agentlib.training import Distributed, checkpoints, loop
 
 NAMES = [SMOL, "Qwen2.5-Coder-0.5B-Instruct"]
 TWO_STEPS = [
@@ -229,7 +229,7 @@ def test_a_batch_in_parts_has_the_mean_loss_a_token_and_the_same_gradients(monke
     for budget in (1, 10_000):
         monkeypatch.setitem(loop.MICRO_TOKENS, "cpu", budget)
         model.zero_grad()
-        loss, tokens = loop._accumulate(by_label, batch, "cpu", "fp32", Processes())
+        loss, tokens = loop._accumulate(by_label, batch, "cpu", "fp32", Distributed())
         found[budget] = (loss, float(model.weight.grad))
         assert tokens == 7
     assert found[1] == pytest.approx(found[10_000]) and found[1][1] == pytest.approx((2 + 3 + 4) / 3)
@@ -414,7 +414,7 @@ def teacher_case(number, **changed):
 
 def test_training_cases_are_those_the_filter_keeps(project):
     cfg = config.load("smoke", train_examples=2)
-    file = distill.teach.recorded(cfg, "agent")
+    file = distill.teach.records_path(cfg, "agent")
     records.write_lines(
         file, [teacher_case(0, correct=False), *map(teacher_case, range(1, 5)), {"id": "q9", "error": "x"}]
     )
@@ -431,7 +431,7 @@ def test_what_is_trained_on_are_conversations_and_rag_has_passages_in_front(proj
     cfg = config.load("smoke")
     chain = {**teacher_case(1), "question": "Where is Lima?", "stopped": "stop", "text": "In Peru. \\boxed{Peru}"}
     del chain["trace"]
-    records.write_lines(distill.teach.recorded(cfg, "cot"), [chain])
+    records.write_lines(distill.teach.records_path(cfg, "cot"), [chain])
     (plain,) = distill.conversations(cfg, "cot_distill").values()
     (shown,) = distill.conversations(cfg, "cot_distill_rag", lambda text: f"FOUND for {text}").values()
     assert "FOUND" not in str(plain) and "FOUND for Where is Lima?" in shown[-2]["content"]
@@ -442,7 +442,7 @@ def test_what_is_trained_on_are_conversations_and_rag_has_passages_in_front(proj
 
 def test_a_student_that_was_trained_is_not_trained_again(project, monkeypatch):
     cfg = config.load("smoke")
-    records.write_lines(distill.teach.recorded(cfg, "agent"), [teacher_case(1)])
+    records.write_lines(distill.teach.records_path(cfg, "agent"), [teacher_case(1)])
     run = distill.adapter_run(cfg, SMOL, "agent_distill")
     records.write_lines(run.folder / "loss.jsonl", [{"step": 0, "loss": 1.0}])
     records.write_json(run.folder / "finished.json", {})
@@ -452,7 +452,7 @@ def test_a_student_that_was_trained_is_not_trained_again(project, monkeypatch):
 
 
 def test_the_folder_of_a_training_names_its_data_and_all_that_shapes_the_weights(project):
-    file = distill.teach.recorded(config.load("smoke"), "agent")
+    file = distill.teach.records_path(config.load("smoke"), "agent")
     records.write_lines(file, [teacher_case(1), teacher_case(2)])
 
     def folder(**changed):

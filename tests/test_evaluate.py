@@ -8,7 +8,7 @@ from conftest import Scripted, act
 
 from agentlib import benchmarks, cases, config, cot, distill, evaluate, prompts, records, teach
 from agentlib.benchmarks import search
-from agentlib.evaluate import Arm
+from agentlib.evaluate import Condition
 from agentlib.figures import examples
 from agentlib.models import ServerError
 from agentlib.runner import preflight
@@ -29,25 +29,25 @@ def cfg(project):
 @pytest.mark.parametrize("preset", ["smoke", "laptop", "paper"])
 def test_the_plan_covers_table_2_on_every_benchmark(preset):
     cfg = config.load(preset)
-    arms = evaluate.plan(cfg, "s")
-    everywhere = {(a.method, a.n) for a in arms if a.benchmarks == cfg.benchmarks}
+    conditions = evaluate.plan(cfg, "s")
+    everywhere = {(a.method, a.n) for a in conditions if a.benchmarks == cfg.benchmarks}
     assert everywhere == {(m, 1) for m in config.METHODS} | {
         (m, cfg.samples) for m in ("agent_distill", "agent_distill_ftp")
     }
-    assert all(a.student == "s" for a in arms)
+    assert all(a.student == "s" for a in conditions)
 
 
 @pytest.mark.parametrize("preset", ["smoke", "laptop", "paper"])
 def test_the_plan_covers_every_sample_count_of_figure_5_on_its_panels(preset):
     cfg = config.load(preset)
-    arms = evaluate.plan(cfg, cfg.panel_student)
+    conditions = evaluate.plan(cfg, cfg.panel_student)
 
     def counts(method):
-        return {a.n for a in arms if a.method == method and set(cfg.panel_benchmarks) <= set(a.benchmarks)}
+        return {a.n for a in conditions if a.method == method and set(cfg.panel_benchmarks) <= set(a.benchmarks)}
 
     assert counts("agent_distill_ftp") >= set(cfg.sample_counts)
     assert counts("cot_distill") >= {1, max(cfg.sample_counts)}, "the counts between are derived from its chains"
-    keys = [(a.method, a.n, b) for a in arms for b in a.benchmarks]
+    keys = [(a.method, a.n, b) for a in conditions for b in a.benchmarks]
     assert len(keys) == len(set(keys)), "nothing is run twice"
 
 
@@ -71,16 +71,16 @@ def test_a_plan_without_sample_counts_has_table_2_alone():
 
 
 def test_labels_say_how_an_arm_was_sampled():
-    assert Arm("s", "agent_distill", 1, ()).label == "Agent distillation"
-    assert Arm("s", "agent_distill", 8, ()).label == "Agent distillation + SAG 8"
-    assert Arm("s", "cot_distill", 8, ()).label == "CoT distillation + self-consistency 8"
+    assert Condition("s", "agent_distill", 1, ()).label == "Agent distillation"
+    assert Condition("s", "agent_distill", 8, ()).label == "Agent distillation + SAG 8"
+    assert Condition("s", "cot_distill", 8, ()).label == "CoT distillation + self-consistency 8"
 
 
 # --- folders ----------------------------------------------------------------------------------------------------
 
 
 def folder(n=1, method="agent", benchmarks=("mini-aime",), **changed):
-    return evaluate.arm_run(config.load("smoke", **changed), Arm("s", method, n, benchmarks)).folder
+    return evaluate.condition_run(config.load("smoke", **changed), Condition("s", method, n, benchmarks)).folder
 
 
 @pytest.mark.parametrize("changed", [{"temperature": 0.9}, {"top_p": 0.5}, {"vote": "as_published"}])
@@ -99,7 +99,7 @@ def test_the_number_of_questions_does_not_name_the_folder_and_what_shapes_a_case
 
 
 def test_another_adapter_is_another_folder(project):
-    file = distill.teach.recorded(config.load("smoke"), "agent")
+    file = distill.teach.records_path(config.load("smoke"), "agent")
     case = {"id": "q", "question": "?", "domain": "math", "correct": True, "stopped": "final_answer", "parse_errors": 0,
             "trace": [{"text": "x", "observation": ""}]}  # fmt: skip
     records.write_lines(file, [case])
@@ -136,31 +136,31 @@ def test_untuned_models_are_shown_worked_chains_and_distilled_ones_are_not(cfg, 
     turns = {}
     for method in ("cot", "cot_distill"):
         model = Answering(asked)
-        evaluate.evaluate(cfg, Arm("s", method, 1, ("mini-hotpot",)), model, asked, box=box, search=None)
+        evaluate.evaluate(cfg, Condition("s", method, 1, ("mini-hotpot",)), model, asked, box=box, search=None)
         turns[method] = len(model.calls[0]["conversations"][0])
     assert turns == {"cot": 2 + 2 * len(prompts.COT_EXAMPLES["factual"]), "cot_distill": 2}
 
 
 def test_an_arm_gives_one_graded_case_a_question_in_order_and_resumes(cfg, box):
-    arm = Arm("s", "agent", 1, ("mini-aime", "mini-hotpot"))
-    asked = [q for name in arm.benchmarks for q in benchmarks.load(name, 2)]
+    condition = Condition("s", "agent", 1, ("mini-aime", "mini-hotpot"))
+    asked = [q for name in condition.benchmarks for q in benchmarks.load(name, 2)]
     model = Answering(asked)
-    found = evaluate.evaluate(cfg, arm, model, asked, box=box, search=None)
+    found = evaluate.evaluate(cfg, condition, model, asked, box=box, search=None)
     assert [c["id"] for c in found] == [q.id for q in asked] and all(c["correct"] for c in found)
     assert {(c["model"], c["method"], c["n"], c["temperature"], c["preset"]) for c in found} == {
         ("s", "agent", 1, 0.0, "smoke")
     }
     calls = len(model.calls)
-    assert evaluate.evaluate(cfg, arm, model, asked, box=box, search=None) == found and len(model.calls) == calls
+    assert evaluate.evaluate(cfg, condition, model, asked, box=box, search=None) == found and len(model.calls) == calls
     assert "Rules:" in model.calls[0]["conversations"][0][0]["content"], "an untuned model gets the full prompt"
 
 
 def test_cases_say_what_weights_in_what_precision_on_what_device(cfg, box):
-    arm, asked = Arm("s", "agent", 1, ("mini-aime",)), benchmarks.load("mini-aime", 2)
+    condition, asked = Condition("s", "agent", 1, ("mini-aime",)), benchmarks.load("mini-aime", 2)
     model = Answering(asked)
-    (served,) = evaluate.evaluate(cfg, arm, model, asked[:1], box=box, search=None)
+    (served,) = evaluate.evaluate(cfg, condition, model, asked[:1], box=box, search=None)
     model.weights, model.precision, model.device = "hub", "bf16", "cuda"
-    _, here = evaluate.evaluate(cfg, arm, model, asked, box=box, search=None)
+    _, here = evaluate.evaluate(cfg, condition, model, asked, box=box, search=None)
     names = ("weights", "precision", "device")
     assert [tuple(case[name] for name in names) for case in (served, here)] == [("server",) * 3, ("hub", "bf16", "cuda")]
 
@@ -197,11 +197,11 @@ def test_a_teacher_from_the_hub_is_not_run_by_llama_cpp_on_the_file_of_a_wheel(p
 
 
 def test_a_distilled_student_gets_the_short_prompt_and_sampling_settings(cfg, box, monkeypatch):
-    arm = Arm("s", "agent_distill", 4, ("mini-aime",))
-    monkeypatch.setattr(evaluate, "arm_run", lambda cfg, arm: records.Run(cfg.runs, "arm", {}))
+    condition = Condition("s", "agent_distill", 4, ("mini-aime",))
+    monkeypatch.setattr(evaluate, "condition_run", lambda cfg, condition: records.Run(cfg.runs, "condition", {}))
     asked = benchmarks.load("mini-aime", 2)
     model = Answering(asked)
-    found = evaluate.evaluate(cfg, arm, model, asked, box=box, search=None)
+    found = evaluate.evaluate(cfg, condition, model, asked, box=box, search=None)
     assert "Rules:" not in model.calls[0]["conversations"][0][0]["content"]
     assert (model.calls[0]["n"], model.calls[0]["temperature"]) == (4, cfg.temperature) and found[0][
         "temperature"
@@ -211,8 +211,8 @@ def test_a_distilled_student_gets_the_short_prompt_and_sampling_settings(cfg, bo
 
 def test_chains_of_one_batch_share_its_seconds_equally_whoever_asks(cfg):
     asked = benchmarks.load("mini-aime", 4)
-    arm = Arm("s", "cot", 1, ("mini-aime",))
-    evaluated = evaluate.evaluate(cfg, arm, Answering(asked), asked, box=None, search=None)
+    condition = Condition("s", "cot", 1, ("mini-aime",))
+    evaluated = evaluate.evaluate(cfg, condition, Answering(asked), asked, box=None, search=None)
     taught = list(teach._answers(cfg, Answering(asked), None, teach.Job("cot", 0, {}), asked))
     for found in (evaluated, taught):
         assert len({case["seconds"] for case in found}) == 1 and len(found) == 4 <= cfg.batch_questions
@@ -221,29 +221,29 @@ def test_chains_of_one_batch_share_its_seconds_equally_whoever_asks(cfg):
 @pytest.mark.parametrize("error", [MemoryError("out of memory"), ConnectionError("lost retriever")])
 def test_an_outage_that_lasts_is_counted_and_a_resume_asks_only_the_rest(project, box, error):
     cfg = config.load("smoke", batch_questions=1)
-    arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 8)
+    condition, asked = Condition("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 8)
     model = Answering(asked, None, *[error] * 8)
-    with pytest.raises(RuntimeError, match=rf"7 of 8 questions are unanswered \({error}\); resume"):
-        evaluate.evaluate(cfg, arm, model, asked, box=None, search=None)
-    assert len(model.errors) == 8 - 1 - evaluate.LOST, "what nothing answers is not asked for ever"
-    run = evaluate.arm_run(cfg, arm)
+    with pytest.raises(RuntimeError, match=rf"7 of 8 questions are unanswered \({error}\); .* resume"):
+        evaluate.evaluate(cfg, condition, model, asked, box=None, search=None)
+    assert len(model.errors) == 8 - 1 - cases.MAX_CONSECUTIVE_FAILURES, "what nothing answers is not asked for ever"
+    run = evaluate.condition_run(cfg, condition)
     assert len(run.finished()) == 1 and sum("error" in r for r in records.read(run.file)) == 7
     model.errors, calls = [], len(model.calls)
-    found = evaluate.evaluate(cfg, arm, model, asked, box=None, search=None)
+    found = evaluate.evaluate(cfg, condition, model, asked, box=None, search=None)
     assert [c["id"] for c in found] == [q.id for q in asked] and len(model.calls) == calls + 7
 
 
 @pytest.mark.parametrize("error", [RuntimeError("Expected all tensors on one device"), KeyError("mps"), ValueError("wrong")], ids=repr)
 def test_a_bug_is_no_outage_and_is_not_tried_again(cfg, error):
-    arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 3)
+    condition, asked = Condition("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 3)
     model = Answering(asked, error)
     with pytest.raises(type(error)) as raised:
-        evaluate.evaluate(cfg, arm, model, asked, box=None, search=None)
-    assert raised.value is error and model.calls == [] and list(records.read(evaluate.arm_run(cfg, arm).file)) == []
+        evaluate.evaluate(cfg, condition, model, asked, box=None, search=None)
+    assert raised.value is error and model.calls == [] and list(records.read(evaluate.condition_run(cfg, condition).file)) == []
 
 
 def test_a_question_that_nothing_answers_costs_only_itself(cfg):
-    arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 6)
+    condition, asked = Condition("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 6)
 
     class Refusing(Answering):
         def generate(self, conversations, **settings):
@@ -252,36 +252,36 @@ def test_a_question_that_nothing_answers_costs_only_itself(cfg):
             return super().generate(conversations, **settings)
 
     with pytest.raises(RuntimeError, match=r"1 of 6 questions are unanswered \(status 400\)"):
-        evaluate.evaluate(cfg, arm, Refusing(asked), asked, box=None, search=None)
-    run = evaluate.arm_run(cfg, arm)
+        evaluate.evaluate(cfg, condition, Refusing(asked), asked, box=None, search=None)
+    run = evaluate.condition_run(cfg, condition)
     assert set(run.finished()) == {q.id for q in asked} - {asked[2].id}
     assert [r["id"] for r in records.read(run.file) if r.get("error")] == [asked[2].id]
 
 
 def test_a_lost_retriever_is_an_error_record_and_never_an_answer(cfg):
-    arm, asked = Arm("s", "agent", 1, ("mini-hotpot",)), benchmarks.load("mini-hotpot", 2)
+    condition, asked = Condition("s", "agent", 1, ("mini-hotpot",)), benchmarks.load("mini-hotpot", 2)
     reply = act("try:\n    print(web_search('x'))\nexcept Exception:\n    final_answer('a guess')")
 
     def gone(query):
         raise ConnectionError("retriever cannot be reached")
 
     with Sandbox(tools={"web_search": gone}, seconds=5.0) as lonely, pytest.raises(RuntimeError, match="2 of 2 questions"):
-        evaluate.evaluate(cfg, arm, Scripted(lambda *_: reply), asked, box=lonely, search=None)
-    lines = list(records.read(evaluate.arm_run(cfg, arm).file))
+        evaluate.evaluate(cfg, condition, Scripted(lambda *_: reply), asked, box=lonely, search=None)
+    lines = list(records.read(evaluate.condition_run(cfg, condition).file))
     assert len(lines) == 2 and all("retriever cannot be reached" in line["error"] for line in lines)
     assert not any("prediction" in line for line in lines)
 
 
 def test_more_questions_go_on_in_the_same_folder(cfg):
-    arm, asked = Arm("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 3)
+    condition, asked = Condition("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 3)
     model = Answering(asked)
-    evaluate.evaluate(cfg, arm, model, asked[:1], box=None, search=None)
-    assert len(evaluate.evaluate(cfg, arm, model, asked, box=None, search=None)) == 3
+    evaluate.evaluate(cfg, condition, model, asked[:1], box=None, search=None)
+    assert len(evaluate.evaluate(cfg, condition, model, asked, box=None, search=None)) == 3
     assert sum(len(call["conversations"]) for call in model.calls) == 3
 
 
 def test_only_cot_with_rag_searches(cfg, monkeypatch):
-    monkeypatch.setattr(evaluate, "arm_run", lambda cfg, arm: records.Run(cfg.runs, arm.method, {}))
+    monkeypatch.setattr(evaluate, "condition_run", lambda cfg, condition: records.Run(cfg.runs, condition.method, {}))
     asked, queries = benchmarks.load("mini-hotpot", 2), []
 
     def search(query):
@@ -290,7 +290,7 @@ def test_only_cot_with_rag_searches(cfg, monkeypatch):
 
     for method in ("cot", "cot_distill", "cot_distill_rag"):
         found = evaluate.evaluate(
-            cfg, Arm("s", method, 1, ("mini-hotpot",)), Answering(asked), asked, box=None, search=search
+            cfg, Condition("s", method, 1, ("mini-hotpot",)), Answering(asked), asked, box=None, search=search
         )
         assert all(c["correct"] for c in found)
     assert queries == [q.text for q in asked] and {c["passages"] for c in found} == {"[1] passage"}
@@ -303,7 +303,7 @@ def sampled_case(*answers, gold="4"):
     question = benchmarks.load("mini-aime", 1)[0]
     question = type(question)(**question.asdict() | {"answer": gold})
     completions = tuple(cot.Completion(f"\\boxed{{{a}}}", 5, 10 + i, "stop") for i, a in enumerate(answers))
-    chain = cot.Chain(question.id, completions, answers, cot.majority(answers))
+    chain = cot.CoTResult(question.id, completions, answers, cot.majority(answers))
     return cases.cot_case(question, chain, model="s", method="cot_distill", n=len(answers))
 
 
@@ -341,7 +341,7 @@ def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, mon
 
     taught = case("agent_ftp", 9, True, prefix="Thought: first")
     monkeypatch.setattr(evaluate.cases, "read", lambda file: [taught])
-    monkeypatch.setattr(evaluate.cases, "kept", lambda case: True)
+    monkeypatch.setattr(evaluate.cases, "passes_filter", lambda case: True)
     won = vote(0, 0, 0, None, 1)
     found = [
         case("cot_distill", 1, False), case("agent_distill_ftp", 1, True),

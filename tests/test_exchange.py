@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 from agentlib import cases, exchange, masks, prompts, records
 from agentlib.agent import Candidate, Step, Trajectory
-from agentlib.cot import Chain
+from agentlib.cot import CoTResult
 from agentlib.figures import failures, statistics
 from agentlib.models import Completion, weights
 from agentlib.pages import show, widgets
@@ -43,7 +43,7 @@ def test_an_agents_log_becomes_a_case_that_passes_the_filter():
     assert (case["id"], case["question"], case["domain"], case["stopped"]) == ("agent_2k-0000", "Where is Bonn?", "factual", "final_answer")
     assert [step["text"] for step in case["trace"]] == [THINK, ANSWER + "<end_code>"]
     assert case["trace"][0]["observation"] == "Observation:\nExecution logs:\nBonn lies in Germany."
-    assert cases.kept(case) and case["tool_calls"] == 1
+    assert cases.passes_filter(case) and case["tool_calls"] == 1
     roles = [message["role"] for message in cases.conversation(case)]
     assert roles == ["system", "user", "assistant", "user", "assistant"]
     assert cases.conversation(case)[0]["content"] == prompts.AGENT_STUDENT, "the student's own prompt"
@@ -52,7 +52,7 @@ def test_an_agents_log_becomes_a_case_that_passes_the_filter():
 def test_wrong_answers_and_turns_without_code_do_not_pass_the_filter():
     prose = row(turn("system", "s"), turn("user", "q"), turn("assistant", "It is Germany."), turn("tool-response", "Error:\nno code"))
     wrong, talked = exchange.from_published([row(score=0.0), prose])
-    assert not cases.kept(wrong) and not cases.kept(talked)
+    assert not cases.passes_filter(wrong) and not cases.passes_filter(talked)
     assert talked["parse_errors"] == 1 and talked["trace"][0]["observation"] == "Observation:\nError:\nno code"
 
 
@@ -60,7 +60,7 @@ def test_a_failed_step_counts_as_an_execution_error_and_is_kept():
     failed = row(turn("system", "s"), turn("user", "q"), turn("assistant", THINK), turn("tool-response", "Error:\nNameError"),
                  turn("assistant", ANSWER))  # fmt: skip
     (case,) = exchange.from_published([failed])
-    assert case["execution_errors"] == 1 and cases.kept(case)
+    assert case["execution_errors"] == 1 and cases.passes_filter(case)
 
 
 def own():
@@ -69,7 +69,7 @@ def own():
     step = Step(ANSWER, "final_answer('Germany')", done, (Candidate("final_answer('Germany')", done, 0, 9),), 90, 9, 1.0)
     labels = {"model": "m", "role": "teacher", "method": "agent", "n": 1, "seed": 42, "temperature": 0.0}
     question = ask(text="Where is Bonn?", answer="Germany", domain="factual")
-    chain = Chain(question.id, (Completion("\\boxed{Germany}", 9, 9, "stop"),), ("Germany",), "Germany")
+    chain = CoTResult(question.id, (Completion("\\boxed{Germany}", 9, 9, "stop"),), ("Germany",), "Germany")
     return (cases.agent_case(question, Trajectory(question.id, [step], "Germany", "final_answer"), **labels),
             cases.cot_case(question, chain, **labels))  # fmt: skip
 
@@ -96,10 +96,10 @@ def test_what_takes_a_case_takes_an_imported_one(changed, tmp_path):
     widgets.browse_cases(found)
     records.write_lines(tmp_path / "x.jsonl", found)
     assert cases.read(tmp_path / "x.jsonl") == found
-    assert [bool(cases.kept(case)) for case in found] == [verdict == "right"] * 2
+    assert [bool(cases.passes_filter(case)) for case in found] == [verdict == "right"] * 2
     summary = statistics.summarise(statistics.to_frame(found), ["method"])
     assert summary["answered"].tolist() == [verdict != "not graded"] * 2 and summary["correct"].tolist() == [verdict == "right"] * 2
-    assert len(regrading.verdicts(found)) == 2
+    assert len(regrading.regrade(found)) == 2
     if verdict == "wrong":
         assert failures.sample_failures(found, 1) == [agent]
     else:
@@ -124,7 +124,7 @@ def test_a_row_without_a_score_is_graded_here_if_it_can_be(score):
     right, wrong, unknown, lost = exchange.from_published(
         [plain, plain | {"generated_answer": "France"}, plain | {"true_answer": None}, plain | {"generated_answer": None}])  # fmt: skip
     assert [case["correct"] for case in (right, wrong, unknown, lost)] == [True, False, None, False]
-    assert right["exact_match"] is True and unknown["reason"] == "no gold answer" and not cases.kept(unknown)
+    assert right["exact_match"] is True and unknown["reason"] == "no gold answer" and not cases.passes_filter(unknown)
 
 
 @pytest.mark.parametrize("score", ["right", 0.5, "2", [1]])
@@ -168,7 +168,7 @@ def test_a_final_answer_that_failed_is_none_and_broken_code_is_a_parse_error():
              turn("assistant", ANSWER), turn("tool-response", "Error:\nNameError")]  # fmt: skip
     (case,) = exchange.from_published([row(*steps)])
     assert case["errors"] == ["parse", "execution"] and (case["parse_errors"], case["execution_errors"]) == (1, 1)
-    assert case["stopped"] == "max_steps" and not cases.kept(case)
+    assert case["stopped"] == "max_steps" and not cases.passes_filter(case)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_rows_without_a_log_or_with_a_plan_are_left_out_and_counted(caplog):
 
 def test_chains_of_thought_become_cases():
     (case,) = exchange.from_published([chain_row(score=True)])
-    assert case["domain"] == "math" and cases.kept(case)
+    assert case["domain"] == "math" and cases.passes_filter(case)
     assert cases.conversation(case)[-1] == {"role": "assistant", "content": chain_row()["response"]}
 
 

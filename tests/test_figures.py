@@ -428,6 +428,10 @@ def test_diagrams_show_what_was_written():
         "1 · group A · chosen" in shown and "4 · ✗ parse" in shown and "votes A: 3, B: 1, C: 1; failed 3 of 8" in shown
     )
     assert shown.count("first find who composed") == 1  # the prefix is not repeated in the first thought
+    unfinished = {"code": None, "outcome": "", "failed": "dropped", "group": None}  # in earlier records
+    early = {**VOTE, "candidates": [*VOTE["candidates"][:-1], unfinished]}
+    shown = "\n".join(text.get_text() for text in figures.fig3_prefix_and_vote(EXAMPLE, early).texts)
+    assert "8 · ✗ dropped" in shown and ", dropped 1" in shown
     long = {**COT, "text": "word " * 2000}
     assert any(text.get_text().endswith("…") for text in figures.fig2_cot_against_agent(long, AGENT).texts)
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import Cache, DynamicLayer
 
-from agentlib.models.engine.attention import BLOCK, generating, training
-from agentlib.models.engine.batch_cache import ROOM, DecodingCache, joined
-from agentlib.models.engine.prefix_cache import KeyValueTree, _below
-from agentlib.models.engine.prompt_lookup import Drafts
+from agentlib.models.engine.attention import BLOCK_QUERIES, attend_generating, attend_training
+from agentlib.models.engine.batch_cache import SLOTS_ADDED, DecodingCache, join_paths
+from agentlib.models.engine.prefix_cache import PrefixCache, _descendants
+from agentlib.models.engine.prompt_lookup import PromptLookup
 
 sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=12)
 
@@ -30,10 +30,10 @@ def remembered(path):
 
 @given(sequences, st.lists(st.integers(0, 2), min_size=1, max_size=8))
 def test_the_longest_known_start_comes_with_its_own_keys_and_values(kept, asked):
-    tree = KeyValueTree(10**9)
+    tree = PrefixCache(10**9)
     for tokens in kept:
         tree.add(tokens, true_layers(tokens), 0)
-    path = tree.longest(asked)
+    path = tree.match(asked)
     known = sum(count for _, count in path)
     alike = [
         next((k for k, (a, b) in enumerate(zip(t, asked, strict=False)) if a != b), min(len(t), len(asked)))
@@ -43,37 +43,37 @@ def test_the_longest_known_start_comes_with_its_own_keys_and_values(kept, asked)
     if known:
         assert torch.equal(remembered(path), true_layers(asked)[0][0][:, :known])
     for tokens in kept:
-        assert torch.equal(remembered(tree.longest(tokens)), true_layers(tokens)[0][0])
+        assert torch.equal(remembered(tree.match(tokens)), true_layers(tokens)[0][0])
 
 
 @given(sequences)
 def test_nothing_is_stored_twice_and_the_books_are_right(kept):
-    tree = KeyValueTree(10**9)
+    tree = PrefixCache(10**9)
     for tokens in kept:
         for _ in range(2):
-            known = sum(count for _, count in tree.longest(tokens))
+            known = sum(count for _, count in tree.match(tokens))
             tree.add(tokens, true_layers(tokens, known), known)
     starts = {tuple(t[: k + 1]) for t in kept for k in range(len(t))}
-    assert sum(len(s.tokens) for s in _below(tree.root)) == len(starts)
-    assert tree.held == sum(s.bytes for s in _below(tree.root)) == len(starts) * 16
+    assert sum(len(s.tokens) for s in _descendants(tree.root)) == len(starts)
+    assert tree.bytes == sum(s.bytes for s in _descendants(tree.root)) == len(starts) * 16
 
 
 @given(sequences, st.integers(1, 10))
 def test_a_full_tree_drops_what_was_used_longest_ago_and_tells_no_lies(kept, room):
-    tree = KeyValueTree(room * 16)
+    tree = PrefixCache(room * 16)
     for tokens in kept:
         tree.add(tokens, true_layers(tokens), 0)
-        assert tree.held == sum(s.bytes for s in _below(tree.root)) <= room * 16
-        path = tree.longest(tokens)
+        assert tree.bytes == sum(s.bytes for s in _descendants(tree.root)) <= room * 16
+        path = tree.match(tokens)
         if path:
             known = sum(count for _, count in path)
             assert torch.equal(remembered(path), true_layers(tokens)[0][0][:, :known])
     if len(kept[-1]) <= room:
-        assert sum(count for _, count in tree.longest(kept[-1])) == len(kept[-1]), "the newest is the last to go"
+        assert sum(count for _, count in tree.match(kept[-1])) == len(kept[-1]), "the newest is the last to go"
 
 
 def test_tokens_cannot_be_kept_without_those_before_them():
-    tree = KeyValueTree(10**9)
+    tree = PrefixCache(10**9)
     with pytest.raises(ValueError, match="0 tokens of this sequence are known, expected the 2 before the new ones"):
         tree.add([1, 2, 3], true_layers([1, 2, 3], 2), 2)
 
@@ -97,15 +97,15 @@ def test_attention_over_prompts_held_once_is_attention_over_repeated_ones(padded
         row: (keys[row // copies][:, mask[row // copies].bool()], values[row // copies][:, mask[row // copies].bool()])
         for row in left
     }
-    leaving = {3: [0], 5: [4, 6, 7], ROOM + 2: [16, 17, 18, 19], ROOM + 3: [5], ROOM + 4: [8, 9, 11]}
+    leaving = {3: [0], 5: [4, 6, 7], SLOTS_ADDED + 2: [16, 17, 18, 19], SLOTS_ADDED + 3: [5], SLOTS_ADDED + 4: [8, 9, 11]}
     held = []
-    for step in range(ROOM + 6):
+    for step in range(SLOTS_ADDED + 6):
         if step in leaving:
             cache.select([k for k, row in enumerate(left) if row not in leaving[step]])
             left = [row for row in left if row not in leaving[step]]
         query, new = torch.randn(len(left), shared * group, width, size), torch.randn(2, len(left), shared, width, size)
-        cache.make_room(width)
-        found, _ = generating(None, query, *cache.update(*new, 0), None)
+        cache.reserve(width)
+        found, _ = attend_generating(None, query, *cache.update(*new, 0), None)
         kept = [1 + (row + step) % width for row in left]
         for k, row in enumerate(left):
             seen = [torch.cat([part, n[k]], 1) for part, n in zip(whole[row], new, strict=True)]
@@ -117,12 +117,12 @@ def test_attention_over_prompts_held_once_is_attention_over_repeated_ones(padded
             assert torch.allclose(found[k], expected[0].transpose(0, 1), atol=1e-5)
             whole[row] = tuple(part[:, : total - width + kept[k]] for part in seen)
         cache.advance(kept)
-        held.append(cache.seats.prompts)
-    assert cache.get_seq_length() == past + max(cache.places.lengths)
-    assert held[ROOM + 2] == 5 and held[-1] == 3, "prompts without rows are dropped once they are a quarter"
+        held.append(cache.row_map.prompts)
+    assert cache.get_seq_length() == past + max(cache.slots.lengths)
+    assert held[SLOTS_ADDED + 2] == 5 and held[-1] == 3, "prompts without rows are dropped once they are a quarter"
 
 
-@pytest.mark.parametrize("new", [2, BLOCK, 3 * BLOCK + 5])
+@pytest.mark.parametrize("new", [2, BLOCK_QUERIES, 3 * BLOCK_QUERIES + 5])
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("past", [0, 7])
 def test_attention_while_prompts_are_read_is_torchs_own(new, padded, past):
@@ -135,13 +135,13 @@ def test_attention_while_prompts_are_read_is_torchs_own(new, padded, past):
         own[1, : past + new - 2] = False
         own[2, :1] = False
     mask = own[:, None, None] & torch.ones(new, past + new, dtype=torch.bool).tril(past)
-    found, _ = generating(None, query, keys, values, mask if padded else None)
+    found, _ = attend_generating(None, query, keys, values, mask if padded else None)
     expected = torch.nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=True)
     real = own[:, past:]  # a padded token has no attention to speak of
     assert found.isfinite().all() and torch.allclose(found[real], expected.transpose(1, 2)[real], atol=1e-5)
 
 
-@pytest.mark.parametrize("new", [5, 2 * BLOCK + 3])
+@pytest.mark.parametrize("new", [5, 2 * BLOCK_QUERIES + 3])
 def test_trainings_attention_and_its_gradients_are_as_near_as_torchs_own(new):
     torch.manual_seed(0)
     parts = [torch.randn(2, heads, new, 16) for heads in (6, 2, 2)]
@@ -158,7 +158,7 @@ def test_trainings_attention_and_its_gradients_are_as_near_as_torchs_own(new):
         return attend(query, key, value, is_causal=True, enable_gqa=True).transpose(1, 2)
 
     exact = results(torchs, torch.float32)
-    ours = results(lambda query, key, value: training(None, query, key, value, None)[0], torch.bfloat16)
+    ours = results(lambda query, key, value: attend_training(None, query, key, value, None)[0], torch.bfloat16)
     peers = results(torchs, torch.bfloat16)
     for one, other, true in zip(ours, peers, exact, strict=True):
         error, usual = ((found.float() - true).abs().mean() for found in (one, other))
@@ -179,14 +179,14 @@ def test_what_a_batch_held_is_free_when_its_decoding_ends():
 
 
 def test_rows_of_unlike_pasts_are_joined_with_padding_on_the_left():
-    tree = KeyValueTree(10**9)
+    tree = PrefixCache(10**9)
     for tokens in ([1, 2, 3], [1, 5]):
         tree.add(tokens, true_layers(tokens), 0)
-    paths = [tree.longest(tokens) for tokens in ([1, 2, 3], [1, 5, 9], [7])]
-    keys = joined(paths, 3).layers[0].keys
+    paths = [tree.match(tokens) for tokens in ([1, 2, 3], [1, 5, 9], [7])]
+    keys = join_paths(paths, 3).layers[0].keys
     assert torch.equal(keys[0], true_layers([1, 2, 3])[0][0])
     assert torch.equal(keys[1, :, 1:], true_layers([1, 5])[0][0]) and not keys[1, :, 0].any() and not keys[2].any()
-    assert joined([[], []], 0).get_seq_length() == 0
+    assert join_paths([[], []], 0).get_seq_length() == 0
 
 
 # --- guesses ----------------------------------------------------------------------------------------------------
@@ -194,19 +194,19 @@ def test_rows_of_unlike_pasts_are_joined_with_padding_on_the_left():
 
 @given(st.lists(st.integers(0, 3), min_size=3, max_size=30), st.integers(0, 5))
 def test_a_guess_is_what_followed_the_same_two_tokens_last(tokens, count):
-    drafts, grown = Drafts(), []
-    drafts.read(grown)
+    lookup, grown = PromptLookup(), []
+    lookup.index(grown)
     for token in tokens:
         grown.append(token)
-        drafts.grown(grown)
+        lookup.index_last(grown)
     pair = tokens[-2:]
     last = max((k for k in range(2, len(tokens)) if tokens[k - 2 : k] == pair), default=None)
-    assert drafts.after(tokens, count) == ([] if last is None else tokens[last : last + count])
+    assert lookup.propose(tokens, count) == ([] if last is None else tokens[last : last + count])
 
 
 def test_guesses_are_forgotten_when_they_are_too_many():
-    drafts = Drafts(budget=3)
-    drafts.read([1, 2, 3, 4, 5, 6, 7])
-    assert drafts.after([1, 2], 2) == [3, 4]
-    drafts.read([8, 9, 1])
-    assert drafts.after([1, 2], 2) == [] and drafts.after([8, 9], 2) == [1]
+    lookup = PromptLookup(budget=3)
+    lookup.index([1, 2, 3, 4, 5, 6, 7])
+    assert lookup.propose([1, 2], 2) == [3, 4]
+    lookup.index([8, 9, 1])
+    assert lookup.propose([1, 2], 2) == [] and lookup.propose([8, 9], 2) == [1]

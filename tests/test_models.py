@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as arrays
 
 from agentlib.models import language, loading, local
 from agentlib.models.engine import decoding
-from agentlib.models.engine.decoding import pick
-from agentlib.models.engine.prompt_lookup import Drafts
+from agentlib.models.engine.decoding import sample_tokens
+from agentlib.models.engine.prompt_lookup import PromptLookup
 from agentlib.training import loop
 
 ASKED = ["Say hi.", "Count from one to five, in words, one after the other.", "Name a colour."]
@@ -155,14 +155,14 @@ def test_guesses_change_the_time_and_no_token(smol, monkeypatch, how):
     prefixes = ["one two three four five six. one", None]
     calls = []
     for together in (1, 1000):
-        monkeypatch.setitem(decoding.TOGETHER, "cpu", together)
+        monkeypatch.setitem(decoding.MAX_BATCHED_TOKENS, "cpu", together)
         with Sizes(smol._model) as seen:
             calls.append((fresh(smol, asked, max_new_tokens=20, prefixes=prefixes, **how), len(seen)))
     assert calls[0][0] == calls[1][0] and calls[1][1] < calls[0][1]
 
 
 def test_a_guess_that_is_wrong_costs_nothing_but_itself(smol, greedy, monkeypatch):
-    monkeypatch.setattr(Drafts, "after", lambda self, tokens, count: [11, 12, 13, 14][:count])
+    monkeypatch.setattr(PromptLookup, "propose", lambda self, tokens, count: [11, 12, 13, 14][:count])
     assert [fresh(smol, [talk(text)], max_new_tokens=NEW)[0][0] for text in ASKED] == greedy
 
 
@@ -177,27 +177,6 @@ def test_samples_share_a_row_until_they_differ(smol, greedy):
     rows = [rows for rows, _ in seen]
     assert rows[0] == 1 < max(rows) < len(set(unlike)) == 8, "a row is shared while they agree"
     assert [unlike[0], unlike[3], unlike[7]] == alone
-
-
-def test_samples_of_a_conversation_that_has_enough_are_dropped(smol):
-    asked, how = [talk(t) for t in ASKED[:2]], {"n": 4, "temperature": 1.0, "max_new_tokens": 8, "seed": 3, "stop": ["e"]}
-    whole = fresh(smol, asked, **how)
-    first = min(c.completion_tokens for c in whole[1])
-    told = {}
-
-    def enough(ended):
-        told.update(ended)
-        return {1} & {conversation for conversation, _ in ended}
-
-    found = fresh(smol, asked, **how, enough=enough)
-    assert found[0] == whole[0], "the other conversation goes on"
-    assert {k for k, c in enumerate(found[1]) if c.finish_reason == "dropped"} == {
-        k for k, c in enumerate(whole[1]) if c.completion_tokens > first
-    } != set()
-    for dropped, full in zip(found[1], whole[1], strict=True):
-        assert dropped == full or (dropped.completion_tokens == first and full.text.startswith(dropped.text))
-    assert all(found[i][k] == completion for (i, k), completion in told.items())
-    assert {k for i, k in told if i == 0} == {k for k, c in enumerate(whole[0]) if c.finish_reason == "stop"}
 
 
 def test_samples_are_set_by_their_seed_and_not_by_their_company(smol):
@@ -224,7 +203,7 @@ def test_text_is_neither_lost_nor_tidied_by_tokens(smol):
 
 
 def test_a_small_cache_budget_splits_the_batch_and_changes_no_text(smol, greedy, monkeypatch):
-    monkeypatch.setattr(local, "CACHE_BYTES", 1)
+    monkeypatch.setattr(local, "BATCH_CACHE_BYTES", 1)
     with Sizes(smol._model) as seen:
         found = smol.generate([talk(text) for text in ASKED[:2]], max_new_tokens=NEW)
     assert [c[0] for c in found] == greedy[:2] and all(rows == 1 for rows, _ in seen)
@@ -415,12 +394,12 @@ def test_prompts_of_unlike_length_are_read_without_much_padding_and_say_the_same
 
 
 @given(st.lists(st.integers(1, 2000), min_size=1, max_size=40))
-def test_groups_of_like_lengths_hold_each_once_and_pad_little(lengths):
-    groups = local._like_lengths(lengths)
+def test_groups_by_length_hold_each_once_and_pad_little(lengths):
+    groups = local._group_by_length(lengths)
     assert sorted(row for group in groups for row in group) == list(range(len(lengths)))
     for group in groups:
         own = [lengths[row] for row in group]
-        assert max(own) * len(own) <= local.PADDED * sum(own)
+        assert max(own) * len(own) <= local.MAX_PADDING_RATIO * sum(own)
 
 
 @pytest.mark.full
@@ -450,8 +429,8 @@ def test_an_adapter_never_goes_on_from_what_the_base_read(smol, adapters):
 @pytest.mark.full
 def test_what_is_kept_stays_within_its_budget_and_changes_no_text(smol, monkeypatch):
     plain = three_steps(smol, forget=True)[0]
-    monkeypatch.setattr(smol._kept, "budget", 3_000_000)
-    assert three_steps(smol, forget=False)[0] == plain and 0 < smol._kept.held <= 3_000_000
+    monkeypatch.setattr(smol._prefixes, "budget", 3_000_000)
+    assert three_steps(smol, forget=False)[0] == plain and 0 < smol._prefixes.bytes <= 3_000_000
 
 
 def test_a_batch_that_does_not_fit_the_device_is_a_memory_error_and_nothing_is_kept(smol, monkeypatch):
@@ -462,7 +441,7 @@ def test_a_batch_that_does_not_fit_the_device_is_a_memory_error_and_nothing_is_k
     monkeypatch.setattr(smol, "_decode", full)
     with pytest.raises(MemoryError, match="cpu has no room for 2 conversations at once"):
         smol.generate([talk("Hi."), talk("Hello.")], max_new_tokens=1)
-    assert smol._known(smol.tokenizer(language.render(smol.tokenizer, talk("Hi.")))["input_ids"]) == 0
+    assert smol._prefixes.known_length(smol.tokenizer(language.render(smol.tokenizer, talk("Hi.")))["input_ids"]) == 0
 
 
 # --- precision ----------------------------------------------------------------------------------------------------
@@ -479,7 +458,7 @@ def test_bf16_is_chosen_only_where_the_hardware_multiplies_it(monkeypatch, found
 
 @pytest.mark.parametrize("kind", ["mps", "xpu", "npu"])
 def test_a_device_that_was_not_measured_is_used_like_a_cpu(kind):
-    assert decoding.TOGETHER[kind] == decoding.TOGETHER["cpu"] < decoding.TOGETHER["cuda"]
+    assert decoding.MAX_BATCHED_TOKENS[kind] == decoding.MAX_BATCHED_TOKENS["cpu"] < decoding.MAX_BATCHED_TOKENS["cuda"]
     assert loop.MICRO_TOKENS[kind] == loop.MICRO_TOKENS["cpu"] < loop.MICRO_TOKENS["cuda"]
     assert loading.resolve_precision("auto", kind) == "bf16"
 
@@ -517,7 +496,7 @@ def nucleus(logits, temperature, top_p):
 def frequencies(logits, temperature, top_p, grid=4000):
     """How often each token is picked over an even grid of draws: the distribution to within 1/grid."""
     rows = torch.tensor(logits).expand(grid, -1)
-    found = pick(rows, temperature, top_p, (np.arange(grid) + 0.5) / grid)
+    found = sample_tokens(rows, temperature, top_p, (np.arange(grid) + 0.5) / grid)
     return np.bincount(found.numpy(), minlength=len(logits)) / grid
 
 
@@ -545,11 +524,11 @@ def test_a_large_flat_vocabulary_is_drawn_from_beyond_the_first_candidates(top_p
 
 def test_temperature_zero_takes_the_largest():
     logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 3.0, 1.0]])
-    assert pick(logits, 0.0, 1.0, np.array([0.99, 0.99])).tolist() == [1, 0]
+    assert sample_tokens(logits, 0.0, 1.0, np.array([0.99, 0.99])).tolist() == [1, 0]
 
 
 def test_a_tiny_nucleus_is_greedy():
-    assert pick(torch.tensor([[0.0, 3.0, 1.0]] * 3), 1.0, 0.01, np.array([0.0, 0.5, 0.999999])).tolist() == [1, 1, 1]
+    assert sample_tokens(torch.tensor([[0.0, 3.0, 1.0]] * 3), 1.0, 0.01, np.array([0.0, 0.5, 0.999999])).tolist() == [1, 1, 1]
 
 
 def test_sample_seeds_differ_by_prompt_index_and_seed():
@@ -562,6 +541,6 @@ def test_a_model_with_a_window_shorter_than_the_context_is_refused():
     from transformers import MistralConfig, Qwen2Config
 
     with pytest.raises(ValueError, match="'M' attends to the last 512 tokens only, expected all 1024"):
-        loading.refuse_window("M", MistralConfig(sliding_window=512), 1024)
-    loading.refuse_window("M", MistralConfig(sliding_window=1024), 1024)
-    loading.refuse_window("Q", Qwen2Config(sliding_window=512, use_sliding_window=False), 1024)
+        loading.check_sliding_window("M", MistralConfig(sliding_window=512), 1024)
+    loading.check_sliding_window("M", MistralConfig(sliding_window=1024), 1024)
+    loading.check_sliding_window("Q", Qwen2Config(sliding_window=512, use_sliding_window=False), 1024)

@@ -23,7 +23,7 @@ def write(tmp_path, text, name="mine.csv"):
 
 def test_a_table_is_read_with_what_it_holds(tmp_path):
     file = write(tmp_path, 'Question,Answer,aliases,domain,note\n"Who, then?",Ada,Lovelace| Ada L.,,x\nWhat is 2+2?,4,,math,y\n')
-    first, second = question_file.questions(file)
+    first, second = question_file.from_file(file)
     assert (first.id, first.benchmark, first.text, first.answer, first.domain) == ("mine-0000", "mine", "Who, then?", "Ada", "factual")
     assert first.aliases == ("Lovelace", "Ada L.") and (second.domain, second.answer) == ("math", "4")
 
@@ -33,7 +33,7 @@ def test_a_table_is_read_with_what_it_holds(tmp_path):
     ("mine.json", '[{"question": "Q?", "answer": 4, "id": "7"}, {"question": "R?", "answer": "no", "id": "8"}]'),
     ("mine.tsv", "question\tanswer\tid\nQ?\t4\t7\nR?\tno\t8\n")])  # fmt: skip
 def test_other_forms_are_read_alike(tmp_path, name, text):
-    assert [(q.id, q.text, q.answer) for q in question_file.questions(write(tmp_path, text, name))] == [("7", "Q?", "4"), ("8", "R?", "no")]
+    assert [(q.id, q.text, q.answer) for q in question_file.from_file(write(tmp_path, text, name))] == [("7", "Q?", "4"), ("8", "R?", "no")]
 
 
 SHAPES = {  # of one row in JSON: what is right, and its other names
@@ -66,7 +66,7 @@ def test_answers_of_every_shape_are_read_as_they_are_meant(tmp_path, shape, form
     text = json.dumps({"question": "Q?"} | row)
     file = tmp_path / f"mine.{form}"
     file.write_bytes(gzip.compress(text.encode()) if form.endswith("gz") else f"[{text}]".encode() if form == "json" else text.encode())
-    (found,) = question_file.questions(file)
+    (found,) = question_file.from_file(file)
     assert (found.id, found.answer, found.aliases) == ("mine-0000", answer, aliases)
 
 
@@ -87,7 +87,7 @@ def test_answers_of_every_shape_are_read_as_they_are_meant(tmp_path, shape, form
     ("packed.csv.gz", gzip.compress(b'question,answer\nQ?,4\nR?,no'))])  # fmt: skip
 def test_files_of_every_form_are_read_alike(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    assert [(q.text, q.answer) for q in question_file.questions(tmp_path / name)] == [("Q?", "4"), ("R?", "no")]
+    assert [(q.text, q.answer) for q in question_file.from_file(tmp_path / name)] == [("Q?", "4"), ("R?", "no")]
 
 
 @pytest.mark.parametrize("mark, name", [(",", "quotes.csv"), ("\t", "quotes.tsv")])
@@ -97,7 +97,7 @@ def test_files_of_every_form_are_read_alike(tmp_path, name, content):
     ('"Two\nlines?"', "Two\nlines?"), ("It's 5\" long?", "It's 5\" long?")])  # fmt: skip
 def test_a_question_may_open_with_a_quote(tmp_path, mark, name, field, text):
     file = write(tmp_path, f"question{mark}answer\n{field}{mark}Ada\nNext?{mark}Bob\n", name)
-    assert [(q.text, q.answer) for q in question_file.questions(file)] == [(text, "Ada"), ("Next?", "Bob")]
+    assert [(q.text, q.answer) for q in question_file.from_file(file)] == [(text, "Ada"), ("Next?", "Bob")]
 
 
 CELL = st.text('aé,;"\t\n\r ', min_size=1).map(str.strip).filter(bool)
@@ -109,16 +109,16 @@ def test_what_a_table_was_written_of_is_read_again(tmp_path_factory, mark, name,
     file = tmp_path_factory.mktemp("any") / name
     with open(file, "w", encoding="utf-8", newline="") as stream:
         csv.writer(stream, delimiter=mark).writerows([("question", "answer"), *rows])
-    assert [(q.text, q.answer) for q in question_file.questions(file)] == rows
+    assert [(q.text, q.answer) for q in question_file.from_file(file)] == rows
 
 
 def test_a_list_in_a_cell_of_a_table_is_a_list(tmp_path):
     file = write(tmp_path, """question,answer,aliases\nQ?,"['Lima', 'LIM']",\nR?,Quito,"[""UIO""]"\nS?,"[1, 2]",\n""")
-    assert [(q.answer, q.aliases) for q in question_file.questions(file)] == [("Lima", ("LIM",)), ("Quito", ("UIO",)), ("[1, 2]", ())]
+    assert [(q.answer, q.aliases) for q in question_file.from_file(file)] == [("Lima", ("LIM",)), ("Quito", ("UIO",)), ("[1, 2]", ())]
 
 
 def test_a_column_that_was_probably_meant_is_named(tmp_path, caplog):
-    question_file.questions(write(tmp_path, "question,answer,alias,note\nQ?,4,x,y\n"))
+    question_file.from_file(write(tmp_path, "question,answer,alias,note\nQ?,4,x,y\n"))
     assert "column 'alias' is left out; did you mean 'aliases'?" in caplog.text and "note" not in caplog.text
 
 
@@ -130,7 +130,7 @@ def test_a_column_that_was_probably_meant_is_named(tmp_path, caplog):
 def test_a_json_file_that_cannot_be_used_gets_a_sentence(tmp_path, content, words):
     (tmp_path / "mine.jsonl").write_bytes(content)
     with pytest.raises(ValueError) as raised:
-        question_file.questions(tmp_path / "mine.jsonl")
+        question_file.from_file(tmp_path / "mine.jsonl")
     assert words in str(raised.value)
 
 
@@ -138,7 +138,7 @@ def test_a_data_set_is_read_by_its_id(tmp_path):
     (tmp_path / "capitals").mkdir()
     rows = [{"question": "Q?", "answer": "Lima", "aliases": ["la ciudad", "Lima"]}, {"question": "R?", "answer": "Quito", "aliases": []}]
     write(tmp_path / "capitals", "\n".join(map(json.dumps, rows)), "test.jsonl")
-    first, second = question_file.questions(tmp_path / "capitals", split="test")
+    first, second = question_file.from_file(tmp_path / "capitals", split="test")
     assert first.aliases == ("la ciudad", "Lima") and second.aliases == () and second.id == "capitals-0001"
 
 
@@ -153,25 +153,25 @@ def test_a_data_set_is_read_by_its_id(tmp_path):
     ('question,answer\n"Q?,4\n', "cannot be read as csv")])  # fmt: skip
 def test_a_bad_file_gets_a_sentence(tmp_path, text, words):
     with pytest.raises(ValueError) as raised:
-        question_file.questions(write(tmp_path, text))
+        question_file.from_file(write(tmp_path, text))
     assert words in str(raised.value)
 
 
 def test_a_file_that_is_not_there_or_not_of_a_known_form_gets_a_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.csv is not there"):
-        question_file.questions(tmp_path / "gone.csv")
+        question_file.from_file(tmp_path / "gone.csv")
     with pytest.raises(ValueError, match=r"ends in '\.xlsx', expected \.csv"):
-        question_file.questions(write(tmp_path, "x", "mine.xlsx"))
+        question_file.from_file(write(tmp_path, "x", "mine.xlsx"))
 
 
 def test_no_question_is_both_trained_on_and_tested_on():
     found = [ask(k) for k in range(20)]
-    train, test = question_file.divide(found, 6)
+    train, test = question_file.split_questions(found, 6)
     assert len(test) == 6 and {q.id for q in train}.isdisjoint(q.id for q in test) and len(train) == 14
     assert {q.split for q in train} == {"train"} and {q.split for q in test} == {"test"}
-    assert question_file.divide(found, 6) == (train, test) != question_file.divide(found, 6, seed=1)
+    assert question_file.split_questions(found, 6) == (train, test) != question_file.split_questions(found, 6, seed=1)
     with pytest.raises(ValueError, match="test is 20, expected 1 to 19 of the 20"):
-        question_file.divide(found, 20)
+        question_file.split_questions(found, 20)
 
 
 def days_between(first: str, second: str) -> int:

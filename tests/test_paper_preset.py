@@ -72,9 +72,9 @@ def check(folder: Path) -> None:
     figures, found = folder / "figures" / "paper", folder / "figures" / "records" / "paper"
     assert {f"{name}{end}" for name in notebooks.FIGURES for end in (".svg", ".png")} <= {path.name for path in figures.iterdir()}
     cases = [json.loads(line) for line in (found / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
-    arms = {(case["method"], case["n"]) for case in cases}
+    conditions = {(case["method"], case["n"]) for case in cases}
     assert {case["benchmark"] for case in cases} == set(config.PAPER.benchmarks)
-    assert arms >= {(method, 1) for method in config.METHODS} | {("agent_distill", 2), ("agent_distill_ftp", 2)}
+    assert conditions >= {(method, 1) for method in config.METHODS} | {("agent_distill", 2), ("agent_distill_ftp", 2)}
     table = (figures / "beside_the_paper.md").read_text(encoding="utf-8")
     head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
     assert head[-2:] == ["published", "published_size"] and any(row[-2].replace(".", "").isdigit() for row in rows), table

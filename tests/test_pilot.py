@@ -8,7 +8,7 @@ import pytest
 from conftest import SMOL, Scripted, act, ask
 
 from agentlib import config, prompts
-from agentlib.agent import opening, read_code
+from agentlib.agent import initial_messages, read_code
 from agentlib.benchmarks import sets, wiki
 
 _spec = importlib.util.spec_from_file_location("pilot", config.ROOT / "tools" / "experiment" / "pilot.py")
@@ -35,7 +35,7 @@ def test_a_zero_shot_chain_has_the_question_and_one_sentence():
 
 
 def test_the_added_example_searches_twice_and_follows_the_others():
-    (system, question), (today, _) = (pilot.one_more_example(opening("Who?", "teacher")), opening("Who?", "teacher"))
+    (system, question), (today, _) = (pilot.one_more_example(initial_messages("Who?", "teacher")), initial_messages("Who?", "teacher"))
     assert question["content"] == "Question: Who?" and system["content"].replace(pilot.TWO_SEARCHES, "") == today["content"]
     assert system["content"].splitlines()[-1] == today["content"].splitlines()[-1], "what is said after the examples stays last"
     assert system["content"].index(pilot.TWO_SEARCHES) > today["content"].rindex("final_answer("), "it comes after the others"

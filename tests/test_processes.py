@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from agentlib import config, records, training
 from agentlib.masks import Example
 from agentlib.runner import train
-from agentlib.training import Processes, checkpoints, distributed
+from agentlib.training import Distributed, checkpoints, distributed
 
 # Three steps of five examples, two a step: the last step has none for the second process.
 EXAMPLES = [Example(f"q{k}", list(range(10, 22 + 3 * k)), [-100] * 6 + list(range(16, 22 + 3 * k))) for k in range(5)]
@@ -25,11 +25,11 @@ import sys
 from pathlib import Path
 from agentlib import checkpoints, records, training
 from agentlib.masks import Example
-from agentlib.training.distributed import Processes
+from agentlib.training.distributed import Distributed
 sys.path.insert(0, {tests!r})
 from test_processes import EXAMPLES, settings
 folder, tuning, sharded, stop = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "sharded", int(sys.argv[4])
-with Processes(sharded) as group:
+with Distributed(sharded) as group:
     print(f"process {{group.rank}} of {{group.count}}", flush=True)
     real, steps = training._accumulate, []
     def counted(*arguments):
@@ -100,13 +100,13 @@ def test_two_processes_train_as_one_and_go_on_where_they_were_stopped(alone, tmp
 
 
 def test_alone_nothing_is_spread():
-    group, module = Processes(sharded=True), torch.nn.Linear(2, 1)
+    group, module = Distributed(sharded=True), torch.nn.Linear(2, 1)
     with group:
         assert group.first and not group.sharded and group.spread(module, []) is module
         assert group.share([1, 2, 3]) == [1, 2, 3] and group.total(2.5) == 2.5 and group.largest(7) == 7
         group.backward(module(torch.ones(1, 2)).sum(), last=False)
     assert module.weight.grad.tolist() == [[1.0, 1.0]]
-    assert distributed.whole({"w": module.weight})["w"].tolist() == module.weight.tolist()
+    assert distributed.full_tensors({"w": module.weight})["w"].tolist() == module.weight.tolist()
 
 
 def test_each_process_takes_its_share(monkeypatch):
@@ -114,21 +114,21 @@ def test_each_process_takes_its_share(monkeypatch):
     shares = []
     for rank in range(3):
         monkeypatch.setenv("RANK", str(rank))
-        shares.append(Processes().share(list("abcdefg")))
+        shares.append(Distributed().share(list("abcdefg")))
     assert shares == [["a", "d", "g"], ["b", "e"], ["c", "f"]]
 
 
 def test_a_checkpoint_of_other_processes_is_refused(tmp_path):
     torch.save({"random": [None, None], "losses": []}, tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError, match="is of 2 processes, this run has 1; start as many as before, or delete it"):
-        checkpoints.resume(tmp_path / "checkpoint.pt", {}, None, Processes())
+        checkpoints.resume(tmp_path / "checkpoint.pt", {}, None, Distributed())
 
 
 def test_qlora_in_shards_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"tuning is 'qlora' in shards .* expected 'lora' or 'full' there"):
         training.fine_tune(SMOL, EXAMPLES, config.load("smoke", tuning="qlora"), records.Run(tmp_path, "run", {}),
-                           group=Processes(sharded=True))  # fmt: skip
+                           group=Distributed(sharded=True))  # fmt: skip
 
 
 @pytest.mark.parametrize(

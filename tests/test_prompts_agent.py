@@ -4,13 +4,12 @@ import time
 
 import pytest
 from conftest import Scripted, act, ask
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from agentlib import agent, cases, config, prompts, records
+from agentlib import agent, config, prompts, records
 from agentlib.agent import Agent, read_code
 from agentlib.first_thought import first_thought_prefix
-from agentlib.models import Completion
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 
@@ -258,7 +257,7 @@ def test_recorded_first_thoughts_are_read_again_alike():
 
 
 def test_teacher_and_student_prompts_differ_by_rules_and_examples_alone():
-    teacher, student = (agent.opening("What?", style) for style in ("teacher", "student"))
+    teacher, student = (agent.initial_messages("What?", style) for style in ("teacher", "student"))
     assert teacher[0]["content"].startswith(student[0]["content"])
     assert "Rules:" in teacher[0]["content"] and "Rules:" not in student[0]["content"]
     assert teacher[1] == student[1] == {"role": "user", "content": "Question: What?"}
@@ -293,7 +292,7 @@ def test_variables_live_from_step_to_step_until_the_final_answer(box):
     found = run_one(model, box)
     assert (found.question_id, found.answer, found.stopped, len(found.steps)) == ("q-0", 42, "final_answer", 2)
     assert model.calls[1]["conversations"][0][-1] == {"role": "user", "content": "Observation:\n6"}
-    assert model.calls[0]["stop"] == prompts.STOP and found.last_words is None
+    assert model.calls[0]["stop"] == prompts.STOP and found.final_turn is None
 
 
 def test_the_turn_in_the_conversation_ends_as_it_is_trained(box):
@@ -348,7 +347,7 @@ def test_when_the_steps_run_out_the_last_words_are_the_answer(box):
 
     model = Scripted(reply)
     found = run_one(model, box, max_steps=2)
-    assert (found.stopped, found.answer, len(found.steps), found.last_words.text) == (
+    assert (found.stopped, found.answer, len(found.steps), found.final_turn.text) == (
         "max_steps",
         "Rhine",
         2,
@@ -356,12 +355,12 @@ def test_when_the_steps_run_out_the_last_words_are_the_answer(box):
     )
     assert len(model.calls) == 3 and model.calls[-1]["stop"] == ()
     words = sum(s.completion_tokens for s in found.steps)
-    assert found.completion_tokens == words + found.last_words.completion_tokens
+    assert found.completion_tokens == words + found.final_turn.completion_tokens
 
 
 def test_an_answer_in_the_last_step_needs_no_last_words(box):
     found = run_one(Scripted(steps("print(1)", "final_answer(5)")), box, max_steps=2)
-    assert (found.stopped, found.answer, found.last_words) == ("final_answer", 5, None)
+    assert (found.stopped, found.answer, found.final_turn) == ("final_answer", 5, None)
 
 
 def test_a_question_that_fills_the_context_ends_there_and_others_go_on(box):
@@ -480,93 +479,10 @@ def test_the_published_vote_keeps_the_first_final_answer(box):
     assert run_one(Scripted(reply), box, sag=SAG(n=3, vote="as_published")).answer == "London"
 
 
-class Ending(Scripted):
-    """A scripted model that speaks a word a token and tells which samples ended, the shorter ones first."""
-
-    stops_early = True
-
-    def generate(self, conversations, *, enough=None, **settings):
-        found = super().generate(conversations, **settings)
-        if enough is None:
-            return found
-        over: dict[int, int] = {}  # conversation → tokens when it was enough
-        for tokens in range(1, max(c.completion_tokens for row in found for c in row) + 1):
-            fresh = {(i, k): c for i, row in enumerate(found) if i not in over
-                     for k, c in enumerate(row) if c.completion_tokens == tokens}  # fmt: skip
-            if fresh:
-                over |= dict.fromkeys(enough(fresh), tokens)
-        return [[c if c.completion_tokens <= over.get(i, 10**9) else Completion("…", c.prompt_tokens, over[i], "dropped")
-                 for c in row] for i, row in enumerate(found)]  # fmt: skip
-
-
-ACTIONS = st.tuples(
-    st.sampled_from(["print('a')", "print('b')", "print('c')", "1 / 0", None]), st.integers(min_value=1, max_value=6)
-)
-
-
-@settings(max_examples=40)
-@given(st.lists(st.lists(ACTIONS, min_size=5, max_size=5), min_size=2, max_size=2))
-def test_stopping_early_keeps_the_same_action(box, drawn):
-    def reply(conversation, prefix, k):
-        code, words = drawn[int(conversation[1]["content"].split()[-1])][k]
-        said = " ".join(["so"] * words)
-        return said if code is None else act(code, said)
-
-    asked = [ask(i, f"question {i}") for i in range(2)]
-    kept = []
-    for early in (False, True):
-        agent = Agent(Ending(reply), box, sag=SAG(n=5, early_stop=early), max_steps=1)
-        found = {t.question_id: t.steps[0] for t in agent.run(asked)}
-        kept.append([(found[q.id].text, found[q.id].outcome.stdout) for q in asked])
-        if not early:
-            whole = found
-    assert kept[0] == kept[1]
-    for question in asked:
-        full, step = whole[question.id], found[question.id]
-        assert len(step.candidates) == 5 and step.completion_tokens <= full.completion_tokens
-        for candidate, other in zip(step.candidates, full.candidates, strict=True):
-            assert (candidate.code, candidate.outcome.stdout) == (other.code, other.outcome.stdout) or (
-                candidate.outcome.failure.kind == "dropped" and candidate.group is None
-            )
-
-
-def test_candidates_that_agree_early_drop_the_others_and_their_search_is_made_once():
-    searched = []
-    lengths = [9, 3, 4, 5, 6, 9, 9, 9]
-
-    def search(query):
-        searched.append(query)
-        return query
-
-    with Sandbox(tools={"web_search": search}, seconds=5.0, memory_mb=512) as box:
-        model = Ending(lambda c, p, k: act("x = web_search('one')\nprint(x)" if len(c) == 2 else "final_answer(x)",
-                                           " ".join(["so"] * lengths[k])))  # fmt: skip
-        found = run_one(model, box, sag=SAG(n=8), max_steps=2)
-    first = found.steps[0]
-    assert [c.outcome.failure is not None for c in first.candidates] == [k in (0, 5, 6, 7) for k in range(8)]
-    assert searched == ["one"] and found.answer == "one" and "so so so\n" in first.text
-    case = cases.agent_case(ask(), found)
-    assert (case["candidates"], case["dropped"]) == (16, 8)
-
-
 def test_the_shortest_of_the_largest_group_is_kept(box):
     said = ["so so so so", "so so", "so so so"]
     found = run_one(Scripted(lambda c, p, k: act("final_answer(1)", said[k])), box, sag=SAG(n=3))
     assert found.steps[0].text.startswith("Thought: so so\n")
-
-
-@pytest.mark.full
-def test_a_real_model_that_stops_early_takes_the_same_steps(smol, box):
-    questions = [ask(i, text) for i, text in enumerate(["What is 2 + 3? Print it.", "Name one city."])]
-    prefixes = ["Thought: I compute.\nCode:\n```py\nprint("] * 2
-    runs, spent = [], []
-    for early in (False, True):
-        how = SAG(n=6, temperature=0.6, early_stop=early)
-        agent = Agent(smol, box, max_steps=2, step_tokens=24, sag=how)
-        found = {t.question_id: t for t in agent.run(questions, prefixes)}
-        runs.append({name: [(s.text, s.outcome.stdout) for s in t.steps] for name, t in found.items()})
-        spent.append(sum(s.completion_tokens for t in found.values() for s in t.steps))
-    assert runs[0] == runs[1] and spent[1] < spent[0]
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------
@@ -582,13 +498,13 @@ class Counting:
         self.sessions.append(self.box.session())
         return self.sessions[-1]
 
-    def try_many(self, batch, more=False):
-        return self.box.try_many(batch, more)
+    def run_batch(self, batch):
+        return self.box.run_batch(batch)
 
 
 def closed(session):
     with pytest.raises(RuntimeError):
-        session.try_each(["1"])
+        session.run_candidates(["1"])
     return True
 
 

@@ -112,7 +112,7 @@ def varied():
 @pytest.fixture(scope="module")
 def taught():
     cfg = config.load("laptop")
-    return {method: statistics.to_frame(records.read(teach.recorded(cfg, method))) for method in teach.METHODS}
+    return {method: statistics.to_frame(records.read(teach.records_path(cfg, method))) for method in teach.METHODS}
 
 
 def difference(found) -> str:
@@ -126,8 +126,8 @@ def side(cases, model, method, n=1):
 def test_every_arm_of_the_records_has_the_questions_that_its_configuration_asks(laptop):
     cfg = config.load("laptop")
     asked = {name: {q.id for q in benchmarks.load(name, cfg.questions)} for name in cfg.benchmarks}
-    for (model, method, n, name), arm in laptop.groupby(["model", "method", "n", "benchmark"]):
-        assert set(arm["id"]) == asked[name] and arm["correct"].notna().all(), (model, method, n, name)
+    for (model, method, n, name), condition in laptop.groupby(["model", "method", "n", "benchmark"]):
+        assert set(condition["id"]) == asked[name] and condition["correct"].notna().all(), (model, method, n, name)
 
 
 def test_the_means_on_the_page_are_those_of_the_records(laptop, other):

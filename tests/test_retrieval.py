@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from agentlib import config, records
 from agentlib.benchmarks import search
 from agentlib.benchmarks.minisuite import encyclopedia, topics
+from agentlib.models import server as model_server
 from agentlib.models import weights
 from agentlib.retrieval import Passage, bm25, build, corpus
 from agentlib.retrieval import index as retrieval
@@ -561,7 +562,7 @@ def test_a_host_that_is_none_gets_a_sentence(index):
 @pytest.mark.model
 def test_the_clients_wait_out_a_minute(moody):
     """Added up, the pauses between attempts are longer than an outage of a minute."""
-    for retrying in (retrieval_server.RetrieverClient(moody.url)._retry, retrieval_server.ServerModel(moody.url, SMOL)._again):
+    for retrying in (retrieval_server.RetrieverClient(moody.url)._retry, model_server.ServerModel(moody.url, SMOL)._again):
         state, pauses = tenacity.RetryCallState(retrying, None, (), {}), 0.0
         while state.attempt_number < retrying.stop.max_attempt_number:
             pauses += retrying.wait(state)

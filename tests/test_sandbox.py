@@ -5,12 +5,14 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import textwrap
 import threading
 import time
+import typing
 import warnings
 from pathlib import Path
 
@@ -21,8 +23,10 @@ import pytest
 from agentlib import sag
 from agentlib.sandbox import Outcome, Sandbox, SandboxLost, isolation
 from agentlib.sandbox import session as sandbox
+from agentlib.sandbox.action import FailureKind
 from agentlib.sandbox.inside import child
-from agentlib.sandbox.isolation import RENEWED_AFTER, STARTERS
+from agentlib.sandbox.inside import confinement as walls
+from agentlib.sandbox.isolation import FORKS_BEFORE_RENEWAL, STARTERS
 
 pytestmark = pytest.mark.isolation
 SECONDS = 1.5
@@ -119,7 +123,7 @@ NOISE = {  # two codes that find the same and differ in what they say beside it
 
 @pytest.mark.parametrize("what", NOISE)
 def test_what_is_no_result_is_not_compared(what, session):
-    one, other = session.try_each(NOISE[what])
+    one, other = session.run_candidates(NOISE[what])
     assert one.failure is None and other.failure is None and one.stdout + one.value
     assert sag.groups([one, other]) == [0, 0], (one, other)
 
@@ -152,7 +156,8 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(session, code, shown):
 def test_half_a_surrogate_pair_in_an_error_or_a_tools_answer():
     with open_box(tools={"odd": lambda: "\ud800", "bad": lambda: 1 / int("\ud800")}) as box, box.session() as session:
         assert session.run("print(odd())\nfinal_answer(odd())").answer == "?"
-        for outcome in session.try_each(["bad()", "raise ValueError('\\ud800')", "import sys\nprint('\\ud800', file=sys.stderr)\n1/0"]):
+        printed = "import sys\nprint('\\ud800', file=sys.stderr)\n1/0"
+        for outcome in session.run_candidates(["bad()", "raise ValueError('\\ud800')", printed]):
             assert outcome.failure.kind == "execution"
             json.dumps(dataclasses.asdict(outcome), ensure_ascii=False).encode()
 
@@ -200,6 +205,22 @@ def test_outcomes_are_plain(session):
     assert plain["answer"] == {"a": [1, 2.5, None, True]}
     assert plain["tool_calls"] == [{"name": "web_search", "args": ["plain"], "kwargs": {"k": 2}}]
     assert Outcome() == Outcome(_number=3)
+
+
+KINDS = {  # one code for each kind of failure that the sandbox itself gives
+    "parse": "x = = 3",
+    "execution": "1 / 0",
+    "timeout": "while True: pass",
+    "memory": "x = [0] * 10**10",
+    "forbidden": "open('/etc/passwd')",
+    "killed": "import os\nos._exit(0)",
+}
+
+
+def test_every_kind_of_failure_is_declared_and_happens(session):
+    outcomes = session.run_candidates(list(KINDS.values()))
+    assert [outcome.failure.kind for outcome in outcomes] == list(KINDS)
+    assert set(KINDS) == set(typing.get_args(FailureKind))
 
 
 # --- the final answer -------------------------------------------------------------------------------------------
@@ -257,7 +278,8 @@ def test_answers_become_plain(roomy):
     """
     with roomy.session() as session:
         assert session.run(textwrap.dedent(prepared)).failure is None
-        outcomes = session.try_each([f"final_answer({expression})" for expression, _ in ANSWERS])
+        codes = [f"final_answer({expression})" for expression, _ in ANSWERS]
+        outcomes = session.run_candidates(codes)
     wrong = [
         (expression, expected, outcome.answer, outcome.failure)
         for (expression, expected), outcome in zip(ANSWERS, outcomes, strict=True)
@@ -277,11 +299,11 @@ def test_an_answer_without_an_end_or_that_fails_is_the_codes_fault(session):
 def test_tool_is_asked_once_for_equal_arguments_in_a_step(session, search):
     search.asked.clear()
     codes = ["print(web_search('rome'))"] * 4 + ["print(web_search('oslo'))"]
-    outcomes = session.try_each(codes)
+    outcomes = session.run_candidates(codes)
     assert [o.stdout for o in outcomes] == ["['ROME']\n"] * 4 + ["['OSLO']\n"]
     assert sorted(search.asked) == ["oslo", "rome"]
     assert all(len(o.tool_calls) == 1 for o in outcomes)
-    session.try_each(codes[:1])
+    session.run_candidates(codes[:1])
     assert search.asked.count("rome") == 2, "the next step asks again"
 
 
@@ -320,7 +342,7 @@ def test_values_to_and_from_tools_become_plain():
     assert kept == [plain for _, plain in SENT] and got == [repr(plain) for _, plain in SENT]
 
 
-def test_a_tools_answer_that_is_not_plain_is_told():
+def test_a_tool_that_returns_no_plain_value_is_an_error():
     with open_box(tools={"give": lambda: print}) as box, box.session() as session:
         message = session.run("give()").failure.message
         assert message.endswith("give failed: TypeError: it returned a builtin_function_or_method, expected plain values (text, numbers, lists, dicts)")
@@ -357,7 +379,7 @@ def test_what_is_too_large_is_refused_or_cut_and_the_session_goes_on(what, roomy
         assert session.run("kept").value == "5"
 
 
-def test_code_that_is_too_long_is_told_so(session):
+def test_code_that_is_too_long_is_a_parse_failure(session):
     outcome = session.run("x = 1 #" + "a" * 5_000_000)
     assert outcome.failure.message.startswith("the code is too long: it has 5000") and outcome.failure.message.endswith("write less code")
 
@@ -381,15 +403,16 @@ def test_large_answers_pass(session, search):
 def test_candidates_start_from_one_state_and_do_not_meet(session):
     session.run("items = [0]\nimport random\nrandom.seed(7)")
     add = "items.append({0})\nimport {1}\nprint(items, random.random(), 'wave' in __import__('sys').modules)"
-    outcomes = session.try_each([add.format(n, module) for n, module in enumerate(("wave", "json", "json"))])
+    modules = ("wave", "json", "json")
+    outcomes = session.run_candidates([add.format(n, module) for n, module in enumerate(modules)])
     drawn = "0.32383276483316237"  # random.Random(7).random()
     assert [o.stdout for o in outcomes] == [f"[0, {n}] {drawn} {n == 0}\n" for n in range(3)]
-    assert session.try_each(["items"])[0].value == "[0]", "nothing is kept without a commit"
+    assert session.run_candidates(["items"])[0].value == "[0]", "nothing is kept without a commit"
 
 
 def test_winner_goes_on_without_running_again(session, search):
     search.asked.clear()
-    outcomes = session.try_each(["n = 1; web_search('one')", "n = 2; web_search('two')"])
+    outcomes = session.run_candidates(["n = 1; web_search('one')", "n = 2; web_search('two')"])
     session.commit(outcomes[1])
     assert session.run("n += 40\nn").value == "42"
     assert sorted(search.asked) == ["one", "two"]
@@ -398,7 +421,7 @@ def test_winner_goes_on_without_running_again(session, search):
 def test_what_a_winner_wrote_is_kept_and_what_a_loser_wrote_is_not(session):
     session.run("kept = open('notes.txt', 'w')\n_ = kept.write('one ')\nimport os; os.mkdir('sub'); os.symlink('notes.txt', 'link')")
     codes = ["_ = kept.write(f'{n} '); kept.flush(); open('sub/n', 'w').write('{n}')".replace("{n}", n) for n in "23"]
-    outcomes = session.try_each([*codes, "open('notes.txt').read()"])
+    outcomes = session.run_candidates([*codes, "open('notes.txt').read()"])
     assert [o.failure for o in outcomes] == [None] * 3, outcomes
     session.commit(outcomes[1])
     assert session.run("open('link').read(), open('sub/n').read(), sorted(os.listdir())").value == (
@@ -408,7 +431,7 @@ def test_what_a_winner_wrote_is_kept_and_what_a_loser_wrote_is_not(session):
 
 def test_the_place_in_an_open_file_is_each_candidates_own(session):
     session.run("_ = open('lines', 'w').write('a\\nb\\nc\\n')\nimport os\nf = os.open('lines', os.O_RDONLY)\n_ = os.read(f, 2)")
-    assert [o.value for o in session.try_each(["os.read(f, 2)"] * 3)] == ["b'b\\n'"] * 3
+    assert [o.value for o in session.run_candidates(["os.read(f, 2)"] * 3)] == ["b'b\\n'"] * 3
 
 
 MEETINGS = {  # what an earlier action prepares, what one candidate does, what the other prints
@@ -440,7 +463,7 @@ def test_candidates_cannot_meet_in(way, walled):
     with walled.session() as session:
         session.run(prepare)
         codes = [f"{tell}\nimport time; time.sleep(0.3)", f"import time; time.sleep(0.15)\n{listen}"]
-        told, heard = session.try_each(codes)
+        told, heard = session.run_candidates(codes)
         assert "x" not in heard.stdout, (told, heard)
         assert session.run("40 + 2").value == "42"
 
@@ -448,7 +471,7 @@ def test_candidates_cannot_meet_in(way, walled):
 def test_an_open_figure_of_a_loser_is_not_the_winners(roomy):
     with roomy.session() as session:
         assert session.run("import matplotlib; matplotlib.use('agg'); import matplotlib.pyplot as plt").failure is None
-        outcomes = session.try_each(["plt.figure(); plt.plot([1, 2])", "1"])
+        outcomes = session.run_candidates(["plt.figure(); plt.plot([1, 2])", "1"])
         session.commit(outcomes[1])
         assert session.run("plt.get_fignums()").value == "[]"
         assert session.run("plt.plot([1, 2]); plt.savefig('f.png'); import os; os.path.getsize('f.png') > 1000").value == "True"
@@ -484,20 +507,20 @@ def test_an_outage_of_a_tool_stops_the_run_and_is_no_observation(session, search
 def test_a_candidate_that_finds_no_process_left_is_tried_again(caplog, monkeypatch):
     """One candidate's fork bomb is not another's failure: those that find no process left wait for its end."""
     caplog.set_level("INFO", logger="agentlib")
-    monkeypatch.setattr(isolation, "PROCESSES", 40)
+    monkeypatch.setattr(isolation, "MAX_PROCESSES", 40)
     bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
     scout = "import os\ntry:\n    while True: os.fork() or os._exit(0)\nexcept OSError: pass"  # until none is left
     with open_box(seconds=3.0, workers=2) as box, box.session() as session:
         if "the number of processes is limited" in box.protection.lacks:
             pytest.skip(f"{box.protection.backend} does not limit the number of processes")
-        outcomes = session.try_each([bomb, scout, *["6 * 7"] * 4])
+        outcomes = session.run_candidates([bomb, scout, *["6 * 7"] * 4])
     assert outcomes[0].failure is not None and [o.value for o in outcomes[2:]] == ["42"] * 4, outcomes
     assert "an action could not begin" in caplog.text
 
 
 @pytest.mark.full
-def test_a_sandbox_that_cannot_start_interpreters_any_more_starts_anew(monkeypatch):
-    monkeypatch.setattr(isolation, "PROCESSES", 40)
+def test_an_isolated_process_that_cannot_fork_is_replaced(monkeypatch):
+    monkeypatch.setattr(isolation, "MAX_PROCESSES", 40)
     monkeypatch.setattr(sandbox, "GRACE_SECONDS", 0.5)
     asleep = "import os, time\ntry:\n    while os.fork(): pass\nexcept OSError: pass\ntime.sleep(60)"
     with open_box() as box:
@@ -506,47 +529,35 @@ def test_a_sandbox_that_cannot_start_interpreters_any_more_starts_anew(monkeypat
         with box.session() as session:
             session.run(asleep)
             with pytest.raises(RuntimeError, match=r"could start no interpreter; .*; open new sessions"):
-                session.try_each(["1"] * 8)
+                session.run_candidates(["1"] * 8)
         assert wait_until(lambda: not box._zygote.alive)
         assert box.session().run("6 * 7").value == "42"
 
 
 def test_losers_end(box, session):
-    outcomes = session.try_each(["1"] * 6)
+    outcomes = session.run_candidates(["1"] * 6)
     before = len(below(box._zygote.pid))
     session.commit(outcomes[2])
     assert wait_until(lambda: len(below(box._zygote.pid)) <= before - 5)
 
 
-def test_more_candidates_can_join_a_step(box, session, search):
-    search.asked.clear()
-    session.run("x = 1")
-    first = session.try_each(["x = 2\nprint(web_search('rome'))"])[0]
-    (more,) = box.try_many([(session, ["print(x, web_search('rome'))"])], more=True)
-    assert more[0].stdout.startswith("1 ") and search.asked == ["rome"], "one state, one search"
-    session.commit(first)
-    assert session.run("x").value == "2"
-    with pytest.raises(ValueError, match="last try_each"):
-        session.commit(more[0])
-
-
-def test_a_step_can_be_dismissed(box, session):
+def test_a_step_can_be_discarded(box, session):
     session.run("x = 1")
     before = len(below(box._zygote.pid))
-    outcome = session.try_each(["x = 2"])[0]
-    session.dismiss()
+    outcome = session.run_candidates(["x = 2"])[0]
+    session.discard()
     assert wait_until(lambda: len(below(box._zygote.pid)) == before) and session.run("x").value == "1"
-    with pytest.raises(ValueError, match="last try_each"):
+    with pytest.raises(ValueError, match="last run_candidates"):
         session.commit(outcome)
 
 
 def test_only_the_last_step_can_be_committed_once(box, session):
     first = session.run("1")
-    second = session.try_each(["2"])[0]
+    second = session.run_candidates(["2"])[0]
     for old in (first, Outcome()):
-        with pytest.raises(ValueError, match="last try_each"):
+        with pytest.raises(ValueError, match="last run_candidates"):
             session.commit(old)
-    with box.session() as other, pytest.raises(ValueError, match="last try_each"):
+    with box.session() as other, pytest.raises(ValueError, match="last run_candidates"):
         other.commit(second)
     session.commit(second)
     with pytest.raises(ValueError, match="only once"):
@@ -563,10 +574,10 @@ def test_sessions_are_apart(box):
 
 def test_many_sessions_at_once(box):
     sessions = [box.session() for _ in range(64)]
-    results = box.try_many([(s, [f"n = {i}", f"n = -{i}"]) for i, s in enumerate(sessions)])
+    results = box.run_batch([(s, [f"n = {i}", f"n = -{i}"]) for i, s in enumerate(sessions)])
     for s, outcomes in zip(sessions, results, strict=True):
         s.commit(outcomes[0])
-    again = box.try_many([(s, ["n"]) for s in sessions])
+    again = box.run_batch([(s, ["n"]) for s in sessions])
     assert [o[0].value for o in again] == [str(i) for i in range(64)]
     for s in sessions:
         s.close()
@@ -620,7 +631,7 @@ def test_timeout_kills_in_time_and_keeps_state_and_output(session):
         "try:\n    while True: pass\nexcept BaseException: pass",
         "import time; time.sleep(60)",
     ]
-    outcomes = session.try_each([*loops, "x"])
+    outcomes = session.run_candidates([*loops, "x"])
     assert time.monotonic() - began < 2.5 * SECONDS + 1
     assert [o.failure and o.failure.kind for o in outcomes] == ["timeout"] * 3 + [None]
     assert outcomes[0].stdout == "on\n" and outcomes[3].value == "5"
@@ -683,7 +694,8 @@ def test_forged_messages_reach_nobody_else(session):
                 for _ in range(50): os.write(fd, struct.pack(">IIc", len(body), 1, b"D") + body)
         except OSError: pass
     """
-    outcomes = session.try_each([textwrap.dedent(forge), "import time; time.sleep(0.3); 'honest'", "'me too'"])
+    honest = ["import time; time.sleep(0.3); 'honest'", "'me too'"]
+    outcomes = session.run_candidates([textwrap.dedent(forge), *honest])
     assert [o.value for o in outcomes[1:]] == ["'honest'", "'me too'"]
     garbage = "import os\nfor fd in range(3, 256):\n    try: os.write(fd, b'C' * 4000)\n    except OSError: pass"
     assert session.run(garbage).failure.kind == "killed"
@@ -713,10 +725,10 @@ def test_files_and_network_are_out_of_reach(walled, tmp_path):
             "import socket; socket.create_connection(('127.0.0.1', 22), 1)",
             "import urllib.request; urllib.request.urlopen('http://example.com', timeout=1)",
         ]
-        for outcome in session.try_each(reads + writes + nets):
+        for outcome in session.run_candidates(reads + writes + nets):
             assert outcome.failure and outcome.failure.kind in ("forbidden", "execution"), outcome
             assert outcome.stdout == ""
-        refused = session.try_each([*reads, *writes, nets[1]])
+        refused = session.run_candidates([*reads, *writes, nets[1]])
         if walled.protection.backend == "sandlock":
             assert {o.failure.kind for o in refused} == {"forbidden"}
         assert session.run("import os; dict(os.environ)").value == "{'HOME': '.'}"
@@ -753,9 +765,9 @@ STANDARD = {  # what models write and libraries look up; none of it may meet a w
 }  # fmt: skip
 
 
-def test_what_libraries_look_up_is_there_or_is_not(walled):
+def test_what_libraries_look_up_meets_no_wall(walled):
     with open_box(backend=walled.protection.backend, seconds=60.0, memory_mb=2048) as box, box.session() as session:
-        outcomes = dict(zip(STANDARD, session.try_each(list(STANDARD.values())), strict=True))
+        outcomes = dict(zip(STANDARD, session.run_candidates(list(STANDARD.values())), strict=True))
     assert {what: outcome for what, outcome in outcomes.items() if outcome.failure or outcome.stderr} == {}
 
 
@@ -797,8 +809,10 @@ def test_limits_alone_warns_and_strict_refuses(monkeypatch):
         assert box.protection.backend == "limits"
 
 
-@pytest.mark.parametrize(("wall", "reached"), [("confine", "files"), ("filter_calls", "network")])
-def test_a_wall_that_does_not_stand_is_found_out(monkeypatch, tmp_path, wall, reached):
+@pytest.mark.parametrize(
+    ("wall", "reached"), [("apply_landlock", "files"), ("apply_seccomp", "network")]
+)
+def test_a_missing_wall_is_detected(monkeypatch, tmp_path, wall, reached):
     for name in ("child", *child.FILES):
         text = Path(child.__file__).with_name(f"{name}.py").read_text()
         lying = re.sub(rf"(def {wall}\(.*\n)", r"\1    return True\n", text)
@@ -810,6 +824,77 @@ def test_a_wall_that_does_not_stand_is_found_out(monkeypatch, tmp_path, wall, re
     monkeypatch.setitem(STARTERS, "bwrap", start)
     with pytest.raises(RuntimeError, match=f"{reached} could be reached from inside"):
         Sandbox(backend="bwrap")
+
+
+HEADERS = [
+    Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
+    Path("/usr/include/asm-generic/unistd.h"),
+]
+
+
+@pytest.mark.parametrize("column", [0, 1], ids=walls.MACHINES)
+def test_refused_calls_have_the_kernels_numbers(column):
+    """The headers know the calls of their own kernel; later ones they cannot contradict."""
+    if not HEADERS[column].exists():
+        pytest.skip(f"the kernel's headers are not installed ({HEADERS[column]})")
+    defined = re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", HEADERS[column].read_text())
+    known = {name: int(number) for name, number in defined}
+    ours: dict[str, tuple] = {}
+    for calls in walls.REFUSED_CALLS.values():
+        ours |= calls
+    ours |= {name: numbers for name, numbers, *_ in walls.REFUSED_ARGUMENTS.values()}
+    ours["clone3"] = walls.CLONE3
+    newest = max(number for name, number in known.items() if name != "syscalls")
+    expected = {name: known.get(name) for name in ours}
+    for name, numbers in ours.items():
+        if (numbers[column] or 0) > newest:
+            expected[name] = numbers[column]
+    assert {name: numbers[column] for name, numbers in ours.items()} == expected
+
+
+def run_filter(column, number, arguments, architecture=None):
+    """What the filter of a machine decides on a call: the error, 0 if it is allowed."""
+    own = list(walls.MACHINES.values())[column][0]
+    words = struct.pack("=IIQ6Q", number, architecture or own, 0, *arguments)
+    program, at, loaded = walls.seccomp_program(own, column), 0, 0
+    while True:
+        code, if_true, if_false, operand = program[at]
+        if code == 0x06:
+            return 0 if operand == 0x7FFF0000 else operand & 0xFFFF
+        if code == 0x20:
+            (loaded,) = struct.unpack_from("=I", words, operand)
+            at += 1
+        else:
+            tests = {0x15: loaded == operand, 0x35: loaded >= operand, 0x45: bool(loaded & operand)}
+            at += 1 + (if_true if tests[code] else if_false)
+
+
+CALLS = [  # what, numbers on x86-64 and arm64, four arguments, the error
+    ("write", (1, 64), (1, 0, 0, 0), 0), ("kill", (62, 129), (1, 9, 0, 0), 0),
+    ("socket", (41, 198), (2, 1, 0, 0), 1), ("ptrace", (101, 117), (0, 0, 0, 0), 1),
+    ("file_setattr", (469, 469), (0, 0, 0, 0), 1), ("clone3", (435, 435), (0, 88, 0, 0), 38),
+    ("mmap, private", (9, 222), (0, 4096, 3, 0x22), 0),
+    ("mmap, shared", (9, 222), (0, 4096, 3, 0x21), 1),
+    ("mmap, shared and validated", (9, 222), (0, 4096, 3, 0x03), 1),
+    ("its own limits", (302, 261), (0, 9, 0, 0), 0),
+    ("another process's limits", (302, 261), (7, 9, 0, 0), 1),
+    ("limits of process -1", (302, 261), (2**64 - 1, 9, 0, 0), 1),
+    ("fork", (56, 220), (0x01200011, 0, 0, 0), 0),
+    ("thread", (56, 220), (0x003D0F00, 0, 0, 0), 0),
+    ("user namespace", (56, 220), (0x10000011, 0, 0, 0), 1),
+    ("network namespace", (56, 220), (0x40000011, 0, 0, 0), 1),
+    ("is it a terminal", (16, 29), (1, 0x5401, 0, 0), 0),
+    ("file flags", (16, 29), (3, 0x40086602, 0, 0), 1),
+    ("extended file flags", (16, 29), (3, 0x401C5820, 0, 0), 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("column", [0, 1], ids=walls.MACHINES)
+def test_the_filter_decides_by_call_and_argument(column):
+    for name, numbers, arguments, error in CALLS:
+        assert run_filter(column, numbers[column], (*arguments, 0, 0)) == error, name
+    assert run_filter(column, 64, (0,) * 6, architecture=0x40000003) == 1, "32-bit programs"
+    assert run_filter(column, 0x40000001, (0,) * 6) == 1, "x32 programs"
 
 
 def test_bad_arguments_are_refused():
@@ -828,14 +913,14 @@ def test_nothing_is_left_after_close(which):
     session = box.session()
     stray = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(60)"
     session.run(stray)
-    session.try_each(["1"] * 3)
+    session.run_candidates(["1"] * 3)
     processes = [psutil.Process(box._zygote.pid), *below(box._zygote.pid)]
     assert len(processes) >= 6
     box.close()
     box.close()
     assert psutil.wait_procs(processes, timeout=5)[1] == []
     with pytest.raises(RuntimeError, match="ended"):
-        session.try_each(["1"])
+        session.run_candidates(["1"])
     with pytest.raises(RuntimeError, match="closed"):
         box.session()
 
@@ -863,7 +948,7 @@ def test_a_process_that_has_many_files_open_can_start_a_sandbox():
 
 def test_descriptors_do_not_pile_up_and_open_sessions_survive_renewal(monkeypatch):
     backend = "sandlock"
-    monkeypatch.setitem(RENEWED_AFTER, backend, 20)
+    monkeypatch.setitem(FORKS_BEFORE_RENEWAL, backend, 20)
     try:
         box = open_box(backend=backend)
     except RuntimeError as error:
@@ -874,7 +959,7 @@ def test_descriptors_do_not_pile_up_and_open_sessions_survive_renewal(monkeypatc
         first, opened = box._zygote, []
         for _ in range(12):
             with box.session() as session:
-                session.try_each(["1"] * 5)
+                session.run_candidates(["1"] * 5)
             opened.append(len(os.listdir("/proc/self/fd")))
         assert box._zygote is not first and first.alive
         assert kept.run("x").value == "7", "its process is still there"
@@ -908,7 +993,7 @@ def test_nothing_is_left_when_this_program_is_killed():
 
 
 @pytest.mark.parametrize("broken", [KeyError("NSpid"), pytest.param(MemoryError(), marks=pytest.mark.full)])
-def test_whatever_ends_the_reader_is_reported_and_mended(monkeypatch, broken):
+def test_a_failing_reader_is_reported_and_replaced(monkeypatch, broken):
     with open_box() as box, box.session() as session:
         session.run("x = 1")
         processes = [psutil.Process(box._zygote.pid), *below(box._zygote.pid)]
@@ -917,7 +1002,7 @@ def test_whatever_ends_the_reader_is_reported_and_mended(monkeypatch, broken):
             def fail(pid):
                 raise broken
 
-            patched.setattr(isolation, "_inside", fail)
+            patched.setattr(isolation, "_ids_inside", fail)
             with pytest.raises(RuntimeError, match=f"reading from it failed: {type(broken).__name__}.*open new sessions"):
                 session.run("import time; time.sleep(1.4)\nwhile True: pass")
         assert psutil.wait_procs(processes, timeout=5)[1] == []
@@ -931,10 +1016,10 @@ def test_a_process_is_known_whatever_its_status_says(monkeypatch, tmp_path, stat
     (tmp_path / "status").write_text(status, errors="surrogateescape")
     monkeypatch.setattr(isolation, "Path", lambda path: tmp_path / "status")
     monkeypatch.setattr(isolation.os, "getpgid", lambda pid: 7)
-    assert isolation._inside(7) == (7, 7)
+    assert isolation._ids_inside(7) == (7, 7)
 
 
-def test_death_of_the_zygote_is_reported_and_mended():
+def test_death_of_the_isolated_process_is_reported_and_replaced():
     with open_box() as box:
         session = box.session()
         session.run("x = 1")

@@ -12,7 +12,7 @@ from conftest import SMOL, ask
 
 from agentlib import benchmarks, cases, config, distill, evaluate, scale, teach
 from agentlib.benchmarks import search
-from agentlib.evaluate import Arm
+from agentlib.evaluate import Condition
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
 
@@ -63,8 +63,8 @@ def cluster():
 
 
 def run(folder, manners, questions, chunk=4):
-    with scale.Crew(lambda: opened(folder, manners), 2, chunk=chunk) as crew:
-        return list(crew.ask("arm", questions))
+    with scale.WorkerPool(lambda: opened(folder, manners), 2, chunk=chunk) as pool:
+        return list(pool.ask("condition", questions))
 
 
 QUESTIONS = [ask(k) for k in range(12)]
@@ -75,7 +75,7 @@ QUESTIONS = [ask(k) for k in range(12)]
 def test_every_question_comes_home_once_from_two_workers(cluster, tmp_path):
     found = run(tmp_path, polite, QUESTIONS)
     assert sorted(q.id for q, _ in found) == sorted(q.id for q in QUESTIONS)
-    assert all(case["id"] == question.id and case["job"] == "arm" for question, case in found)
+    assert all(case["id"] == question.id and case["job"] == "condition" for question, case in found)
     assert len({case["worker"] for _, case in found}) == 2
 
 
@@ -121,8 +121,8 @@ def placed():
 @pytest.mark.parametrize(("models", "share"), [(True, 0.5), (False, 0.0)])
 def test_workers_that_run_models_share_the_clusters_gpu_whatever_this_process_has(cluster, models, share):
     """The cluster counts a GPU (which need not be real for this); torch in this process need not see one."""
-    with scale.Crew(placed, 2, chunk=1, models=models) as crew:
-        assert {case["gpu"] for _, case in crew.ask("arm", QUESTIONS)} == {share}
+    with scale.WorkerPool(placed, 2, chunk=1, models=models) as pool:
+        assert {case["gpu"] for _, case in pool.ask("condition", QUESTIONS)} == {share}
 
 
 @pytest.mark.parametrize("gpus", [0, 0.5, 1, 2, 3, 8])
@@ -143,7 +143,7 @@ def test_a_teachers_workers_have_gpus_where_it_runs_in_them(monkeypatch, server,
             super().__init__()
             asked.update(settings)
 
-    monkeypatch.setattr(teach, "Crew", Noted)
+    monkeypatch.setattr(teach, "WorkerPool", Noted)
     with teach.open_teacher(config.load("laptop", workers=2, teacher_server=server)):
         assert asked["models"] is models
 
@@ -162,14 +162,14 @@ def test_real_workers_write_the_same_cases_as_one_process(cluster, project):
     web_search = search.web_search(alone)
     with (
         Sandbox(tools={"web_search": web_search}) as box,
-        scale.Crew(functools.partial(untrained, alone, project), 2, chunk=1) as crew,
+        scale.WorkerPool(functools.partial(untrained, alone, project), 2, chunk=1) as pool,
     ):
         model = LocalModel(SMOL, precision="fp32")
         for method in ("agent", "cot"):
-            arm = Arm(SMOL, method, 1, alone.benchmarks)
-            ours = evaluate.evaluate(alone, arm, model, asked, box=box, search=web_search)
-            evaluate.arm_run(alone, arm).file.unlink()
-            theirs = evaluate.evaluate_spread(alone, arm, crew, asked)
+            condition = Condition(SMOL, method, 1, alone.benchmarks)
+            ours = evaluate.evaluate(alone, condition, model, asked, box=box, search=web_search)
+            evaluate.condition_run(alone, condition).file.unlink()
+            theirs = evaluate.evaluate(alone, condition, pool, asked)
             assert [timeless(case) for case in theirs] == [timeless(case) for case in ours]
 
 
@@ -191,7 +191,7 @@ def timeless(case):
 
 def test_a_crew_needs_workers():
     with pytest.raises(ValueError, match="workers=0 and chunk=32, expected 1 or more"):
-        scale.Crew(contextlib.nullcontext, 0)
+        scale.WorkerPool(contextlib.nullcontext, 0)
 
 
 @pytest.mark.full
@@ -200,5 +200,5 @@ def test_a_worker_that_cannot_open_says_why_before_anything_is_asked(cluster):
     def broken():
         raise FileNotFoundError("no adapter in runs/x")
 
-    with pytest.raises(Exception, match="no adapter in runs/x"), scale.Crew(broken, 1):
+    with pytest.raises(Exception, match="no adapter in runs/x"), scale.WorkerPool(broken, 1):
         pass

@@ -4,7 +4,10 @@ import csv
 import itertools
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 import unicodedata
@@ -19,8 +22,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentlib import config, score
-from agentlib.score import Judge, maths_text, worker
+from agentlib import config
+from agentlib.score import grading, maths, maths_text, worker
+from agentlib.score.judge import Judge
 
 PAIRS = list(csv.DictReader(Path(__file__).with_name("grading_pairs.csv").read_text(encoding="utf-8").splitlines()))
 FILES = {
@@ -33,7 +37,7 @@ quick = settings(max_examples=150, deadline=None, derandomize=True)
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda p: f"{p['domain']}:{p['prediction']}~{p['gold']}"[:60])
 def test_hand_checked_pairs(pair):
-    verdict = score.grade(pair["prediction"], pair["gold"], pair["domain"])
+    verdict = grading.grade(pair["prediction"], pair["gold"], pair["domain"])
     assert verdict.correct == (pair["correct"] == "1"), f"{pair['note']}: {verdict}"
 
 
@@ -46,7 +50,7 @@ def test_every_gold_is_right_against_itself(name):
     golds = {str(e["answer"]) for e in json.loads(file.read_text())["examples"] if e["answer"] not in (None, "")}
     for gold in golds:
         for written in (gold, rf"\boxed{{{gold}}}", rf"So the answer is $\boxed{{{gold}}}$."):
-            assert score.grade(written, gold, FILES[name]).correct, (written, gold)
+            assert grading.grade(written, gold, FILES[name]).correct, (written, gold)
 
 
 @pytest.mark.parametrize(
@@ -68,32 +72,32 @@ def test_every_gold_is_right_against_itself(name):
     ],
 )  # fmt: skip
 def test_plain_values(prediction, gold, correct):
-    assert score.grade(prediction, gold).correct is correct
+    assert grading.grade(prediction, gold).correct is correct
 
 
 def test_an_iterator_is_read_once_and_not_for_ever():
-    assert score.grade((x for x in (3, 5)), "3,5").correct and score.grade(map(str, (3, 5)), "3 and 5", "factual").correct
-    assert not score.grade(itertools.count(), "3,5").correct
+    assert grading.grade((x for x in (3, 5)), "3,5").correct and grading.grade(map(str, (3, 5)), "3 and 5", "factual").correct
+    assert not grading.grade(itertools.count(), "3,5").correct
 
 
 def test_an_integer_too_long_to_write_is_graded():
-    assert not score.grade(7**9000, "1").correct and score.normalise(7**9000) == score.normalise(7**9000)
+    assert not grading.grade(7**9000, "1").correct and grading.normalise(7**9000) == grading.normalise(7**9000)
 
 
 def test_factual_values_and_f1():
-    assert score.grade(1234, "1,234", "factual").exact_match
-    assert score.grade(True, "yes", "factual").correct and not score.grade(False, "yes", "factual").correct
-    assert score.grade(["Paris"], "Paris", "factual").correct
-    assert not score.grade(["Paris", "London"], "Paris", "factual").correct
-    assert score.grade(["Ethan Hawke", "Angelina Jolie"], "Angelina Jolie and Ethan Hawke", "factual").correct
-    half = score.grade("Richard Milhous Nixon", "Richard Nixon", "factual")
+    assert grading.grade(1234, "1,234", "factual").exact_match
+    assert grading.grade(True, "yes", "factual").correct and not grading.grade(False, "yes", "factual").correct
+    assert grading.grade(["Paris"], "Paris", "factual").correct
+    assert not grading.grade(["Paris", "London"], "Paris", "factual").correct
+    assert grading.grade(["Ethan Hawke", "Angelina Jolie"], "Angelina Jolie and Ethan Hawke", "factual").correct
+    half = grading.grade("Richard Milhous Nixon", "Richard Nixon", "factual")
     assert not half.correct and half.f1 == pytest.approx(0.8)
-    assert score.grade("no", "yes no", "factual").f1 == 0.0
-    assert score.grade("NYC", "New York City", "factual", aliases=("NYC", "New York")).exact_match
+    assert grading.grade("no", "yes no", "factual").f1 == 0.0
+    assert grading.grade("NYC", "New York City", "factual", aliases=("NYC", "New York")).exact_match
     for paris in ({"Paris"}, ("Paris",), [["Paris"]], {"name": "Paris"}, np.str_("Paris"), np.array(["Paris"]), b"Paris"):
-        assert score.grade(paris, "Paris", "factual").exact_match
-    assert score.grade({"B", "A"}, "A and B", "factual").correct
-    assert score.grade(np.bool_(True), "yes", "factual").correct and score.grade(True, "True", "factual").correct
+        assert grading.grade(paris, "Paris", "factual").exact_match
+    assert grading.grade({"B", "A"}, "A and B", "factual").correct
+    assert grading.grade(np.bool_(True), "yes", "factual").correct and grading.grade(True, "True", "factual").correct
 
 
 HALF = "\ud83d"
@@ -105,13 +109,13 @@ HALF = "\ud83d"
     [(HALF, "1"), (f"x+{HALF}", "x+1"), ("x+1", f"{HALF}+x"), ([HALF, 1], "1, 2"), (f"\\boxed{{{HALF}}}", "1"), (HALF * 3000, "1")],
 )
 def test_half_a_surrogate_pair_is_a_wrong_answer_and_no_crash(prediction, gold, domain):
-    assert not score.grade(prediction, gold, domain).correct
-    score.normalise(prediction, domain).encode()
+    assert not grading.grade(prediction, gold, domain).correct
+    grading.normalise(prediction, domain).encode()
 
 
 @pytest.mark.parametrize("domain", ["math", "factual"])
 def test_two_halves_are_a_character(domain):
-    assert score.grade("Paris \ud83d\ude00", "Paris 😀", domain).exact_match and score.grade(HALF, HALF, domain).correct
+    assert grading.grade("Paris \ud83d\ude00", "Paris 😀", domain).exact_match and grading.grade(HALF, HALF, domain).correct
 
 
 @pytest.mark.parametrize(
@@ -133,26 +137,26 @@ def test_two_halves_are_a_character(domain):
     ],
 )  # fmt: skip
 def test_an_answer_that_was_written_as_a_call_or_under_a_heading(text, gold, domain, correct):
-    assert score.grade(text, gold, domain).correct is correct
+    assert grading.grade(text, gold, domain).correct is correct
 
 
 def test_a_decimal_for_an_exact_value_says_so():
-    reasons = [score.grade(p, r"\frac{61}{33}").reason for p in (61 / 33, "61/33", "122/66", "1.848485", "1.8485")]
+    reasons = [grading.grade(p, r"\frac{61}{33}").reason for p in (61 / 33, "61/33", "122/66", "1.848485", "1.8485")]
     assert reasons == ["decimal of an exact value", "same form", "same form", "decimal of an exact value", "not equal"]
-    assert score.grade(math.sqrt(2), r"\sqrt2").reason == "decimal of an exact value"
-    assert score.grade("0.5", r"\frac12").reason == "same form" and score.grade("2.50001", "2.5").reason == "equal"
+    assert grading.grade(math.sqrt(2), r"\sqrt2").reason == "decimal of an exact value"
+    assert grading.grade("0.5", r"\frac12").reason == "same form" and grading.grade("2.50001", "2.5").reason == "equal"
 
 
 @pytest.mark.parametrize("empty", [None, "", "  ", [], {}])
 @pytest.mark.parametrize("domain", ["math", "factual"])
 def test_no_answer_is_wrong(empty, domain):
-    assert score.grade(empty, "1", domain) == score.Grade(False, False, 0.0, "no answer")
+    assert grading.grade(empty, "1", domain) == grading.Grade(False, False, 0.0, "no answer")
 
 
 def test_a_missing_gold_and_an_unknown_domain():
-    assert score.grade("1", "").reason == "no gold answer"
+    assert grading.grade("1", "").reason == "no gold answer"
     with pytest.raises(ValueError, match="domain is 'maths', expected"):
-        score.grade("1", "1", "maths")
+        grading.grade("1", "1", "maths")
 
 
 @pytest.mark.parametrize(
@@ -167,8 +171,8 @@ def test_a_missing_gold_and_an_unknown_domain():
     ],
 )
 def test_equal_answers_have_equal_keys(answers, domain):
-    assert len({score.normalise(a, domain) for a in answers}) == 1
-    assert score.normalise("1,234.0") == "1234"
+    assert len({grading.normalise(a, domain) for a in answers}) == 1
+    assert grading.normalise("1,234.0") == "1234"
 
 
 @pytest.mark.parametrize(
@@ -217,7 +221,7 @@ def test_equal_answers_have_equal_keys(answers, domain):
     ],
 )
 def test_extract_answer(text, answer):
-    assert score.extract_answer(text) == answer
+    assert grading.extract_answer(text) == answer
 
 
 balanced = st.text(st.characters(exclude_characters="{}", exclude_categories=("Cs",)), min_size=1, max_size=40)
@@ -225,12 +229,12 @@ balanced = st.text(st.characters(exclude_characters="{}", exclude_categories=("C
 
 @given(balanced.map(str.strip).filter(bool), st.text(max_size=60))
 def test_a_box_gives_back_what_was_put_into_it(inside, before):
-    assert score.extract_answer(rf"{before} \boxed{{{inside}}} and so on.") == inside
+    assert grading.extract_answer(rf"{before} \boxed{{{inside}}} and so on.") == inside
 
 
 @given(st.text(st.one_of(st.characters(), st.sampled_from("{}\\.:#* \nboxedanswer is")), max_size=200))
 def test_what_is_extracted_stands_in_the_text(text):
-    found = score.extract_answer(text)
+    found = grading.extract_answer(text)
     assert found is None or (found and all(part in text for part in re.split(r"[,;]? (?:and |or |& )?|[,;]", found)))
 
 
@@ -242,20 +246,20 @@ texts = st.one_of(st.text(max_size=60), st.text("0123456789abxy()[]{}\\,.^_-+*/=
 @quick
 @given(numbers)
 def test_a_number_is_itself(x):
-    assert score.grade(x, str(x)).correct
+    assert grading.grade(x, str(x)).correct
 
 
 @quick
 @given(words)
 def test_a_word_is_itself(x):
-    assert score.grade(x, x, "factual").correct and score.grade(x, x, "math").correct
+    assert grading.grade(x, x, "factual").correct and grading.grade(x, x, "math").correct
 
 
 @quick
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), st.sampled_from(["math", "factual"]))
 def test_composed_and_decomposed_characters_are_the_same(x, domain):
-    composed, decomposed = (score.normalise(unicodedata.normalize(form, x), domain) for form in ("NFC", "NFD"))
-    assert score.normalise(x, domain) == composed == decomposed
+    composed, decomposed = (grading.normalise(unicodedata.normalize(form, x), domain) for form in ("NFC", "NFD"))
+    assert grading.normalise(x, domain) == composed == decomposed
 
 
 @quick
@@ -263,35 +267,35 @@ def test_composed_and_decomposed_characters_are_the_same(x, domain):
 def test_a_number_is_itself_in_every_script(x, zero, minus):
     written = minus + "".join(chr(zero + int(digit)) for digit in str(x))
     for domain in ("math", "factual"):
-        assert score.grade(written, str(-x), domain).correct and not score.grade(written, str(x), domain).correct
+        assert grading.grade(written, str(-x), domain).correct and not grading.grade(written, str(x), domain).correct
 
 
 @quick
 @given(st.integers(-400, 400), st.integers(2, 50), st.integers(2, 50))
 def test_surds_of_any_size_are_compared_by_their_ratio(power, a, b):
     ours, theirs = rf"\sqrt{{{a}}}\cdot 10^{{{power}}}", rf"\sqrt{{{b}}}\cdot 10^{{{power}}}"
-    assert score.grade(ours, theirs).correct == (a == b)
+    assert grading.grade(ours, theirs).correct == (a == b)
 
 
 @quick
 @given(st.integers(), st.integers())
 def test_different_integers_differ(x, y):
-    assert score.grade(x, str(y)).correct == (x == y)
-    assert score.grade(f"{x:,}", str(y)).correct == (x == y)
+    assert grading.grade(x, str(y)).correct == (x == y)
+    assert grading.grade(f"{x:,}", str(y)).correct == (x == y)
 
 
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(texts)
 def test_a_key_is_its_own_key(text):
     for domain in ("math", "factual"):
-        key = score.normalise(text, domain)
-        assert score.normalise(key, domain) == key
+        key = grading.normalise(text, domain)
+        assert grading.normalise(key, domain) == key
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(texts, st.sampled_from(["1", r"\frac{1}{2}", "(2,4)", r"x^2+1", r"1 \pm \sqrt{19}", "x=5"]))
 def test_no_text_breaks_the_grader(text, gold):
-    assert isinstance(score.grade(text, gold, seconds=2).correct, bool)
+    assert isinstance(grading.grade(text, gold, seconds=2).correct, bool)
 
 
 @pytest.mark.parametrize(
@@ -300,29 +304,29 @@ def test_no_text_breaks_the_grader(text, gold):
 )
 def test_no_text_holds_up_normalising(text):
     start = time.perf_counter()
-    score.normalise(text, "math"), score.normalise(text, "factual")
+    grading.normalise(text, "math"), grading.normalise(text, "factual")
     assert time.perf_counter() - start < 2
 
 
 def test_a_hopeless_comparison_times_out_and_the_next_one_works():
     start = time.perf_counter()
-    verdict = score.grade("9^{9^{9^9}}", r"\sqrt{2}", seconds=1)
+    verdict = grading.grade("9^{9^{9^9}}", r"\sqrt{2}", seconds=1)
     assert verdict.reason == "grading timed out" and not verdict.correct
     assert time.perf_counter() - start < 4
-    assert score.grade("sqrt(8)", r"2\sqrt{2}", seconds=30).correct
+    assert grading.grade("sqrt(8)", r"2\sqrt{2}", seconds=30).correct
 
 
 def test_model_text_is_never_evaluated(tmp_path):
     mark = tmp_path / "mark"
     for text in (f"__import__('pathlib').Path('{mark}').touch()", f"open('{mark}','w')"):
-        assert not score.grade(text, "x+1").correct and not score.grade(text, "1", "factual").correct
+        assert not grading.grade(text, "x+1").correct and not grading.grade(text, "1", "factual").correct
     assert not mark.exists()
 
 
 def test_grading_works_off_the_main_thread():
     found = []
     threads = [
-        threading.Thread(target=lambda n=n: found.append(score.grade(f"sqrt({n}**2*3)", rf"{n}\sqrt{{3}}").correct))
+        threading.Thread(target=lambda n=n: found.append(grading.grade(f"sqrt({n}**2*3)", rf"{n}\sqrt{{3}}").correct))
         for n in range(2, 6)
     ]
     [t.start() for t in threads], [t.join() for t in threads]
@@ -331,11 +335,36 @@ def test_grading_works_off_the_main_thread():
 
 def test_a_worker_that_dies_is_replaced():
     with worker.Grader() as grader:
-        assert grader.equal("x+1", "1+x", seconds=30)
+        assert grader.are_equal("x+1", "1+x", seconds=30)
         grader._process.kill()
         grader._process.wait()
-        assert grader.equal("x+1", "1+x", seconds=30)
+        assert grader.are_equal("x+1", "1+x", seconds=30)
     assert grader._process is None
+
+
+@pytest.mark.parametrize("message", [1, 2])  # the worker's greeting, its first answer
+def test_an_answer_that_an_interrupt_left_unread_is_not_given_to_the_next_question(message, monkeypatch):
+    receive, received = worker.Connection.recv_bytes, []
+
+    def interrupted(pipe):
+        received.append(pipe)
+        if len(received) == message:
+            raise KeyboardInterrupt
+        return receive(pipe)
+
+    monkeypatch.setattr(worker.Connection, "recv_bytes", interrupted)
+    with worker.Grader() as grader:
+        with pytest.raises(KeyboardInterrupt):
+            grader.are_equal("x+1", "1+x", seconds=30)
+        assert not grader.are_equal("x+1", "2", seconds=30)
+
+
+def test_a_plain_script_without_a_main_guard_can_grade(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("print('started')\nfrom agentlib import score\nprint(score.grade('1+x', 'x+1').correct)\n")
+    paths = {"PYTHONPATH": str(config.ROOT)}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=os.environ | paths, timeout=120)
+    assert done.stdout.split() == ["started", "True"], done.stderr
 
 
 @pytest.mark.parametrize(
@@ -349,13 +378,13 @@ def test_a_worker_that_cannot_start_says_at_once_why(tmp_path, monkeypatch, modu
     (tmp_path / f"{module}.py").write_text(content)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with worker.Grader() as grader, pytest.raises(RuntimeError, match=f"the grading worker {said}") as error:
-        grader.equal("x+1", "1+x")
+        grader.are_equal("x+1", "1+x")
     assert "\n" not in str(error.value) and grader._process is None
 
 
 def test_closing_bracket():
-    assert maths_text.closing("([a,b)", 0) == -1 and maths_text.closing("[a,b)", 0) == 4
-    assert maths_text.closing("{a{b}c}", 0, "{}") == 6 and maths_text.closing("(a", 0) == -1
+    assert maths_text.find_closing("([a,b)", 0) == -1 and maths_text.find_closing("[a,b)", 0) == 4
+    assert maths_text.find_closing("{a{b}c}", 0, "{}") == 6 and maths_text.find_closing("(a", 0) == -1
 
 
 def _judge(tmp_path, replies):
@@ -396,3 +425,71 @@ def test_a_judge_that_stays_away_is_an_error(tmp_path):
     with pytest.raises(httpx.HTTPStatusError):
         judge.grade("Who?", "Nixon", "Richard Nixon")
     assert len(asked) == 1 and not (tmp_path / "verdicts.jsonl").exists()
+
+
+@pytest.mark.parametrize("rule", maths_text.REWRITES, ids=lambda rule: rule.before)
+def test_each_rewrite_does_what_its_example_says_and_is_needed(rule, monkeypatch):
+    assert maths_text.rewrite(rule.before, [rule]) == rule.after
+    assert maths_text.parse(rule.before) == maths_text.parse(rule.after)
+    tree = maths_text.parse(rule.before)
+    others = [other for other in maths_text.REWRITES if other is not rule]
+    monkeypatch.setattr(maths_text, "REWRITES", others)
+    assert maths_text.parse(rule.before) != tree
+
+
+PATTERNS = [  # a pattern, what it finds in a text (None: nothing)
+    (maths_text._SPACED_DIGITS, "1\u202f234", "\u202f"), (maths_text._SPACED_DIGITS, "1 234", None),
+    (maths_text._BEFORE_RAISED, "2½", ""), (maths_text._BEFORE_RAISED, "x²", None),
+    (maths_text._RATIO, "⁴⁄₅", "⁴⁄₅"), (maths_text._RATIO, "½", None),
+    (maths_text._SCRIPT, "x¹⁰", "¹⁰"), (maths_text._SCRIPT, "a₁₂", "₁₂"), (maths_text._SCRIPT, "½", "½"),
+    (maths_text._ROOT, "2√12", "√12"), (maths_text._ROOT, "∛x", "∛x"), (maths_text._ROOT, "√(2)", None),
+    (maths_text._THOUSANDS, "1,234", "1,234"), (maths_text._THOUSANDS, "1 234 567", "1 234 567"),
+    (maths_text._THOUSANDS, "1,23", None), (maths_text._THOUSANDS, "0.1,234", None),
+    (maths_text.WORDS, "Evelyn", "Evelyn"), (maths_text.WORDS, "x", None),
+    (maths_text._RELATION, r"x \leq 2", r"\leq"), (maths_text._RELATION, r"\left(", None),
+    (re.compile(maths_text._OR), "x<1 or x>2", "or"), (re.compile(maths_text._OR), "(x < 1) | (x > 2)", " | "),
+    (re.compile(maths_text._OR), "|x|", None), (re.compile(maths_text._AND), "(x>1) & (x<2)", "&"),
+    (maths_text._TAKES_ARGUMENTS, r"\frac12", r"\frac"), (maths_text._TAKES_ARGUMENTS, r"\fraction", None),
+    (maths_text._MEMBER_OF, r"x \in [0, 1]", r"x \in "), (maths_text._MEMBER_OF, r"x \infty", None),
+    (maths_text._ASSIGNED, "x_{1} = 5", "x_{1} ="), (maths_text._ASSIGNED, "f(x) = 2x", "f(x) ="), (maths_text._ASSIGNED, "x == 5", None),
+    (maths_text._LETTER, r"\pi x", "x"), (maths_text._LETTER, r"\pi", None),
+    (re.compile(f"^(?:{maths_text._VARIABLE.pattern})$"), r"\theta", r"\theta"),
+    (re.compile(f"^(?:{maths_text._VARIABLE.pattern})$"), r"\pi", None),
+    (maths._WITH_BASE, "204_{5}", "204_{5}"), (maths._WITH_BASE, "a_{5}", None),
+    (grading._ANSWER_IS, "So the answer is 42", "answer is 42"), (grading._ANSWER_IS, "#### 42", "#### 42"),
+    (grading._ANSWER_IS, "### Answer\n42", "### Answer\n42"), (grading._ANSWER_IS, "an answer was found", None),
+    (grading._BETWEEN_BOXES, "$ or $", "$ or $"), (grading._BETWEEN_BOXES, r" \text{ and } y=", r" \text{ and } y="),
+    (grading._BETWEEN_BOXES, ". Then again ", None),
+    (grading._SENTENCE, "It came out in 2004.", "It"), (grading._SENTENCE, "Paris is in France.", "Paris is"), (grading._SENTENCE, "Hyde.", None),
+    (grading._IS, "The sum is equal to 5", " is equal to "), (grading._IS, "The list 5", None),
+    (grading._OPENS_WITH_NUMBER, r"\(-125\)", r"\(-1"), (grading._OPENS_WITH_NUMBER, "the 2", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pattern", "text", "found"), PATTERNS)
+def test_each_pattern_finds_what_its_comment_says(pattern, text, found):
+    match = pattern.search(text)
+    assert (match and match[0]) == found
+
+
+@pytest.mark.parametrize(
+    ("leaf", "value", "decimal", "figures"),
+    [("-12", -12, False, 0), (".5", 0.5, True, 1), ("1e-05", 1e-5, True, 1), ("3/4", 0.75, False, 0), ("1.7e26", 1.7e26, True, 2),
+     (r"2.5\cdot10^{3}", 2500, False, 0), (r"-1\frac{4}{5}", -1.8, False, 0), ("0.3333333333333333", 0.333333333333, True, 16)],
+)  # fmt: skip
+def test_each_form_of_a_number_is_read(leaf, value, decimal, figures):
+    number = maths._read_number(leaf)
+    assert (float(number.value), number.decimal, number.figures) == (value, decimal, figures)
+    assert maths._read_number(leaf + "x") is None
+
+
+@pytest.mark.parametrize("name", ["TEXT_REWRITES", "PUNCTUATION_REWRITES"])
+def test_each_factual_rewrite_does_what_its_example_says_and_is_needed(name, monkeypatch):
+    rules = getattr(grading, name)
+    for rule in rules:
+        assert maths_text.rewrite(rule.before, [rule]) == rule.after
+        key = grading.normalise(rule.before, "factual")
+        assert grading.normalise(rule.after, "factual") == key
+        with monkeypatch.context() as patch:
+            patch.setattr(grading, name, [other for other in rules if other is not rule])
+            assert grading.normalise(rule.before, "factual") != key, rule.before

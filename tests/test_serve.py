@@ -47,7 +47,7 @@ def test_the_command_builds_serves_and_ends_when_told_to(tmp_path, host):
     """As a user runs it, from a copy of nothing but the package, so that the index lands there. (Where a shell started the
     tests in the background, interrupts are ignored, so it is ended as a service is.)"""
     (tmp_path / "agentlib").symlink_to(config.ROOT / "agentlib")
-    code = ("import sys; from pathlib import Path; from agentlib import config, serve; "
+    code = ("import sys; from pathlib import Path; from agentlib import config; from agentlib.runner import serve; "
             "config.ROOT = Path(sys.argv[1]); sys.exit(serve.main(sys.argv[2:]))")  # fmt: skip
     command = [sys.executable, "-c", code, str(tmp_path), *SMALL, "--build", "--host", host, "--port", "0"]
     environment = os.environ | {retrieval_server.TOKEN: "workshop"}

@@ -29,18 +29,18 @@ def settings(cfg):
 def test_the_plan_is_tables_6_to_8_and_the_number_of_trajectories(kept):
     found = settings(CFG)
     assert [v.value for v in found["temperature"]] == [0.2, 0.4, 0.6, 0.8, 1.0]
-    assert {v.arm.benchmarks for v in found["temperature"]} == {("mini-math",)}
-    assert len({v.value for v in found["seed"]}) == 5 and {v.arm.benchmarks for v in found["seed"]} == {("mini-math",)}
+    assert {v.condition.benchmarks for v in found["temperature"]} == {("mini-math",)}
+    assert len({v.value for v in found["seed"]}) == 5 and {v.condition.benchmarks for v in found["seed"]} == {("mini-math",)}
     assert [v.cfg.tuning for v in found["tuning"]] == ["lora", "qlora", "full"]
     assert [(v.value, v.cfg.train_examples) for v in found["trajectories"]] == [(25, 25), (50, 50), (100, 100), (200, 0)]
-    assert {v.arm.student for every in found.values() for v in every} == {CFG.students[0]}
+    assert {v.condition.student for every in found.values() for v in every} == {CFG.students[0]}
     assert sweeps.plan(config.load("smoke")) == []
 
 
 def test_the_papers_preset_varies_what_the_paper_does(kept):
     found = settings(config.load("paper", students=("Qwen2.5-3B-Instruct",)))
-    assert {v.arm.benchmarks for v in found["temperature"]} == {("math500", "gsm-hard", "aime", "olymmath")}
-    assert {v.arm.benchmarks for v in found["seed"]} == {("aime",)} and len(found["seed"]) == 5
+    assert {v.condition.benchmarks for v in found["temperature"]} == {("math500", "gsm-hard", "aime", "olymmath")}
+    assert {v.condition.benchmarks for v in found["seed"]} == {("aime",)} and len(found["seed"]) == 5
 
 
 @pytest.mark.parametrize(("every", "few", "asked"), [(40, 25, 25), (5, 25, 5), (5, 0, 5), (0, 25, 25), (0, 0, 0)])
@@ -56,21 +56,21 @@ def test_more_trajectories_than_passed_the_filter_are_not_varied(kept, monkeypat
 
 
 def test_what_is_not_the_same_variation_has_a_folder_of_its_own(project, kept):
-    folders = {(v.setting, v.value): evaluate.arm_run(v.cfg, v.arm).folder for v in sweeps.plan(CFG)}
+    folders = {(v.setting, v.value): evaluate.condition_run(v.cfg, v.condition).folder for v in sweeps.plan(CFG)}
     assert folders["tuning", "lora"] == folders["trajectories", 200]
     assert folders["temperature", CFG.temperature] == folders["seed", CFG.seed]
     assert len(set(folders.values())) == len(folders) - 2
 
 
 def test_a_seed_of_inference_does_not_train_another_student(project, kept):
-    arms = [v.arm for v in settings(CFG)["seed"]]
-    runs = [evaluate.arm_run(CFG, arm).configuration for arm in arms]
+    conditions = [v.condition for v in settings(CFG)["seed"]]
+    runs = [evaluate.condition_run(CFG, condition).configuration for condition in conditions]
     assert len({run["adapter"] for run in runs}) == 1 and len({run["seed"] for run in runs}) == 5
 
 
-def main_cases(cfg, arm):
+def main_cases(cfg, condition):
     return [
-        {"id": q.id, "benchmark": q.benchmark, "model": arm.student, "method": arm.method, "n": arm.n, "correct": True}
+        {"id": q.id, "benchmark": q.benchmark, "model": condition.student, "method": condition.method, "n": condition.n, "correct": True}
         for q in benchmarks.test_questions(cfg)
     ]  # fmt: skip
 
@@ -79,11 +79,11 @@ def main_cases(cfg, arm):
 def test_the_main_experiments_own_setting_is_taken_from_its_cases(setting, kept):
     own = {"temperature": CFG.temperature, "seed": CFG.seed, "tuning": CFG.tuning, "trajectories": 200}
     for variation in settings(CFG)[setting]:
-        main = main_cases(CFG, variation.arm)
+        main = main_cases(CFG, variation.condition)
         known = sweeps._already(CFG, variation, main)
         if variation.value == own[setting]:
-            assert {c["benchmark"] for c in known} == set(variation.arm.benchmarks)
-            assert len(known) == CFG.sweep_questions * len(variation.arm.benchmarks)
+            assert {c["benchmark"] for c in known} == set(variation.condition.benchmarks)
+            assert len(known) == CFG.sweep_questions * len(variation.condition.benchmarks)
             missing = [case for case in main if case["id"] != known[0]["id"]]
             assert sweeps._already(CFG, variation, missing) == []
         else:
@@ -110,7 +110,7 @@ def test_a_real_student_is_trained_and_asked_for_every_variation_and_only_once(p
         sweep_temperatures=(0.2, 1.0), sweep_seeds=2, sweep_examples=(1, 0), sweep_benchmarks=("mini-gsm-hard", "mini-aime"), seed_benchmarks=("mini-aime",), epochs=1, batch_size=2, lora_rank=4,
     )  # fmt: skip
     for method in ("agent", "agent_ftp"):
-        records.write_lines(teach.recorded(cfg, method), map(taught, range(2)))
+        records.write_lines(teach.records_path(cfg, method), map(taught, range(2)))
     found = sweeps.run(cfg, [], box=box, search=str)
     counts = Counter((case["setting"], case["value"]) for case in found)
     assert counts == {("temperature", 0.2): 2, ("temperature", 1.0): 2, ("seed", cfg.seed): 1, ("seed", cfg.seed + 1): 1,

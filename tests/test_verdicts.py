@@ -46,21 +46,21 @@ CASES = [case(1, "mini-math", "4200", "42", False), case(2, "mini-math", "42", "
 
 
 def test_each_grading_stands_beside_ours():
-    found = regrading.verdicts(CASES, Lenient())
+    found = regrading.regrade(CASES, Lenient())
     assert found["ours"].tolist() == [False, True, True, False, False]
     assert found["as_published"].tolist()[:2] == [True, True] and found["as_published"].isna().tolist()[2:] == [True] * 3
     assert found["judge"].isna().tolist()[:2] == [True, True] and found["judge"].tolist()[2:] == [True, False, True]
-    table = regrading.table(found)
+    table = regrading.summarise(found)
     assert table.loc[("maths", "m", "agent", 1), ["ours", "as_published", "cases"]].tolist() == [50.0, 100.0, 2]
     assert table.loc[("factual", "m", "agent", 1), ["ours", "judge"]].tolist() == pytest.approx([100 / 3, 200 / 3])
-    assert regrading.disagreements(found)["id"].tolist() == ["q1", "q5"]
-    assert len(regrading.table(found, differing=True)) == 2
-    assert regrading.table(found[found["id"] == "q2"], differing=True).empty
+    assert regrading.select_disagreements(found)["id"].tolist() == ["q1", "q5"]
+    assert len(regrading.summarise(found, differing=True)) == 2
+    assert regrading.summarise(found[found["id"] == "q2"], differing=True).empty
 
 
 def test_without_a_judge_there_is_no_column_for_one():
-    found = regrading.verdicts(CASES)
-    assert "judge" not in regrading.table(found) and isinstance(regrading.disagreements(found), pd.DataFrame)
+    found = regrading.regrade(CASES)
+    assert "judge" not in regrading.summarise(found) and isinstance(regrading.select_disagreements(found), pd.DataFrame)
     assert regrading.open_judge(config.load("smoke"), None) is None
 
 
@@ -69,7 +69,7 @@ def test_the_judge_of_a_configuration_is_asked_with_its_key(moody, tmp_path, mon
     cfg = config.load("smoke", judge_server=moody.url, judge="tiny")
     moody.replies, moody.listed = [{"choices": [{"message": {"content": "CORRECT"}}]}], ["tiny"]
     judge = regrading.open_judge(cfg, tmp_path / "verdicts.jsonl")
-    assert regrading.verdicts(CASES[4:5], judge)["judge"].tolist() == [True]
+    assert regrading.regrade(CASES[4:5], judge)["judge"].tolist() == [True]
     assert moody.asked[0]["model"] == "tiny" and judge._client.headers["authorization"] == "Bearer k3y"
     (check,) = preflight._judge(cfg)
     assert check.met

@@ -28,7 +28,7 @@ ALSO = {"answers": "answer", "golden_answers": "answer", "answer_aliases": "alia
 FORMS = (".csv", ".tsv", ".jsonl", ".json")
 
 
-def questions(source: str | Path, domain: str = "factual", *, name: str = "", split: str = "train") -> list[Question]:
+def from_file(source: str | Path, domain: str = "factual", *, name: str = "", split: str = "train") -> list[Question]:
     """The questions of a .csv, .tsv, .json or .jsonl file, or of a split of a data set that `datasets` loads by its id.
 
     Columns `question` and `answer` are needed; `id`, `domain` ("factual" or "math": how answers are graded), `level`,
@@ -62,7 +62,7 @@ def questions(source: str | Path, domain: str = "factual", *, name: str = "", sp
     return made
 
 
-def divide(found: Sequence[Question], test: int, seed: int = 42) -> tuple[list[Question], list[Question]]:
+def split_questions(found: Sequence[Question], test: int, seed: int = 42) -> tuple[list[Question], list[Question]]:
     """Questions to train on and `test` questions to test on, drawn at random; no question is in both.
 
     Raises ValueError unless at least one is left to train on.

@@ -184,13 +184,3 @@ def code_error_rates(cases: pd.DataFrame) -> pd.DataFrame:
     parse, execution = agents["parse_errors"] > 0, agents["execution_errors"] > 0
     groups = agents.assign(parse=parse, execution=execution).groupby(["model", "method", "n"])
     return (100 * groups[["parse", "execution"]].mean()).assign(questions=groups.size())
-
-
-def early_stop(cases: pd.DataFrame) -> pd.DataFrame:
-    """Samples that SAG's exact early stop left unfinished, one row per model, method and n.
-
-    The chosen actions are all those of the full vote.
-    """
-    voted = cases[cases["method"].str.startswith("agent") & (cases["n"] > 1)]
-    rows = voted.groupby(["model", "method", "n"])[["candidates", "dropped"]].sum().astype(int)
-    return rows.assign(**{"left unfinished (%)": 100 * rows["dropped"] / rows["candidates"]})

@@ -214,10 +214,8 @@ def _candidate_boxes(step: Mapping, width: float) -> list[Box]:
     boxes = []
     for number, candidate in enumerate(step["candidates"], 1):
         group, failed = _vote(candidate), candidate.get("failed")
-        title, fill, missing_code = "no vote", FILLS["no vote"], "(no code)"
-        if failed == "dropped":
-            title, missing_code = "dropped", "(not written to its end)"
-        elif failed:
+        title, fill = "no vote", FILLS["no vote"]
+        if failed:
             title = f"✗ {failed}"
         elif group is not None:
             title = f"group {letters[group]}"
@@ -226,7 +224,7 @@ def _candidate_boxes(step: Mapping, width: float) -> list[Box]:
         outcome = wrap_text(f"→ {candidate.get('outcome') or 'nothing'}", width, 2)
         box = Box(
             f"{number} · {title}" + (" · chosen" if chosen else ""),
-            (*wrap_text(candidate.get("code") or missing_code, width, 6), "", *outcome),
+            (*wrap_text(candidate.get("code") or "(no code)", width, 6), "", *outcome),
             fill,
             colour="black",
             edge=FAILED_EDGE if failed else EDGE,
@@ -254,9 +252,11 @@ def _vote_box(step: Mapping, width: float) -> Box:
     candidates = step["candidates"]
     votes = [vote for vote in map(_vote, candidates) if vote is not None]
     counts = [f"{letter}: {votes.count(group)}" for group, letter in _group_letters(step).items()]
+    # In older records, "dropped" candidates were not sampled to their end, because the vote was
+    # decided: none of them failed.
     dropped = sum(candidate.get("failed") == "dropped" for candidate in candidates)
     failed = len(candidates) - len(votes) - dropped
-    early = f", dropped when it was decided {dropped}" if dropped else ""
+    early = f", dropped {dropped}" if dropped else ""
     words = (
         f"votes {', '.join(counts) or 'none, all failed'}; "
         f"failed {failed} of {len(candidates)}{early}. Chosen: {step['chosen'] + 1}"

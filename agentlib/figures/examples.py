@@ -21,7 +21,8 @@ def select_examples(cfg: config.Config, found: Sequence[dict]) -> dict:
         if ("cot_distill", 1, i) in of and ("agent_distill_ftp", 1, i) in of
     ]
     cot, agent = max(pairs, key=_pair_clarity)
-    prefixed = [c for c in cases.read(teach.recorded(cfg, "agent_ftp")) if cases.kept(c)]
+    runs = cases.read(teach.records_path(cfg, "agent_ftp"))
+    prefixed = [c for c in runs if cases.passes_filter(c)]
     taught = max(prefixed, key=lambda c: (c["tool_calls"] > 0, -len(c["prefix"]), -len(c["trace"])))
     votes = [
         (bool(c["correct"]), step)

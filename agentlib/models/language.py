@@ -1,13 +1,13 @@
-"""Language models: the one call that every other module makes, and what it takes and gives.
+"""Language models: the one call that every other module makes, its arguments and its results.
 
-Owns `Completion`, conversations as text and as tokens, and the seeds of samples. Knows nothing of weights or servers, nor of
-agents: a conversation is a list of {"role", "content"}.
+A conversation is a list of {"role", "content"}; here it becomes text and tokens, and here samples
+get their seeds.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from jinja2 import TemplateError
 
@@ -16,21 +16,16 @@ from agentlib.records import replace_surrogates
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled continuation. `text` includes the prefix; `completion_tokens` counts what was generated."""
+    """One sampled continuation; `text` includes the prefix, `completion_tokens` does not."""
 
     text: str
     prompt_tokens: int
     completion_tokens: int
-    finish_reason: str  # "stop" (end of turn or a stop string, which is cut off), "length", or "dropped" (`Enough`)
-
-
-# Told the samples that have just ended, by number of conversation and of sample; says of which conversations it has
-# enough: their other samples are dropped.
-Enough = Callable[[dict[tuple[int, int], Completion]], Collection[int]]
+    finish_reason: str  # "stop" (end of turn or a stop string, which is cut off) or "length"
 
 
 class LanguageModel(Protocol):
-    """What agents, CoT and the teacher need of a model."""
+    """What agents, CoT and the teacher need from a model."""
 
     name: str
     max_context: int  # tokens of prompt and completion together
@@ -40,35 +35,41 @@ class LanguageModel(Protocol):
                  prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
         """n completions for each conversation, in order. Temperature 0 is greedy.
 
-        `prefixes` are texts, one a conversation or None, that the assistant's turn starts with. With a
-        seed, a conversation's samples do not depend on what else is asked in the same call.
+        `prefixes` has a text for each conversation that the assistant's turn starts with, or None.
+        With a seed, a conversation's samples do not depend on the others of the same call. Raises
+        ValueError for arguments out of range.
         """
         ...
 
     def count(self, text: str) -> int:
-        """Tokens of a text."""
+        """The number of tokens of a text."""
         ...
 
 
-# Stands inside a special token that a text only quotes. It is half a surrogate pair, which no text has once those of its own
-# are replaced, so it cannot be mistaken.
-QUOTED = "\ud800"
-DAY = "26 Jul 2024"  # Llama's templates write today's date otherwise, and no prompt would be the same tomorrow
+# Put inside a special token that a text only quotes. It is half a surrogate pair; no text has one
+# once `quote` has replaced those of its own, so it is unambiguous.
+QUOTE_MARK = "\ud800"
+# Llama's templates write today's date otherwise, and no prompt would be the same tomorrow.
+TEMPLATE_DATE = "26 Jul 2024"
 
 
 def render(tokenizer, conversation: list[dict], prefix: str | None = None) -> str:
-    """A conversation as the model reads it: chat template, open assistant turn, prefix. `encode` makes tokens of it."""
+    """A conversation as the model reads it: chat template, open assistant turn, prefix. `encode`
+    makes tokens of it.
+    """
     return apply_template(tokenizer, conversation, True) + quote(tokenizer, prefix or "")
 
 
 def apply_template(tokenizer, conversation: Sequence[dict], asked: bool) -> str:
-    """A conversation in the tokenizer's chat template, with an open assistant turn at its end if one is asked for.
+    """A conversation in the tokenizer's chat template, with an open assistant turn at its end if
+    one is asked for.
 
-    What the template writes stays as it is, contents are quoted. Raises ValueError for a conversation that it refuses.
+    What the template writes stays as it is, contents are quoted. Raises ValueError for a
+    conversation that it refuses.
     """
     turns = [turn | {"content": quote(tokenizer, turn["content"])} for turn in conversation]
     try:
-        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asked, date_string=DAY)
+        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asked, date_string=TEMPLATE_DATE)
     except (TemplateError, ValueError) as error:
         raise ValueError(
             f"chat template of {tokenizer.name_or_path!r} refuses turns of {', '.join(turn['role'] for turn in turns)} ({error}); "
@@ -77,37 +78,72 @@ def apply_template(tokenizer, conversation: Sequence[dict], asked: bool) -> str:
 
 
 def quote(tokenizer, text: str) -> str:
-    """A text that `encode` reads as words: special tokens in it are cut in two, halves of surrogate pairs replaced."""
+    """A text that `encode` reads as words: special tokens in it are cut in two, halves of surrogate
+    pairs replaced.
+    """
     text = replace_surrogates(text)
     for token in {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}:
-        text = text.replace(token, f"{token[0]}{QUOTED}{token[1:]}")
+        text = text.replace(token, f"{token[0]}{QUOTE_MARK}{token[1:]}")
     return text
 
 
 def encode(tokenizer, rendered: str) -> list[int]:
-    """The tokens of a rendered or quoted text; a special token is one only where the template wrote it."""
-    parts = rendered.split(QUOTED)
+    """The tokens of a rendered or quoted text; only the template's special tokens become such."""
+    parts = rendered.split(QUOTE_MARK)
     return [token for part in parts for token in tokenizer(part, add_special_tokens=False)["input_ids"]]
 
 
 def count(tokenizer, text: str) -> int:
-    """Tokens of a text that is part of a conversation."""
+    """The number of tokens of a text that is part of a conversation."""
     return len(encode(tokenizer, quote(tokenizer, text)))
 
 
-def cut(text: str, stop: Sequence[str]) -> str:
+def cut_at_stop(text: str, stop: Sequence[str]) -> str:
     """A text up to the first stop string in it."""
     return text[: min((text.find(s) for s in stop if s in text), default=len(text))]
 
 
+@dataclass(frozen=True)
+class StopRule:
+    """When a sample ends: with an end token, a stop string, or after `max_new_tokens`."""
+
+    tokenizer: Any
+    end_tokens: Collection[int]
+    stop: Sequence[str]
+    max_new_tokens: int
+
+    def finish(self, tokens: list[int]) -> tuple[str, str] | None:
+        """The text of a sample's tokens and its finish reason if it ends with them, else None."""
+        if tokens[-1] in self.end_tokens:
+            return self._text(tokens[:-1]), "stop"
+        if self.stop:
+            # Most tokens have a character or more; a few more hold one that spans several tokens.
+            tail = self._text(tokens[-(max(map(len, self.stop)) + 8) :])
+            if any(string in tail for string in self.stop):
+                return cut_at_stop(self._text(tokens), self.stop), "stop"
+        return (self._text(tokens), "length") if len(tokens) == self.max_new_tokens else None
+
+    def _text(self, tokens: list[int]) -> str:
+        # Needed for every token of every sample: transformers' own wrapper takes twice the time.
+        quick = getattr(self.tokenizer, "backend_tokenizer", None)
+        if quick is None or getattr(self.tokenizer, "clean_up_tokenization_spaces", False):
+            return self.tokenizer.decode(tokens, skip_special_tokens=True)
+        return quick.decode(tokens, skip_special_tokens=True)
+
+
 def sample_seed(seed: int, prompt: str, index: int) -> int:
-    """A 64-bit seed for one sample of one prompt, whatever batch or run it is drawn in."""
+    """A 64-bit seed for one sample of one prompt, the same in every batch and run."""
     named = f"{seed}\0{index}\0{prompt}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(named, digest_size=8).digest())
 
 
-def checked(conversations, n, temperature, top_p, max_new_tokens, prefixes) -> list[str | None]:
-    """Refuse arguments that no model could follow; returns one prefix a conversation."""
+def validate_arguments(conversations, n, temperature, top_p, max_new_tokens, prefixes) -> list[str | None]:
+    """Check the arguments of `LanguageModel.generate`; returns a prefix or None for each
+    conversation.
+
+    Raises ValueError for numbers out of range, and for conversations that end with the assistant's
+    turn.
+    """
     if n < 1 or max_new_tokens < 1 or temperature < 0 or not 0 < top_p <= 1:
         raise ValueError(
             f"n={n}, max_new_tokens={max_new_tokens}, temperature={temperature}, top_p={top_p}: expected n and "

@@ -1,7 +1,7 @@
 """A model's files become a model in memory, in a precision that the hardware is good at.
 
-Owns the choice of precision, quantised loading, what our attention refuses, and how freed memory is kept. Knows nothing
-of what a model is used for.
+The precision is chosen, weights are quantised if asked, and models that our attention cannot serve
+are refused.
 """
 
 import ctypes
@@ -15,8 +15,8 @@ log = logging.getLogger(__name__)
 def resolve_precision(wanted: str, device: str) -> str:
     """"fp32" or "bf16": what `auto` means on this device.
 
-    bf16 on a GPU and on CPUs that multiply it natively (AVX-512 BF16 or AMX: twice as fast here); fp32 on other
-    CPUs, where bf16 is many times slower. Raises ValueError for an unknown name.
+    bf16 on a GPU and on CPUs that multiply it natively (AVX-512 BF16 or AMX: twice as fast here);
+    fp32 on other CPUs, where bf16 is many times slower. Raises ValueError for an unknown name.
     """
     import torch
 
@@ -30,8 +30,13 @@ def resolve_precision(wanted: str, device: str) -> str:
     return "bf16" if native.get("avx512_bf16") or native.get("amx_bf16") else "fp32"
 
 
-def refuse_window(name: str, settings, max_context: int) -> None:
-    """Raise ValueError for a model some of whose layers do not see all of `max_context` tokens: ours decodes as if they did."""
+def check_sliding_window(name: str, settings, max_context: int) -> None:
+    """Check that every layer of a model attends to all `max_context` tokens: our decoder assumes
+    full attention.
+
+    `settings` is the model's transformers configuration. Raises ValueError for a shorter sliding
+    window.
+    """
     window = getattr(settings, "sliding_window", None) if getattr(settings, "use_sliding_window", True) else None
     if window and window < max_context:
         raise ValueError(
@@ -41,7 +46,8 @@ def refuse_window(name: str, settings, max_context: int) -> None:
 
 
 def load_weights(folder: Path, device: str, precision: str, quantise: bool, attention: str = "sdpa"):
-    """A transformers model on a device, in "fp32" or "bf16", or as NF4 with double quantisation that computes in it.
+    """A transformers model on a device, in "fp32" or "bf16", or as NF4 with double quantisation
+    that computes in it.
 
     `attention` is a name that transformers knows: its own, or those of `attention`.
     """
@@ -63,7 +69,8 @@ def load_weights(folder: Path, device: str, precision: str, quantise: bool, atte
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next forward call, rather than have each page cleared for it anew.
+    """Let glibc keep freed memory for the next forward call, rather than have each page cleared for
+    it anew.
 
     Without it a tensor of a few MB costs more to make than to fill; at most 128 MB are kept.
     """

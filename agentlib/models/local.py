@@ -1,7 +1,7 @@
 """A language model in this process: transformers weights, PEFT adapters, our own decoding loop.
 
-Owns batches, what is kept from call to call, stop strings and adapters. Knows nothing of agents: a conversation is a list of
-{"role", "content"} (`language`).
+A conversation is a list of {"role", "content"} (`language`). Conversations are decoded in batches;
+keys and values are kept from call to call, and adapters can be exchanged.
 """
 
 import logging
@@ -13,32 +13,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agentlib.models import language, loading, weights
-from agentlib.models.engine.prefix_cache import KeyValueTree
-from agentlib.models.engine.prompt_lookup import Drafts
-from agentlib.models.language import Completion, Enough, checked, cut, encode, render, sample_seed
+from agentlib.models.engine.prefix_cache import PrefixCache
+from agentlib.models.engine.prompt_lookup import PromptLookup
+from agentlib.models.language import Completion, StopRule, encode, render, sample_seed, validate_arguments
 
 if TYPE_CHECKING:
-    from agentlib.models.engine.decoding import Ending
+    from agentlib.models.engine.decoding import Sample, Sampling
 
 log = logging.getLogger(__name__)
-CACHE_BYTES = 2_000_000_000  # keys and values of one batch; sets how many conversations share it
-# Keys and values kept from call to call: a sixth of the machine's memory, and no more than a GPU can spare.
-KEPT_BYTES = min(4_000_000_000, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 6)
-PADDED = 1.3  # tokens computed, with padding, for one that is read: more, and prompts are read in groups
-SHARED_TOKENS = 16  # a common start shorter than this is not worth a forward call of its own
+BATCH_CACHE_BYTES = 2_000_000_000  # keys and values of one batch; sets how many conversations share it
+# Keys and values kept from call to call: a sixth of the machine's memory, within what a GPU can spare.
+PREFIX_CACHE_BYTES = min(4_000_000_000, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 6)
+# Tokens computed, with padding, per token read; above it, prompts are read in groups.
+MAX_PADDING_RATIO = 1.3
+MIN_SHARED_TOKENS = 16  # a common prefix shorter than this is not worth a forward call of its own
 
 
 class LocalModel:
     """`LanguageModel` in this process: transformers weights, PEFT adapters, our own decoding loop.
 
-    The prompt is read once for all n samples of a conversation; rows leave the batch as they end. Keys and
-    values are kept, so that a conversation's next step reads only what is new (`tokens_read` counts it).
-    `source` is that of `weights.fetch`, `precision` that of `loading.resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes). With `unpack=True` a
-    CPU that computes in 32 bits holds them as the numbers that NF4 stands for, in up to eight times the memory: otherwise each
-    product unpacks them anew, while in bf16 bitsandbytes has a product of its own for them.
+    The prompt is read once for all n samples of a conversation; rows leave the batch as they end.
+    Keys and values are kept, so that a conversation's next step reads only what is new
+    (`tokens_read` counts it). `source` is that of `weights.fetch`, `precision` that of
+    `loading.resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes). With
+    `unpack=True` a CPU that computes in 32 bits holds them unpacked, as the numbers that NF4 stands
+    for, in up to eight times the memory: otherwise each matrix product unpacks them again. In bf16,
+    for which bitsandbytes has its own matrix product, they stay packed.
     """
-
-    stops_early = True  # whether `generate` takes `enough`
 
     def __init__(self, name: str, *, adapter: Path | None = None, device: str | None = None, quantise: bool = False,
                  unpack: bool = False, precision: str = "auto", max_context: int = 4096, source: str = "wheels"):  # fmt: skip
@@ -50,7 +51,7 @@ class LocalModel:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.precision = loading.resolve_precision(precision, self.device)
         self.tokens_read = 0  # prompt tokens computed so far, without padding
-        self._kept, self._drafts = KeyValueTree(KEPT_BYTES), Drafts()
+        self._prefixes, self._lookup = PrefixCache(PREFIX_CACHE_BYTES), PromptLookup()
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
@@ -60,7 +61,7 @@ class LocalModel:
         self._originals: list[tuple] = []
         ends = self._base.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
-        self._ends = {e for e in [*ends, self.tokenizer.eos_token_id] if e is not None}
+        self._end_tokens = {e for e in [*ends, self.tokenizer.eos_token_id] if e is not None}
         self.adapter: Path | None = None
         self.use(adapter)
 
@@ -68,11 +69,12 @@ class LocalModel:
         from agentlib.models.engine.attention import GENERATING
 
         model = loading.load_weights(folder, self.device, self.precision, self._quantised, GENERATING)
-        loading.refuse_window(self.name, model.config, self.max_context)
+        loading.check_sliding_window(self.name, model.config, self.max_context)
         return model.dequantize() if self._quantised and not self._packed else model
 
     def use(self, adapter: Path | None) -> None:
-        """Switch to a trained student's folder, or with None back to the base; the base's weights stay loaded.
+        """Switch to a trained student's folder, or with None back to the base; the base's weights
+        stay loaded.
 
         The folder holds an adapter (PEFT format) or, after full fine-tuning, a whole model. Raises
         FileNotFoundError for one that holds neither.
@@ -85,25 +87,27 @@ class LocalModel:
             raise FileNotFoundError(
                 f"student folder {adapter} has no adapter_config.json; train it with notebook 03 first"
             )
-        self._leave_adapter()
+        self._unload_adapter()
         self.adapter = None
         self.forget()
         if whole:
             self._model = self._load(adapter)
         elif adapter is not None:
-            self._enter_adapter(adapter)
+            self._load_adapter(adapter)
         self.adapter = adapter
         self._model.eval()
 
-    def _enter_adapter(self, adapter: Path) -> None:
-        """Put an adapter on the base; merged into unpacked weights, whose originals are kept aside."""
+    def _load_adapter(self, adapter: Path) -> None:
+        """Load an adapter onto the base; it is merged into weights that are not packed, whose
+        originals are kept.
+        """
         from peft import PeftModel
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         try:
             self._model = PeftModel.from_pretrained(self._base, adapter)
         except Exception:
-            # What a damaged adapter left in the base must not speak for it.
+            # A damaged adapter may have left layers in the base: load it again.
             self._model = self._base = self._load(weights.fetch(self.name, self.weights))
             raise
         if not self._packed:
@@ -111,8 +115,10 @@ class LocalModel:
             self._originals = [(m.get_base_layer().weight, m.get_base_layer().weight.data.clone()) for m in tuned]
             self._model.merge_adapter()
 
-    def _leave_adapter(self) -> None:
-        """Back to the base, bit for bit: originals are put back, so switching to and fro cannot drift."""
+    def _unload_adapter(self) -> None:
+        """Restore the base bit for bit: the original weights are put back, so that switching
+        adapters cannot drift.
+        """
         for weight, original in self._originals:
             weight.data = original
         self._originals = []
@@ -125,63 +131,59 @@ class LocalModel:
         self.forget()
 
     def forget(self) -> None:
-        """Drop what is kept from earlier calls: keys and values, and what drafts are made of."""
-        self._kept.clear()
-        self._drafts.clear()
+        """Drop what is kept from earlier calls: keys and values, and the tokens that drafts are
+        copied from.
+        """
+        self._prefixes.clear()
+        self._lookup.clear()
 
     def count(self, text: str) -> int:
-        """Tokens of a text, without special tokens."""
+        """The number of tokens of a text, without special tokens."""
         return language.count(self.tokenizer, text)
 
     def generate(self, conversations: Sequence[list[dict]], *, n: int = 1, temperature: float = 0.0,
                  top_p: float = 1.0, max_new_tokens: int, stop: Sequence[str] = (),
-                 prefixes: Sequence[str | None] | None = None, seed: int | None = None,
-                 enough: Enough | None = None) -> list[list[Completion]]:  # fmt: skip
-        """As `LanguageModel.generate`. `enough` is asked after each token with which samples ended.
+                 prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
+        """As `LanguageModel.generate`.
 
-        Raises MemoryError when the device has no room for the batch: fewer conversations at a time may still fit.
+        Raises MemoryError when the device has no room for the batch: fewer conversations at a time
+        may still fit.
         """
         import torch
 
-        prefixes = checked(conversations, n, temperature, top_p, max_new_tokens, prefixes)
+        from agentlib.models.engine.decoding import Sampling
+
+        prefixes = validate_arguments(conversations, n, temperature, top_p, max_new_tokens, prefixes)
         prompts = [render(self.tokenizer, c, p) for c, p in zip(conversations, prefixes, strict=True)]
         ids = [encode(self.tokenizer, prompt) for prompt in prompts]
         base = np.random.SeedSequence().entropy % 2**63 if seed is None else seed
-        found: list[list[Completion]] = [[] for _ in prompts]
         # Greedy samples are all alike: decode one.
         copies = 1 if temperature == 0 else n
+        rule = StopRule(self.tokenizer, self._end_tokens, tuple(stop), max_new_tokens)
+        found: list[list[Completion]] = [[] for _ in prompts]
         for batch in self._batches([len(i) for i in ids], max_new_tokens, copies):
-            draws = np.stack(
-                [
-                    np.random.default_rng(sample_seed(base, prompts[row], k)).random(max_new_tokens)
-                    for row in batch
-                    for k in range(copies)
-                ]
-            )
-
-            def said(number: int, end: "Ending", batch=batch) -> Completion:
-                row = batch[number // copies]
-                return Completion((prefixes[row] or "") + end.text, len(ids[row]), len(end.tokens), end.reason)
-
-            def over(fresh: dict[int, "Ending"], batch=batch, said=said) -> set[int]:
-                told = {(batch[number // copies], number % copies): said(number, end) for number, end in fresh.items()}
-                ends = enough(told)
-                return {position for position, row in enumerate(batch) if row in ends}
-
+            draws = [
+                np.random.default_rng(sample_seed(base, prompts[row], k)).random(max_new_tokens)
+                for row in batch
+                for k in range(copies)
+            ]
+            draws = np.reshape(draws, (len(batch), copies, max_new_tokens))
+            sampling = Sampling(draws, temperature, top_p, rule.finish)
             try:
-                rows = self._decode(
-                    [ids[row] for row in batch], copies, draws, list(stop), over if enough else None,
-                    temperature=temperature, top_p=top_p,
-                )  # fmt: skip
+                samples = self._decode([ids[row] for row in batch], sampling)
             except torch.OutOfMemoryError as error:
                 self.forget()
                 raise MemoryError(f"{self.device} has no room for {len(batch)} conversations at once ({error})") from error
-            for number, end in enumerate(rows):
-                found[batch[number // copies]].append(said(number, end))
+            for row, of_prompt in zip(batch, samples, strict=True):
+                prefix, length = prefixes[row] or "", len(ids[row])
+                found[row] = [
+                    Completion(prefix + sample.text, length, len(sample.tokens), sample.finish_reason)
+                    for sample in of_prompt
+                ]
         return [c * (n // len(c)) for c in found]
 
     def _batches(self, lengths: list[int], max_new_tokens: int, copies: int) -> list[list[int]]:
-        """Conversations of like length together, as many as the cache budget holds."""
+        """Row numbers in batches of similar lengths, each as many as BATCH_CACHE_BYTES hold."""
         settings = self._base.config
         heads = getattr(settings, "num_key_value_heads", settings.num_attention_heads)
         width = getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
@@ -191,14 +193,14 @@ class LocalModel:
             rows = len(batches[-1]) + 1 if batches else 0
             # A prompt is held once for all its samples.
             each = lengths[batches[-1][0]] + copies * max_new_tokens if batches else 0
-            if batches and rows * each * token_bytes <= CACHE_BYTES:
+            if batches and rows * each * token_bytes <= BATCH_CACHE_BYTES:
                 batches[-1].append(row)
             else:
                 batches.append([row])
         return batches
 
-    def _decode(self, prompts: list[list[int]], copies: int, draws: np.ndarray, stop: list[str], over, **how) -> list:
-        """Read each prompt once, then sample its copies; draws (rows, new tokens)."""
+    def _decode(self, prompts: list[list[int]], sampling: "Sampling") -> list[list["Sample"]]:
+        """Read each prompt once, then draw its samples."""
         import torch
 
         from agentlib.models.engine.batch_cache import DecodingCache
@@ -208,39 +210,29 @@ class LocalModel:
             read, logits, mask = self._read(prompts)
             cache = DecodingCache(read, mask)
             del read
-            return decode(
-                self._model, cache, logits, prompts, copies, draws=draws, text=self._text, over=over,
-                ending=lambda tokens: self._ending(tokens, stop), drafts=self._drafts,
-                keep=lambda prompt, tokens, cache, row: self._keep(prompts[prompt], tokens, cache, row, 0), **how,
-            )  # fmt: skip
-
-    def _text(self, tokens: list[int]) -> str:
-        # Asked for every token of every sample: the tokenizer below transformers' takes half of the time.
-        quick = getattr(self.tokenizer, "backend_tokenizer", None)
-        if quick is None or getattr(self.tokenizer, "clean_up_tokenization_spaces", False):
-            return self.tokenizer.decode(tokens, skip_special_tokens=True)
-        return quick.decode(tokens, skip_special_tokens=True)
+            return decode(self._model, cache, logits, prompts, sampling, self._lookup, self._prefixes)
 
     def _read(self, prompts: list[list[int]]):
-        """Read all prompts from where what is kept of them ends; a start they share is read only once.
+        """Read what is not cached of each prompt; a prefix that all share is read only once.
 
-        Returns the cache, the logits after each prompt (rows, vocabulary) and the attention mask.
-        What is kept and what follows it are each padded on the left.
+        Returns the cache, the logits after each prompt (prompts, vocabulary) and the attention mask
+        (prompts, past), 0 at padding: what was cached and what follows it are each padded on the
+        left.
         """
         import torch
 
-        from agentlib.models.engine.batch_cache import joined
+        from agentlib.models.engine.batch_cache import join_paths, store_row
 
-        shared = _shared_start(prompts) if len(prompts) > 1 else 0
-        if shared >= SHARED_TOKENS and self._known(prompts[0][:shared]) < shared:
+        shared = _shared_prefix_length(prompts) if len(prompts) > 1 else 0
+        if shared >= MIN_SHARED_TOKENS and self._prefixes.known_length(prompts[0][:shared]) < shared:
             self._read([prompts[0][:shared]])
-        rests = [max(1, len(prompt) - self._known(prompt[:-1])) for prompt in prompts]
-        if max(rests) * len(rests) > PADDED * sum(rests):
+        rests = [max(1, len(prompt) - self._prefixes.known_length(prompt[:-1])) for prompt in prompts]
+        if max(rests) * len(rests) > MAX_PADDING_RATIO * sum(rests):
             longer = [row for row, rest in enumerate(rests) if rest > 1]
-            for group in _like_lengths([rests[row] for row in longer]):
+            for group in _group_by_length([rests[row] for row in longer]):
                 self._read([prompts[longer[place]][:-1] for place in group])
         # At least the last token is read, for the logits after it.
-        paths = [self._kept.longest(prompt[:-1]) for prompt in prompts]
+        paths = [self._prefixes.match(prompt[:-1]) for prompt in prompts]
         starts = [sum(count for _, count in path) for path in paths]
         past, width = max(starts), max(len(p) - s for p, s in zip(prompts, starts, strict=True))
         ids = torch.full((len(prompts), width), self.tokenizer.pad_token_id)
@@ -254,52 +246,32 @@ class LocalModel:
         ids, mask = ids.to(self.device), mask.to(self.device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, past:]
         out = self._model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=joined(paths, past),
+            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=join_paths(paths, past),
             use_cache=True, logits_to_keep=1,
         )  # fmt: skip
         for row, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
-            self._keep(prompt[:start], prompt[start:], out.past_key_values, row, past + width - len(prompt) + start)
+            place = past + width - (len(prompt) - start)
+            store_row(self._prefixes, prompt[:start], prompt[start:], out.past_key_values, row, place)
         return out.past_key_values, out.logits[:, -1], mask
 
-    def _keep(self, before: list[int], tokens: list[int], cache, row: int, place: int) -> None:
-        """Keep the keys and values of tokens that stand at this row and place of a cache, after `before`."""
-        if tokens and self._known(before) == len(before):
-            stretch = slice(place, place + len(tokens))
-            self._kept.add(
-                before + tokens, [(x.keys[row, :, stretch], x.values[row, :, stretch]) for x in cache.layers],
-                len(before),
-            )  # fmt: skip
 
-    def _known(self, tokens: list[int]) -> int:
-        return sum(count for _, count in self._kept.longest(tokens))
-
-    def _ending(self, tokens: list[int], stop: list[str]) -> str | None:
-        """The finished text if these tokens end the turn or hold a stop string (cut off), else None."""
-        if tokens[-1] in self._ends:
-            return self._text(tokens[:-1])
-        if stop:
-            reach = max(map(len, stop)) + 8
-            tail = self._text(tokens[-reach:])
-            if any(s in tail for s in stop):
-                return cut(self._text(tokens), stop)
-        return None
-
-
-def _like_lengths(lengths: Sequence[int]) -> list[list[int]]:
-    """Numbers of lengths in groups that can be padded to their longest at little cost."""
+def _group_by_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Row numbers in groups that can be padded to the longest of their lengths at little cost."""
     groups: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda r: -lengths[r]):
         if groups:
             whole = [lengths[r] for r in (*groups[-1], row)]
-            if whole[0] * len(whole) <= PADDED * sum(whole):
+            if whole[0] * len(whole) <= MAX_PADDING_RATIO * sum(whole):
                 groups[-1].append(row)
                 continue
         groups.append([row])
     return groups
 
 
-def _shared_start(prompts: list[list[int]]) -> int:
-    """How many tokens all prompts begin with alike, leaving each at least one of its own."""
+def _shared_prefix_length(prompts: list[list[int]]) -> int:
+    """The length of the prefix that all prompts share, which leaves each at least one token of its
+    own.
+    """
     for place, column in enumerate(zip(*prompts, strict=False)):
         if len(set(column)) > 1 or place + 1 == min(map(len, prompts)):
             return place

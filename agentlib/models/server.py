@@ -1,7 +1,6 @@
 """Language models behind OpenAI-compatible servers, and a llama.cpp server to start on this machine.
 
-Owns the completion requests (prompt rendered here, retries, concurrency) and the life of a local
-server process. Knows nothing of agents, nor of weights in this process.
+Prompts are rendered here, requests are retried and run concurrently, and a local server process ends with its caller.
 """
 
 import argparse
@@ -20,7 +19,15 @@ import httpx
 
 from agentlib import config
 from agentlib.models import language, weights
-from agentlib.models.language import QUOTED, Completion, checked, cut, encode, render, sample_seed
+from agentlib.models.language import (
+    QUOTE_MARK,
+    Completion,
+    cut_at_stop,
+    encode,
+    render,
+    sample_seed,
+    validate_arguments,
+)
 from agentlib.records import replace_surrogates
 from agentlib.web import post, retrying, said
 
@@ -65,7 +72,7 @@ class ServerModel:
                  top_p: float = 1.0, max_new_tokens: int, stop: Sequence[str] = (),
                  prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
         """As `language.LanguageModel.generate`. Raises ServerError when the server stays unusable."""
-        prefixes = checked(conversations, n, temperature, top_p, max_new_tokens, prefixes)
+        prefixes = validate_arguments(conversations, n, temperature, top_p, max_new_tokens, prefixes)
         copies = 1 if temperature == 0 else n  # greedy samples are all alike, and some servers refuse to repeat them
         jobs = [
             self._pool.submit(self._complete, render(self.tokenizer, c, p), p or "", copies, temperature, top_p,
@@ -114,7 +121,7 @@ class ServerModel:
             # Some servers answer one choice whatever n says: ask for the rest, from another seed.
             wanted = min(n - len(found), self.choices)
             # A server would take a special token that a content quotes for a real one: then it is sent tokens.
-            sent = encode(self.tokenizer, prompt) if QUOTED in prompt else prompt
+            sent = encode(self.tokenizer, prompt) if QUOTE_MARK in prompt else prompt
             body = {"model": self.served, "prompt": sent, "n": wanted, "temperature": temperature,
                     "max_tokens": max_new_tokens, "stop": stop, "add_special_tokens": False, "cache_prompt": True}  # fmt: skip
             if temperature > 0:  # greedy decoding draws nothing
@@ -132,7 +139,7 @@ class ServerModel:
             read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
             tokens = shares(counted, reasons, -1 if written is None else written)
             for text, reason, count in zip(texts, reasons, tokens, strict=True):
-                ended = cut(text, stop)  # some servers know no stop strings, or send them too
+                ended = cut_at_stop(text, stop)  # some servers know no stop strings, or send them too
                 found.append(Completion(prefix + ended, len(encode(self.tokenizer, prompt)) if read is None else read, count,
                                         reason if ended == text else "stop"))  # fmt: skip
         return found

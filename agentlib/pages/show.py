@@ -300,12 +300,11 @@ def _vote_html(step: Mapping) -> str:
         group = candidate["group"]
         if group is not None:
             name, tint = f"group {group + 1}, {sizes[group]} of {len(candidates)}", _tint(group)
-        elif candidate["failed"] == "dropped":
+        elif candidate["failed"] == "dropped":  # in older records: not sampled to its end
             name, tint = "dropped", "#8882"
         else:
             name, tint = "failed", f"{VERMILLION}22"
-        code = "<i>not written to its end</i>" if name == "dropped" else "<i>no code</i>"
-        code = _highlight(candidate["code"]) if candidate["code"] else code
+        code = _highlight(candidate["code"]) if candidate["code"] else "<i>no code</i>"
         css, kept = ("card kept", " · <b>kept</b>") if number == step["chosen"] else ("card", "")
         cards.append(
             f'<div class="{css}" style="background:{tint}">'

@@ -56,10 +56,10 @@ def rows(cfg: config.Config, cot: Tokens, agent: Tokens) -> Iterator[dict]:
             each = cot if source == "cot" else agent
             learnt = KEPT * asked * (each.read + each.written) * cfg.epochs
             yield _row("train", student, size, trained=learnt)
-        for arm in evaluate.plan(cfg, student):
-            each = agent if arm.method.startswith("agent") else cot
-            questions = sum(len(benchmarks.load(name, cfg.questions)) for name in arm.benchmarks)
-            yield _row("evaluate", student, size, questions * each.read, questions * each.written * arm.n)
+        for condition in evaluate.plan(cfg, student):
+            each = agent if condition.method.startswith("agent") else cot
+            questions = sum(len(benchmarks.load(name, cfg.questions)) for name in condition.benchmarks)
+            yield _row("evaluate", student, size, questions * each.read, questions * each.written * condition.n)
 
 
 def _row(part: str, model: str, parameters: float, read: float = 0.0, written: float = 0.0, trained: float = 0.0) -> dict:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agentlib import benchmarks, config, distill, evaluate, records, teach
 from agentlib.runner import sweeps
-from agentlib.training import Processes, checkpoints
+from agentlib.training import Distributed, checkpoints
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,17 @@ def parts(cfg: config.Config) -> Iterator[Part]:
         for method in teach.METHODS:
             run = teach.teacher_run(cfg, method)
             yield Part("teacher", run.name, "question", len(asked), len(asked) - len(run.todo(asked)), run, "02")
-    varied = [(v.cfg, v.arm) for v in sweeps.plan(cfg) if not sweeps.is_main(cfg, v)]
+    varied = [(v.cfg, v.condition) for v in sweeps.plan(cfg) if not sweeps.is_main(cfg, v)]
     answers, wanted = [], set()
-    for own, arm in [*((cfg, arm) for student in cfg.students for arm in evaluate.plan(cfg, student)), *varied]:
-        run = evaluate.arm_run(own, arm)
-        asked = [q for name in arm.benchmarks for q in benchmarks.load(name, own.questions)]
+    for own, condition in [*((cfg, condition) for student in cfg.students for condition in evaluate.plan(cfg, student)), *varied]:
+        run = evaluate.condition_run(own, condition)
+        asked = [q for name in condition.benchmarks for q in benchmarks.load(name, own.questions)]
         left = len(run.todo(asked))
         answers.append(Part("evaluation", run.name, "question", len(asked), len(asked) - left, run, "04"))
-        if left and arm.method in distill.TEACHER_OF:
-            wanted.add(distill.adapter_run(own, arm.student, arm.method).folder)
+        if left and condition.method in distill.TEACHER_OF:
+            wanted.add(distill.adapter_run(own, condition.student, condition.method).folder)
     trained = [(cfg, student, method, "03") for student in cfg.students for method in distill.TEACHER_OF]
-    trained += [(own, arm.student, arm.method, "04") for own, arm in varied]
+    trained += [(own, condition.student, condition.method, "04") for own, condition in varied]
     seen = set()
     for own, student, method, notebook in trained:
         run = distill.adapter_run(own, student, method)
@@ -67,7 +67,7 @@ def measure(cfg: config.Config) -> Path:
 
     Steps of training are counted on the kind of device that this machine trains on.
     """
-    device, here = Processes().device().partition(":")[0], records.machine()
+    device, here = Distributed().device().partition(":")[0], records.machine()
     file = cfg.records / "costs.json"
     known = records.read_json(file)["parts"] if file.exists() else {}
     spent: dict[str, dict] = {}

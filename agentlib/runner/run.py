@@ -24,7 +24,7 @@ def _gpu_hours(cfg: config.Config) -> str:
     from agentlib import tasks
     from agentlib.runner import budget
 
-    if not tasks.here():
+    if not tasks.is_downloaded():
         return "GPU-hours are reckoned once the question files are in the cache; notebook 02 downloads them"
     return f"{budget.table(cfg).round(1).to_string()}\n{budget.sentence(cfg)}"
 

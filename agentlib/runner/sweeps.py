@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentlib import benchmarks, config, distill, evaluate, records
-from agentlib.evaluate import Arm
+from agentlib.evaluate import Condition
 from agentlib.sandbox import Sandbox
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class Variation:
     setting: str
     value: float | int | str
     cfg: config.Config
-    arm: Arm
+    condition: Condition
 
 
 def plan(cfg: config.Config) -> list[Variation]:
@@ -32,11 +32,11 @@ def plan(cfg: config.Config) -> list[Variation]:
     of each benchmark the first `sweep_questions`."""
     student = cfg.students[0]
 
-    def sag(among: tuple[str, ...], **own: float) -> Arm:
+    def sag(among: tuple[str, ...], **own: float) -> Condition:
         names = tuple(name for name in cfg.benchmarks if name in among)
-        return Arm(student, "agent_distill_ftp", cfg.samples, names, **own)
+        return Condition(student, "agent_distill_ftp", cfg.samples, names, **own)
 
-    greedy = Arm(student, "agent_distill", 1, cfg.benchmarks)
+    greedy = Condition(student, "agent_distill", 1, cfg.benchmarks)
     few = min(filter(None, (cfg.sweep_questions, cfg.questions)), default=0)
     fewer = dataclasses.replace(cfg, questions=few)
     found = [Variation("temperature", t, fewer, sag(cfg.sweep_benchmarks, temperature=t)) for t in cfg.sweep_temperatures]
@@ -46,13 +46,13 @@ def plan(cfg: config.Config) -> list[Variation]:
     return found + (_less(fewer, greedy) if cfg.sweep_examples else [])
 
 
-def _less(cfg: config.Config, arm: Arm) -> list[Variation]:
+def _less(cfg: config.Config, condition: Condition) -> list[Variation]:
     """The numbers of trajectories to train on; one that is not less than all there are would repeat "all"."""
-    there = len(distill.training_cases(cfg, arm.method))
+    there = len(distill.training_cases(cfg, condition.method))
     if beyond := [k for k in cfg.sweep_examples if k >= there]:
         log.warning("%s trajectories are not varied: %d passed the filter", ", ".join(map(str, beyond)), there)
     return [
-        Variation("trajectories", k or there, dataclasses.replace(cfg, train_examples=k), arm)
+        Variation("trajectories", k or there, dataclasses.replace(cfg, train_examples=k), condition)
         for k in cfg.sweep_examples if k not in beyond
     ]  # fmt: skip
 
@@ -67,17 +67,17 @@ def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Calla
     for variation in plan(cfg):
         known = _already(cfg, variation, main)
         if not known:
-            own, arm = variation.cfg, variation.arm
-            questions = [q for name in arm.benchmarks for q in benchmarks.load(name, own.questions)]
-            if evaluate.arm_run(own, arm).todo(questions):
-                adapter = distill.train(own, arm.student, arm.method)
+            own, condition = variation.cfg, variation.condition
+            questions = [q for name in condition.benchmarks for q in benchmarks.load(name, own.questions)]
+            if evaluate.condition_run(own, condition).todo(questions):
+                adapter = distill.train(own, condition.student, condition.method)
                 if model is None or (loaded != own.tuning and not cfg.student_server):
                     if model:
                         model.close()
-                    model, _ = evaluate.open_student(own, arm.student, ())
+                    model, _ = evaluate.open_student(own, condition.student, ())
                     loaded = own.tuning
                 model.use(adapter.path)
-            known = evaluate.evaluate(own, arm, model, questions, box=box, search=search)
+            known = evaluate.evaluate(own, condition, model, questions, box=box, search=search)
         found += [case | {"setting": variation.setting, "value": variation.value} for case in known]
     if model:
         model.close()
@@ -86,23 +86,23 @@ def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Calla
 
 def is_main(cfg: config.Config, variation: Variation) -> bool:
     """Whether a variation is no other than the main experiment."""
-    arm = variation.arm
+    condition = variation.condition
     return (
         dataclasses.replace(variation.cfg, questions=cfg.questions) == cfg
-        and arm.seed in (None, cfg.seed)
-        and arm.temperature in (None, cfg.temperature)
+        and condition.seed in (None, cfg.seed)
+        and condition.temperature in (None, cfg.temperature)
     )
 
 
 def _already(cfg: config.Config, variation: Variation, main: Sequence[dict]) -> list[dict]:
     """The main experiment's cases, where the variation is no other setting than its own."""
-    arm = variation.arm
+    condition = variation.condition
     if not is_main(cfg, variation):
         return []
-    wanted = {(q.benchmark, q.id) for name in arm.benchmarks for q in benchmarks.load(name, variation.cfg.questions)}
+    wanted = {(q.benchmark, q.id) for name in condition.benchmarks for q in benchmarks.load(name, variation.cfg.questions)}
     known = [
         c for c in main
-        if (c["model"], c["method"], c["n"]) == (arm.student, arm.method, arm.n) and (c["benchmark"], c["id"]) in wanted
+        if (c["model"], c["method"], c["n"]) == (condition.student, condition.method, condition.n) and (c["benchmark"], c["id"]) in wanted
     ]  # fmt: skip
     return known if len(known) == len(wanted) else []
 
@@ -110,5 +110,5 @@ def _already(cfg: config.Config, variation: Variation, main: Sequence[dict]) -> 
 def publish(cfg: config.Config, found: Sequence[dict]) -> Path:
     """Write the small form of all variations' cases for the tables."""
     file = cfg.records / "sweeps.jsonl"
-    records.write_lines(file, map(evaluate.small, found))
+    records.write_lines(file, map(evaluate.without_transcripts, found))
     return file

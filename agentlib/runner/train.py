@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from agentlib import config, distill
 from agentlib.benchmarks import search
-from agentlib.training import Processes
+from agentlib.training import Distributed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         cfg = config.load(asked.preset, **dict(map(config.setting, asked.settings)))
         student = asked.student or cfg.students[0]
-        with Processes(asked.sharded) as group:
+        with Distributed(asked.sharded) as group:
             tool = search.web_search(cfg) if asked.method == "cot_distill_rag" else None
             trained = distill.train(cfg, student, asked.method, tool, group=group)
             if group.first:

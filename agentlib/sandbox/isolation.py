@@ -1,7 +1,6 @@
-"""The isolated process in which all model-written code runs: how it is started, spoken to and ended.
+"""The isolated process in which all model-written code runs: its start, its messages, its end.
 
-Owns the choice between `sandlock` (Landlock and seccomp), `bwrap` (namespaces) and limits alone, what each of
-them covers, and the two pipes. Knows nothing of sessions, of actions or of what the messages mean.
+Its backend is `sandlock` (Landlock and seccomp), `bwrap` (namespaces) or limits alone.
 """
 
 import contextlib
@@ -31,26 +30,34 @@ from typing import Any
 
 from agentlib.sandbox.inside import child
 from agentlib.sandbox.inside import protocol as wire
-from agentlib.sandbox.inside.confinement import CONFINED_STEPS
-from agentlib.sandbox.inside.workdir import FORK_FOLDER, SCRATCH_BYTES, SCRATCH_FILES
+from agentlib.sandbox.inside.confinement import LANDLOCK_STEPS
+from agentlib.sandbox.inside.workdir import FORK_FOLDER, MAX_SCRATCH_BYTES, MAX_SCRATCH_FILES
 
 log = logging.getLogger(__name__)
 
 START_SECONDS = 60.0  # loading numpy and sympy on a busy machine
 END_SECONDS = 10.0
-PROCESSES = 1024  # of all actions together, where the backend can limit them
-OPEN_FILES = 1 << 16  # that this process may have, where its hard limit allows
+MAX_PROCESSES = 1024  # of all actions together, where the backend can limit them
+PARENT_OPEN_FILES = 1 << 16  # limit of this process, where its hard limit allows
 SWEEP_SECONDS = 1.0  # between two looks for processes that actions have left running
-ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
 
 
 class SandboxLost(RuntimeError):
-    """The isolated process could not be started, or has ended with what ran in it; a new session tries to start it again."""
+    """The isolated process could not be started, or has ended with all that ran in it.
+
+    A new session tries to start it again.
+    """
 
 
 @dataclass(frozen=True)
 class Protection:
-    """What stands between model-written code and this machine."""
+    """What separates model-written code from this machine, in words."""
 
     backend: str
     covers: tuple[str, ...]
@@ -59,16 +66,25 @@ class Protection:
 
 
 def describe(backend: str, confined: bool, filtered: bool) -> Protection:
-    """In words, what `backend` covers; `confined` if Landlock (ABI 6) gives each candidate walls of its own, `filtered`
-    if system calls are."""
-    steps = f"(first {CONFINED_STEPS} steps of a session)"
-    folder = (f"a folder of its own for each candidate: {SCRATCH_BYTES >> 20} MB, "
-              f"{SCRATCH_FILES} files")  # fmt: skip
+    """What `backend` covers and lacks.
+
+    `confined`: Landlock (version 6) gives each candidate its own walls. `filtered`: system calls
+    are refused from inside.
+    """
+    steps = f"(first {LANDLOCK_STEPS} steps of a session)"
+    folder = (
+        f"a folder of its own for each candidate: {MAX_SCRATCH_BYTES >> 20} MB, "
+        f"{MAX_SCRATCH_FILES} files"
+    )
+    files = (
+        "files: only the interpreter, its packages and public tables of the system can be read, "
+        "none written"
+    )
     outer = backend != "limits"
     parts = [
         (True, "limits of each action: wall and CPU seconds, memory, open files, output"),
         (True, "no environment of this program"),
-        (confined or outer, "files: only the interpreter, its packages and public tables of the system can be read, none written"),
+        (confined or outer, files),
         (filtered or outer, "network: nothing can be reached"),
         (confined or outer, "processes: those outside cannot be signalled"),
         (confined, f"candidates cannot signal, trace or read each other {steps}"),
@@ -79,35 +95,43 @@ def describe(backend: str, confined: bool, filtered: bool) -> Protection:
         (backend == "sandlock", "the number of processes is limited"),
         (backend == "bwrap", "hiding which files exist outside"),
     ]
-    covers, lacks = (tuple(text for holds, text in parts if holds is wanted) for wanted in (True, False))
+    covers = tuple(text for holds, text in parts if holds)
+    lacks = tuple(text for holds, text in parts if not holds)
     return Protection(backend, covers, lacks, full=outer and confined and filtered)
 
 
-# What libraries look up where it exists: they take it for a fault, not for "not there", that it cannot be read.
-PUBLIC = (*zoneinfo.TZPATH, *mimetypes.knownfiles, "/proc/cpuinfo", "/proc/meminfo")
+# What libraries read if it exists: that they may not read it would be an error to them.
+PUBLIC_FILES = (*zoneinfo.TZPATH, *mimetypes.knownfiles, "/proc/cpuinfo", "/proc/meminfo")
 
 
-def _readable() -> list[str]:
-    """What the interpreter needs to read, and nothing else: itself, its packages, the system's shared libraries, PUBLIC."""
+def _readable_paths() -> list[str]:
+    """All that can be read inside: Python, its packages, shared libraries, PUBLIC_FILES."""
     paths = [sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))]
     paths += [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    paths += ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom"]
-    paths += [*PUBLIC, child.__file__, *(str(Path(child.__file__).with_name(f"{name}.py")) for name in child.FILES)]
+    paths += ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache"]
+    paths += ["/dev/null", "/dev/urandom"]
+    paths += [*PUBLIC_FILES, child.__file__]
+    paths += [str(Path(child.__file__).with_name(f"{name}.py")) for name in child.FILES]
     return list(dict.fromkeys(path for path in paths if os.path.exists(path)))
 
 
 def _start_sandlock(command: list[str], scratch: str) -> Any:
     import sandlock
 
-    # Room for the descriptors that it keeps, see RENEWED_AFTER.
+    # Room for the descriptors that it keeps, see FORKS_BEFORE_RENEWAL.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    allowed = PARENT_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, PARENT_OPEN_FILES)
     if soft != resource.RLIM_INFINITY:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
     policy = sandlock.Sandbox(
-        fs_readable=_readable(), fs_writable=["/dev/null", scratch], clean_env=True, env=ENVIRONMENT, cwd="/",
-        max_processes=PROCESSES, no_coredump=True,
-    )  # fmt: skip
+        fs_readable=_readable_paths(),
+        fs_writable=["/dev/null", scratch],
+        clean_env=True,
+        env=ENVIRONMENT,
+        cwd="/",
+        max_processes=MAX_PROCESSES,
+        no_coredump=True,
+    )
     piped, inherit = sandlock.StdioMode.PIPED, sandlock.StdioMode.INHERIT
     return policy.popen(command, stdin=piped, stdout=piped, stderr=inherit)
 
@@ -115,30 +139,40 @@ def _start_sandlock(command: list[str], scratch: str) -> Any:
 def _start_bwrap(command: list[str], scratch: str) -> Any:
     if not (bwrap := shutil.which("bwrap")):
         raise FileNotFoundError("the program bwrap is not installed")
-    binds = [word for path in _readable() if not path.startswith("/dev/") for word in ("--ro-bind", path, path)]
-    binds += [word for path in ("/dev/null", "/dev/urandom") for word in ("--dev-bind", path, path)]
+    binds = []
+    for path in _readable_paths():
+        binds += ["--dev-bind" if path.startswith("/dev/") else "--ro-bind", path, path]
     binds += ["--bind", scratch, scratch]
-    walls = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
-    walls += [word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)]
+    walls = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    walls += ["--clearenv"]
+    for name, value in ENVIRONMENT.items():
+        walls += ["--setenv", name, value]
     return _popen([bwrap, *walls, *binds, "--remount-ro", "/", "--chdir", "/", *command], "/")
 
 
 def _start_limits(command: list[str], scratch: str) -> Any:
-    # A folder that is gone before any action runs: relative paths lead nowhere where there are no folders of forks.
+    # This folder is gone before any action runs, so that without folders of forks relative paths
+    # lead nowhere.
     with tempfile.TemporaryDirectory(prefix="agentlib-") as nowhere:
         return _popen(command, nowhere)
 
 
 def _popen(command: list[str], folder: str) -> Any:
     return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=ENVIRONMENT, cwd=folder,
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        env=ENVIRONMENT,
+        cwd=folder,
         start_new_session=True,
-    )  # fmt: skip
+    )
 
 
 STARTERS = {"sandlock": _start_sandlock, "bwrap": _start_bwrap, "limits": _start_limits}
-# Forks after which new sessions get a new process: sandlock 0.9 keeps a descriptor in this one for every process group.
-RENEWED_AFTER = {"sandlock": 1000, "bwrap": math.inf, "limits": math.inf}
+# After so many forks new sessions get a new process: sandlock 0.9 keeps a descriptor in this one
+# for every process group.
+FORKS_BEFORE_RENEWAL = {"sandlock": 1000, "bwrap": math.inf, "limits": math.inf}
 
 
 def _descendants(pid: int) -> list[int]:
@@ -151,35 +185,45 @@ def _descendants(pid: int) -> list[int]:
     return found + [below for one in found for below in _descendants(one)]
 
 
-def _inside(pid: int) -> tuple[int, int]:
+def _ids_inside(pid: int) -> tuple[int, int]:
     """A process's id and its group's, as they are known inside; (0, 0) if it has ended."""
     try:
-        status = Path(f"/proc/{pid}/status").read_bytes()  # not always text: a process chooses its name
-        outside = {b"NSpid": pid, b"NSpgid": os.getpgid(pid)}  # known by the same numbers in a kernel without namespaces
+        # Bytes, since a process chooses its name, which need not be text.
+        status = Path(f"/proc/{pid}/status").read_bytes()
+        # A kernel without namespaces gives no other ids than these.
+        ids = {b"NSpid": pid, b"NSpgid": os.getpgid(pid)}
     except OSError:
         return 0, 0
-    found = dict(line.split(b":", 1) for line in status.splitlines() if line.startswith(tuple(outside)))
-    return tuple(int(found[name].split()[-1]) if name in found else number for name, number in outside.items())
+    for line in status.splitlines():
+        name, _, values = line.partition(b":")
+        if name in ids:
+            ids[name] = int(values.split()[-1])  # the last is that of the innermost namespace
+    return ids[b"NSpid"], ids[b"NSpgid"]
 
 
 class Zygote:
-    """The isolated process: sends it messages, hands each message of an interpreter to the queue that waits for it."""
+    """The isolated process: sends it messages, and puts its messages into the queues that wait.
+
+    `settings` are for the interpreters. Raises SandboxLost if it does not start, and whatever
+    the backend raises.
+    """
 
     def __init__(self, backend: str, settings: dict[str, Any]):
-        self.backend, self.alive, self.owner = backend, True, os.getpid()
-        self.ending = "was the machine out of memory?"  # why it is no longer alive, as far as that is known
+        self.backend, self.alive, self.owner_pid = backend, True, os.getpid()
+        self.end_reason = "was the machine out of memory?"  # unless another is known
         self.listeners: dict[int, SimpleQueue] = {}
-        self.doomed: deque[int] = deque()  # of sessions that were dropped; a finaliser must not write itself
+        # Interpreters of sessions that were garbage-collected: a finaliser must not write itself.
+        self.to_kill: deque[int] = deque()
         self.lock = threading.Lock()
-        self.pids: dict[int, int] = {}  # of the supervisor and the interpreters, as they are known inside
-        self.forks = 0  # that were asked for
-        self.sessions: weakref.WeakSet = weakref.WeakSet()  # that are open
-        self.strays: dict[int, float] = {}  # processes that belong to none of them, and when they were first seen
+        self.pids: dict[int, int] = {}  # of supervisor and interpreters, as they are known inside
+        self.forks = 0  # requested so far
+        self.sessions: weakref.WeakSet = weakref.WeakSet()  # the open ones
+        self.orphans: dict[int, float] = {}  # processes of no interpreter, and when first seen
         ready: SimpleQueue = SimpleQueue()
         self.listeners[0] = ready
         self.scratch = os.path.realpath(tempfile.mkdtemp(prefix="agentlib-"))
         self.folders = re.compile(rf"{re.escape(self.scratch)}(/{re.escape(FORK_FOLDER)}\d+)*")
-        inside = settings | {"scratch": self.scratch, "readable": _readable()}
+        inside = settings | {"scratch": self.scratch, "readable": _readable_paths()}
         command = [sys.executable, "-s", "-P", "-B", child.__file__, json.dumps(inside)]
         try:
             self.process = STARTERS[backend](command, self.scratch)
@@ -193,27 +237,26 @@ class Zygote:
             _, kind, payload, _ = ready.get(timeout=START_SECONDS)
         except Empty:
             kind = payload = b""
-        if kind != b"H":
+        if kind != wire.STARTED:
             self.close()
-            raise SandboxLost(
-                f"the {backend} process "
-                + ("ended before it was ready" if kind else f"was not ready within {START_SECONDS:.0f} s")
-            )
+            late = f"was not ready within {START_SECONDS:.0f} s"
+            why = "ended before it was ready" if kind else late
+            raise SandboxLost(f"the {backend} process {why}")
         del self.listeners[0]
         self.protection = describe(backend, **json.loads(payload))
 
     def _listen(self) -> None:
-        """The reader's thread: whatever ends it, the process ends with it, and all who wait are told."""
+        """The reader's thread: whatever ends it ends the process too, and all who wait are told."""
         try:
             self._read()
         except Exception as error:
             log.info("sandbox: reading from the isolated process failed", exc_info=True)
-            self.fail(f"reading from it failed: {type(error).__name__}: {error}")
+            self.abort(f"reading from it failed: {type(error).__name__}: {error}")
         finally:
             with self.lock:
                 self.alive = False
             for number, queue in self.listeners.copy().items():
-                queue.put((number, b"Z", b"", time.monotonic()))
+                queue.put((number, wire.LOST, b"", time.monotonic()))
 
     def _read(self) -> None:
         received = bytearray()
@@ -232,25 +275,30 @@ class Zygote:
                 return
             received += content
             now = time.monotonic()
-            for number, kind, payload in wire.frames(received):
-                if kind == b"P":
+            for number, kind, payload in wire.decode_frames(received):
+                if kind == wire.PROCESS:
                     self.pids[number] = int(payload)
                     continue
-                if kind == b"X":
+                if kind == wire.ENDED:
                     self.pids.pop(number, None)
                 if queue := self.listeners.get(number):
                     queue.put((number, kind, payload, now))
 
     def _sweep(self) -> None:
-        """Kill what actions have started and no longer belongs to a living interpreter's process group."""
-        tree = {pid: _inside(pid) for pid in _descendants(self.pid)}
-        supervisor = [pid for pid, (inner, _) in tree.items() if inner == self.pids.get(wire.SUPERVISOR)]
+        """Kill what actions have started and is in no living interpreter's process group."""
+        ids = {pid: _ids_inside(pid) for pid in _descendants(self.pid)}
+        top = self.pids.get(wire.SUPERVISOR)
+        supervisors = [pid for pid, (inside, _) in ids.items() if inside == top] or [self.pid]
         known = set(self.pids.values())
-        found = {pid for top in supervisor or [self.pid] for pid in _descendants(top)}
-        found = {pid for pid in found if not known & set(tree.get(pid, known))}
         now = time.monotonic()
-        self.strays = {pid: self.strays.get(pid, now) for pid in found}
-        for pid, since in self.strays.items():
+        # A process that was not there when the ids were read waits for the next look.
+        self.orphans = {
+            pid: self.orphans.get(pid, now)
+            for supervisor in supervisors
+            for pid in _descendants(supervisor)
+            if pid in ids and known.isdisjoint(ids[pid])
+        }
+        for pid, since in self.orphans.items():
             if now > since + SWEEP_SECONDS / 2:  # a fork that has just begun is not known yet
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
@@ -265,22 +313,25 @@ class Zygote:
     def send(self, number: int, kind: bytes, payload: bytes = b"") -> None:
         """One message to the supervisor; lost if it has ended, which `_listen` reports."""
         with self.lock:
-            message = b"".join(wire.frame(self.doomed.popleft(), b"K") for _ in range(len(self.doomed)))
+            message = b""
+            while self.to_kill:
+                message += wire.encode_frame(self.to_kill.popleft(), wire.KILL)
+            message += wire.encode_frame(number, kind, payload)
             with contextlib.suppress(OSError, ValueError):
-                wire.write_all(self.process.stdin.fileno(), message + wire.frame(number, kind, payload))
+                wire.write_all(self.process.stdin.fileno(), message)
 
-    def relative(self, text: str) -> str:
-        """A text in which the folders of forks, which differ from one to the next, are named as they are from inside."""
+    def hide_folders(self, text: str) -> str:
+        """The text with "." for every fork's folder, so that equal results have equal texts."""
         return self.folders.sub(".", text)
 
-    def fail(self, why: str) -> None:
-        """End the process since it is of no use any more; all who wait are told why."""
+    def abort(self, why: str) -> None:
+        """End the process, since it is of no use any more; all who wait are told why."""
         log.warning("sandbox: the isolated process is ended, since %s", why)
-        self.ending = why
+        self.end_reason = why
         self._kill()
 
     def _kill(self) -> None:
-        """End the process and all below it, those that left their process group too."""
+        """End the process and all its descendants, even those that left their process group."""
         for _ in range(50):
             if not (found := _descendants(self.pid)):
                 break
@@ -293,8 +344,8 @@ class Zygote:
 
     def close(self) -> None:
         """End every process."""
-        if os.getpid() != self.owner:
-            return  # a fork of this program has inherited the object, not the process
+        if os.getpid() != self.owner_pid:
+            return  # this is a fork of the program, which inherited the object and not the process
         if self.alive:
             self._kill()
         try:
@@ -302,11 +353,12 @@ class Zygote:
             self.process.kill()
             self.process.wait(timeout=END_SECONDS)
         except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
-            log.warning("sandbox: ending the isolated process failed (%s)", error)
+            log.warning("sandbox: end_reason the isolated process failed (%s)", error)
         self.reader.join(timeout=END_SECONDS)
         self.process.stdout.close()
         try:
             os.rmdir(self.scratch)
-        except OSError:  # coreutils, since there may be folders without permissions, or deeper than Python recurses
-            for command in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
-                subprocess.run([*command, "--", self.scratch], check=False, stderr=subprocess.DEVNULL)
+        except OSError:  # coreutils cope with folders without permissions, and with very deep ones
+            for words in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
+                command = [*words, "--", self.scratch]
+                subprocess.run(command, check=False, stderr=subprocess.DEVNULL)

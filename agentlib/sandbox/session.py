@@ -1,14 +1,11 @@
-"""Running model-written Python: isolated, limited, forkable sessions.
+"""Running model-written Python in isolated, limited sessions that can be forked.
 
-Owns sessions and their candidates, and the calls of tools (which stay in this process). Knows nothing of models or of
-how a candidate is chosen. The isolated process is `isolation`'s, one action's way and clock are `sandbox_action`'s; what
-runs inside begins with `sandbox_child`.
-
-A session's state is a process. `try_each` forks it once a candidate, so every candidate starts from the same
-state and none sees another; `commit` keeps the chosen fork as the new state, so nothing is run a second time.
-The process is the boundary: code runs unchanged, at native speed, with any import. The working folder is each
-fork's own, with a copy of what its origin wrote. Variables, imports and named files live on from one action to the
-next; threads, processes, pipes, sockets and shared memory do not.
+A session's state is a process. `run_candidates` forks it once per candidate, so every candidate
+starts from the same state and none sees another; `commit` keeps the chosen fork as the new state,
+so nothing runs twice. The process is the boundary: code runs unchanged, at native speed, with any
+import. Each fork has a working folder of its own, with a copy of the files that were there.
+Variables, imports and named files carry over from one action to the next; threads, processes,
+pipes, sockets and shared memory do not. Tools run in this process.
 """
 
 import itertools
@@ -27,72 +24,77 @@ from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from agentlib.sandbox.action import GRACE_SECONDS, Failure, Outcome, Trial, sound
+from agentlib.sandbox.action import GRACE_SECONDS, Failure, Outcome, Trial, replace_surrogates
 from agentlib.sandbox.inside import protocol as wire
-from agentlib.sandbox.inside.results import plain
-from agentlib.sandbox.isolation import RENEWED_AFTER, STARTERS, Protection, SandboxLost, Zygote
+from agentlib.sandbox.inside.results import to_plain
+from agentlib.sandbox.isolation import FORKS_BEFORE_RENEWAL, STARTERS, Protection, SandboxLost, Zygote
 
 log = logging.getLogger(__name__)
 
-BIRTHS = 3  # how often the fork of one candidate is asked for
+MAX_FORK_ATTEMPTS = 3  # to start one candidate
 
 
 class Session:
-    """The interpreter of one question: its variables and imports live from one committed action to the next.
+    """The interpreter of one question; its variables and imports carry over between actions.
 
-    Use it as a context manager or call `close`. One thread at a time.
+    Use it as a context manager or call `close`. Only one thread may use it at a time.
     """
 
     def __init__(self, box: "Sandbox", zygote: Zygote):
         self._box, self._zygote, self._key = box, zygote, next(box._numbers)
-        self._node: int | None = 0  # the interpreter that holds the state; 0 is the pristine one; None when closed
+        # The number of the interpreter with the state: 0 is the pristine one, None means closed.
+        self._interpreter: int | None = 0
         self._step = 0
         self._candidates: set[int] = set()
-        self._answers: dict[tuple[str, str], bytes] = {}  # of tools, to this step's candidates
+        self._tool_replies: dict[tuple[str, str], bytes] = {}  # to this step's candidates
         zygote.sessions.add(self)
 
-    def try_each(self, codes: Sequence[str]) -> list[Outcome]:
-        """Run every code from the present state, apart from each other; keep none. Raises as `Sandbox.try_many`."""
-        return self._box.try_many([(self, codes)])[0]
+    def run_candidates(self, codes: Sequence[str]) -> list[Outcome]:
+        """Run every code from the present state, isolated from each other, and keep none.
+
+        The outcomes are in the order of the codes. Raises as `Sandbox.run_batch`.
+        """
+        return self._box.run_batch([(self, codes)])[0]
 
     def commit(self, outcome: Outcome) -> None:
-        """Make the candidate that gave `outcome` the state, without running it again; the others end.
+        """Make the candidate with this `outcome` the state without running it again.
 
-        If its interpreter has ended (timeout, memory, killed) the state stays as it was. Raises ValueError for
-        an outcome that is not of this session's last `try_each`.
+        The other candidates end. If its own interpreter has ended (timeout, memory, killed), the
+        state stays as it was. Raises ValueError if the outcome is not from this session's last
+        `run_candidates`.
         """
         if outcome._ticket != (self._key, self._step):
-            raise ValueError("this outcome is not of the session's last try_each; commit one that is, and only once")
+            raise ValueError(
+                "this outcome is not of the session's last run_candidates; "
+                "commit one that is, and only once"
+            )
         if outcome._number is not None:
             self._candidates.discard(outcome._number)
-            self._candidates.add(self._node)
-            self._node = outcome._number
-        self._next()
+            self._candidates.add(self._interpreter)
+            self._interpreter = outcome._number
+        self.discard()
 
-    def dismiss(self) -> None:
-        """End the candidates of the last `try_each`; the state stays as it was."""
-        self._next()
+    def discard(self) -> None:
+        """End the candidates of the last `run_candidates`; the state stays as it was."""
+        self._step += 1
+        for number in self._candidates - {0}:
+            self._zygote.send(number, wire.KILL)
+        self._candidates.clear()
+        self._tool_replies.clear()
 
     def run(self, code: str) -> Outcome:
-        """Run one code and keep its state."""
-        [outcome] = self.try_each([code])
+        """Run one code and keep its state: `run_candidates` of one, then `commit`."""
+        [outcome] = self.run_candidates([code])
         self.commit(outcome)
         return outcome
 
     def close(self) -> None:
         """End the session's processes. A second call does nothing."""
-        if self._node is not None:
-            self._candidates.add(self._node)
-            self._node = None
-            self._next()
+        if self._interpreter is not None:
+            self._candidates.add(self._interpreter)
+            self._interpreter = None
+            self.discard()
             self._zygote.sessions.discard(self)
-
-    def _next(self) -> None:
-        self._step += 1
-        for number in self._candidates - {0}:
-            self._zygote.send(number, b"K")
-        self._candidates.clear()
-        self._answers.clear()
 
     def __enter__(self) -> "Session":
         return self
@@ -101,18 +103,20 @@ class Session:
         self.close()
 
     def __del__(self) -> None:
-        self._zygote.doomed.extend(self._candidates | {self._node} - {0, None})
+        self._zygote.to_kill.extend(self._candidates | {self._interpreter} - {0, None})
 
 
 class Sandbox:
     """An isolated process with numpy and sympy loaded, of which every session is a fork.
 
-    `tools` are functions of this process that the code can call by name, with plain values. An action may take
-    `seconds` of wall time besides its tool calls, which may take `tool_seconds` in all, and `memory_mb` MiB
-    beyond the bare interpreter. At most `workers` candidates run at once. `backend` is "sandlock" (Landlock and
-    seccomp), "bwrap" (namespaces), "limits" (no isolation, with a warning) or "auto": the first that works here.
+    `tools` are functions of this process that the code can call by name, with plain values. An
+    action may take `seconds` of wall time, `tool_seconds` in all for its tool calls, and
+    `memory_mb` MiB beyond the bare interpreter. At most `workers` candidates run at once (by
+    default, as many as there are processors). `backend` is "sandlock" (Landlock and seccomp),
+    "bwrap" (namespaces), "limits" (no isolation, with a warning) or "auto": the first that works.
 
-    Raises RuntimeError if the backend does not work, or if only limits are left and `strict` is set.
+    Raises RuntimeError if the backend does not work here, or if it isolates less than fully and
+    `strict` is set, and ValueError for an unknown backend or a bad tool.
     """
 
     def __init__(
@@ -127,16 +131,22 @@ class Sandbox:
     ):
         if sys.platform != "linux":
             raise RuntimeError(
-                f"the sandbox is built on Linux processes, this is {sys.platform}; run in a Linux container or virtual "
-                "machine (on Windows: WSL 2)"
+                f"the sandbox is built on Linux processes, this is {sys.platform}; "
+                "run in a Linux container or virtual machine (on Windows: WSL 2)"
             )
         if backend not in ("auto", *STARTERS):
-            raise ValueError(f"sandbox backend {backend!r} is unknown, expected auto, {', '.join(STARTERS)}")
+            known = ", ".join(["auto", *STARTERS])
+            raise ValueError(f"sandbox backend {backend!r} is unknown, expected one of {known}")
         for name, tool in (tools or {}).items():
             if not callable(tool):
-                raise ValueError(f"tool {name!r} is {tool!r}, expected a function that the code can call")
+                raise ValueError(
+                    f"tool {name!r} is {tool!r}, expected a function that the code can call"
+                )
             if not name.isidentifier() or name == "final_answer":
-                raise ValueError(f"tool name {name!r} cannot be used, expected a Python name other than final_answer")
+                raise ValueError(
+                    f"tool name {name!r} cannot be used, "
+                    "expected a Python name other than final_answer"
+                )
         self.tools, self.seconds, self.tool_seconds = dict(tools or {}), seconds, tool_seconds
         self.workers = workers or os.cpu_count() or 1
         self.protection: Protection
@@ -144,7 +154,8 @@ class Sandbox:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._closed = False
-        self._retired: list[tuple[Zygote, weakref.finalize]] = []  # they end with the last of their sessions
+        # Isolated processes that were replaced; each ends with the last of its sessions.
+        self._retired: list[tuple[Zygote, weakref.finalize]] = []
         reasons = []
         for name in STARTERS if backend == "auto" else (backend,):
             try:
@@ -154,23 +165,28 @@ class Sandbox:
                 log.info("sandbox: backend %s does not work here (%s)", name, error)
                 continue
             if name == "limits" or (strict and not self.protection.full):
-                self._accept(strict, reasons)
+                self._warn_or_refuse(strict, reasons)
             break
         else:
-            raise RuntimeError(f"no sandbox could be started ({'; '.join(reasons)}); install bubblewrap or sandlock")
+            why = "; ".join(reasons)
+            raise RuntimeError(
+                f"no sandbox could be started ({why}); install bubblewrap or sandlock"
+            )
 
-    def _accept(self, strict: bool, reasons: list[str]) -> None:
-        """Less than full containment: say what is not protected, or refuse if `strict`."""
+    def _warn_or_refuse(self, strict: bool, reasons: list[str]) -> None:
+        """Warn that the backend isolates less than fully; RuntimeError if `strict`."""
         why = f" ({'; '.join(reasons)})" if reasons else ""
         lacks = "; ".join(self.protection.lacks)
         if strict:
             self._finalizer()
             raise RuntimeError(
-                f"strict=True but the backend is {self.protection.backend!r}{why}, which lacks: {lacks}; "
-                "use Linux 6.12 or later with Landlock (pip install sandlock), or install bubblewrap"
+                f"strict=True but the backend is {self.protection.backend!r}{why}, "
+                f"which lacks: {lacks}; "
+                "use Linux 6.12 or later with Landlock (pip install sandlock) or install bubblewrap"
             )
         warnings.warn(
-            f"MODEL-WRITTEN CODE IS NOT FULLY ISOLATED{why}; missing: {lacks}. Install sandlock or bubblewrap.",
+            f"MODEL-WRITTEN CODE IS NOT FULLY ISOLATED{why}; missing: {lacks}. "
+            "Install sandlock or bubblewrap.",
             stacklevel=3,
         )
 
@@ -179,32 +195,36 @@ class Sandbox:
         self._finalizer = weakref.finalize(self, self._zygote.close)
         if backend != "limits":
             try:
-                self._probe()
+                self._check_isolation()
             except BaseException:
                 self._finalizer()
                 raise
         self.protection = self._zygote.protection
 
-    def _probe(self) -> None:
-        """Raise RuntimeError unless a file and a port of this machine are really out of reach."""
+    def _check_isolation(self) -> None:
+        """Raise RuntimeError if a file or a port of this machine can be reached from inside."""
         server = socket.create_server(("127.0.0.1", 0))
         with tempfile.NamedTemporaryFile("w", prefix="agentlib-") as secret, server:
             secret.write("reached")
             secret.flush()
+            connect = f"import socket\nsocket.create_connection({server.getsockname()!r}, 5)"
             attempts = {
                 "files": f"print(open({secret.name!r}).read())",
-                "network": f"import socket\nsocket.create_connection({server.getsockname()!r}, 5)\nprint('reached')",
+                "network": f"{connect}\nprint('reached')",
             }
             with Session(self, self._zygote) as session:
-                for what, outcome in zip(attempts, session.try_each(list(attempts.values())), strict=True):
-                    if "read\n" in outcome.stdout or not outcome.failure or outcome.failure.kind == "killed":
-                        raise RuntimeError(f"{what} could be reached from inside ({outcome})")
+                outcomes = session.run_candidates(list(attempts.values()))
+            for what, outcome in zip(attempts, outcomes, strict=True):
+                refused = outcome.failure and outcome.failure.kind != "killed"
+                if "read\n" in outcome.stdout or not refused:
+                    raise RuntimeError(f"{what} could be reached from inside ({outcome})")
 
     def session(self) -> Session:
         """A fresh interpreter for one question; costs nothing until it runs something.
 
-        Starts the isolated process anew if it has ended, or has done its share (`RENEWED_AFTER`); sessions that are
-        open stay where they are. Raises RuntimeError if the sandbox is closed.
+        If the isolated process has ended, or has made FORKS_BEFORE_RENEWAL forks, a new one is
+        started first; sessions that are open keep theirs. Raises RuntimeError if the sandbox is
+        closed or the new process does not start.
         """
         with self._lock:
             if self._closed:
@@ -213,7 +233,7 @@ class Sandbox:
                 log.warning("sandbox: the isolated process had ended and is started again")
                 self._finalizer()
                 self._start(self.protection.backend)
-            elif self._zygote.forks >= RENEWED_AFTER[self.protection.backend]:
+            elif self._zygote.forks >= FORKS_BEFORE_RENEWAL[self.protection.backend]:
                 self._retired.append((self._zygote, self._finalizer))
                 self._start(self.protection.backend)
             for zygote, finalizer in self._retired.copy():
@@ -222,118 +242,151 @@ class Sandbox:
                     self._retired.remove((zygote, finalizer))
             return Session(self, self._zygote)
 
-    def try_many(self, batch: Sequence[tuple[Session, Sequence[str]]], more: bool = False) -> list[list[Outcome]]:
-        """`try_each` of several sessions at once, at most `workers` candidates at a time.
+    def run_batch(self, batch: Sequence[tuple[Session, Sequence[str]]]) -> list[list[Outcome]]:
+        """`run_candidates` of several sessions at once, at most `workers` candidates at a time.
 
-        `more` adds to the candidates that the sessions have, which otherwise end. A tool is asked once for equal
-        arguments of one session's candidates. Tools are called from this thread, one after another; what a tool raises
-        is an error for the code that called it, except ConnectionError and TimeoutError, which are raised here: an
-        outage must stop a run, not lower its score.
-        Raises ValueError if a session is there twice, RuntimeError if one is closed, SandboxLost if the isolated process ended.
+        The candidates that the sessions had end. A tool is called once for equal arguments of one
+        session's candidates. Tools are called in this thread, one after another. The code sees what a tool raises, except ConnectionError and TimeoutError, which
+        are raised here: an outage must stop a run, not lower its score.
+
+        Raises ValueError if a session is in the batch twice, RuntimeError if one is closed, and
+        SandboxLost if the isolated process has ended.
         """
         if len({id(session) for session, _ in batch}) < len(batch):
             raise ValueError("a session is in the batch twice; give all its codes in one list")
         for session, _ in batch:
-            if session._node is None:
+            if session._interpreter is None:
                 raise RuntimeError("the session is closed; open a new one with box.session()")
-        trials: list[list[Trial]] = []
+        groups: list[list[Trial]] = []
         for session, codes in batch:
-            if not more:
-                session._next()
-            trials.append([Trial(session, c, next(self._numbers), self.seconds, self.tool_seconds) for c in codes])
-            session._candidates.update(trial.number for trial in trials[-1])
-        everyone = [trial for group in trials for trial in group]
-        self._race(everyone)
-        unborn = [trial for trial in everyone if trial.unborn]
-        if unborn and self._await_births():
-            for trial in unborn:
-                trial.renew(next(self._numbers))
-                trial.tries = 0
-            self._race(unborn)
-        return [[trial.outcome for trial in group] for group in trials]
+            session.discard()
+            groups.append([self._trial(session, code) for code in codes])
+            session._candidates.update(trial.number for trial in groups[-1])
+        trials = [trial for group in groups for trial in group]
+        self._run_trials(trials)
+        not_started = [trial for trial in trials if trial.not_started]
+        if not_started and self._wait_until_forkable():
+            for trial in not_started:
+                trial.reset(next(self._numbers))
+                trial.attempts = 0
+            self._run_trials(not_started)
+        return [[trial.outcome for trial in group] for group in groups]
 
-    def _race(self, trials: list[Trial]) -> None:
-        """Run the trials to their outcomes, `workers` at a time.
+    def _trial(self, session: Session, code: str) -> Trial:
+        return Trial(session, code, next(self._numbers), self.seconds, self.tool_seconds)
 
-        One that cannot begin is tried again once nothing else runs, and alone: another action may have used up all
-        processes, and goes on doing so until its time is over. Raises SandboxLost if the isolated process has ended.
+    def _run_trials(self, trials: list[Trial]) -> None:
+        """Run the trials until each has an outcome, `workers` at a time.
+
+        One that cannot start is tried again when nothing else runs, and alone: another action may
+        have used up all processes, and goes on doing so until its time is over. Raises SandboxLost
+        if the isolated process has ended.
         """
         queue: SimpleQueue = SimpleQueue()
-        waiting, unborn, running = deque(trials), deque(), {}
+        waiting: deque[Trial] = deque(trials)
+        again: deque[Trial] = deque()
+        running: dict[int, Trial] = {}
         try:
-            while waiting or unborn or running:
-                while (not running and unborn) or (not unborn and waiting and len(running) < self.workers):
-                    trial = (unborn or waiting).popleft()
-                    time.sleep(0.1 * trial.tries)
+            while waiting or again or running:
+                while (again and not running) or (
+                    waiting and not again and len(running) < self.workers
+                ):
+                    trial = (again or waiting).popleft()
+                    time.sleep(0.1 * trial.attempts)
                     trial.start(queue)
                     if not trial.outcome:
                         running[trial.number] = trial
                 if not running:
                     continue
-                patience = min(trial.deadline for trial in running.values()) - time.monotonic()
-                try:
-                    number, kind, payload, at = queue.get(timeout=max(0.0, patience))
-                except Empty:
-                    for trial in list(running.values()):
-                        if trial.deadline <= time.monotonic():
-                            trial.overdue()
-                else:
-                    if number in running:
-                        running[number].hear(kind, payload, at, self._answer)
+                self._handle_next(queue, running)
                 for trial in running.values():
-                    if trial.unborn and not trial.lost and trial.tries < BIRTHS:
+                    retry = trial.attempts < MAX_FORK_ATTEMPTS and not trial.lost
+                    if trial.not_started and retry:
                         log.info("sandbox: an action could not begin and is tried again")
-                        trial.renew(next(self._numbers))
-                        unborn.append(trial)
-                running = {n: trial for n, trial in running.items() if not trial.outcome and trial.number == n}
+                        trial.reset(next(self._numbers))
+                        again.append(trial)
+                running = {
+                    number: trial
+                    for number, trial in running.items()
+                    if not trial.outcome and trial.number == number
+                }
         finally:
-            for trial in running.values():  # only if an interrupt, or a tool's outage, came in between
+            for trial in running.values():  # none, unless interrupted or stopped by a tool's outage
                 trial.finish(Failure("killed", "interrupted"))
-        for lost in (trial for trial in trials if trial.lost):
-            raise SandboxLost(
-                f"the sandbox's isolated process has ended ({lost.zygote.ending}) and its sessions are lost; "
-                "open new sessions"
-            )
+        for trial in trials:
+            if trial.lost:
+                raise SandboxLost(
+                    f"the sandbox's isolated process has ended ({trial.zygote.end_reason}) "
+                    "and its sessions are lost; open new sessions"
+                )
 
-    def _await_births(self) -> bool:
-        """Whether the pristine interpreter could not be forked at once, but can be now.
+    def _handle_next(self, queue: SimpleQueue, running: dict[int, Trial]) -> None:
+        """Wait for the next message to a running trial, or the next deadline, and handle it."""
+        wait = min(trial.deadline for trial in running.values()) - time.monotonic()
+        try:
+            number, kind, payload, at = queue.get(timeout=max(0.0, wait))
+        except Empty:
+            for trial in running.values():
+                if trial.deadline <= time.monotonic():
+                    trial.handle_deadline()
+        else:
+            if number in running:
+                running[number].handle(kind, payload, at, self._call_tool)
 
-        If it could be at once, a session has broken itself. Ends the isolated process and raises SandboxLost if it
-        cannot be for GRACE_SECONDS: the processes of an action that was ended are gone by then, but sandlock 0.9 goes on
-        counting those that slept.
+    def _wait_until_forkable(self) -> bool:
+        """Whether the pristine interpreter could not be forked for a while, but now it can.
+
+        False if it can at once: then the session itself is broken. If it cannot for GRACE_SECONDS,
+        ends the isolated process and raises SandboxLost. By then the processes of an action that
+        was ended are gone, but sandlock 0.9 goes on counting those that slept.
         """
         began = time.monotonic()
         for attempt in itertools.count():
             with Session(self, self._zygote) as fresh:
-                trial = Trial(fresh, "1", next(self._numbers), self.seconds, self.tool_seconds)
-                trial.tries = BIRTHS  # once only, after a pause
-                self._race([trial])
-            if not trial.unborn:
+                trial = self._trial(fresh, "1")
+                trial.attempts = MAX_FORK_ATTEMPTS  # once only, after a pause
+                self._run_trials([trial])
+            if not trial.not_started:
                 return attempt > 0
             if time.monotonic() > began + GRACE_SECONDS:
-                self._zygote.fail("it could start no interpreter; look for missing memory, processes or disk space")
-                raise SandboxLost(f"the sandbox's isolated process was ended: {self._zygote.ending}; open new sessions")
+                self._zygote.abort(
+                    "it could start no interpreter; "
+                    "look for missing memory, processes or disk space"
+                )
+                raise SandboxLost(
+                    f"the sandbox's isolated process was ended: {self._zygote.end_reason}; "
+                    "open new sessions"
+                )
 
-    def _answer(self, trial: Trial, call: bytes) -> bytes:
-        """Call the tool, or take the answer that the session's step has already; the reply as JSON."""
-        name, args, kwargs = json.loads(call)
-        args, kwargs = sound(args), sound(kwargs)
+    def _call_tool(self, trial: Trial, request: bytes) -> bytes:
+        """The reply, as JSON, to a tool call, from the tool or from an equal call in this step.
+
+        Raises ValueError or TypeError if the request is malformed.
+        """
+        name, args, kwargs = json.loads(request)
+        args, kwargs = replace_surrogates(args), replace_surrogates(kwargs)
         if name not in self.tools or not isinstance(args, list) or not isinstance(kwargs, dict):
             raise ValueError(f"no such tool call: {name!r}")
         trial.calls.append({"name": name, "args": args, "kwargs": kwargs})
-        known, key = trial.session._answers, (name, json.dumps([args, kwargs], sort_keys=True))
-        if key not in known:
+        replies = trial.session._tool_replies
+        key = (name, json.dumps([args, kwargs], sort_keys=True))
+        if key not in replies:
             try:
-                reply = json.dumps({"value": plain(self.tools[name](*args, **kwargs), _refuse)}).encode()
-                if len(reply) > wire.FRAME_BYTES:
-                    raise ValueError(f"the answer has {len(reply)} bytes, at most {wire.FRAME_BYTES} can be sent")
-            except (ConnectionError, TimeoutError):  # an outage: no answer that a model should go on from
+                value = to_plain(self.tools[name](*args, **kwargs), _refuse_value)
+                reply = json.dumps({"value": value}).encode()
+                if len(reply) > wire.MAX_FRAME_BYTES:
+                    raise ValueError(
+                        f"the answer has {len(reply)} bytes, "
+                        f"at most {wire.MAX_FRAME_BYTES} can be sent"
+                    )
+            except (ConnectionError, TimeoutError):  # an outage: there is no answer to go on with
                 raise
-            except Exception as error:  # the code that called the tool is to see it, and may go on
+            except Exception as error:  # the code that called the tool sees it, and may go on
                 log.info("sandbox: tool %s failed", name, exc_info=True)
-                reply = json.dumps({"error": f"{name} failed: {type(error).__name__}: {str(error)[:2000]}"}).encode()
-            known[key] = reply
-        return known[key]
+                message = f"{name} failed: {type(error).__name__}: {str(error)[:2000]}"
+                reply = json.dumps({"error": message}).encode()
+            replies[key] = reply
+        return replies[key]
 
     def close(self) -> None:
         """End every process of every session. A second call does nothing."""
@@ -348,5 +401,7 @@ class Sandbox:
         self.close()
 
 
-def _refuse(value: Any) -> None:
-    raise TypeError(f"it returned a {type(value).__name__}, expected plain values (text, numbers, lists, dicts)")
+def _refuse_value(value: Any) -> None:
+    raise TypeError(
+        f"it returned a {type(value).__name__}, expected plain values (text, numbers, lists, dicts)"
+    )

@@ -1,32 +1,39 @@
-r"""Grading: is this answer right, and what is its canonical form?
+r"""Grading: is an answer right, and what is its canonical form?
 
-Owns the verdict on maths and factual answers, the factual rules, and the answer of a chain-of-thought text. Knows
-nothing of agents, tasks or records. Prediction and gold go through the same code; text is parsed but never evaluated. The
-maths itself is in `maths_text` and `score_maths`.
+Prediction and gold go through the same code; text is parsed, never evaluated. `maths_text` reads
+maths, `maths` compares it, `worker` does the algebra; the factual rules are here.
 
-An answer may be in a box, in a sentence ("the answer is …") or in a call `final_answer(…)` that was written as text; in
-maths also in a sentence of one line that says what something is ("The remainder is 25."). Boxes joined by a comma, "and" or "or"
-are a list, and a list is wrong where one value is asked for.
+An answer may be in a box, in a sentence ("the answer is …") or in a call `final_answer(…)` that was
+written as text; in maths also in a one-line sentence that says what something is ("The remainder is
+25."). Boxes joined by a comma, "and" or "or" are a list, and a list is wrong where one value is
+expected.
 
-Maths. Units, currency, degree and percent signs are dropped, never converted: 50% is 50, not 0.5. A
-prediction without the base of its gold (204 for 204_5) is right, one in another base is not. An integer
-equals only itself (up to float noise, the 13th figure); two non-integers may differ by 1e-4 of a *decimal*
-gold, at most 0.05. Lists without brackets, sets and unions have no order; words, tuples and matrices do. The
-brackets of an interval matter; a list that is no text may stand for any bracket. "x = " before a value is dropped. The
-letter i is the imaginary unit. Two exact numbers are equal if they agree in a hundred figures, however small or large they are.
+Maths
+- Units, currency, degree and percent signs are dropped, never converted: 50% is 50, not 0.5.
+- A prediction without the base of its gold (204 for 204_5) is right, one in another base is not.
+- An integer equals only itself (up to float noise, in the 13th figure). Two non-integers may differ
+  by 1e-4 of a *decimal* gold, at most 0.05.
+- Two exact numbers are equal if they agree in a hundred figures, however small or large they are.
+- Lists without brackets, sets and unions have no order; words, tuples and matrices do. The brackets
+  of an interval matter; a Python list may stand for any bracket.
+- "x = " before a value is dropped. The letter i is the imaginary unit.
+- A decimal equals an exact gold (1/3, \sqrt 2) when it gives at least six figures and all of them
+  agree, even where the question asks for a fraction: code computes 61/33 as 1.8484848484848484, and
+  the graders of this field, the paper's among them, compare values and not forms (2/4 is 1/2, even
+  where lowest terms are asked for). The reason is then "decimal of an exact value", so that a
+  stricter reading can count these.
 
-A decimal stands for an exact gold (1/3, \sqrt 2) when it gives at least six figures and all of them agree, even where the
-question asks for an exact fraction: code computes 61/33 as 1.8484848484848484, and the graders of this field, the paper's
-among them, compare values and not forms (2/4 is 1/2, too, where lowest terms are asked for). Such a grade says "decimal of
-an exact value", so that a stricter reading can be counted.
-
-Factual. Case, punctuation, articles, the accents and strokes of Latin and Greek letters, and vowel points do not matter; all
-other letters and marks do, and so do the signs in C++, C# and O-. Right when the normalised texts are equal, when both list
-the same things joined by commas or "and", or when the gold is a contiguous run in a short prediction (at most 12 other words) of one of these forms:
-words that end in is, was, are, were, named, called, by, in, on or at, then the gold; the gold, then is, was, are or
-were and more; a title, then the gold; the gold, then a parenthesis; a number, then at most two words of unit, none of
-them a scale such as million; a fuller date. Other words that negate, hedge or offer an alternative ("not", "or",
-"and", "perhaps", a comma) make it wrong. A gold yes or no is right when the prediction opens with it.
+Factual
+- Case, punctuation, articles, accents and strokes of Latin and Greek letters, and vowel points do
+  not matter. All other letters and marks do, and so do the signs in C++, C# and O-.
+- An answer is right when the normalised texts are equal, or when both list the same things, joined
+  by commas or "and".
+- It is also right when it contains the gold and at most 12 other words, in one of these forms:
+  words that end in is, was, are, were, named, called, by, in, on or at, then the gold; the gold,
+  then is, was, are or were and more; a title, then the gold; the gold, then a parenthesis; a
+  number, then at most two words of unit, none of them a scale such as million; a fuller date.
+- Other words that negate, hedge or offer an alternative ("not", "or", "and", "perhaps", a comma)
+  make it wrong. A gold yes or no is right when the prediction opens with it.
 """
 
 import ast
@@ -41,24 +48,44 @@ from typing import Any
 
 from agentlib.score import maths, maths_text, worker
 
-_MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
-_COUNTS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
-_LINKS = {"is", "was", "are", "were", "named", "called", "by", "in", "on", "at"}
-_TITLES = set(["president", "king", "queen", "emperor", "prince", "princess", "pope", "saint", "st", "sir", "lord", "lady", "dr", "mr", "mrs", "ms", "professor"])
-_DOUBT = set(
-    ["not", "no", "never", "neither", "nor", "isnt", "wasnt", "arent", "werent", "except", "without", "unlike", "instead", "rather", "or", "either", "and", "both", "maybe", "perhaps", "possibly", "probably", "might", "versus", "vs"]
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_MONTHS = _words(
+    "january february march april may june july august september october november december"
 )
-# What no noun phrase opens with: an "a" before them, or at the end, is no article (vitamin A is …).
-_NO_NOUNS = _LINKS | {"and", "or", "of", "for", "to", "with", "from", "has", "can"}
-_SCALES = set(["hundred", "thousand", "million", "billion", "trillion", "dozen", "percent", "percentage", "th", "half"])
-
-
-_WRAPPED = re.compile(r"\\(?:text|mbox|mathrm)")  # words in LaTeX, which no algebra reads
-
+_NUMBER_WORDS = _words(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen twenty"
+)
+_LINKING_WORDS = set(_words("is was are were named called by in on at"))
+_TITLES = set(
+    _words(
+        "president king queen emperor prince princess pope saint st sir lord lady dr mr mrs ms "
+        "professor"
+    )
+)
+_DOUBT_WORDS = set(
+    _words(
+        "not no never neither nor isnt wasnt arent werent except without unlike instead rather or "
+        "either and both maybe perhaps possibly probably might versus vs"
+    )
+)
+# An "a" before one of these words, or at the end, is no article (vitamin A is …).
+_NOT_NOUNS = _LINKING_WORDS | set(_words("and or of for to with from has can"))
+_SCALE_WORDS = set(
+    _words("hundred thousand million billion trillion dozen percent percentage th half")
+)
 
 @dataclass(frozen=True)
 class Grade:
-    """A verdict; `f1` is the token F1 of a factual answer (0 to 1) and 0 or 1 in maths, `reason` says why."""
+    """Whether an answer is right (`correct`), and why (`reason`, a few words).
+
+    `exact_match`: both answers have the same canonical key. `f1`: token F1 (0 to 1) of a factual
+    answer; in maths 1.0 if correct, else 0.0.
+    """
 
     correct: bool
     exact_match: bool
@@ -67,37 +94,50 @@ class Grade:
 
 
 def grade(
-    prediction: Any, gold: str, domain: str = "math", aliases: Sequence[str] = (), *, seconds: float = 5.0
+    prediction: Any,
+    gold: str,
+    domain: str = "math",
+    aliases: Sequence[str] = (),
+    *,
+    seconds: float = 5.0,
 ) -> Grade:
-    """Compare a prediction (any value: see `maths_text.data`) with a gold answer and its aliases.
+    """Compare a prediction with a gold answer and its aliases; the best grade counts.
 
-    Callable from any thread; `seconds` limits the algebra for each gold. Raises ValueError for an unknown
-    domain and RuntimeError when the grading process cannot be started.
+    `prediction` is any value (see `maths_text.to_plain_data`). Safe to call from any thread;
+    `seconds` limits the algebra per gold answer. Raises ValueError for an unknown domain and
+    RuntimeError when the grading process cannot be started.
     """
     compare = {"math": _grade_maths, "factual": _grade_factual}.get(domain)
     if compare is None:
-        raise ValueError(f"domain is {domain!r}, expected 'math' or 'factual'; take it from the question")
-    prediction = maths_text.data(prediction)
-    if prediction is None or not maths_text.plain(prediction).strip():
+        raise ValueError(
+            f"domain is {domain!r}, expected 'math' or 'factual'; take it from the question"
+        )
+    prediction = maths_text.to_plain_data(prediction)
+    if maths_text.is_blank(prediction):
         return Grade(False, False, 0.0, "no answer")
     golds = [str(text) for text in (gold, *aliases) if text is not None and str(text).strip()]
     if not golds:
         return Grade(False, False, 0.0, "no gold answer")
-    return max((compare(prediction, g, seconds) for g in golds), key=lambda g: (g.correct, g.exact_match, g.f1))
+    grades = [compare(prediction, text, seconds) for text in golds]
+    return max(grades, key=lambda g: (g.correct, g.exact_match, g.f1))
+
+
+_WORDS_IN_LATEX = re.compile(r"\\(?:text|mbox|mathrm)")  # \text{Evelyn}: not compared by algebra
 
 
 def correct_as_published(prediction: Any, gold: str, *, seconds: float = 5.0) -> bool:
-    """Whether a maths answer is right by the reference code's rules, in our words: to compare its numbers with ours, not
-    to grade with.
+    """Whether a maths answer is right by the rules of the reference code, reimplemented.
 
-    The prediction is brought to one form, the gold stays as it is printed; numbers are equal within a ten-thousandth, and
-    so are a hundredth and the hundredfold of the gold, as if one of them were per cent.
+    For comparing its numbers with ours, not for grading. The prediction is normalised, the gold is
+    not. Numbers are equal within a relative 1e-4, and also when one is a hundred times the other,
+    as if it were a percentage.
     """
-    prediction = maths_text.data(prediction)
-    if prediction is None or not maths_text.plain(prediction).strip():
+    prediction = maths_text.to_plain_data(prediction)
+    if maths_text.is_blank(prediction):
         return False
-    # Not `normalise`: these rules read no answer out of a call or a sentence without "answer".
-    ours, theirs = maths.key(maths_text.tree(_extracted(prediction))), gold.strip()
+    # Not `normalise`: these rules do not read calls, nor sentences without the word "answer".
+    ours = maths.to_key(maths_text.parse(_extract(prediction)))
+    theirs = gold.strip()
     if ours == theirs:
         return True
     try:
@@ -105,183 +145,220 @@ def correct_as_published(prediction: Any, gold: str, *, seconds: float = 5.0) ->
         return any(math.isclose(x, y * factor, rel_tol=1e-4) for factor in (1.0, 0.01, 100.0))
     except ValueError:
         pass
-    if _WRAPPED.search(theirs) or max(len(ours), len(theirs)) > maths_text.LONGEST:
+    too_long = max(len(ours), len(theirs)) > maths_text.MAX_CHARACTERS
+    if too_long or _WORDS_IN_LATEX.search(theirs):
         return False
     try:
-        return worker.shared().equal(theirs, ours, seconds=seconds)
+        return worker.shared_grader().are_equal(theirs, ours, seconds=seconds)
     except worker.GradingFailed:
         return False
 
 
 def normalise(answer: Any, domain: str = "math") -> str:
-    """The canonical key of an answer, for voting and exact match; answers with equal keys are equal."""
+    """The canonical key of an answer, for voting and exact match: equal keys, equal answers.
 
-    def once(value: Any) -> str:
-        return maths.key(_maths_tree(value)) if domain == "math" else _factual_key(value)
+    A key is its own key.
+    """
 
-    key = once(maths_text.data(answer))
-    for _ in range(4):  # so that a key is its own key
-        key, last = once(key), key
+    def normalise_once(value: Any) -> str:
+        if domain == "math":
+            return maths.to_key(_parse_maths(value))
+        return _to_factual_key(value)
+
+    key = normalise_once(maths_text.to_plain_data(answer))
+    for _ in range(4):
+        key, last = normalise_once(key), key
         if key == last:
             break
     return key
 
 
+# "the answer is 42", "Final answer: 42", "#### 42", or the line below a heading "### Answer"
+_ANSWER_IS = re.compile(
+    r"(?i)(?:\banswer\b[*_ ]*(?:is\b(?:[ ]*:)?|:)|####|^[#*_ ]*(?:final )?answer[*_ ]*$)"
+    r"[*_\s]*([^\n]+)",
+    re.MULTILINE,
+)
+# Between the boxes of one list: "}, \boxed{", "} or $\boxed{", "} \text{ and } y=\boxed{"
+_BETWEEN_BOXES = re.compile(
+    r"[\s$.]*(,|;|,?\s*(?:and\b|or\b|&)|,?\s*\\text\s*\{\s*(?:and|or)\s*\})"
+    r"[\s$]*(?:[A-Za-z]\w*\s*=\s*)?\$?"
+)
+
+
 def extract_answer(text: str) -> str | None:
-    r"""The answer a chain of thought ends with: the last complete \boxed{...} and those joined to it, else what follows the
-    last "answer is", "Answer:" or "####" up to the sentence's end; None when there is neither."""
-    if boxed := _boxes(text):
+    r"""The answer at the end of a chain of thought, or None.
+
+    The last complete \boxed{...} with the boxes joined to it; else what follows the last
+    "answer is", "Answer:" or "####", up to the end of its sentence.
+    """
+    if boxed := _read_boxes(text):
         return boxed
     found = _ANSWER_IS.findall(text)
-    return _first_sentence(found[-1]).strip().strip("*_").strip() or None if found else None
+    if not found:
+        return None
+    return _first_sentence(found[-1]).strip().strip("*_").strip() or None
 
 
-_ANSWER_IS = re.compile(
-    r"(?i)(?:\banswer\b[*_ ]*(?:is\b(?:[ ]*:)?|:)|####|^[#*_ ]*(?:final )?answer[*_ ]*$)[*_\s]*([^\n]+)", re.MULTILINE
-)
-# What stands between boxes that are one list.
-_JOINT = re.compile(r"[\s$.]*(,|;|,?\s*(?:and\b|or\b|&)|,?\s*\\text\s*\{\s*(?:and|or)\s*\})[\s$]*(?:[A-Za-z]\w*\s*=\s*)?\$?")
-
-
-def _boxes(text: str) -> str:
-    """What the last complete box holds, after those that are joined to it; "" if there is none."""
-    marks = reversed(list(re.finditer(r"\\f?box(?:ed)?\s*\{", text)))
-    boxes = ((m.start(), m.end(), end) for m in marks if (end := maths_text.closing(text, m.end() - 1, "{}")) >= 0)
-    answer, after = "", 0
-    for mark, start, end in boxes:
-        inside = text[start:end].strip()
-        if after:
-            if not (joint := _JOINT.fullmatch(text, end + 1, after)):
+def _read_boxes(text: str) -> str:
+    """The content of the last complete box, after that of boxes joined to it; "" without a box."""
+    answer, joined_from = "", None
+    for mark in reversed(list(re.finditer(r"\\f?box(?:ed)?\s*\{", text))):
+        end = maths_text.find_closing(text, mark.end() - 1, "{}")
+        if end < 0:
+            continue
+        inside = text[mark.end() : end].strip()
+        if joined_from is not None:
+            joint = _BETWEEN_BOXES.fullmatch(text, end + 1, joined_from)
+            if not joint:
                 break
             inside += f"{'' if joint[1][0] in ',;' else ' '}{joint[1]} {answer}"
-        answer, after = inside, mark
-        if not after:
-            break
+        answer, joined_from = inside, mark.start()
     return answer
 
 
-# Words of the closed classes: those that open a sentence but no name, and verbs.
+# Function words that open a sentence but no name, and auxiliary verbs.
 _OPENERS = (
-    "It|He|She|They|We|I|You|This|That|These|Those|There|The|A|An|His|Her|Its|Their|Both|All|Each|In|On|At|From|As|To|For|By|"
-    "With|After|Before|When|While|Where|If|So|Thus|Hence|Therefore|Then|Since|Because|However|Also|Note|And|But|Which|Who|What"
+    "It|He|She|They|We|I|You|This|That|These|Those|There|The|A|An|His|Her|Its|Their|Both|All|Each|"
+    "In|On|At|From|As|To|For|By|With|After|Before|When|While|Where|If|So|Thus|Hence|Therefore|Then|"
+    "Since|Because|However|Also|Note|And|But|Which|Who|What"
 )
 _VERBS = "is|are|was|were|be|been|has|have|had|do|does|did|can|could|will|would|may|might"
+# "It came out in 2004", "Paris is in France"; not "Records", "Louis", "Mr. Hyde"
 _SENTENCE = re.compile(rf"(?:{_OPENERS})\b(?=.*\s[a-z])|[A-Z].*\b(?:{_VERBS})\b")
 
 
 def _first_sentence(text: str) -> str:
-    """A text up to the full stop that ends its first sentence.
+    """A text up to the full stop that ends its first sentence, without that stop.
 
-    A full stop ends a sentence if a sentence follows: a capital, and then a verb of the closed class, or a word that opens
-    sentences and one in lower case. So "Bros. Records" and "St. Vincent and the Grenadines" go on, whatever is abbreviated.
+    A full stop ends a sentence only if another sentence follows: one with a capital and then an
+    auxiliary verb, or with an opening function word and then a word in lower case. So "Bros.
+    Records" and "St. Vincent and the Grenadines" continue, with no list of abbreviations.
     """
-    ends = [m for m in re.finditer(r"\.[*_\"')\]]*\s+", text)]
-    for m, last in zip(ends, [*(m.start() for m in ends[1:]), len(text)], strict=False):
-        if _SENTENCE.match(text, m.end(), last):
-            text = text[: m.start() + 1]
+    stops = list(re.finditer(r"\.[*_\"')\]]*\s+", text))
+    ends = [*(stop.start() for stop in stops[1:]), len(text)]
+    for stop, end in zip(stops, ends, strict=False):
+        if _SENTENCE.match(text, stop.end(), end):
+            text = text[: stop.start() + 1]
             break
-    # The stop of U.S. or p.m. is its own.
+    # The full stop of U.S. or p.m. belongs to the abbreviation.
     return re.sub(r"(?<!\.[A-Za-z])\.([*_]*)$", r"\1", text.strip())
 
 
-def _called(text: str) -> Any:
-    """The value of the last call `final_answer(…)` that is written in a text; None if there is none, or names stand in it."""
-    for m in reversed(list(re.finditer(r"\bfinal_answer\(", text))):
-        if (end := maths_text.closing(text, m.end() - 1)) < 0:
+def _read_final_answer_call(text: str) -> Any:
+    """The argument of the last call `final_answer(…)` in a text; None without one.
+
+    Arguments that contain names are skipped, since nothing is evaluated.
+    """
+    for mark in reversed(list(re.finditer(r"\bfinal_answer\(", text))):
+        end = maths_text.find_closing(text, mark.end() - 1)
+        if end < 0:
             continue
         try:
-            call = ast.parse(text[m.start() : end + 1], mode="eval").body
+            call = ast.parse(text[mark.start() : end + 1], mode="eval").body
         except (SyntaxError, ValueError, MemoryError, RecursionError):
             continue
-        given = [*call.args, *(keyword.value for keyword in call.keywords)]
-        if len(given) != 1 or any(isinstance(node, ast.Name) for node in ast.walk(given[0])):
+        arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+        if len(arguments) != 1 or any(isinstance(n, ast.Name) for n in ast.walk(arguments[0])):
             continue
         try:
-            return maths_text.data(ast.literal_eval(given[0]))
+            return maths_text.to_plain_data(ast.literal_eval(arguments[0]))
         except ValueError:  # 1/3 is no literal
-            return ast.unparse(given[0])
+            return ast.unparse(arguments[0])
     return None
 
 
-def _extracted(value: Any) -> Any:
-    return extract_answer(value) or value if isinstance(value, str) and len(value) <= maths_text.LONGEST else value
+def _extract(value: Any) -> Any:
+    """`extract_answer` where a text has one; other values unchanged."""
+    if not isinstance(value, str) or len(value) > maths_text.MAX_CHARACTERS:
+        return value
+    return extract_answer(value) or value
 
 
-def _bare(value: Any) -> Any:
-    """A text without the call, the sentence or the box around its answer; other values as they are."""
-    written = isinstance(value, str) and "final_answer(" in value and len(value) <= maths_text.LONGEST
-    if written and (called := _called(value)) is not None:
-        return _bare(called)
-    return _extracted(value)
+def _unwrap(value: Any) -> Any:
+    """A text without the call, sentence or box around its answer; other values unchanged."""
+    if isinstance(value, str) and len(value) <= maths_text.MAX_CHARACTERS:
+        answer = _read_final_answer_call(value)
+        if answer is not None:
+            return _unwrap(answer)
+    return _extract(value)
 
 
 _IS = re.compile(r"\s(?:is|are|was|were|equals)(?:\s+equal\s+to)?:?\s+")
+_OPENS_WITH_NUMBER = re.compile(r"^[-+$\\(\[{]*\d")  # "25 when n", "\(-125\)"
 
 
-def _stated(value: Any) -> Any:
-    """What a sentence of one line says that something is: 25 of "The remainder … is 25."; other values as they are.
+def _read_statement(value: Any) -> Any:
+    """What a one-line sentence says that something is; other values unchanged.
 
-    A sentence that gives several values ("is 25 when n is 3") says nothing so clearly.
+    "The remainder … is 25." gives 25. A sentence with several values ("is 25 when n is 3") is
+    ambiguous and stays as it is.
     """
     if not isinstance(value, str) or not re.match(r"[A-Za-z]+\s", value) or "\n" in value.strip():
         return value
-    _, *said = _IS.split(value)
-    if not said or any(re.match(r"[-+$\\(\[{]*\d", part) for part in said[:-1]):
+    _, *parts = _IS.split(value)
+    if not parts or any(_OPENS_WITH_NUMBER.match(part) for part in parts[:-1]):
         return value
-    return said[-1]
+    return parts[-1]
 
 
-def _maths_tree(value: Any) -> Any:
-    bare = _bare(value)
-    return maths_text.tree(_stated(value) if bare is value else bare)
+def _parse_maths(value: Any) -> Any:
+    """The tree (`maths_text.parse`) of the answer in a value."""
+    answer = _unwrap(value)
+    return maths_text.parse(_read_statement(value) if answer is value else answer)
 
 
 def _grade_maths(prediction: Any, gold: str, seconds: float) -> Grade:
     exact = normalise(prediction, "math") == normalise(gold, "math")
-    ours, theirs = _maths_tree(prediction), _maths_tree(gold)
+    ours, theirs = _parse_maths(prediction), _parse_maths(gold)
     try:
-        correct = exact or maths.same(theirs, ours, seconds)
+        correct = exact or maths.are_equal(theirs, ours, seconds)
     except worker.GradingFailed as failure:
         return Grade(False, False, 0.0, str(failure))
-    equal = "decimal of an exact value" if maths.rounded(theirs, ours) else "equal"
-    return Grade(correct, exact, float(correct), "same form" if exact else equal if correct else "not equal")
+    if exact:
+        reason = "same form"
+    elif not correct:
+        reason = "not equal"
+    elif maths.is_decimal_of_exact(ours, theirs):
+        reason = "decimal of an exact value"
+    else:
+        reason = "equal"
+    return Grade(correct, exact, float(correct), reason)
 
 
-def _factual_text(value: Any) -> str:
-    """Lower case without accents, LaTeX wrapping, or the many ways to write a number or a date."""
-    value = _bare(value if isinstance(value, bool) else maths_text.plain(value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    text = maths_text.characters(maths_text.plain(value))[: maths_text.LONGEST]
-    text = re.sub(r"\\(?:text|textbf|mathrm|mbox)\s*\{([^{}]*)\}", r"\1", text)
-    text = text.lower() if text.isascii() else _unaccented(text.casefold())
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
-    text = re.sub(r"^\d{1,3}(?: \d{3}){2,}(?!\d)", lambda m: m[0].replace(" ", ""), text)
-    text = re.sub(r"(?<![\d.])(\d+)\.0+(?![\d.])", r"\1", text)
-    return _dates(text)
+def _normalise_text(value: Any) -> str:
+    """Lower-case text without accents or LaTeX wrapping; each number and each date in one form."""
+    answer = maths_text.to_text(_unwrap(maths_text.to_text(value)))
+    text = maths_text.normalise_characters(answer)[: maths_text.MAX_CHARACTERS]
+    text = text.lower() if text.isascii() else _strip_accents(text.casefold())
+    return maths_text.rewrite(text, TEXT_REWRITES)
 
 
-def _unaccented(text: str) -> str:
-    """A text without what is optional or often left out: accents and strokes of Latin and Greek letters, the points of Hebrew
-    and Arabic. Marks that make another letter of it (й, ガ, vowels of Indic scripts) stay."""
+def _strip_accents(text: str) -> str:
+    """A text without marks that are optional or often left out.
+
+    These are accents and strokes of Latin and Greek letters, and the points of Hebrew and Arabic.
+    Marks that make another letter (й, ガ, vowels of Indic scripts) stay.
+    """
     kept, base = [], " "
     for c in unicodedata.normalize("NFD", text):
-        place = unicodedata.combining(c)
-        if not place:
+        combining = unicodedata.combining(c)
+        if not combining:
             base = c
-        if not place or not (_accented(base) or 10 <= place <= 36):  # the classes of those points
-            kept.append(_letter(c))
+        is_point = 10 <= combining <= 36  # the classes of Hebrew and Arabic points
+        if not combining or not (is_point or _is_latin_or_greek(base)):
+            kept.append(_to_basic_letter(c))
     return unicodedata.normalize("NFC", "".join(kept))
 
 
 @functools.cache
-def _accented(base: str) -> bool:
-    return unicodedata.name(base, "").startswith(("LATIN", "GREEK"))
+def _is_latin_or_greek(letter: str) -> bool:
+    return unicodedata.name(letter, "").startswith(("LATIN", "GREEK"))
 
 
 @functools.cache
-def _letter(c: str) -> str:
-    """A letter as those write it who do not have it; a sign that is no letter, mark or number is a space."""
+def _to_basic_letter(c: str) -> str:
+    """A letter in basic spelling (ø as o, æ as ae); a sign that is no letter as a space."""
     if c.isascii():
         return c
     if m := re.fullmatch(r"(LATIN SMALL LETTER [A-Z]) WITH .*", unicodedata.name(c, "")):
@@ -290,47 +367,113 @@ def _letter(c: str) -> str:
     return spelt if unicodedata.category(c)[0] in "LMN" else " "
 
 
-def _dates(text: str) -> str:
-    """Dates as "2001 may 5", "2001 may" or "may 5", so that a fuller date contains the less full one."""
-    name = "sept|" + "|".join(f"{m[:3]}(?:{m[3:]})?" if m != "may" else m for m in _MONTHS)
-    day, year = r"(0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?", r"(\d{4})"
+_MONTH = r"\b(sept|" + "|".join(rf"{m[:3]}(?:{m[3:]})?" for m in _MONTHS) + r")\b\.?"
+_MONTH_OF = {m[:3]: m for m in _MONTHS} | {f"{n:02}": m for n, m in enumerate(_MONTHS, 1)}
+_DAY, _YEAR = r"(0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?", r"(\d{4})"
 
-    def write(y: str, m: str, d: str) -> str:
-        month = _MONTHS[int(m) - 1] if m.isdigit() else next(full for full in _MONTHS if full.startswith(m[:3]))
-        return " ".join(part for part in (y, month, d.lstrip("0")) if part)
 
-    month = rf"\b({name})\b\.?"
-    text = re.sub(r"\b(\d{4})-(0[1-9]|1[0-2])-(\d\d)\b", lambda m: write(*m.groups()), text)
-    text = re.sub(rf"{month} {day},? {year}\b", lambda m: write(m[3], m[1], m[2]), text)
-    text = re.sub(rf"\b{day} (?:of )?{month},? {year}\b", lambda m: write(m[3], m[2], m[1]), text)
-    text = re.sub(rf"{month},? (?:of )?{year}\b", lambda m: write(m[2], m[1], ""), text)
-    text = re.sub(rf"\b{day} (?:of )?{month}(?! \d)", lambda m: write("", m[2], m[1]), text)
-    return re.sub(rf"{month} {day}\b", lambda m: write("", m[1], m[2]), text)
+def _write_date(year: str, month: str, day: str) -> str:
+    """A date as "2001 may 5", "2001 may" or "may 5": a fuller one contains the less full one."""
+    parts = (year, _MONTH_OF[month[:3]], day.lstrip("0"))
+    return " ".join(part for part in parts if part)
+
+
+# What `_normalise_text` rewrites: pattern, replacement, and an example before and after.
+TEXT_REWRITES = [
+    maths_text.Rewrite(re.compile(pattern), new, before, after)
+    for pattern, new, before, after in [
+        (maths_text.TEXT, r"\1", r"\text{paris}", "paris"),
+        (r"(?<=\d),(?=\d{3}(?!\d))", "", "6,735", "6735"),
+        (
+            r"^\d{1,3}(?: \d{3}){2,}(?!\d)",
+            lambda m: m[0].replace(" ", ""),
+            "1 234 567",
+            "1234567",
+        ),
+        (r"(?<![\d.])(\d+)\.0+(?![\d.])", r"\1", "1234.0", "1234"),
+        (
+            r"\b(\d{4})-(0[1-9]|1[0-2])-(\d\d)\b",
+            lambda m: _write_date(*m.groups()),
+            "2001-05-05",
+            "2001 may 5",
+        ),
+        (
+            rf"{_MONTH} {_DAY},? {_YEAR}\b",
+            lambda m: _write_date(m[3], m[1], m[2]),
+            "may 5th, 2001",
+            "2001 may 5",
+        ),
+        (
+            rf"\b{_DAY} (?:of )?{_MONTH},? {_YEAR}\b",
+            lambda m: _write_date(m[3], m[2], m[1]),
+            "5 of may, 2001",
+            "2001 may 5",
+        ),
+        (
+            rf"{_MONTH},? (?:of )?{_YEAR}\b",
+            lambda m: _write_date(m[2], m[1], ""),
+            "sept. 1999",
+            "1999 september",
+        ),
+        (
+            rf"\b{_DAY} (?:of )?{_MONTH}(?! \d)",
+            lambda m: _write_date("", m[2], m[1]),
+            "22 november",
+            "november 22",
+        ),
+        (
+            rf"{_MONTH} {_DAY}\b",
+            lambda m: _write_date("", m[1], m[2]),
+            "nov 22nd",
+            "november 22",
+        ),
+    ]
+]
+_MINUS = r"(?<!\w)-(?=\d)|(?<=\b[a-z])-(?!\S)"  # the sign of -5 and O-, not the hyphen of 1939-1945
+# What `_to_factual_key` rewrites, before articles and number words.
+PUNCTUATION_REWRITES = [
+    maths_text.Rewrite(re.compile(pattern), new, before, after)
+    for pattern, new, before, after in [
+        (r"(?<!\d)\.|\.(?!\d)|['`]", "", "l.a. o'brien 10.8.", "la obrien 10.8"),
+        # not the signs of C++ and C#
+        (r"(?<![a-z+#])[+#]+|[+#]+(?=\w)", " ", "+222 c++", " 222 c++"),
+        (rf"(?!{_MINUS})[^\w.%+#\x80-\U0010ffff]|_", " ", "fleur-de-lis: -5", "fleur de lis  -5"),
+        (r"%", " percent ", "50%", "50 percent "),
+    ]
+]
 
 
 def is_date(answer: Any) -> bool:
     """Whether an answer is a date and nothing more, in words or as 2001-05-05."""
-    words = _factual_key(maths_text.data(answer)).split()
-    return bool(set(words) & set(_MONTHS)) and all(word in _MONTHS or word.isdigit() for word in words)
+    return _are_date_words(_to_factual_key(maths_text.to_plain_data(answer)).split())
 
 
-def _factual_key(value: Any) -> str:
-    """SQuAD's normal form (lower case, no punctuation, no articles) of `_factual_text`; accents, initials, number
-    words up to twenty and signs of numbers are brought to one form too."""
-    text = _factual_text(value)
-    spaced = re.sub(r"(?<!\d)\.|\.(?!\d)|['`]", "", text)
-    spaced = re.sub(r"(?<![\w ])-(?=\d)|(?<=\s)-(?=\d)|^-(?=\d)|(?<=\b[a-z])-(?!\S)", "~", spaced)  # a sign, not a hyphen
-    spaced = re.sub(r"(?<![a-z+#])[+#]+|[+#]+(?=\w)", " ", spaced)  # but those of C++ and C# are part of the name
-    words = re.sub(r"[^\w~.%+#\x80-\U0010ffff]|_", " ", spaced).replace("~", "-").replace("%", " percent ").split()
-    nouns = [*(after not in _NO_NOUNS for after in words[1:]), False]
-    kept = [w for k, w in enumerate(words) if w not in ("an", "the") and not (w == "a" and nouns[k])]
+def _are_date_words(words: list[str]) -> bool:
+    """Whether the words of a key are a month and numbers."""
+    has_month = any(word in _MONTHS for word in words)
+    return has_month and all(word in _MONTHS or word.isdigit() for word in words)
+
+
+def _to_factual_key(value: Any) -> str:
+    """SQuAD's normal form: lower case, no punctuation, no articles (Rajpurkar et al., 2016).
+
+    Accents, initials, number words up to twenty and signs of numbers are brought to one form too.
+    """
+    text = _normalise_text(value)
+    words = maths_text.rewrite(text, PUNCTUATION_REWRITES).split()
+    kept = [
+        word
+        for word, after in zip(words, [*words[1:], ""], strict=False)
+        if word not in ("an", "the") and not (word == "a" and after and after not in _NOT_NOUNS)
+    ]
     kept = kept or words or text.split()
-    kept = [str(_COUNTS.index(w)) if w in _COUNTS else w for w in kept]
-    key = re.sub(r"\b([^\W\d]) (?=[^\W\d]\b)", r"\1", " ".join(kept))  # J. K. Rowling is J.K. Rowling
-    return {"true": "yes", "false": "no"}.get(key, key)
+    kept = [str(_NUMBER_WORDS.index(w)) if w in _NUMBER_WORDS else w for w in kept]
+    key = re.sub(r"\b([^\W\d]) (?=[^\W\d]\b)", r"\1", " ".join(kept))  # j k rowling: jk rowling
+    return maths_text.YES_NO.get(key, key)
 
 
-def _f1(prediction: str, gold: str) -> float:
+def _token_f1(prediction: str, gold: str) -> float:
+    """F1 of the words that two keys share, as in SQuAD; 0 where yes or no is answered wrongly."""
     if prediction != gold and {prediction, gold} & {"yes", "no"}:
         return 0.0
     ours, theirs = prediction.split(), gold.split()
@@ -339,42 +482,51 @@ def _f1(prediction: str, gold: str) -> float:
 
 
 def _grade_factual(prediction: Any, gold: str, seconds: float) -> Grade:
-    if isinstance(prediction, (list, tuple)) and len(prediction) == 1:
-        prediction = prediction[0]
     ours, theirs = normalise(prediction, "factual"), normalise(gold, "factual")
     if ours == theirs:
         return Grade(True, True, 1.0, "same text")
-    found = _f1(ours, theirs)
-    if _parts(prediction) == _parts(gold):
-        return Grade(True, False, found, "same list")
-    reason = _contained(_factual_text(prediction), ours.split(), theirs.split())
-    return Grade(bool(reason), False, found, reason or "different text")
+    f1 = _token_f1(ours, theirs)
+    if _split_list(prediction) == _split_list(gold):
+        return Grade(True, False, f1, "same list")
+    reason = _explain_containment(_normalise_text(prediction), ours.split(), theirs.split())
+    return Grade(bool(reason), False, f1, reason or "different text")
 
 
-def _parts(value: Any) -> list[str]:
-    return sorted(normalise(p, "factual") for p in re.split(r",|;|&|\band\b", _factual_text(value)) if p.strip())
+def _split_list(value: Any) -> list[str]:
+    """The keys of what a text lists, sorted."""
+    parts = re.split(r",|;|&|\band\b", _normalise_text(value))
+    return sorted(normalise(part, "factual") for part in parts if part.strip())
 
 
-def _contained(text: str, words: list[str], gold: list[str]) -> str:
-    """Why a prediction that says more than the gold is still right, or "" (the rule of the module's docstring)."""
+def _explain_containment(text: str, words: list[str], gold: list[str]) -> str:
+    """Why a prediction that says more than the gold is right, or "" if it is not.
+
+    `text` is the normalised prediction, `words` and `gold` are the words of the two keys. The forms
+    that count are in the docstring of this module.
+    """
     if gold in (["yes"], ["no"]):
-        unsure = {"yes", "no", "or", "maybe", "perhaps", "possibly", "probably", "might"} & set(words[1:])
-        return f"says {gold[0]}" if words[:1] == gold and not unsure else ""
+        unsure = {"yes", "no", "or", "maybe", "perhaps", "possibly", "probably", "might"}
+        says_so = words[:1] == gold and not unsure & set(words[1:])
+        return f"says {gold[0]}" if says_so else ""
     numeric = len(gold) == 1 and bool(re.fullmatch(r"-?[\d.]+", gold[0]))
+    is_date = _are_date_words(words)
     for at in range(len(words) - len(gold) + 1):
         before, after = words[:at], words[at + len(gold) :]
-        if words[at : at + len(gold)] != gold or len(before) + len(after) > 12 or _DOUBT & set(before + after):
+        others = before + after
+        if words[at : at + len(gold)] != gold or len(others) > 12 or _DOUBT_WORDS & set(others):
             continue
-        if all(w in _MONTHS or (w.isdigit() and len(w) in (1, 2, 4)) for w in words) and set(words) & set(_MONTHS):
+        if is_date and all(word in _MONTHS or len(word) in (1, 2, 4) for word in words):
             return "a fuller date"
-        if re.search(r"[,;/|\n&]", text) or (numeric and any(re.search(r"\d", w) for w in before + after)):
+        other_number = numeric and any(re.search(r"\d", word) for word in others)
+        if other_number or re.search(r"[,;/|\n&]", text):
             continue
         parenthesis = re.search(r"\(([^()]*)\)\s*$", text)
         if parenthesis and after == normalise(parenthesis[1], "factual").split():
             after = []
-        if numeric and len(after) <= 2 and after and not _SCALES & set(after) and (not before or before[-1] in _LINKS):
+        linked = not before or before[-1] in _LINKING_WORDS
+        if numeric and 1 <= len(after) <= 2 and not _SCALE_WORDS & set(after) and linked:
             return "with its unit"
-        if not after and (not before or before[-1] in _LINKS or set(before) <= _TITLES):
+        if not after and (linked or set(before) <= _TITLES):
             return "in a sentence"
         if not before and after and after[0] in ("is", "was", "are", "were"):
             return "opens a sentence"

@@ -1,8 +1,4 @@
-"""An LLM as the judge of factual answers, as in the paper (§4.1).
-
-Owns its prompt, the verdicts kept, and how a request is put to a server that does not take all of it. Knows nothing of cases
-or runs.
-"""
+"""An LLM as the judge of factual answers, as in the paper (§4.1)."""
 
 import hashlib
 import json
@@ -25,9 +21,9 @@ OPTIONAL = ("temperature", "max_tokens")  # which some models of some servers re
 
 
 class Judge:
-    """An LLM's verdict on factual answers, through any OpenAI-compatible server, at temperature 0.
+    """Grades factual answers through any OpenAI-compatible server, at temperature 0.
 
-    Verdicts are kept in `cache_file`, one JSON line each, so a question is put once.
+    Verdicts are kept in `cache_file`, one JSON line each; the same request is sent only once.
     """
 
     PROMPT = (
@@ -47,10 +43,16 @@ class Judge:
         self._known = {line["key"]: line for line in records.read(self.cache_file)} if self.cache_file.exists() else {}
 
     def grade(self, question: str, prediction: Any, gold: str) -> Grade:
-        """Raises ValueError for a reply that is no verdict, httpx.HTTPError when the server refuses or stays unreachable."""
-        if prediction is None or not maths_text.plain(prediction).strip():
+        """Whether the judge takes the prediction for right; exact match and F1 are `score`'s.
+
+        Raises ValueError for a reply that is no verdict, and httpx.HTTPError when the server
+        refuses the request or stays unreachable.
+        """
+        if maths_text.is_blank(prediction):
             return Grade(False, False, 0.0, "no answer")
-        prompt = records.replace_surrogates(self.PROMPT.format(question=question, gold=gold, prediction=maths_text.plain(prediction)))
+        answer = maths_text.to_text(prediction)
+        prompt = self.PROMPT.format(question=question, gold=gold, prediction=answer)
+        prompt = records.replace_surrogates(prompt)
         key = hashlib.sha256(f"{self.model}\n{prompt}".encode()).hexdigest()
         if key not in self._known:
             reply = self._retry(self._ask, prompt)

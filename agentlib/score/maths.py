@@ -1,8 +1,7 @@
-"""Maths answers as trees: the key that equal ones share, and when two are equal.
+"""Maths answers as trees (`maths_text.parse`): their canonical key, and when two are equal.
 
-Owns numbers, tolerances and the comparison. Knows nothing of how an answer is read (`maths_text`) or of grades. Leaves that
-need algebra go to the killable process of `score_worker`. The rules that decide doubtful cases stand in the docstring of
-`score`.
+Numbers, tolerances and the comparison of lists are decided here; leaves that need algebra go to
+the process of `worker`. The docstring of `grading` states the rules for doubtful cases.
 """
 
 import re
@@ -11,32 +10,41 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from agentlib.score import worker
-from agentlib.score.maths_text import LONGEST, WORDS
+from agentlib.score.maths_text import MAX_CHARACTERS, WORDS, YES_NO
 
+# -12, .5, 1e-05, 3/4, 2.5\cdot10^{3}, or a (mixed) fraction 1\frac{4}{5}
 _NUMBER = re.compile(
-    r"(?P<n>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?)(?:/(?P<d>\d+)|\\cdot10\^\{(?P<p>-?\d{1,3})\})?"
+    r"(?P<n>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?)"
+    r"(?:/(?P<d>\d+)|\\cdot10\^\{(?P<p>-?\d{1,3})\})?"
     r"|(?P<s>[-+]?)(?P<w>\d*)\\frac\{(?P<a>-?\d+)\}\{(?P<b>\d+)\}"
 )
+_WORDS = re.compile(r"[A-Za-z' ]+")  # also of one letter, unlike `maths_text.WORDS`
+_WITH_BASE = re.compile(r"(-?[0-9A-Z]+)_\{(\d+)\}")  # 204_{5}
 
 
 class Number(NamedTuple):
-    """A leaf that is a number: its exact value, whether a decimal wrote it, its figures, and the worth of one in the last."""
+    """A leaf that is a number.
+
+    `decimal`: whether it was written as one. `figures`: how many significant figures it gives.
+    `last_place`: what one unit in its last figure is worth.
+    """
 
     value: Fraction
     decimal: bool = False
     figures: int = 0
-    unit: Fraction = Fraction(0)
+    last_place: Fraction = Fraction(0)
 
     @property
-    def whole(self) -> bool:
+    def is_whole(self) -> bool:
         """Whether it is an integer to the last figure; 1.7e26 is not."""
-        return self.value.denominator == 1 and self.unit <= 1
+        return self.value.denominator == 1 and self.last_place <= 1
 
 
-def _number(leaf: str) -> Number | None:
+def _read_number(leaf: str) -> Number | None:
     """A leaf as a number; None if it is none.
 
-    The noise of binary floats is rounded away: decimals keep 12 figures, and at least 3 decimal places.
+    Decimals are rounded to 12 figures, and at least 3 decimal places, so that the noise of binary
+    floats goes.
     """
     m = _NUMBER.fullmatch(leaf) if len(leaf) < 400 else None
     if m is None or 0 in (int(m["d"] or 1), int(m["b"] or 1)):
@@ -63,19 +71,18 @@ def _leading_zeros(value: Fraction) -> int:
     return max(0, len(str(value.denominator // abs(value.numerator))) - 1) if value else 0
 
 
-def key(node: Any) -> str:
+def to_key(node: Any) -> str:
     """The tree as text: what is equal without algebra has the same key."""
     if isinstance(node, str):
-        if (found := _number(node)) is not None:
-            return _write(found.value)
-        if re.fullmatch(r"[A-Za-z' ]+", node):
-            word = node.lower()
-            return {"true": "yes", "false": "no"}.get(word, word)
+        if (number := _read_number(node)) is not None:
+            return _write_number(number.value)
+        if _WORDS.fullmatch(node):
+            return YES_NO.get(node.lower(), node.lower())
         # Not before \frac: 2 \cdot \frac12 is no mixed number.
         return re.sub(r"(?<![A-Za-z])\\cdot\s*(?=[A-Za-z(]|\\(?!frac))", "", node)
     kind, items = node
-    keys = [key(item) for item in items]
-    if kind in (",", "{}", "U") and not _all_words(items):
+    keys = [to_key(item) for item in items]
+    if _is_unordered(kind, items):
         keys.sort()
     if kind in (",", "U"):
         return (", " if kind == "," else r"\cup ").join(keys)
@@ -83,7 +90,7 @@ def key(node: Any) -> str:
     return opening + ", ".join(keys) + end
 
 
-def _write(value: Fraction) -> str:
+def _write_number(value: Fraction) -> str:
     """A number in one way: "1234", "0.5", "1/3"."""
     if value.denominator == 1:
         return str(value.numerator)
@@ -91,83 +98,103 @@ def _write(value: Fraction) -> str:
         sign, whole = "-" if value < 0 else "", abs(value) * 10**12
         text = f"{whole.numerator:013d}"
         text = f"{sign}{text[:-12]}.{text[-12:]}".rstrip("0")
-        if _number(text).value == value:
+        if _read_number(text).value == value:
             return text
     return f"{value.numerator}/{value.denominator}"
 
 
-def _all_words(items: list[Any]) -> bool:
-    return all(isinstance(item, str) and re.fullmatch(r"[A-Za-z' ]+", item) for item in items)
+def _is_unordered(kind: str, items: list[Any]) -> bool:
+    """Whether the items may come in any order: bare lists, sets and unions, but not words."""
+    words = all(isinstance(item, str) and _WORDS.fullmatch(item) for item in items)
+    return kind in (",", "{}", "U") and not words
 
 
-def same(gold: Any, prediction: Any, seconds: float) -> bool:
-    """Whether two trees are equal; raises `score_worker.GradingFailed` when that takes over `seconds`."""
-    return _same(gold, prediction, time.monotonic() + seconds)
+def are_equal(gold: Any, prediction: Any, seconds: float) -> bool:
+    """Whether two trees are equal; raises `worker.GradingFailed` after `seconds`."""
+    return _are_equal_trees(gold, prediction, time.monotonic() + seconds)
 
 
-def _same(gold: Any, prediction: Any, end: float) -> bool:
+def _are_equal_trees(gold: Any, prediction: Any, deadline: float) -> bool:
     if isinstance(gold, str) and isinstance(prediction, str):
-        return _leaves(gold, prediction, end)
+        return _are_equal_leaves(gold, prediction, deadline)
     if isinstance(gold, str) or isinstance(prediction, str):  # an inequality for an interval
         leaf = gold if isinstance(gold, str) else prediction
-        return bool(re.search(r"[<>]|\\[lg]eq", leaf)) and _ask(key(gold), key(prediction), Fraction(0), end)
-    (kind, ours), (other, theirs) = gold, prediction
-    fits = kind == other or other == "py" or (kind in (",", "{}", "m") and other in (",", "{}", "[]", "()", "m"))
-    fits = fits or (kind in ("()", "py") and other == "," and len(ours) > 2)
-    if not fits or len(ours) != len(theirs) or (kind != other and "U" in (kind, other)):
+        if not re.search(r"[<>]|\\[lg]eq", leaf):
+            return False
+        return _ask_worker(to_key(gold), to_key(prediction), Fraction(0), deadline)
+    (kind, golds), (other, predictions) = gold, prediction
+    if not _may_stand_for(other, kind, len(golds)) or len(golds) != len(predictions):
         return False
-    if kind not in (",", "{}", "U") or _all_words(ours):
-        return all(_same(a, b, end) for a, b in zip(ours, theirs, strict=True))
-    left = list(theirs)
-    for a in ours:
-        match = next((i for i, b in enumerate(left) if key(a) == key(b)), None)
+    if not _is_unordered(kind, golds):
+        pairs = zip(golds, predictions, strict=True)
+        return all(_are_equal_trees(a, b, deadline) for a, b in pairs)
+    left = list(predictions)
+    for a in golds:
+        match = next((i for i, b in enumerate(left) if to_key(a) == to_key(b)), None)
         if match is None:
-            match = next((i for i, b in enumerate(left) if _same(a, b, end)), None)
+            candidates = enumerate(left)
+            match = next((i for i, b in candidates if _are_equal_trees(a, b, deadline)), None)
         if match is None:
             return False
         del left[match]
     return True
 
 
-def _leaves(gold: str, prediction: str, end: float) -> bool:
-    if key(gold) == key(prediction):
+def _may_stand_for(prediction: str, gold: str, length: int) -> bool:
+    """Whether a node of kind `prediction` can equal one of kind `gold` with `length` items."""
+    if prediction == gold:
         return True
-    if m := re.fullmatch(r"(-?[0-9A-Z]+)_\{(\d+)\}", gold):  # the question names the base
+    if "U" in (prediction, gold):
+        return False
+    if gold in (",", "{}", "m"):
+        return prediction in (",", "{}", "[]", "()", "m", "py")
+    bare_tuple = prediction == "," and gold in ("()", "py") and length > 2  # two may be roots
+    return prediction == "py" or bare_tuple
+
+
+def _are_equal_leaves(gold: str, prediction: str, deadline: float) -> bool:
+    if to_key(gold) == to_key(prediction):
+        return True
+    if m := _WITH_BASE.fullmatch(gold):  # the question names the base
         return prediction == m[1]
-    if re.fullmatch(r"(-?[0-9A-Z]+)_\{(\d+)\}", prediction) or (WORDS.fullmatch(gold) and WORDS.fullmatch(prediction)):
+    if _WITH_BASE.fullmatch(prediction) or (WORDS.fullmatch(gold) and WORDS.fullmatch(prediction)):
         return False
-    if len(gold) > LONGEST or len(prediction) > LONGEST:
+    if len(gold) > MAX_CHARACTERS or len(prediction) > MAX_CHARACTERS:
         return False
-    a, b = _number(gold), _number(prediction)
+    a, b = _read_number(gold), _read_number(prediction)
+    tolerance = _tolerance(a, b)
     if a and b:
-        return abs(a.value - b.value) <= _tolerance(a, b)
+        return abs(a.value - b.value) <= tolerance
     if (a or b) and re.fullmatch(r"[A-Za-z' ]{4,}", prediction if a else gold):
         return False
-    # An exact spelling of the integers and decimals is what the worker's grammar reads best.
-    return _ask(_write(a.value) if a else gold, _write(b.value) if b else prediction, _tolerance(a, b), end)
+    # Integers and decimals in full are what the grammar of the worker reads best.
+    gold = _write_number(a.value) if a else gold
+    prediction = _write_number(b.value) if b else prediction
+    return _ask_worker(gold, prediction, tolerance, deadline)
 
 
-def rounded(gold: Any, prediction: Any) -> bool:
+def is_decimal_of_exact(prediction: Any, gold: Any) -> bool:
     """Whether the prediction is a decimal and the gold an exact value."""
     if not (isinstance(gold, str) and isinstance(prediction, str)):
         return False
-    a, b = _number(gold), _number(prediction)
+    a, b = _read_number(gold), _read_number(prediction)
     return bool(b and b.decimal and not (a and a.decimal))
 
 
 def _tolerance(gold: Number | None, prediction: Number | None) -> Fraction:
-    """How far apart two numbers may be (absolute); None stands for an expression that is not a plain number."""
-    if (gold and gold.whole) or (prediction and prediction.whole):
+    """How far apart (absolute) two leaves may be; None stands for one that is no plain number."""
+    if (gold and gold.is_whole) or (prediction and prediction.is_whole):
         return Fraction(0)
     if gold and gold.decimal:
         return min(abs(gold.value) / 10000, Fraction(1, 20))
     if prediction and prediction.decimal and prediction.figures >= 6:
-        return prediction.unit  # whether the last figure was rounded or cut off
+        return prediction.last_place  # whether the last figure was rounded or cut off
     return Fraction(0)
 
 
-def _ask(gold: str, prediction: str, within: Fraction, end: float) -> bool:
-    left = end - time.monotonic()
+def _ask_worker(gold: str, prediction: str, tolerance: Fraction, deadline: float) -> bool:
+    left = deadline - time.monotonic()
     if left <= 0:
         raise worker.GradingFailed("grading timed out")
-    return worker.shared().equal(gold, prediction, within=within, seconds=left)
+    grader = worker.shared_grader()
+    return grader.are_equal(gold, prediction, tolerance=tolerance, seconds=left)

@@ -1,7 +1,7 @@
-"""The same answers graded in other ways, beside ours: exact match, the reference code's rules, an LLM judge (§4.1).
+"""Regrading: the same answers graded in other ways, to compare with our grades.
 
-Owns the comparison. Knows nothing of models or of how an answer came about. A difference between two tables of accuracy
-can so be traced to the grading, or not.
+The other ways are exact match, the rules of the reference code and an LLM judge (§4.1). They show
+whether a difference between two tables of accuracy comes from the grading.
 """
 
 import os
@@ -23,28 +23,37 @@ def open_judge(cfg: config.Config, cache_file: Path) -> Judge | None:
     return Judge(cfg.judge_server, cfg.judge, cache_file, api_key=os.environ.get(KEY, ""))
 
 
-def verdicts(cases: Sequence[Mapping], judge: Judge | None = None) -> pd.DataFrame:
-    """A row a finished case: whether it is right by `ours`, by `exact` match, `as_published` (maths), by the `judge`
-    (factual, where there is one). A grading that a case has not is missing, not wrong."""
+def regrade(cases: Sequence[Mapping], judge: Judge | None = None) -> pd.DataFrame:
+    """One row per finished case, with whether it is right under each grading.
+
+    The columns are `ours`, `exact` (match), `as_published` (maths only) and `judge` (factual, if
+    there is one). A grading that does not apply is missing, not wrong.
+    """
+    finished = [case for case in cases if not case.get("error")]
     rows = []
-    for case in meter([c for c in cases if not c.get("error")], desc="grade in other ways", unit="case", mininterval=2):
+    for case in meter(finished, desc="regrade", unit="case", mininterval=2):
         maths = case["domain"] == "math"
         row = {name: case[name] for name in ("benchmark", "model", "method", "n", "id")}
-        row["questions"] = "maths" if maths else "factual"
-        row |= {"ours": case["correct"], "exact": case["exact_match"], "as_published": None, "judge": None}
+        row |= {"questions": "maths" if maths else "factual", "ours": case["correct"]}
+        row |= {"exact": case["exact_match"], "as_published": None, "judge": None}
         if maths:
             row["as_published"] = grading.correct_as_published(case["prediction"], case["gold"])
         elif judge:
-            row["judge"] = judge.grade(case["question"], case["prediction"], case["gold"]).correct
+            answer = (case["question"], case["prediction"], case["gold"])
+            row["judge"] = judge.grade(*answer).correct
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def table(found: pd.DataFrame, differing: bool = False) -> pd.DataFrame:
-    """Accuracy (%) by kind of question and method under each grading, with the number of questions; with `differing` only the
-    rows in which two gradings differ."""
-    grouped = found.groupby(["questions", "model", "method", "n"], sort=False)
-    shares = grouped[["ours", "exact", "as_published", "judge"]].agg(lambda column: 100 * column.dropna().astype(bool).mean())
+def summarise(regraded: pd.DataFrame, differing: bool = False) -> pd.DataFrame:
+    """Accuracy (%) under each grading, and the number of cases, by kind of question and method.
+
+    With `differing`, only the rows in which two gradings differ.
+    """
+    grouped = regraded.groupby(["questions", "model", "method", "n"], sort=False)
+    shares = grouped[["ours", "exact", "as_published", "judge"]].agg(
+        lambda column: 100 * column.dropna().astype(bool).mean()
+    )
     shares = shares.dropna(axis=1, how="all").assign(cases=grouped.size())
     if differing:
         graded = shares.drop(columns="cases")
@@ -52,8 +61,8 @@ def table(found: pd.DataFrame, differing: bool = False) -> pd.DataFrame:
     return shares.sort_index(level=["questions", "model"], sort_remaining=False)
 
 
-def disagreements(found: pd.DataFrame) -> pd.DataFrame:
-    """The cases that two gradings see differently."""
-    shown = found[["ours", "as_published", "judge"]]
-    differ = shown.apply(lambda row: len({bool(v) for v in row.dropna()}) > 1, axis=1)
-    return found[differ]
+def select_disagreements(regraded: pd.DataFrame) -> pd.DataFrame:
+    """The rows that two gradings other than exact match grade differently."""
+    gradings = regraded[["ours", "as_published", "judge"]]
+    differ = gradings.apply(lambda row: row.dropna().astype(bool).nunique() > 1, axis=1)
+    return regraded[differ]

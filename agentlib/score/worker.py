@@ -1,22 +1,25 @@
-"""The killable process that decides whether two expressions are equal, and its client.
+"""Decides whether two expressions are equal, in a process that can be killed, and its client.
 
-Owns both sides of a pipe that carries JSON lines: `Grader` in our process, `main` in the worker, where
-LaTeX is parsed (by a grammar; nothing is evaluated as Python) and compared by math-verify and sympy.
-Knows nothing of answers, units or domains. A process, because a comparison may hang or eat all memory,
-and math-verify's own limit is a signal, which works in the main thread only.
+A comparison may hang or take all memory, and math-verify's own time limit is a signal, which works
+in the main thread only. So `Grader`, in the caller's process, sends JSON through a pipe to `main`,
+in a worker that parses LaTeX with a grammar (nothing is evaluated as Python) and compares with
+math-verify and sympy.
+
+The worker is started by this file's path, not by multiprocessing or concurrent.futures: their
+spawned children import the caller's `__main__`, so that grading at the top level of a plain script
+would start the script again, and forked ones copy a process that has threads (torch's).
 """
 
 import atexit
 import functools
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 from fractions import Fraction
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
 START_SECONDS = 120.0  # importing sympy on a loaded machine
@@ -25,16 +28,20 @@ REQUIREMENT = "math-verify[antlr4_13_2]"  # brings sympy and the LaTeX grammar
 
 
 class GradingFailed(Exception):
-    """A comparison that came to no end; the message is the reason a `Grade` carries."""
+    """A comparison that could not be finished; the message becomes the reason of the `Grade`."""
 
 
 class Grader:
-    """A lazily started worker, safe to share between threads; `close` it or use it in a `with` block."""
+    """Starts the worker at the first question; may be shared between threads.
+
+    Call `close`, or use it in a `with` block.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
-        self._owner = 0
+        self._pipe: Connection | None = None
+        self._owner_pid = 0
 
     def __enter__(self) -> "Grader":
         return self
@@ -43,146 +50,168 @@ class Grader:
         self.close()
 
     def close(self) -> None:
-        """Stop the worker; a later question starts a fresh one."""
+        """Stop the worker; a later question starts a new one."""
         with self._lock:
             self._stop()
 
-    def equal(self, gold: str, prediction: str, *, within: Fraction = Fraction(0), seconds: float = 5.0) -> bool:
-        """Whether two LaTeX expressions are equal; numbers may differ by `within` (absolute). The letter i is the imaginary unit.
+    def are_equal(
+        self,
+        gold: str,
+        prediction: str,
+        *,
+        tolerance: Fraction = Fraction(0),
+        seconds: float = 5.0,
+    ) -> bool:
+        """Whether two LaTeX expressions are equal; the letter i is the imaginary unit.
 
-        Raises GradingFailed after `seconds`, or when the worker runs out of memory, and RuntimeError when
-        no worker can be started.
+        Two numbers may differ by `tolerance` (absolute). Raises GradingFailed after `seconds` or
+        when the worker runs out of memory, and RuntimeError when no worker can be started.
         """
+        question = {"gold": gold, "prediction": prediction, "tolerance": str(tolerance)}
         with self._lock:
-            if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+            ours = self._process is not None and self._owner_pid == os.getpid()
+            if not ours or self._process.poll() is not None:
                 self._start()
-            question = {"gold": gold, "prediction": prediction, "within": str(within), "seconds": seconds}
             try:
-                self._process.stdin.write(json.dumps(question).encode() + b"\n")
-                self._process.stdin.flush()
-                answer = self._line(seconds)
-            except (TimeoutError, OSError) as error:
-                self._stop()
-                late = isinstance(error, TimeoutError)
-                raise GradingFailed("grading timed out" if late else "grading ran out of memory") from None
-            return json.loads(answer)["equal"]
+                return self._ask(question | {"seconds": seconds}, seconds)["equal"]
+            except TimeoutError:
+                raise GradingFailed("grading timed out") from None
+            except (EOFError, OSError):
+                raise GradingFailed("grading ran out of memory") from None
 
     def _start(self) -> None:
-        if self._owner == os.getpid():
-            self._stop()
-        # -P keeps this folder off the import path, where `config` or `records` could hide an installed module.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).resolve())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+        self._stop()
+        self._pipe, theirs = Pipe()
+        # -P keeps this folder off the import path, where `config` or `records` could hide an
+        # installed module. What a library prints goes to the error stream.
+        self._process = process = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).resolve()), str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=2,
             start_new_session=True,  # an interrupt meant for a notebook's kernel must not reach it
         )
-        self._owner = os.getpid()
-        why = f"was not ready within {START_SECONDS:.0f} s; is the machine overloaded? Try again"
+        theirs.close()
+        self._owner_pid = os.getpid()
         try:
-            greeting = json.loads(self._line(START_SECONDS))
-            if "lacks" not in greeting:
+            greeting = self._ask(None, START_SECONDS)
+        except TimeoutError:
+            why = f"was not ready in {START_SECONDS:.0f} s; is the machine overloaded? Try again"
+        except (EOFError, OSError):
+            why = (
+                f"ended with status {process.returncode} before it was ready; "
+                "its own message is above, or in the notebook's log"
+            )
+        else:
+            if "missing" not in greeting:
                 return
-            why = f"cannot import {greeting['lacks']!r} ({greeting['said']}); install it: {sys.executable} -m pip install '{REQUIREMENT}'"
-        except OSError as error:
-            if not isinstance(error, TimeoutError):
-                status = self._process.wait()
-                why = f"ended with status {status} before it was ready; its own words are above, or in the notebook's log"
-        self._stop()
+            self._stop()
+            why = (
+                f"cannot import {greeting['missing']!r} ({greeting['error']}); "
+                f"install it: {sys.executable} -m pip install '{REQUIREMENT}'"
+            )
         raise RuntimeError(f"the grading worker {why}")
 
-    def _line(self, seconds: float) -> bytes:
-        """One line from the worker; TimeoutError when it takes too long, BrokenPipeError when it died."""
-        end, found, pipe = time.monotonic() + seconds, b"", self._process.stdout.fileno()
-        ready = select.poll()
-        ready.register(pipe, select.POLLIN)
-        while not found.endswith(b"\n"):
-            if not ready.poll(max(0.0, end - time.monotonic()) * 1000):
+    def _ask(self, question: dict | None, seconds: float) -> dict:
+        """The worker's answer; its greeting where `question` is None.
+
+        Raises TimeoutError, or EOFError when the worker has ended.
+        """
+        try:
+            if question is not None:
+                self._pipe.send_bytes(json.dumps(question).encode())
+            if not self._pipe.poll(seconds):
                 raise TimeoutError
-            part = os.read(pipe, 65536)
-            if not part:
-                raise BrokenPipeError
-            found += part
-        return found
+            return json.loads(self._pipe.recv_bytes())
+        except BaseException:  # an interrupt too: the next question must not get this one's answer
+            self._stop()
+            raise
 
     def _stop(self) -> None:
-        if self._process is not None and self._owner == os.getpid():
+        if self._process is not None and self._owner_pid == os.getpid():
             self._process.kill()
             self._process.wait()
-            self._process.stdin.close()
-            self._process.stdout.close()
-        self._process = None
+            self._pipe.close()
+        self._process = self._pipe = None
 
 
 @functools.cache
-def shared() -> Grader:
-    """The one worker of this process, started by its first question and stopped at exit."""
+def shared_grader() -> Grader:
+    """The one grader of this process; its worker stops at exit."""
     grader = Grader()
     atexit.register(grader.close)
     return grader
 
 
-def main() -> None:
+def main(pipe: Connection) -> None:
     """Answer questions until the pipe closes. Runs in the worker only."""
     import logging
     import resource
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    logging.disable(logging.CRITICAL)  # math-verify warns that its own time limit is off; ours replaces it
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # a library that prints must not break the protocol
+    logging.disable(logging.CRITICAL)  # math-verify warns that its own time limit is off
+
+    def send(message: dict) -> None:
+        pipe.send_bytes(json.dumps(message).encode())
+
     try:
         import math_verify
         import sympy
         from latex2sympy2_extended import latex2sympy
     except ImportError as error:
-        print(json.dumps({"lacks": error.name or "math_verify", "said": str(error)}), file=replies, flush=True)
+        send({"missing": error.name or "math_verify", "error": str(error)})
         return
 
     def parse(text: str) -> sympy.Basic:
         found = latex2sympy(text, is_real=None, convert_degrees=False, normalization_config=None)
         # A decimal means the number that is written, not the nearest binary fraction.
         found = found.xreplace({f: sympy.Rational(str(f)) for f in found.atoms(sympy.Float)})
-        return found.xreplace({symbol: sympy.I for symbol in found.free_symbols if symbol.name == "i"})
+        return found.xreplace({x: sympy.I for x in found.free_symbols if x.name == "i"})
 
-    def number(expression: object) -> bool:
+    def is_number(expression: object) -> bool:
         return isinstance(expression, sympy.Expr) and not expression.free_symbols
 
-    def near(a: sympy.Expr, b: sympy.Expr, within: sympy.Rational) -> bool:
+    def are_close(a: sympy.Expr, b: sympy.Expr, tolerance: sympy.Rational) -> bool:
         if isinstance(a, sympy.Rational) and isinstance(b, sympy.Rational):
-            return bool(abs(a - b) <= within)
+            return bool(abs(a - b) <= tolerance)
         terms = [abs(sympy.N(term, 5)) for x in (a, b) for term in sympy.Add.make_args(x)]
         if not all(term.is_finite for term in terms):
             return a == b and a in (sympy.oo, -sympy.oo)
-        # What is left of equal numbers is as small beside their terms as the figures reckoned with are many. Enough of them
-        # that integers hidden in large expressions still differ when they differ by one.
+        # Cancellation leaves an error relative to the largest term. Use enough figures that
+        # integers hidden in large expressions still differ when they differ by one.
         largest = max(terms)
         figures = min(110 + max(0, int(sympy.log(largest + 1, 10).evalf(5))), 4000)
-        left = abs(sympy.N(a - b, 15, maxn=figures))
-        return bool(left <= max(within, min(largest, 1) * sympy.Float(10, 15) ** -100))
+        difference = abs(sympy.N(a - b, 15, maxn=figures))
+        noise = min(largest, 1) * sympy.Float(10, 15) ** -100
+        return bool(difference <= max(tolerance, noise))
 
-    def equal(gold: str, prediction: str, within: str) -> bool:
+    def are_equal(gold: str, prediction: str, tolerance: str) -> bool:
         a, b = parse(gold), parse(prediction)
-        if number(a) and number(b):
-            return near(a.doit(), b.doit(), sympy.Rational(within))
-        return within == "0" and bool(
-            math_verify.verify(a, b, float_rounding=12, allow_set_relation_comp=True, timeout_seconds=None)
+        if is_number(a) and is_number(b):
+            return are_close(a.doit(), b.doit(), sympy.Rational(tolerance))
+        return tolerance == "0" and bool(
+            math_verify.verify(
+                a, b, float_rounding=12, allow_set_relation_comp=True, timeout_seconds=None
+            )
         )
 
-    print("{}", file=replies, flush=True)
-    for line in sys.stdin:
-        question = json.loads(line)
-        # When the parent is gone nobody is left to kill us: the default action of this alarm does.
+    send({})
+    while True:
+        try:
+            question = json.loads(pipe.recv_bytes())
+        except (EOFError, OSError):
+            return
+        # If the parent dies nobody is left to kill us: the default action of this alarm does.
         signal.alarm(int(question.pop("seconds")) + 2)
         try:
-            found = equal(**question)
+            equal = are_equal(**question)
         except MemoryError:
             raise SystemExit(1) from None
         except Exception:  # text that is no expression equals nothing
-            found = False
+            equal = False
         signal.alarm(0)
-        print(json.dumps({"equal": found}), file=replies, flush=True)
+        send({"equal": equal})
 
 
 if __name__ == "__main__":
-    main()
+    main(Connection(int(sys.argv[1])))

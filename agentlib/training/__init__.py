@@ -8,5 +8,5 @@ from agentlib import export
 __getattr__, __dir__, __all__ = export(__name__, {
     "loop": "fine_tune",
     "checkpoints": "Adapter",
-    "distributed": "Processes",
+    "distributed": "Distributed",
 })  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agentlib import records
 from agentlib.models import weights
-from agentlib.training.distributed import Processes, alike, whole
+from agentlib.training.distributed import Distributed, full_tensors, shard_like
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +58,14 @@ def finished(run: records.Run) -> Adapter:
     return Adapter(run.folder / "student", losses(run))
 
 
-def write(file: Path, trained: Mapping, optimizer, losses: list[dict], group: Processes) -> None:
+def write(file: Path, trained: Mapping, optimizer, losses: list[dict], group: Distributed) -> None:
     """Write what exact resume needs: trained weights, optimiser, every process's random state (dropout), losses so far."""
     import torch
 
     held = optimizer.state_dict()
-    held["state"] = {number: whole(state) for number, state in held["state"].items()}
+    held["state"] = {number: full_tensors(state) for number, state in held["state"].items()}
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-    state = {"weights": whole(trained), "optimizer": held, "losses": losses,
+    state = {"weights": full_tensors(trained), "optimizer": held, "losses": losses,
              "random": group.gathered((torch.get_rng_state(), cuda))}  # fmt: skip
     if group.first:
         part = file.with_suffix(".part")
@@ -73,7 +73,7 @@ def write(file: Path, trained: Mapping, optimizer, losses: list[dict], group: Pr
         part.replace(file)
 
 
-def resume(file: Path, trained: Mapping, optimizer, group: Processes) -> list[dict]:
+def resume(file: Path, trained: Mapping, optimizer, group: Distributed) -> list[dict]:
     """Put a checkpoint back into weights, optimiser and random state; returns the losses so far, none without a file.
 
     Raises ValueError for one of another number of processes.
@@ -90,12 +90,12 @@ def resume(file: Path, trained: Mapping, optimizer, group: Processes) -> list[di
         )
     with torch.no_grad():
         for name, weight in trained.items():
-            weight.copy_(alike(state["weights"][name], weight))
+            weight.copy_(shard_like(state["weights"][name], weight))
     weights_of = list(trained.values())
     for number, held in state["optimizer"]["state"].items():
         like = weights_of[number]
         state["optimizer"]["state"][number] = {
-            name: alike(tensor, like) if tensor.shape == like.shape else tensor for name, tensor in held.items()
+            name: shard_like(tensor, like) if tensor.shape == like.shape else tensor for name, tensor in held.items()
         }
     optimizer.load_state_dict(state["optimizer"])
     ours, cuda = state["random"][group.rank]
@@ -106,14 +106,14 @@ def resume(file: Path, trained: Mapping, optimizer, group: Processes) -> list[di
     return state["losses"]
 
 
-def save(model, base: str, folder: Path, group: Processes, source: str) -> None:
+def save(model, base: str, folder: Path, group: Distributed, source: str) -> None:
     """Adapter or model files with the tokenizer of the base (from `source`, as in `weights.fetch`), moved into place when complete."""
     from transformers import AutoTokenizer
 
     adapter = hasattr(model, "peft_config")
     every, own = ({n for n, _ in model.named_parameters(remove_duplicate=r)} for r in (False, True))
     state = {name: tensor for name, tensor in model.state_dict().items() if name not in every - own}  # tied ones once
-    state = whole({name: tensor for name, tensor in state.items() if not adapter or "lora_" in name})
+    state = full_tensors({name: tensor for name, tensor in state.items() if not adapter or "lora_" in name})
     if not group.first:
         return
     fresh = folder.with_name(folder.name + ".part")

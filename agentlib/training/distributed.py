@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Processes:
+class Distributed:
     """The processes that were launched together, and this one's `rank` among their `count`.
 
     `sharded` splits weights, gradients and optimiser over them (torch's `fully_shard`, FSDP2) instead of copying them
@@ -35,7 +35,7 @@ class Processes:
 
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
-    def __enter__(self) -> "Processes":
+    def __enter__(self) -> "Distributed":
         if self.count > 1:
             import torch
             from torch import distributed
@@ -119,13 +119,13 @@ class Processes:
         self.gathered(None)
 
 
-def whole(tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
+def full_tensors(tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
     """Tensors as they are outside of FSDP, on the CPU; all processes must ask together."""
     return {name: (t.full_tensor() if hasattr(t, "full_tensor") else t).detach().cpu() for name, t in tensors.items()}
 
 
-def alike(tensor: "torch.Tensor", other: "torch.Tensor") -> "torch.Tensor":
-    """A whole tensor spread as another one is, on its device."""
+def shard_like(tensor: "torch.Tensor", other: "torch.Tensor") -> "torch.Tensor":
+    """A full_tensors tensor spread as another one is, on its device."""
     if not hasattr(other, "full_tensor"):
         return tensor.to(other.device)
     from torch.distributed.tensor import distribute_tensor

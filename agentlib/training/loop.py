@@ -18,25 +18,25 @@ from agentlib.models import loading, weights
 from agentlib.progress import meter
 from agentlib.training import checkpoints
 from agentlib.training.checkpoints import Adapter
-from agentlib.training.distributed import Processes
+from agentlib.training.distributed import Distributed
 
-SAVING = 0.03  # of the time may go into checkpoints: all of a student's weights and their optimiser are GBs
+CHECKPOINT_TIME_FRACTION = 0.03  # of the time may go into checkpoints: all of a student's weights and their optimiser are GBs
 
 
 def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: records.Run, *, save_seconds: float = 60.0,
-              device: str | None = None, group: Processes | None = None) -> Adapter:  # fmt: skip
+              device: str | None = None, group: Distributed | None = None) -> Adapter:  # fmt: skip
     """Fine-tune `base` on the examples into `run.folder / "student"`; a finished run is returned as it is.
 
     An interrupted run goes on from its last checkpoint with the same losses as an undisturbed one. Where the
     precision is bf16, matrix products are done in it; what is trained, its optimiser and the loss stay in 32 bits.
-    Checkpoints are `save_seconds` apart, or more where writing one takes long (`SAVING`); 0 writes one each step.
+    Checkpoints are `save_seconds` apart, or more where writing one takes long (`CHECKPOINT_TIME_FRACTION`); 0 writes one each step.
     The processes of a `group` share each batch and come to the same losses as one process would; they must see the same
     run folder, where the first of them writes. Raises FloatingPointError with the step and the batch's ids when the loss
     is not finite, ValueError for QLoRA in shards.
     """
     import torch
 
-    group = group or Processes()
+    group = group or Distributed()
     if group.sharded and cfg.tuning == "qlora":
         raise ValueError("tuning is 'qlora' in shards (FSDP), expected 'lora' or 'full' there; or leave --sharded out")
     if all(group.gathered(checkpoints.has_weights(run))):
@@ -79,7 +79,7 @@ def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: r
             if group.largest((due := time.monotonic()) - saved > apart):
                 checkpoints.write(run.folder / "checkpoint.pt", trained, optimizer, curve, group)
                 saved = time.monotonic()
-                apart = save_seconds and max(save_seconds, (saved - due) / SAVING)
+                apart = save_seconds and max(save_seconds, (saved - due) / CHECKPOINT_TIME_FRACTION)
         bar.close()
         checkpoints.save(model, base, run.folder / "student", group, cfg.weights)
         if group.first:
@@ -90,7 +90,7 @@ def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: r
     return checkpoints.finished(run)
 
 
-GROUPED = 8  # batches whose examples are sorted by length among each other, so that little is padded
+BATCHES_SORTED_TOGETHER = 8  # batches whose examples are sorted by length among each other, so that little is padded
 
 
 def order(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:
@@ -98,8 +98,8 @@ def order(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]
     random = np.random.default_rng(seed)
     shuffled = random.permutation(len(lengths)).tolist()
     batches = []
-    for start in range(0, len(shuffled), GROUPED * batch_size):
-        alike = sorted(shuffled[start : start + GROUPED * batch_size], key=lambda k: lengths[k])
+    for start in range(0, len(shuffled), BATCHES_SORTED_TOGETHER * batch_size):
+        alike = sorted(shuffled[start : start + BATCHES_SORTED_TOGETHER * batch_size], key=lambda k: lengths[k])
         batches += [alike[k : k + batch_size] for k in range(0, len(alike), batch_size)]
     return [batches[k] for k in random.permutation(len(batches))]
 
@@ -153,7 +153,7 @@ def _loss_module(model):
 MICRO_TOKENS = collections.defaultdict(lambda: 512, cuda=8192)
 
 
-def _accumulate(loss_of, batch: Sequence[Example], device: str, precision: str, group: Processes) -> tuple[float, int]:
+def _accumulate(loss_of, batch: Sequence[Example], device: str, precision: str, group: Distributed) -> tuple[float, int]:
     """Gradients of the batch's mean loss a token, in parts of like length; returns that loss and the tokens read.
 
     `loss_of` is a module from ids and labels to their summed loss. Each process takes its share of the batch.
@@ -163,7 +163,7 @@ def _accumulate(loss_of, batch: Sequence[Example], device: str, precision: str, 
     learnt = sum(label != IGNORED for e in batch for label in e.labels[1:])
     by_length = sorted(batch, key=lambda e: -len(e.input_ids))
     parts = _parts(group.share(by_length), MICRO_TOKENS[device.partition(":")[0]])
-    # Processes meet in every part, so all have the same number of them; one without loss adds nothing.
+    # Distributed meet in every part, so all have the same number of them; one without loss adds nothing.
     nothing = Example(by_length[-1].id, by_length[-1].input_ids, [IGNORED] * len(by_length[-1].input_ids))
     parts += [[nothing]] * (group.largest(len(parts)) - len(parts))
     total = 0.0

@@ -113,7 +113,7 @@ print("does not cover:", *box.protection.lacks, sep="\n  ")
 # %%
 session = box.session()
 session.run("x = 20")
-left, right = session.try_each(["x += 1\nx", "x *= 2\nx"])
+left, right = session.run_candidates(["x += 1\nx", "x *= 2\nx"])
 session.commit(right)
 left.value, right.value, session.run("x").value
 
@@ -168,8 +168,8 @@ pages.show_case(untrained)
 # be trained on in notebook 03. (At presets with a live teacher, notebook 02 records it first.)
 
 # %%
-file = teach.recorded(cfg, "agent")
-recorded = [c for c in cases.read(file) if cases.kept(c)] if file.exists() else []
+file = teach.records_path(cfg, "agent")
+recorded = [c for c in cases.read(file) if cases.passes_filter(c)] if file.exists() else []
 example = max(recorded, key=lambda c: c["tool_calls"], default=None)
 pages.show_case(example) if example else print("no teacher recorded yet: run notebook 02")
 

@@ -80,7 +80,7 @@ dataset
 # %%
 student = cfg.students[0]
 tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student, cfg.weights))
-examples = {m: masks.build_examples(found, tokenizer, distill.longest(cfg, m)) for m, found in taught.items()}
+examples = {m: masks.build_examples(found, tokenizer, distill.max_length_for(cfg, m)) for m, found in taught.items()}
 turns = {k: [m["content"] for m in found if m["role"] == "assistant"] for k, found in taught["agent_distill_ftp"].items()}
 longer = [e for e in examples["agent_distill_ftp"] if len(turns[e.id]) > 1]  # these have an observation in between
 shortest = min(longer or examples["agent_distill_ftp"], key=lambda e: len(e.input_ids))
@@ -184,7 +184,7 @@ assert sizes["NF4"] < sizes["32-bit"]
 asked = [{"role": "system", "content": prompts.AGENT_STUDENT}]
 asked += [{"role": "user", "content": prompts.question_turn("What is 123456 * 654321 + 1?")}]
 before = full.generate([asked], max_new_tokens=96, stop=prompts.STOP)[0][0].text
-full.use(distill.at_hand(cfg, student, "agent_distill_ftp", web_search).path)
+full.use(distill.load_or_train_preview(cfg, student, "agent_distill_ftp", web_search).path)
 after = full.generate([asked], max_new_tokens=96, stop=prompts.STOP)[0][0].text
 print("BEFORE\n" + before, "AFTER\n" + after, sep="\n\n")
 

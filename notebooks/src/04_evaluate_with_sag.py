@@ -55,15 +55,15 @@ pages.show_settings(cfg, *names)
 #
 # A small model often writes code that does not run. SAG (§3.2) samples *N* actions for a step, runs each from the
 # same state, drops those that fail, groups the rest by outcome, and keeps one of the largest group. Here is one step
-# of the smallest distilled student, its candidates side by side, coloured by group. Candidates run as they end, the shortest first; once no
-# other outcome can overtake the leading group the rest are *dropped*, unfinished. The choice is the same as with all of
-# them, since of groups of equal size the one with the shortest candidate is taken.
+# of the smallest distilled student, its candidates side by side, coloured by group. Of groups of equal
+# size, the one with the shortest candidate is kept. (Candidates marked *dropped* in the committed
+# records were not sampled to their end, since their votes could no longer change the choice.)
 
 # %%
 web_search = search.web_search(cfg)
 box = Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
 student = cfg.students[0]
-adapter = distill.at_hand(cfg, student, "agent_distill_ftp", web_search)
+adapter = distill.load_or_train_preview(cfg, student, "agent_distill_ftp", web_search)
 model = LocalModel(student, adapter=adapter.path, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
 
 # %%
@@ -97,7 +97,7 @@ assert kept["group"] == 0 or sizes.empty
 # %%
 candidates = ["final_answer(6 * 7)", "final_answer('42')", "final_answer(6 + 7)", "print(6 * 7); final_answer(42)", "final_answer(six)"]
 with box.session() as session:
-    outcomes = session.try_each(candidates)
+    outcomes = session.run_candidates(candidates)
 groups = {vote: [None if g is None else g + 1 for g in sag.groups(outcomes, vote)] for vote in ("outcome", "as_published")}
 figures.format_numbers(pd.DataFrame(groups, index=pd.Index(candidates, name="candidate")))
 
@@ -110,8 +110,8 @@ figures.format_numbers(pd.DataFrame(groups, index=pd.Index(candidates, name="can
 
 # %%
 del model
-arms = [arm for name in cfg.students for arm in evaluate.plan(cfg, name)]
-rows = [(figures.size_label(a.student), a.label, a.n, len(a.benchmarks)) for a in arms]
+conditions = [condition for name in cfg.students for condition in evaluate.plan(cfg, name)]
+rows = [(figures.size_label(a.student), a.label, a.n, len(a.benchmarks)) for a in conditions]
 pd.DataFrame(rows, columns=["student", "method", "n", "benchmarks"]).set_index(["student", "method"])
 
 # %%
@@ -155,9 +155,9 @@ pairs = {
     "agent distillation → + FTP": (("agent_distill", 1), ("agent_distill_ftp", 1)),
     "+ FTP → + FTP + SAG": (("agent_distill_ftp", 1), ("agent_distill_ftp", cfg.samples)),
 }
-arms = dict(tuple(frame.groupby(["model", "method", "n"])))
+conditions = dict(tuple(frame.groupby(["model", "method", "n"])))
 compared = {
-    (figures.size_label(name), pair): figures.compare(arms[name, *a], arms[name, *b])
+    (figures.size_label(name), pair): figures.compare(conditions[name, *a], conditions[name, *b])
     for name in cfg.students for pair, (a, b) in pairs.items()
 }  # fmt: skip
 figures.comparison_table(compared)
@@ -176,12 +176,6 @@ figures.bar_chart(broken.loc[figures.size_label(student), ["parse", "execution"]
                   alt="Bars of the share of questions with a step that failed to parse or to run, by method.")  # fmt: skip
 
 # %% [markdown]
-# And what it costs: candidates whose vote could no longer change the choice were left unfinished.
-
-# %%
-figures.format_numbers(figures.label_rows(figures.early_stop(frame)))
-
-# %% [markdown]
 # ## 5 · The same answers, graded otherwise
 #
 # Is a difference from the paper one of models, or of grading? *exact* is the strict text, *as_published* the reference
@@ -191,11 +185,11 @@ figures.format_numbers(figures.label_rows(figures.early_stop(frame)))
 
 # %%
 judge = regrading.open_judge(cfg, cfg.runs / "judge.jsonl")
-graded = regrading.verdicts(found, judge)
-figures.format_numbers(figures.label_rows(regrading.table(graded, differing=True)))
+graded = regrading.regrade(found, judge)
+figures.format_numbers(figures.label_rows(regrading.summarise(graded, differing=True)))
 
 # %%
-disputed = regrading.disagreements(graded)
+disputed = regrading.select_disagreements(graded)
 print(f"{len(disputed)} of {len(graded)} cases are graded differently")
 
 # %% [markdown]

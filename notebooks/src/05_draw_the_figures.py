@@ -39,7 +39,7 @@ cfg = config.load(preset, **overrides)
 pd.options.display.max_colwidth = 120
 asked = {name: [question.id for question in benchmarks.load(name, cfg.questions)] for name in cfg.benchmarks}
 frame = figures.add_missing_cases(figures.to_frame(records.read(cfg.records / "cases.jsonl")), asked)
-taught = {method: cases.read(teach.recorded(cfg, method)) for method in teach.METHODS}
+taught = {method: cases.read(teach.records_path(cfg, method)) for method in teach.METHODS}
 examples = records.read_json(cfg.records / "examples.json")
 each = sorted(set(frame.groupby("benchmark")["id"].nunique()))
 count = "1 question" if each == [1] else f"{'-'.join(str(n) for n in (each[0], each[-1])[: len(each)])} questions"

@@ -174,7 +174,7 @@ for number in range(1, 40):
             pass
 """
 with box.session() as session:
-    outcomes = session.try_each([forger, "final_answer(6 * 7)", "x = 6\nfinal_answer(x * 7)"])
+    outcomes = session.run_candidates([forger, "final_answer(6 * 7)", "x = 6\nfinal_answer(x * 7)"])
     best = sag.choose(outcomes, cfg.vote)
 pd.DataFrame([{"answer": o.answer, "failure": o.failure.kind if o.failure else "-"} for o in outcomes]).assign(
     kept=[k == best for k in range(3)]
@@ -200,7 +200,7 @@ with box.session() as session:
         times = []
         for _ in range(20):
             started = time.perf_counter()
-            session.try_each(["x + 1"] * count)
+            session.run_candidates(["x + 1"] * count)
             times.append(1000 * (time.perf_counter() - started))
         took[count] = sorted(times)[len(times) // 2]
 

@@ -42,7 +42,7 @@ from agentlib.retrieval import nearest, server
 from agentlib.runner import preflight
 from agentlib.training import checkpoints
 from agentlib.agent import Agent
-from agentlib.evaluate import Arm
+from agentlib.evaluate import Condition
 from agentlib.sandbox import Sandbox
 
 # %% tags=["parameters"]
@@ -198,17 +198,17 @@ assert (losses["one process"] - losses["two processes"]).abs().max() < 1e-3
 
 # %%
 spread = dataclasses.replace(few, workers=2, benchmarks=cfg.benchmarks[:2], questions=2, max_steps=1, step_tokens=32)
-arm = Arm(student, "agent", 1, spread.benchmarks)
+condition = Condition(student, "agent", 1, spread.benchmarks)
 questions = benchmarks.test_questions(spread)
-with scale.Crew(lambda: evaluate.answerer(spread, student, ["agent"]), 2, chunk=2, models=True) as crew:
-    evaluate.arm_run(spread, arm).file.unlink(missing_ok=True)
-    theirs = evaluate.evaluate_spread(spread, arm, crew, questions)
+with scale.WorkerPool(lambda: evaluate.answerer(spread, student, ["agent"]), 2, chunk=2, models=True) as pool:
+    evaluate.condition_run(spread, condition).file.unlink(missing_ok=True)
+    theirs = evaluate.evaluate(spread, condition, pool, questions)
 pd.DataFrame(theirs)[["id", "stopped", "steps", "completion_tokens"]]
 
 # %%
-evaluate.arm_run(spread, arm).file.unlink()
+evaluate.condition_run(spread, condition).file.unlink()
 with evaluate.answerer(spread, student, ["agent"]) as answer:
-    ours = {case["id"]: case for case in answer(arm, questions)}
+    ours = {case["id"]: case for case in answer(condition, questions)}
 words = [(case["trace"][0]["text"], ours[case["id"]]["trace"][0]["text"]) for case in theirs]
 assert all(a == b for a, b in words) and len(words) == len(questions)
 

@@ -163,14 +163,14 @@ words = "Copy this line three times: def area(width, height): return width * hei
 asked = [[{"role": "system", "content": prompts.AGENT_STUDENT}, {"role": "user", "content": words}]]
 
 def timed(together, n=1, temperature=0.0):
-    decoding.TOGETHER["cpu"] = together
+    decoding.MAX_BATCHED_TOKENS["cpu"] = together
     model.forget()
     started = time.perf_counter()
     (found,) = model.generate(asked, n=n, temperature=temperature, max_new_tokens=64, seed=1)
     return found, time.perf_counter() - started
 
 # %%
-usual = decoding.TOGETHER["cpu"]
+usual = decoding.MAX_BATCHED_TOKENS["cpu"]
 timed(usual)  # warm up
 plain, without = timed(1)
 guessed, with_guesses = timed(usual)
@@ -186,14 +186,13 @@ assert plain == guessed and len(eight) == 8
 # ## What we saw
 #
 # The table says where each aim stands, reached or not. Three things carry most of it: a prompt is read once, by whoever
-# needs it; all samples of all questions share each pass over the weights; and whatever can no longer matter, a candidate
-# whose vote is decided or a logit without loss, is not computed.
+# needs it; all samples of all questions share each pass over the weights; and logits without loss
+# are not computed.
 #
 # ## Exercises
 #
 # 1. Ask for something that cannot be guessed (a random number of 60 digits). How much is left of the gain?
-# 2. Set `SAG(early_stop=False)` in notebook 04 and compare `completion_tokens`. Why is the chosen action the same?
-# 3. From how many questions at once on does this machine gain nothing more?
+# 2. From how many questions at once on does this machine gain nothing more?
 
 # %%
 model.close()

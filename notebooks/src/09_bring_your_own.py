@@ -80,8 +80,8 @@ if not questions_file:
 pd.read_csv(file).head(3).style.hide() if file.suffix == ".csv" else file.name
 
 # %%
-found = question_file.questions(file, domain="math")
-train, test = question_file.divide(found, test_questions)
+found = question_file.from_file(file, domain="math")
+train, test = question_file.split_questions(found, test_questions)
 f"{len(train)} to train on, {len(test)} to test on"
 
 # %% [markdown]
@@ -91,7 +91,7 @@ f"{len(train)} to train on, {len(test)} to test on"
 broken = cfg.runs / "broken.csv"
 broken.write_text("questoin,answer\nHow many?,3\n", encoding="utf-8")
 try:
-    question_file.questions(broken)
+    question_file.from_file(broken)
 except ValueError as error:
     refused = str(error).replace(str(broken), broken.name)
 print(refused)
@@ -139,7 +139,7 @@ with teach.open_teacher(cfg) as model:
     taught_by = {"teacher": cfg.teacher, "told": teacher.tools, "thought": first_thought}
     run = records.Run(cfg.runs, "own-teacher", shape | taught_by)
     taught = answer(run, teacher, train, first_thought, model=cfg.teacher, method="agent")
-kept = [case for case in taught if cases.kept(case)]
+kept = [case for case in taught if cases.passes_filter(case)]
 print(f"{len(kept)} of {len(taught)} trajectories are kept\n\nwhat the teacher was told:\n{teacher.tools}")
 
 # %%

@@ -45,7 +45,7 @@ overrides = {}
 # %%
 cfg = config.load(preset, **overrides)
 student = cfg.students[0]
-adapter = distill.at_hand(cfg, student, "agent_distill_ftp", search.web_search(cfg))
+adapter = distill.load_or_train_preview(cfg, student, "agent_distill_ftp", search.web_search(cfg))
 sorted(file.name for file in adapter.path.iterdir())
 
 # %% [markdown]
@@ -109,7 +109,7 @@ assert reward([said(t) for t in tries], ["42"] * 4) == [1.0, 0.2, 0.0, 0.0]
 # %%
 questions = benchmarks.load("mini-math-train", 8)
 paid.clear()
-rows = [{"prompt": agent.opening(q.text, "student"), "gold": q.answer} for q in questions]
+rows = [{"prompt": agent.initial_messages(q.text, "student"), "gold": q.answer} for q in questions]
 with tempfile.TemporaryDirectory() as out:
     settings = GRPOConfig(
         output_dir=out, max_steps=2, per_device_train_batch_size=4, num_generations=4, max_completion_length=48,
@@ -153,7 +153,7 @@ box.close()
 #
 # GKDTrainer(model="Qwen/Qwen2.5-1.5B-Instruct", teacher_model="Qwen/Qwen2.5-32B-Instruct",
 #            args=GKDConfig(output_dir="gkd", lmbda=1.0, max_new_tokens=256), peft_config=…,
-#            train_dataset=Dataset.from_list(exchange.to_messages(teach.kept_cases(cfg, "agent_ftp")))).train()
+#            train_dataset=Dataset.from_list(exchange.to_messages(teach.filtered_cases(cfg, "agent_ftp")))).train()
 # ```
 #
 # ## What we saw

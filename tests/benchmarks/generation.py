@@ -66,9 +66,8 @@ def steps(model: LocalModel, box: Sandbox, asked: list, how: SAG, style: str) ->
 
 
 def measure_sag(model: LocalModel, box: Sandbox, asked: list, rounds: int) -> tuple[dict, dict]:
-    greedy = SAG(n=1, temperature=0.0, top_p=1.0)
-    kinds = {f"SAG, N = {n}": SAG(n=n, **HOW) for n in (2, 4, 8, 16)}
-    kinds = {"greedy": greedy, **kinds, "SAG, N = 8, no early stop": SAG(n=8, **HOW, early_stop=False)}
+    kinds = {"greedy": SAG(n=1, temperature=0.0, top_p=1.0)}
+    kinds |= {f"SAG, N = {n}": SAG(n=n, **HOW) for n in (2, 4, 8, 16)}
     medians, ratios = {}, {}
     for style, prompt in (("student", "short prompt"), ("teacher", "long prompt")):
         work = {

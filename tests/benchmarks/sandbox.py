@@ -38,7 +38,7 @@ class Ours:
             raise RuntimeError(outcome.failure)
 
     def candidates(self, code: str, count: int) -> None:
-        outcomes = self.session.try_each([code] * count)
+        outcomes = self.session.run_candidates([code] * count)
         self.session.commit(outcomes[0])
 
     def start(self) -> None:
@@ -133,7 +133,7 @@ def main() -> None:
 
 
 def loop(contender, name: str) -> float:
-    """Million steps a second."""
+    """Million steps per second."""
     steps = STEPS // 10 if name == "smolagents" else STEPS
     return steps / 1e6 / seconds(lambda: contender.run(LOOP.format(steps=steps)))
 

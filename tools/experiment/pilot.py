@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from agentlib import benchmarks, cases, config, cot, records
-from agentlib.agent import Agent, opening
+from agentlib.agent import Agent, initial_messages
 from agentlib.benchmarks import search, wiki
 from agentlib.config import setting
 from agentlib.figures import statistics
@@ -103,7 +103,7 @@ class Condition:
     def words(self) -> list[list[dict]]:
         """What a model is given for a question of each kind, to tell runs with other words apart."""
         if self.method == "agent":
-            return [self.reword(opening("?", "teacher"))]
+            return [self.reword(initial_messages("?", "teacher"))]
         return [self.reword(cot_turns("?", domain, examples=True)) for domain in ("factual", "math")]
 
 
@@ -169,7 +169,7 @@ def answer(cfg: config.Config, name: str, model: LanguageModel, box: Sandbox, qu
     labels = {"model": cfg.teacher, "role": "teacher", "method": name, "n": 1, "seed": cfg.seed, "temperature": 0.0}
     reworded = Reworded(model, condition.reword)
     if condition.method == "cot":
-        (chain,) = cot.think(reworded, [question], max_new_tokens=cfg.cot_tokens, examples=True, seed=cfg.seed)
+        (chain,) = cot.generate_cot(reworded, [question], max_new_tokens=cfg.cot_tokens, examples=True, seed=cfg.seed)
         return cases.cot_case(question, chain, **labels)
     agent = Agent(reworded, box, style="teacher", max_steps=cfg.max_steps, step_tokens=cfg.step_tokens, seed=cfg.seed)
     (trajectory,) = agent.run([question])
@@ -204,7 +204,7 @@ def table(found: Sequence[dict]) -> pd.DataFrame:
         supported = [wiki.is_supported(case) for case in some if "trace" in case]
         rows.append({
             "condition": name, "domain": domain, "n": n, "right": right, "low": round(100 * low, 1), "high": round(100 * high, 1),
-            "F1": round(sum(case["f1"] for case in some) / n, 2), "kept": sum(map(cases.kept, some)),
+            "F1": round(sum(case["f1"] for case in some) / n, 2), "kept": sum(map(cases.passes_filter, some)),
             "supported": sum(map(bool, supported)) if any(s is not None for s in supported) else None,
             "searched once or less": sum(case["tool_calls"] < 2 for case in some) if supported else None,
             "cut": sum(case["stopped"] not in ("stop", "final_answer") for case in some),

@@ -32,13 +32,13 @@ class World:
     def __init__(self, split: str, rng: random.Random):
         countries, cities = topics.places()
         self.rng = rng
-        self.countries = {c.code: c for c in countries if topics.half(c.code) == split}
+        self.countries = {c.code: c for c in countries if topics.split_of_country(c.code) == split}
         capitals = {c.capital_city.id for c in countries}
         self.cities = [c for c in cities if c.country in self.countries and c.id not in capitals]
         self.regions = [r for r in topics.regions() if r.country in self.countries]
 
         def here(codes: tuple[str, ...]) -> bool:
-            return all(topics.half(code) == split for code in codes)
+            return all(topics.split_of_country(code) == split for code in codes)
 
         self.users_of_money = Counter(c.currency for c in facts.atlas()[0])
         kept = list(self.countries.values())

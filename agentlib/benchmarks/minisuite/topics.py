@@ -68,6 +68,6 @@ def _close(a: City, b: City) -> bool:
     return a.country == b.country and math.hypot(a.latitude - b.latitude, a.longitude - b.longitude) < 0.25
 
 
-def half(country: str) -> str:
+def split_of_country(country: str) -> str:
     """ "train" or "test" for a country code; a city goes with its country, so the two never share either."""
     return "train" if hashlib.sha256(f"half {country}".encode()).digest()[0] % 2 else "test"

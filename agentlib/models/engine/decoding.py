@@ -1,168 +1,202 @@
-"""The decoding loop: one forward call a turn for all samples that have not ended, each getting one token or more.
+"""The decoding loop: each forward call gives every sample that has not ended one token or more.
 
-Owns drawing tokens, checking drafts, and the end of samples. Imports torch; knows nothing of text but by what it is
-given.
+Samples of one prompt share a row of the cache until they differ. Tokens that prompt lookup proposes
+are read along with the next one, and kept as long as the model draws the same: they change the
+time, never a token.
 """
 
 import collections
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from agentlib.models.engine.batch_cache import DecodingCache
-from agentlib.models.engine.prompt_lookup import Drafts
+from agentlib.models.engine.batch_cache import DecodingCache, store_row
+from agentlib.models.engine.prefix_cache import PrefixCache
+from agentlib.models.engine.prompt_lookup import PromptLookup
 
-DRAFTED = 8  # tokens guessed at most for one sample
-# Tokens read in one forward call with guesses, by kind of device; with more rows than this, guessing costs more than it
-# saves. Devices that were not measured (mps, xpu) have a CPU's number.
-TOGETHER = collections.defaultdict(lambda: 32, cuda=256)
+MAX_DRAFT_TOKENS = 8  # proposed for one row at most
+# Tokens read in one forward call with drafts, by kind of device; with more rows than this, drafts
+# cost more than they save. Devices that were not measured (mps, xpu) have a CPU's number.
+MAX_BATCHED_TOKENS = collections.defaultdict(lambda: 32, cuda=256)
 
 
-class Ending(NamedTuple):
-    """A sample at its end: its tokens, its text, and "stop", "length" or "dropped"."""
+@dataclass(frozen=True)
+class Sampling:
+    """How the samples of a batch are drawn, and when they end.
+
+    `draws` (prompts, samples per prompt, new tokens) are uniform numbers in [0, 1), one for each
+    token that may be drawn. `finish` gives the text of a sample's new tokens and its reason ("stop"
+    or "length") if it ends with them, else None; it ends each sample with its last draw at the
+    latest.
+    """
+
+    draws: np.ndarray
+    temperature: float  # 0 is greedy
+    top_p: float
+    finish: Callable[[list[int]], tuple[str, str] | None]
+
+
+class Sample(NamedTuple):
+    """A sample that has ended: its new tokens, its text, and "stop" or "length"."""
 
     tokens: list[int]
     text: str
-    reason: str
+    finish_reason: str
 
 
 @dataclass
 class _Row:
-    """One row of the cache: samples of one prompt that have written the same so far."""
+    """One row of the cache: the samples of one prompt that have drawn the same tokens so far."""
 
     prompt: int
     samples: list[int]
-    written: list[int]
-    whole: list[int]  # the prompt and what was written
-    taken: int = 0  # tokens written since the last forward call
-    said: str | None = None  # the text, if it has ended
-    guess: list[int] = field(default_factory=list)
+    tokens: list[int]  # the prompt and what was drawn; only grows, as prompt lookup refers to it
+    prompt_length: int
+    accepted: int = 0  # tokens drawn after the last forward call
+    draft: list[int] = field(default_factory=list)
+    ending: tuple[str, str] | None = None  # text and reason, if it has ended
+
+    @property
+    def new_tokens(self) -> list[int]:
+        return self.tokens[self.prompt_length :]
 
 
-def decode(model, cache: DecodingCache, logits: torch.Tensor, prompts: Sequence[list[int]], copies: int, *,
-           draws: np.ndarray, temperature: float, top_p: float, text: Callable[[list[int]], str],
-           ending: Callable[[list[int]], str | None], over: Callable[[dict[int, Ending]], set[int]] | None,
-           keep: Callable[[int, list[int], DecodingCache, int], None], drafts: Drafts) -> list[Ending]:  # fmt: skip
-    """Sample each prompt `copies` times, to the samples' ends; returns them in order, those of one prompt together.
+def decode(
+    model,
+    cache: DecodingCache,
+    logits: torch.Tensor,
+    prompts: Sequence[list[int]],
+    sampling: Sampling,
+    lookup: PromptLookup,
+    prefixes: PrefixCache,
+) -> list[list[Sample]]:
+    """The samples of each prompt, in order, drawn to their ends.
 
-    `cache` has a row for each prompt and `logits` (prompts, vocabulary) are those after it. `draws` (samples, new
-    tokens) are the uniform numbers that the tokens are drawn with: samples that have written the same so far share a
-    row, and guesses change nothing but the time. `ending` gives the text of tokens that end, `over` is told which
-    samples ended, in the order of their lengths, and says which prompts need no more, `keep` is given the prompt, tokens
-    and place of each row that leaves.
+    `cache` has a row for each prompt, and `logits` (prompts, vocabulary) are those after it. The
+    keys and values of each row that ends are stored in `prefixes`.
     """
-    longest, device = draws.shape[1], logits.device
-    together = TOGETHER[device.type]
+    copies, longest = sampling.draws.shape[1:]
     for prompt in prompts:
-        drafts.read(prompt)
-    live = [_Row(k, [k * copies + j for j in range(copies)], [], list(prompt)) for k, prompt in enumerate(prompts)]
-    ended: dict[int, Ending] = {}
-    told: set[int] = set()
+        lookup.index(prompt)
+    rows = [
+        _Row(k, list(range(copies)), list(prompt), len(prompt)) for k, prompt in enumerate(prompts)
+    ]
+    ended: dict[tuple[int, int], Sample] = {}
     logits = logits[:, None]
     while True:
-        chosen = _draw(logits, live, draws, temperature, top_p)
-        parents, rows = [], []
-        for place, row in enumerate(live):
-            for branch in _branches(row, chosen, drafts, ending):
-                if branch.said is not None:
-                    end = Ending(branch.written, branch.said, "stop")
-                elif len(branch.written) == longest:
-                    end = Ending(branch.written, text(branch.written), "length")
-                else:
+        parents, going_on = [], []
+        chosen = _draw(logits, rows, sampling)
+        for place, (row, of_row) in enumerate(zip(rows, chosen, strict=True)):
+            for branch in _branches(row, of_row, sampling, lookup):
+                if branch.ending is None:
                     parents.append(place)
-                    rows.append(branch)
+                    going_on.append(branch)
                     continue
-                ended |= dict.fromkeys(branch.samples, end)
-                keep(row.prompt, branch.written[:-1], cache, place)
-        if over:
-            fresh = _to_tell(ended, told, rows, copies)
-            told |= fresh.keys()
-            dropped = over(fresh) if fresh else set()
-            for row in rows:
-                if row.prompt in dropped:
-                    ended |= dict.fromkeys(row.samples, Ending(row.written, text(row.written), "dropped"))
-            left = [k for k, row in enumerate(rows) if row.prompt not in dropped]
-            parents, rows = [parents[k] for k in left], [rows[k] for k in left]
-        if not rows:
-            return [ended[sample] for sample in range(len(prompts) * copies)]
-        if parents != list(range(len(live))):
+                sample = Sample(branch.new_tokens, *branch.ending)
+                ended |= {(branch.prompt, number): sample for number in branch.samples}
+                store_row(prefixes, prompts[branch.prompt], sample.tokens[:-1], cache, place, 0)
+        if not going_on:
+            return [[ended[k, number] for number in range(copies)] for k in range(len(prompts))]
+        if parents != list(range(len(rows))):
             cache.select(parents)
-        cache.advance([row.taken for row in rows])
-        live = rows
-        count = min(DRAFTED, together // len(live) - 1)
-        for row in live:
-            row.guess = drafts.after(row.whole, min(count, longest - len(row.written) - 1))
-        width = 1 + max(len(row.guess) for row in live)
-        ids = [[row.written[-1], *row.guess, *[0] * (width - 1 - len(row.guess))] for row in live]
-        starts = torch.tensor([len(row.whole) - 1 for row in live])
-        cache.make_room(width)
-        out = model(
-            input_ids=torch.tensor(ids, device=device), past_key_values=cache, use_cache=True,
-            position_ids=(starts[:, None] + torch.arange(width)).to(device),
-            attention_mask=torch.empty(1, 1, 1, 1, device=device),  # ready-made: transformers makes none, ours reads none
-        )  # fmt: skip
-        logits = out.logits
+        cache.advance([row.accepted for row in going_on])
+        rows = going_on
+        most = min(MAX_DRAFT_TOKENS, MAX_BATCHED_TOKENS[logits.device.type] // len(rows) - 1)
+        for row in rows:
+            # The last token is never drafted: after it there is nothing to read.
+            left = longest - (len(row.tokens) - row.prompt_length) - 1
+            row.draft = lookup.propose(row.tokens, min(most, left))
+        logits = _read_drafts(model, cache, rows, logits.device)
 
 
-def _draw(logits: torch.Tensor, live: Sequence[_Row], draws: np.ndarray, temperature: float, top_p: float) -> dict:
-    """The tokens each sample would write at each place of its row's forward call, (width,), by sample."""
-    width, longest = logits.shape[1], draws.shape[1]
-    samples = [sample for row in live for sample in row.samples]
-    owners = np.repeat(np.arange(len(live)), [len(row.samples) for row in live])
-    places = np.stack([np.minimum(len(row.written) + np.arange(width), longest - 1) for row in live])[owners]
+def _read_drafts(
+    model, cache: DecodingCache, rows: Sequence[_Row], device: torch.device
+) -> torch.Tensor:
+    """Read each row's last token and its draft in one forward call.
+
+    Returns the logits after each of them, (rows, 1 + longest draft, vocabulary).
+    """
+    width = 1 + max(len(row.draft) for row in rows)
+    ids = [[row.tokens[-1], *row.draft, *[0] * (width - 1 - len(row.draft))] for row in rows]
+    starts = torch.tensor([len(row.tokens) - 1 for row in rows])
+    cache.reserve(width)
+    return model(
+        input_ids=torch.tensor(ids, device=device), past_key_values=cache, use_cache=True,
+        position_ids=(starts[:, None] + torch.arange(width)).to(device),
+        # Our attention reads none; transformers makes none where it finds one of four dimensions.
+        attention_mask=torch.empty(1, 1, 1, 1, device=device),
+    ).logits  # fmt: skip
+
+
+def _draw(
+    logits: torch.Tensor, rows: Sequence[_Row], sampling: Sampling
+) -> Iterator[list[list[int]]]:
+    """For each row and each of its samples: the token drawn after each that was read, (width,)."""
+    width, longest = logits.shape[1], sampling.draws.shape[2]
+    owners = np.repeat(np.arange(len(rows)), [len(row.samples) for row in rows])
+    prompts = np.array([row.prompt for row in rows])[owners]
+    samples = np.concatenate([row.samples for row in rows])
+    lengths = np.array([len(row.tokens) - row.prompt_length for row in rows])[owners]
+    # Places after the last draw are never used: a row's draft is shorter.
+    places = np.minimum(lengths[:, None] + np.arange(width), longest - 1)
+    draws = sampling.draws[prompts[:, None], samples[:, None], places].ravel()
     of_logits = (owners[:, None] * width + np.arange(width)).ravel()
-    drawn = draws[np.array(samples)[:, None], places].ravel()
-    tokens = pick(logits.flatten(0, 1), temperature, top_p, drawn, of_logits).view(len(samples), width)
-    return dict(zip(samples, tokens.tolist(), strict=True))
+    tokens = sample_tokens(
+        logits.flatten(0, 1), sampling.temperature, sampling.top_p, draws, of_logits
+    )
+    of_samples = iter(tokens.view(len(samples), width).tolist())
+    return ([next(of_samples) for _ in row.samples] for row in rows)
 
 
-def _branches(row: _Row, chosen: dict, drafts: Drafts, ending) -> list[_Row]:
-    """What becomes of a row: one for each of the continuations that its samples chose."""
-    paths: dict[tuple[int, ...], list[int]] = {}
-    said: dict[tuple[int, ...], str | None] = {}
-    for sample in row.samples:
+def _branches(
+    row: _Row, chosen: Sequence[list[int]], sampling: Sampling, lookup: PromptLookup
+) -> list[_Row]:
+    """What becomes of a row: one row for each continuation that its samples chose.
+
+    A sample accepts the tokens that it chose up to the first that its draft does not have, or that
+    ends it.
+    """
+    written = row.new_tokens
+    samples: dict[tuple[int, ...], list[int]] = {}
+    endings: dict[tuple[int, ...], tuple[str, str] | None] = {}
+    for sample, tokens in zip(row.samples, chosen, strict=True):
         path = ()
-        for number, token in enumerate(chosen[sample][: len(row.guess) + 1]):
+        for number, token in enumerate(tokens[: len(row.draft) + 1]):
             path = (*path, token)
-            if path not in said:
-                said[path] = ending([*row.written, *path])
-            if said[path] is not None or number == len(row.guess) or row.guess[number] != token:
+            if path not in endings:
+                endings[path] = sampling.finish([*written, *path])
+            if endings[path] is not None or row.draft[number : number + 1] != [token]:
                 break
-        paths.setdefault(path, []).append(sample)
+        samples.setdefault(path, []).append(sample)
     found = []
-    for number, (path, samples) in enumerate(paths.items()):
-        last = number == len(paths) - 1
-        branch = _Row(row.prompt, samples, row.written if last else list(row.written), row.whole if last else list(row.whole))
+    for path, agreeing in samples.items():
+        # The last one goes on with the row's own list, after the others have copied it.
+        tokens = row.tokens if len(found) == len(samples) - 1 else list(row.tokens)
         for token in path:
-            branch.written.append(token)
-            branch.whole.append(token)
-            drafts.grown(branch.whole)
-        branch.taken, branch.said = len(path), said[path]
-        found.append(branch)
+            tokens.append(token)
+            lookup.index_last(tokens)
+        found.append(
+            _Row(row.prompt, agreeing, tokens, row.prompt_length, len(path), ending=endings[path])
+        )
     return found
 
 
-def _to_tell(ended: dict[int, Ending], told: set[int], rows: Sequence[_Row], copies: int) -> dict[int, Ending]:
-    """Samples that ended and are no longer than any of their prompt's that may still end, so that none ends before them."""
-    shortest: dict[int, int] = {}
-    for row in rows:
-        shortest[row.prompt] = min(shortest.get(row.prompt, len(row.written)), len(row.written))
-    return {
-        sample: end for sample, end in ended.items()
-        if sample not in told and end.reason == "stop"
-        and len(end.tokens) <= shortest.get(sample // copies, len(end.tokens))
-    }  # fmt: skip
+def sample_tokens(
+    logits: torch.Tensor,
+    temperature: float,
+    top_p: float,
+    draws: np.ndarray,
+    owners: np.ndarray | None = None,
+) -> torch.Tensor:
+    """One token per draw (n,) from `logits` (rows, vocabulary): greedy at temperature 0, else
+    nucleus sampling.
 
-
-def pick(logits: torch.Tensor, temperature: float, top_p: float, draws: np.ndarray, owners: np.ndarray | None = None
-         ) -> torch.Tensor:  # fmt: skip
-    """One token a draw from `logits` (rows, vocabulary): greedy at 0, else nucleus sampling by inverse CDF.
-
-    `draws` (n,) are uniform numbers in [0, 1), `owners` (n,) the rows they draw from, None for one each. The nucleus is
-    the smallest set of most likely tokens whose probability reaches `top_p` (Holtzman et al. 2020).
+    `draws` (n,) are uniform numbers in [0, 1) for the inverse cumulative distribution, `owners`
+    (n,) the rows that they draw from; without them each row has one. The nucleus is the smallest
+    set of most likely tokens whose probability reaches `top_p` (Holtzman et al. 2020).
     """
     logits = logits.float()  # in bf16 both argmax and sums are slow, and sums are wrong
     rows = torch.arange(len(logits)) if owners is None else torch.as_tensor(owners)
@@ -174,12 +208,16 @@ def pick(logits: torch.Tensor, temperature: float, top_p: float, draws: np.ndarr
     # A few candidates nearly always hold the nucleus; sorting the whole vocabulary costs far more.
     for k in (32, 512, logits.shape[-1]):
         k = min(k, logits.shape[-1])
-        top, index = logits.topk(k, -1) if k < logits.shape[-1] else logits.sort(-1, descending=True)
+        top, index = (
+            logits.topk(k, -1) if k < logits.shape[-1] else logits.sort(-1, descending=True)
+        )
         mass = (top - total).exp().cumsum(-1)
         if top_p < 1 and bool((mass[:, -1] >= top_p).all()):
             break
     mass = mass[rows]
     size = (mass < top_p).sum(-1, keepdim=True).clamp(max=mass.shape[-1] - 1)
-    aim = torch.as_tensor(draws, dtype=mass.dtype, device=mass.device)[:, None] * mass.gather(-1, size)
+    aim = torch.as_tensor(draws, dtype=mass.dtype, device=mass.device)[:, None] * mass.gather(
+        -1, size
+    )
     place = torch.minimum((mass <= aim).sum(-1, keepdim=True), size)
     return index[rows].gather(-1, place)[:, 0]

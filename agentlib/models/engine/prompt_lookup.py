@@ -1,38 +1,40 @@
-"""Guessing what comes next from what was read and written before.
+"""Prompt lookup decoding (Saxena 2023): drafts of the next tokens, copied from earlier ones.
 
-Agents repeat themselves: the question's names, the last search, their own layout, what a sibling sample wrote. Whatever
-followed the same two tokens last time is a draft of what follows now (prompt lookup decoding, Saxena 2023); the model
-reads several drafted tokens in one go and keeps those it would have chosen itself. Owns what followed what; knows nothing of models.
+Agents repeat themselves: the question's names, the last search, their own layout, what a sibling
+sample wrote. Whatever followed the same two tokens last time is a draft of what follows now; the
+model reads several drafted tokens in one forward call and keeps those that it would have drawn
+itself.
 """
 
 from collections.abc import Sequence
 
-KEY = 2  # tokens that must be alike
+KEY_TOKENS = 2  # tokens that must be the same
 
 
-class Drafts:
-    """What followed each pair of tokens when it was last seen; forgets everything when it holds `budget` pairs."""
+class PromptLookup:
+    """What followed each pair of tokens when it was last seen; emptied above `budget` pairs."""
 
     def __init__(self, budget: int = 500_000):
         self.budget = budget
         self._followed: dict[tuple[int, ...], tuple[Sequence[int], int]] = {}
 
     def clear(self) -> None:
+        """Forget all pairs."""
         self._followed.clear()
 
-    def read(self, tokens: Sequence[int]) -> None:
-        """Learn a whole sequence, which must not change any more but at its end."""
+    def index(self, tokens: Sequence[int]) -> None:
+        """Add a whole sequence, which must not change any more except by growing."""
         if len(self._followed) > self.budget:
             self.clear()
-        for place in range(KEY, len(tokens)):
-            self._followed[tuple(tokens[place - KEY : place])] = (tokens, place)
+        for place in range(KEY_TOKENS, len(tokens)):
+            self._followed[tuple(tokens[place - KEY_TOKENS : place])] = (tokens, place)
 
-    def grown(self, tokens: Sequence[int]) -> None:
-        """Learn the last token of a sequence that has grown by it."""
+    def index_last(self, tokens: Sequence[int]) -> None:
+        """Add the last token of a sequence that has grown by it."""
         place = len(tokens) - 1
-        self._followed[tuple(tokens[place - KEY : place])] = (tokens, place)
+        self._followed[tuple(tokens[place - KEY_TOKENS : place])] = (tokens, place)
 
-    def after(self, tokens: Sequence[int], count: int) -> list[int]:
-        """At most `count` tokens that may come after these; none where their last two were not seen before."""
-        found = self._followed.get(tuple(tokens[-KEY:])) if count > 0 else None
+    def propose(self, tokens: Sequence[int], count: int) -> list[int]:
+        """At most `count` tokens that may follow these; none after an unknown pair."""
+        found = self._followed.get(tuple(tokens[-KEY_TOKENS:])) if count > 0 else None
         return [] if found is None else list(found[0][found[1] : found[1] + count])

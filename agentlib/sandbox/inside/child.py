@@ -1,13 +1,12 @@
-"""What runs inside the sandbox, started by the parent as a script.
+"""What runs inside the sandbox: this file is started by the program as a script.
 
-Owns the order in which the isolated process becomes a supervisor, which never runs model-written code, and a root
-interpreter. Knows nothing of models, of tools, or of how the process was isolated. The package cannot be imported in
-there, only FILES can be read.
+The process becomes a supervisor, which never runs model-written code. It forks the root
+interpreter, which loads numpy and sympy and runs nothing either. All others are forks of forks: a
+fork is a snapshot, so the state after an action is the process that ran it, waiting to be forked
+again. Each fork has its own channel to the supervisor, and only the supervisor holds the pipes to
+the program, so no action can speak in the name of another.
 
-The supervisor forks the root interpreter, which loads numpy and sympy and is never run upon. Everything else is a fork
-of a fork: a fork is a snapshot, so the state after an action is simply the process that ran it, waiting to be forked
-again. Each fork has its own channel to the supervisor, and the supervisor alone holds the pipes to the parent, so no
-action can speak in the name of another.
+The package cannot be imported in there: only the files of FILES can be read.
 """
 
 import contextlib
@@ -21,15 +20,15 @@ import sys
 import traceback
 import types
 
-# What this script needs beside it, each after those it imports.
+# The modules that this script needs, each after those that it imports.
 FILES = ("protocol", "workdir", "confinement", "results", "supervisor", "interpreter")
 PACKAGE = "agentlib.sandbox.inside"
 
 
-def beside() -> dict[str, types.ModuleType]:
-    """The modules in FILES by name, loaded from the files beside this one without listing the folder.
+def load_modules() -> dict[str, types.ModuleType]:
+    """Load the modules in FILES, by name, from beside this file and without listing the folder.
 
-    For as long as they load, these files are all there is of the package `agentlib`; afterwards an action cannot import it.
+    While they load, they are all that `agentlib` consists of; then it cannot be imported any more.
     """
     package, loaded = types.ModuleType(PACKAGE), {}
     parents = ("agentlib", "agentlib.sandbox")
@@ -46,31 +45,31 @@ def beside() -> dict[str, types.ModuleType]:
 
 
 def start() -> None:
-    """The script: supervisor in this process, root interpreter (number 0) in a fork of it."""
-    modules = beside()
+    """Be the supervisor in this process, and the root interpreter (number 0) in a fork of it."""
+    modules = load_modules()
     scratch = modules["workdir"]
-    modules["confinement"].shed_privileges()
+    modules["confinement"].drop_privileges()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     ours, theirs = socket.socketpair()
     settings = json.loads(sys.argv[1])
     if os.fork() == 0:
         ours.close()
-        modules["interpreter"].be_root(theirs.detach(), settings, modules.values())
+        modules["interpreter"].run_root(theirs.detach(), settings, modules.values())
     theirs.close()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets orphans as they end
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes orphans as they end
     supervisor = modules["supervisor"].Supervisor()
-    supervisor.adopt(0, ours, [], -1, settings["scratch"])
+    supervisor.add(0, ours, [], -1, settings["scratch"])
     try:
         supervisor.run()
     except Exception:
-        traceback.print_exc()  # on the program's own standard error: the parent then reports that the process ended
+        traceback.print_exc()  # on the program's standard error; it then reports that this ended
     finally:
         for number in list(supervisor.nodes):
             supervisor.end(number)
-        with contextlib.suppress(OSError):  # the parent removes the rest, if it was not killed
+        with contextlib.suppress(OSError):  # the program removes what is left, if it lives
             for name in os.listdir(settings["scratch"]):
-                scratch.remove(os.path.join(settings["scratch"], name))
+                scratch.remove_folder(os.path.join(settings["scratch"], name))
         os._exit(0)
 
 

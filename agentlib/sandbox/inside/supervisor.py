@@ -1,7 +1,7 @@
-"""The supervisor of the sandbox: it never runs model-written code, and all messages pass through it.
+"""The supervisor of the sandbox: it never runs model-written code and passes all messages.
 
-Owns the tree of interpreters: who is there, what they may say, and their end. Knows nothing of what an action does, of
-tools (a call is a message to the parent) or of how the process was isolated. It runs inside the sandbox.
+It keeps the tree of interpreters: which exist, what each may say next, and how each ends. It runs
+inside the sandbox.
 """
 
 import contextlib
@@ -15,131 +15,155 @@ import time
 from agentlib.sandbox.inside import protocol as wire
 from agentlib.sandbox.inside import workdir as scratch
 
-WATCH_SECONDS = 0.1  # between two looks at what running actions have written
+CHECK_SECONDS = 0.1  # between two looks at what running actions have written
+MAX_REMOVALS = 20  # attempts in a row to remove a folder that remove nothing
+READ_BYTES = 1 << 16
 
 
 class Node:
-    """One interpreter for the supervisor: its channel, what it prints into (standard output and standard error), its leash,
-    its folder, its process (None until it speaks)."""
+    """One interpreter as the supervisor sees it.
 
-    def __init__(self, channel: socket.socket, outputs: list[int], leash: int, folder: str):
-        self.channel, self.outputs, self.leash, self.folder, self.pid = channel, outputs, leash, folder, None
-        self.received, self.unsent, self.expected = bytearray(), bytearray(), b"HE"
+    `outputs` are the files that it prints into (standard output and standard error), and
+    `lifeline_write` is the pipe whose end makes the kernel kill it. `pid` is None until it speaks.
+    """
+
+    def __init__(
+        self, channel: socket.socket, outputs: list[int], lifeline_write: int, folder: str
+    ):
+        self.channel, self.outputs, self.lifeline_write = channel, outputs, lifeline_write
+        self.folder = folder
+        self.pid: int | None = None
+        self.received, self.unsent = bytearray(), bytearray()
+        self.expected = (wire.STARTED, wire.START_FAILED)  # kinds of message that it may send next
         channel.setblocking(False)
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
     def receive(self) -> bytes:
         """What has arrived. The kernel, not the sender, says which process sent the first of it."""
         if self.pid is not None:
-            return self.channel.recv(1 << 16)
-        content, attached, _, _ = self.channel.recvmsg(1 << 16, socket.CMSG_SPACE(12))
+            return self.channel.recv(READ_BYTES)
+        content, attached, _, _ = self.channel.recvmsg(READ_BYTES, socket.CMSG_SPACE(12))
         for _, kind, record in attached:
             if kind == socket.SCM_CREDENTIALS:
-                self.pid = struct.unpack("iII", record)[0]
+                self.pid, _, _ = struct.unpack("iII", record)  # struct ucred: process, user, group
                 self.channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
         return content
 
-    def printed(self) -> list[tuple[bytes, bytes]]:
-        """What it printed so far, as messages: of each output one byte more than the limit at most."""
-        return [(kind, os.pread(fd, wire.STDOUT_BYTES + 1, 0)) for kind, fd in zip((b"O", b"S"), self.outputs, strict=False)]
-
 
 class Supervisor:
-    """Relays between the parent (descriptors 0 and 1) and the interpreters; forks, kills and reaps them."""
+    """Passes messages between the program (descriptors 0 and 1) and the interpreters.
+
+    It has interpreters forked, and kills them.
+    """
 
     def __init__(self) -> None:
         self.nodes: dict[int, Node] = {}
         self.selector = selectors.DefaultSelector()
-        self.left: dict[str, int] = {}  # folders of ended interpreters, and how often removing them has failed
+        # Folders of interpreters that have ended, and how often removing each has failed.
+        self.to_remove: dict[str, int] = {}
 
-    def adopt(self, number: int, channel: socket.socket, outputs: list[int], leash: int, folder: str) -> None:
-        self.nodes[number] = Node(channel, outputs, leash, folder)
+    def add(
+        self,
+        number: int,
+        channel: socket.socket,
+        outputs: list[int],
+        lifeline_write: int,
+        folder: str,
+    ) -> None:
+        self.nodes[number] = Node(channel, outputs, lifeline_write, folder)
         self.selector.register(channel, selectors.EVENT_READ, number)
 
-    def tell(self, number: int, kind: bytes, payload: bytes = b"") -> None:
-        with contextlib.suppress(OSError):  # the parent is gone, which `run` is about to notice
-            wire.write_all(1, wire.frame(number, kind, payload))
+    def send_program(self, number: int, kind: bytes, payload: bytes = b"") -> None:
+        with contextlib.suppress(OSError):  # the program is gone, which `run` is about to notice
+            wire.write_all(1, wire.encode_frame(number, kind, payload))
 
-    def tell_printed(self, number: int, node: Node) -> None:
-        for kind, content in node.printed():
-            self.tell(number, kind, content)
+    def send_output(self, number: int, node: Node) -> None:
+        """Pass on what an interpreter has printed: at most one byte more than the limit of each."""
+        for kind, fd in zip((wire.STDOUT, wire.STDERR), node.outputs, strict=False):
+            self.send_program(number, kind, os.pread(fd, wire.MAX_OUTPUT_BYTES + 1, 0))
 
     def run(self) -> None:
-        """Until the parent closes its end."""
+        """Serve until the program closes its end. ValueError if a frame is too long."""
         received = bytearray()
         self.selector.register(0, selectors.EVENT_READ, None)
-        self.tell(wire.SUPERVISOR, b"P", b"%d" % os.getpid())
-        looked = 0.0
+        self.send_program(wire.SUPERVISOR, wire.PROCESS, b"%d" % os.getpid())
+        checked = 0.0
         while True:
-            for key, ready in self.selector.select(WATCH_SECONDS if len(self.nodes) > 1 or self.left else None):
+            idle = len(self.nodes) <= 1 and not self.to_remove
+            for key, ready in self.selector.select(None if idle else CHECK_SECONDS):
                 if key.data is None:
-                    content = os.read(0, 1 << 16)
+                    content = os.read(0, READ_BYTES)
                     if not content:
                         return
                     received += content
-                    for number, kind, payload in wire.frames(received):
-                        self.obey(number, kind, payload)
+                    for number, kind, payload in wire.decode_frames(received):
+                        self.handle_request(number, kind, payload)
                 elif key.data in self.nodes and self.nodes[key.data].channel is key.fileobj:
-                    self.hear(key.data, ready)
-            if time.monotonic() > looked + WATCH_SECONDS:
-                self.watch()
-                looked = time.monotonic()
+                    self.handle_interpreter(key.data, ready)
+            if time.monotonic() > checked + CHECK_SECONDS:
+                self.check_folders()
+                checked = time.monotonic()
 
-    def watch(self) -> None:
+    def check_folders(self) -> None:
         """End what has written too much, and remove the folders of what has ended."""
-        folders = {node.folder for node in self.nodes.values()} | self.left.keys()
+        folders = {node.folder for node in self.nodes.values()} | self.to_remove.keys()
         for number, node in list(self.nodes.items()):
             if node.folder and number:
-                found, whole = scratch.entries(node.folder, folders)
-                if not whole or sum(512 * state.st_blocks for _, state in found) > scratch.SCRATCH_BYTES:
-                    self.end(number, b"scratch")
-        for folder in sorted(self.left, key=len, reverse=True):
-            if any(node.folder == folder or node.folder.startswith(f"{folder}/") for node in self.nodes.values()):
+                found, complete = scratch.list_entries(node.folder, folders)
+                size = sum(512 * state.st_blocks for _, state in found)
+                if not complete or size > scratch.MAX_SCRATCH_BYTES:
+                    self.end(number, wire.SCRATCH_FULL)
+        used = [node.folder for node in self.nodes.values()]
+        for folder in sorted(self.to_remove, key=len, reverse=True):
+            if any(other == folder or other.startswith(f"{folder}/") for other in used):
                 continue
-            self.left[folder] = 0 if scratch.remove(folder) else self.left[folder] + 1
-            if self.left[folder] > 20 or not os.path.lexists(folder):
-                del self.left[folder]  # what is too deep goes when the sandbox is closed
+            failed = 0 if scratch.remove_folder(folder) else self.to_remove[folder] + 1
+            self.to_remove[folder] = failed
+            if failed > MAX_REMOVALS or not os.path.lexists(folder):
+                del self.to_remove[folder]  # what is too deep goes when the sandbox is closed
 
-    def obey(self, number: int, kind: bytes, payload: bytes) -> None:
-        """One message of the parent."""
-        if kind == b"F":
+    def handle_request(self, number: int, kind: bytes, payload: bytes) -> None:
+        """One message of the program."""
+        if kind == wire.FORK:
             self.fork(number, int.from_bytes(payload[:4], "big"), payload[4:])
-        elif number in self.nodes and kind == b"A":
-            self.nodes[number].expected = b"CD"
-            self.send(number, b"A", payload)
+        elif number in self.nodes and kind == wire.TOOL_REPLY:
+            self.nodes[number].expected = (wire.TOOL_CALL, wire.DONE)
+            self.send(number, wire.TOOL_REPLY, payload)
         elif number in self.nodes:
             self.end(number)
 
     def fork(self, number: int, source: int, request: bytes) -> None:
-        """Have interpreter `source` fork itself into `number`; the code goes to the fork, so no other sees it."""
+        """Have interpreter `source` fork itself into `number`, which alone gets the code to run."""
         if source not in self.nodes:
-            return self.tell(number, b"X")
+            return self.send_program(number, wire.ENDED)
         ours, theirs = socket.socketpair()
         outputs = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("stdout", "stderr")]
-        collar, leash = os.pipe()
+        lifeline_read, lifeline_write = os.pipe()
         origin = self.nodes[source].folder
-        self.adopt(number, ours, outputs, leash, f"{origin}/{scratch.FORK_FOLDER}{number}" if origin else "")
+        folder = f"{origin}/{scratch.FORK_FOLDER}{number}" if origin else ""
+        self.add(number, ours, outputs, lifeline_write, folder)
         try:
-            passed = [theirs.fileno(), *outputs, collar]
-            socket.send_fds(self.nodes[source].channel, [wire.frame(number, b"F")], passed)
+            passed = [theirs.fileno(), *outputs, lifeline_read]
+            frame = wire.encode_frame(number, wire.FORK)
+            socket.send_fds(self.nodes[source].channel, [frame], passed)
         except OSError:
             self.end(number)
         else:
-            self.send(number, b"R", request)
+            self.send(number, wire.RUN, request)
         finally:
             theirs.close()
-            os.close(collar)
+            os.close(lifeline_read)
 
     def send(self, number: int, kind: bytes, payload: bytes) -> None:
-        self.nodes[number].unsent += wire.frame(number, kind, payload)
+        self.nodes[number].unsent += wire.encode_frame(number, kind, payload)
         self.flush(number)
 
     def flush(self, number: int) -> None:
-        """Send what the channel takes now; an interpreter that does not read must not stop the others."""
+        """Send what the channel takes now: one that does not read must not stop the others."""
         node = self.nodes[number]
         try:
             while node.unsent:
-                del node.unsent[: node.channel.send(node.unsent[: 1 << 16])]
+                del node.unsent[: node.channel.send(node.unsent[:READ_BYTES])]
         except BlockingIOError:
             pass
         except OSError:
@@ -147,8 +171,8 @@ class Supervisor:
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if node.unsent else 0)
         self.selector.modify(node.channel, wanted, number)
 
-    def hear(self, number: int, ready: int) -> None:
-        """One interpreter has something to say, has ended, or can take more."""
+    def handle_interpreter(self, number: int, ready: int) -> None:
+        """One interpreter has sent something, has ended, or can take more."""
         node = self.nodes[number]
         if ready & selectors.EVENT_WRITE:
             self.flush(number)
@@ -157,15 +181,8 @@ class Supervisor:
         try:
             content = node.receive()
             node.received += content
-            for _, kind, payload in wire.frames(node.received):
-                if kind not in node.expected:  # an action that floods or forges messages gets no further
-                    raise ValueError
-                node.expected = b"CD" if kind == b"H" else b""
-                if kind == b"H":
-                    self.tell(number, b"P", b"%d" % node.pid)
-                if kind == b"D":
-                    self.tell_printed(number, node)
-                self.tell(number, kind, payload)
+            for _, kind, payload in wire.decode_frames(node.received):
+                self.pass_on(number, node, kind, payload)
         except BlockingIOError:
             return
         except (OSError, ValueError):
@@ -173,18 +190,33 @@ class Supervisor:
         if not content:
             self.end(number)
 
+    def pass_on(self, number: int, node: Node, kind: bytes, payload: bytes) -> None:
+        """Give the program one message of an interpreter.
+
+        Raises ValueError if it is not that interpreter's turn: an action that floods the channel or
+        forges messages gets no further.
+        """
+        if kind not in node.expected:
+            raise ValueError(f"a message of kind {kind!r}, expected one of {node.expected}")
+        node.expected = (wire.TOOL_CALL, wire.DONE) if kind == wire.STARTED else ()
+        if kind == wire.STARTED:
+            self.send_program(number, wire.PROCESS, b"%d" % node.pid)
+        if kind == wire.DONE:
+            self.send_output(number, node)
+        self.send_program(number, kind, payload)
+
     def end(self, number: int, reason: bytes = b"") -> None:
-        """Kill an interpreter with its process group, and say so."""
+        """Kill an interpreter with its process group, and tell the program."""
         node = self.nodes.pop(number)
         if node.folder:
-            self.left[node.folder] = 0
+            self.to_remove[node.folder] = 0
         if node.pid is not None:
             with contextlib.suppress(OSError):
                 os.killpg(node.pid, signal.SIGKILL)
-        self.tell_printed(number, node)
-        self.tell(number, b"X", reason)
+        self.send_output(number, node)
+        self.send_program(number, wire.ENDED, reason)
         self.selector.unregister(node.channel)
         node.channel.close()
-        for fd in (*node.outputs, node.leash):
+        for fd in (*node.outputs, node.lifeline_write):
             if fd >= 0:
                 os.close(fd)

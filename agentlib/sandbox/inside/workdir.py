@@ -1,8 +1,7 @@
-"""The folder that each interpreter may write in, and how a fork makes the folder and the open files its own.
+"""The folder that an interpreter may write in, and how a fork makes folder and open files its own.
 
-Owns what lies in a scratch folder, its limits, copying and removing. Knows nothing of sessions, actions or messages. It
-runs inside the sandbox, so it imports nothing of this package. A fork's folder lies inside that of the interpreter it
-is a fork of, since the kernel lets a process only narrow what it may reach.
+It runs inside the sandbox. A fork's folder is inside that of the interpreter it was forked from,
+since the kernel lets a process only narrow what it may reach.
 """
 
 import contextlib
@@ -12,27 +11,30 @@ import select
 import stat
 from collections.abc import Container
 
-FORK_FOLDER = ".fork-"  # begins the name of a fork's folder, inside the folder of the interpreter it is a fork of
-SCRATCH_BYTES = 32 << 20
-SCRATCH_FILES = 256
-SCRATCH_DEPTH = 20  # folders within folders
-OPEN_FILES = 256  # of which 16 are the runner's
-_LISTENING = select.poll()  # one call says which descriptors are open
-for _fd in range(3, OPEN_FILES):
-    _LISTENING.register(_fd, 0)
-Entries = list[tuple[str, os.stat_result]]  # paths with their states
+FORK_FOLDER = ".fork-"  # the name of a fork's folder begins with this
+MAX_SCRATCH_BYTES = 32 << 20
+MAX_SCRATCH_FILES = 256
+MAX_SCRATCH_DEPTH = 20  # folders within folders
+MAX_OPEN_FILES = 256
+RUNNER_FILES = 16  # of them, for what runs the actions
+_DESCRIPTORS = select.poll()  # one call says which descriptors are open
+for _fd in range(3, MAX_OPEN_FILES):
+    _DESCRIPTORS.register(_fd, 0)
+Entries = list[tuple[str, os.stat_result]]  # path and status of each file, link and folder
 
 
-def entries(folder: str, others: Container[str] | None = None) -> tuple[Entries, bool]:
-    """What lies in a scratch folder, a folder before what is in it, with its state, and whether that is all: at most
-    SCRATCH_FILES entries, SCRATCH_DEPTH deep. The folders of the forks made from it, `others` or whatever has such a
-    name, are left out."""
+def list_entries(folder: str, others: Container[str] | None = None) -> tuple[Entries, bool]:
+    """What is in a scratch folder, folders before their contents, and whether the list is complete.
+
+    It ends at MAX_SCRATCH_FILES entries and at MAX_SCRATCH_DEPTH. The folders of forks are left
+    out: those in `others`, or without it all that have such a name.
+    """
     found: Entries = []
-    waiting, deepest = [folder], folder.count("/") + SCRATCH_DEPTH
+    waiting, deepest = [folder], folder.count("/") + MAX_SCRATCH_DEPTH
     while waiting:
         with contextlib.suppress(OSError), os.scandir(waiting.pop()) as listed:
             for entry in listed:
-                if len(found) == SCRATCH_FILES or entry.path.count("/") > deepest:
+                if len(found) == MAX_SCRATCH_FILES or entry.path.count("/") > deepest:
                     return found, False
                 if entry.name.startswith(FORK_FOLDER) and (others is None or entry.path in others):
                     continue
@@ -43,13 +45,13 @@ def entries(folder: str, others: Container[str] | None = None) -> tuple[Entries,
     return found, True
 
 
-def remove(folder: str) -> bool:
-    """Remove what `entries` finds of a scratch folder, then the folder; whether anything could be removed."""
+def remove_folder(folder: str) -> bool:
+    """Remove a scratch folder and the entries in it; whether anything could be removed."""
     removed = False
     with contextlib.suppress(OSError):
         os.rmdir(folder)  # nearly always: nothing was written
         return True
-    for path, state in reversed(entries(folder, ())[0]):
+    for path, state in reversed(list_entries(folder, ())[0]):
         with contextlib.suppress(OSError):
             (os.rmdir if stat.S_ISDIR(state.st_mode) else os.unlink)(path)
             removed = True
@@ -59,8 +61,8 @@ def remove(folder: str) -> bool:
     return removed
 
 
-def copy_scratch(written: Entries, origin: str, folder: str) -> None:
-    """What the origin has `written` becomes this fork's own: its folders, files and links, nothing else."""
+def copy_entries(written: Entries, origin: str, folder: str) -> None:
+    """Copy what the `origin` has written to the fork's `folder`: folders, files and links only."""
     for path, state in written:
         copy = folder + path[len(origin) :]
         with contextlib.suppress(OSError):
@@ -69,44 +71,49 @@ def copy_scratch(written: Entries, origin: str, folder: str) -> None:
             elif stat.S_ISLNK(state.st_mode):
                 os.symlink(os.readlink(path), copy)
             elif stat.S_ISREG(state.st_mode):
-                source, target = os.open(path, os.O_RDONLY), os.open(copy, os.O_WRONLY | os.O_CREAT, 0o600)
+                source = os.open(path, os.O_RDONLY)
+                target = os.open(copy, os.O_WRONLY | os.O_CREAT, 0o600)
                 while os.sendfile(target, source, None, 1 << 20):
                     pass
                 os.close(source)
                 os.close(target)
 
 
-def enter(folder: str) -> int:
-    """Make a folder the working one; a descriptor that stands for it."""
+def enter_folder(folder: str) -> int:
+    """Make a folder the working one, and return a descriptor of it."""
     place = os.open(folder, os.O_PATH | os.O_CLOEXEC)
     os.fchdir(place)
     return place
 
 
-def dead_end() -> int:
-    """A descriptor from which nothing comes, and into which nothing can be written."""
+def open_dead_end() -> int:
+    """A descriptor that is at its end for who reads and cannot be written to."""
     end, other = os.pipe()
     os.close(other)
     return end
 
 
-def own_files(written: Entries, origin: str, folder: str, spared: Container[int], dead: int) -> None:
-    """Make this fork's open descriptors its own: a file that the origin has `written` is reopened in its copy in
-    `folder`, where it stood; all others (pipes, sockets, files without a name), in which two forks could meet, become `dead`."""
-    closed = {fd for fd, state in _LISTENING.poll(0) if state & select.POLLNVAL}
-    held = [fd for fd in range(3, OPEN_FILES) if fd not in closed and fd not in spared]
-    if not held:
+def separate_files(
+    written: Entries, origin: str, folder: str, spared: Container[int], dead_end: int
+) -> None:
+    """Make this fork's open descriptors its own, but for those that are `spared`.
+
+    A file that the `origin` has written is opened again in its copy in `folder`, at the same
+    position. All others (pipes, sockets, files without a name) could connect two forks, so they
+    become `dead_end`.
+    """
+    closed = {fd for fd, state in _DESCRIPTORS.poll(0) if state & select.POLLNVAL}
+    inherited = [fd for fd in range(3, MAX_OPEN_FILES) if fd not in closed and fd not in spared]
+    if not inherited:
         return
-    named = {}
-    for path, state in written:
-        named[state.st_dev, state.st_ino] = folder + path[len(origin) :]
-    for fd in held:
+    copies = {(state.st_dev, state.st_ino): folder + path[len(origin) :] for path, state in written}
+    for fd in inherited:
         state = os.fstat(fd)
         try:
             flags = fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_APPEND)
-            fresh = os.open(named[state.st_dev, state.st_ino], flags)
+            fresh = os.open(copies[state.st_dev, state.st_ino], flags)
             os.lseek(fresh, os.lseek(fd, 0, os.SEEK_CUR), os.SEEK_SET)
             os.dup2(fresh, fd, inheritable=False)
             os.close(fresh)
         except (OSError, KeyError):
-            os.dup2(dead, fd, inheritable=False)
+            os.dup2(dead_end, fd, inheritable=False)
