@@ -20,7 +20,7 @@ def record(**changes):
             "trace": [step, last], "completion_tokens": 18} | changes  # fmt: skip
 
 
-def ballot(*groups, chosen=0):
+def voted_step(*groups, chosen=0):
     failed = {None: "execution", "dropped": "dropped"}
     candidates = [{"code": f"{k} + 1", "outcome": f"'{g}'", "failed": failed.get(g), "group": g if isinstance(g, int) else None}
                   for k, g in enumerate(groups)]  # fmt: skip
@@ -93,7 +93,7 @@ def test_a_case_of_chain_of_thought_has_no_steps():
 
 
 def test_a_vote_names_its_groups_and_frames_the_kept_one():
-    page = show.show_vote(ballot(0, None, 0, 1, "dropped", chosen=2))
+    page = show.show_vote(voted_step(0, None, 0, 1, "dropped", chosen=2))
     assert page.data.count('class="card kept"') == 1 and "candidate 3 · group 1, 2 of 5" in text(page)
     assert "candidate 2 · failed" in text(page) and "candidate 5 · dropped" in text(page)
 
@@ -114,15 +114,15 @@ def test_with_fewer_candidates_the_vote_is_sags(drawn, data):
 
 
 def test_records_without_lengths_break_ties_in_sample_order():
-    step = ballot(1, 0, 0, 1, None, 0, chosen=2)
+    step = voted_step(1, 0, 0, 1, None, 0, chosen=2)
     found = show.revote(step, 4)
     assert found["chosen"] == 0 and [c["group"] for c in found["candidates"]] == [0, 1, 1, 0]
     assert show.revote(step, 6) == step
 
 
-def test_fewer_refuses_a_number_that_is_not_there():
+def test_revote_refuses_a_number_that_is_not_there():
     with pytest.raises(ValueError, match="n is 9, expected 1 to 2"):
-        show.revote(ballot(0, 1), 9)
+        show.revote(voted_step(0, 1), 9)
 
 
 def test_menus_follow_each_other():
@@ -142,7 +142,7 @@ def test_menus_follow_each_other():
 
 
 def test_moving_n_and_temperature_moves_the_vote():
-    widget = widgets.explore_vote({0.2: ballot(0, 0, 0), 1.0: ballot(0, 1, 1, 0, 0, chosen=0)})
+    widget = widgets.explore_vote({0.2: voted_step(0, 0, 0), 1.0: voted_step(0, 1, 1, 0, 0, chosen=0)})
     (temperature, n), seen = widget.children[0].children, widget.children[1]
     assert n.value == 3 and seen.value.count("group 1, 3 of 3") == 3
     temperature.value = 1.0

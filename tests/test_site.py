@@ -8,7 +8,7 @@ import shutil
 import nbformat
 import pytest
 import website
-from test_show import ballot, record
+from test_show import record, voted_step
 
 from agentlib import config
 from agentlib.figures import style
@@ -107,7 +107,7 @@ def seen(page, what: str) -> int:
 
 def test_a_trajectory_is_clicked_through_in_a_browser(browser, tmp_path):
     voted = record(method="agent_distill_ftp", n=8)
-    voted["trace"][1] |= ballot(0, 0, None, chosen=1)
+    voted["trace"][1] |= voted_step(0, 0, None, chosen=1)
     page = browser.new_page(color_scheme="dark")
     words = record(method="cot", text="Quito.")
     del words["trace"]
