@@ -81,6 +81,16 @@ def test_no_machine_path_in_a_notebook(path):
     assert not found, f"paths of the machine it ran on: {sorted(set(found))}"
 
 
+def test_every_picture_exists_has_words_and_is_shown():
+    shown = set()
+    for path in NOTEBOOKS:
+        for words, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+            assert len(words) > 40 and (path.parent / target).is_file(), f"{path.name}: {target}"
+            shown.add(target)
+    pictures = notebooks.NOTEBOOKS / "pictures"
+    assert shown == {f"pictures/{picture.name}" for picture in pictures.iterdir()}
+
+
 def test_every_notebook_names_its_figures_in_the_readme():
     text = (config.ROOT / "README.md").read_text(encoding="utf-8")
     assert [path.name for path in NOTEBOOKS if path.name not in text] == []

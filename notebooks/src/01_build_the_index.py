@@ -32,8 +32,7 @@ import pandas as pd
 from agentlib import benchmarks, config, records, retrieval
 from agentlib.benchmarks import search
 from agentlib.benchmarks.minisuite import suite
-from agentlib.figures import extra
-from agentlib.pages import exercises, show
+from agentlib import figures, pages
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -41,7 +40,7 @@ overrides = {}
 
 # %%
 cfg = config.load(preset, **overrides)
-show.settings(cfg, "corpus", "passages", "encoder", "retriever", "top_k")
+pages.show_settings(cfg, "corpus", "passages", "encoder", "retriever", "top_k")
 
 # %% [markdown]
 # ## 1 · The corpus
@@ -60,7 +59,7 @@ for passage in passages[:3]:
 
 # %%
 kinds = Counter(passage.id.partition("-")[0] for passage in passages)
-extra.table_bars(pd.DataFrame({"passages": kinds}).sort_values("passages"), "passages", f"mini encyclopedia · preset {preset}",
+figures.bar_chart(pd.DataFrame({"passages": kinds}).sort_values("passages"), "passages", f"mini encyclopedia · preset {preset}",
                   alt=f"Bars of passages by what they are about: {', '.join(f'{k} {n}' for k, n in kinds.items())}.")  # fmt: skip
 
 # %% [markdown]
@@ -74,12 +73,12 @@ extra.table_bars(pd.DataFrame({"passages": kinds}).sort_values("passages"), "pas
 if not cfg.retriever_url:
     search.build(cfg)
 index = search.open_searcher(cfg)
-show.listing({"server": cfg.retriever_url} if cfg.retriever_url else index.meta)
+pages.show_values({"server": cfg.retriever_url} if cfg.retriever_url else index.meta)
 
 # %%
 query = "capital of Australia"
 (found,) = index.search([query], k=cfg.top_k)
-show.hits(found)
+pages.show_passages(found)
 
 # %%
 assert "Canberra" in " ".join(hit.passage.text for hit in found)
@@ -90,7 +89,7 @@ assert "Canberra" in " ".join(hit.passage.text for hit in found)
 # %%
 sparse_folder = search.build(mini)
 sparse = search.open_searcher(mini)
-show.hits(sparse.search([query], k=cfg.top_k)[0])
+pages.show_passages(sparse.search([query], k=cfg.top_k)[0])
 
 # %% [markdown]
 # ## 3 · Does it find what questions need?
@@ -122,7 +121,7 @@ def shares(recall):
     drawn.columns = [f"{index}, {kind}" for kind, index in drawn.columns]
     return drawn
 
-extra.table_bars(shares(recall), "questions (%)", f"top {cfg.top_k} passages · preset {preset}",
+figures.bar_chart(shares(recall), "questions (%)", f"top {cfg.top_k} passages · preset {preset}",
                   alt="Bars of the share of questions that are hit, and complete, by benchmark and index.") if rows else None  # fmt: skip
 
 # %%
@@ -177,7 +176,7 @@ query, wanted = "558", "Cordoba Oro (NIO)"  # its number in ISO 4217: a rare wor
 def first(searcher, text):
     return searcher.search([text], k=1)[0][0].passage.title
 
-exercises.check("Where words win", lambda: first(sparse, query) == wanted != first(index, query))
+pages.check_exercise("Where words win", lambda: first(sparse, query) == wanted != first(index, query))
 
 # %% [markdown]
 # ### 2 · More passages
@@ -198,7 +197,7 @@ def complete(name, k):
 def right(name):
     return complete(name, 3) == recall.loc[(name, "dense"), "complete"] <= complete(name, 10) <= 1
 
-exercises.check("More passages", lambda: all(right(name) for name in sets), "With k=3 it must give the column 'complete'.")
+pages.check_exercise("More passages", lambda: all(right(name) for name in sets), "With k=3 it must give the column 'complete'.")
 
 # %% [markdown]
 # ### 3 · Be the agent
@@ -214,7 +213,7 @@ queries = [question.text]
 queries = ["Ndola", "capital of Zambia", "population of Lusaka"]  # each names what the one before has found
 
 # %%
-exercises.check(
+pages.check_exercise(
     "Be the agent",
     lambda: set(suite.support(question)) <= {hit.passage.id for hits in sparse.search(queries, k=3) for hit in hits},
 )

@@ -35,9 +35,8 @@ from transformers import AutoTokenizer
 
 from agentlib import config, distill, masks, prompts, training
 from agentlib.benchmarks import search
-from agentlib.figures import estimates, extra, tables
+from agentlib import figures, pages
 from agentlib.models import weights
-from agentlib.pages import exercises, show
 from agentlib.models import LocalModel
 
 # %% tags=["parameters"]
@@ -47,7 +46,7 @@ overrides = {}
 # %%
 cfg = config.load(preset, **overrides)
 names = ["students", "tuning", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_size", "train_examples"]
-show.settings(cfg, *names)
+pages.show_settings(cfg, *names)
 
 # %% [markdown]
 # ## 1 · What is learnt from
@@ -85,7 +84,7 @@ examples = {m: masks.build_examples(found, tokenizer, distill.max_length_for(cfg
 turns = {k: [m["content"] for m in found if m["role"] == "assistant"] for k, found in taught["agent_distill_ftp"].items()}
 longer = [e for e in examples["agent_distill_ftp"] if len(turns[e.id]) > 1]  # these have an observation in between
 shortest = min(longer or examples["agent_distill_ftp"], key=lambda e: len(e.input_ids))
-show.mask(shortest, tokenizer)
+pages.show_token_mask(shortest, tokenizer)
 
 # %% [markdown]
 # Decoding only the learnt tokens gives back exactly the assistant's turns:
@@ -115,7 +114,7 @@ read
 
 # %%
 kinds = pd.DataFrame({"context": read["tokens"] - read["learnt tokens"], "learnt": read["learnt tokens"]})
-extra.table_bars(kinds, "tokens", f"tokenizer of {student} · preset {preset}",
+figures.bar_chart(kinds, "tokens", f"tokenizer of {student} · preset {preset}",
                   alt="Bars of the tokens that are context and that are learnt, by student.")  # fmt: skip
 
 # %% [markdown]
@@ -142,7 +141,7 @@ print(f"{len(adapters)} adapters")
 
 # %%
 curves = {method: adapters[student, method].losses for method in taught}
-extra.loss_curves(curves, f"{student} · {cfg.tuning} · preset {cfg.preset}")
+figures.loss_curves(curves, f"{student} · {cfg.tuning} · preset {cfg.preset}")
 
 # %%
 curve = adapters[student, "agent_distill_ftp"].losses
@@ -150,13 +149,13 @@ assert len(curve) == 1 or min(step["loss"] for step in curve) < curve[0]["loss"]
 
 # %%
 rows = {
-    (estimates.size_label(name), config.METHODS[m]): {
+    (figures.size_label(name), config.METHODS[m]): {
         "steps": len(a.losses), "first loss": a.losses[0]["loss"], "last loss": a.losses[-1]["loss"],
         "tokens a second": round(sum(s["tokens"] for s in a.losses) / sum(s["seconds"] for s in a.losses)),
     }
     for (name, m), a in adapters.items()
 }  # fmt: skip
-tables.neat(pd.DataFrame.from_dict(rows, orient="index"), 2)
+figures.format_numbers(pd.DataFrame.from_dict(rows, orient="index"), 2)
 
 # %% [markdown]
 # ## 4 · QLoRA: the same with weights in 4 bits
@@ -170,7 +169,7 @@ packed_run = distill.adapter_run(dataclasses.replace(small, train_examples=2), s
 packed = training.fine_tune(student, few, small, packed_run)
 four_bit, full = (LocalModel(student, quantise=q, precision="fp32", source=cfg.weights) for q in (True, False))
 sizes = {"32-bit": full._base.get_memory_footprint() / 1e6, "NF4": four_bit._base.get_memory_footprint() / 1e6}
-show.listing({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()})
+pages.show_values({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()})
 
 # %%
 assert sizes["NF4"] < sizes["32-bit"]
@@ -220,7 +219,7 @@ print(f"{share:.0%} of the tokens are learnt")
 
 # %%
 labels = [label for e in examples["agent_distill"] for label in e.labels]
-exercises.check("Loss on everything", lambda: abs(share - sum(label >= 0 for label in labels) / len(labels)) < 1e-9)
+pages.check_exercise("Loss on everything", lambda: abs(share - sum(label >= 0 for label in labels) / len(labels)) < 1e-9)
 
 # %% [markdown]
 # ### 2 · What LoRA trains
@@ -239,7 +238,7 @@ def lora_numbers(rows, columns, rank):
 full.use(None)
 layers = [m.weight.shape for m in full._base.get_decoder().modules() if isinstance(m, torch.nn.Linear)]
 print(f"{len(layers)} linear layers, {sum(r * c for r, c in layers) / 1e6:.0f} million numbers in them")
-exercises.check("What LoRA trains", lambda: lora_numbers(576, 1536, 32) == 67584 and all(
+pages.check_exercise("What LoRA trains", lambda: lora_numbers(576, 1536, 32) == 67584 and all(
     lora_numbers(r, c, cfg.lora_rank) < r * c for r, c in layers))  # fmt: skip
 
 # %% [markdown]
@@ -261,7 +260,7 @@ def halved(method, step):
     curve = [s["loss"] for s in adapters[student, method].losses]
     return min(curve) >= curve[0] / 2 if step is None else curve[step - 1] < curve[0] / 2 <= min(curve[: step - 1])
 
-exercises.check("How fast does it learn?", lambda: all(halved(method, step) for method, step in half.items()))
+pages.check_exercise("How fast does it learn?", lambda: all(halved(method, step) for method, step in half.items()))
 
 # %%
 assert all(adapter.losses for adapter in adapters.values())

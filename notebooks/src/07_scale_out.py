@@ -36,7 +36,7 @@ import pandas as pd
 # %%
 from agentlib import benchmarks, config, distill, evaluate, records, scale, training
 from agentlib.benchmarks import search
-from agentlib.figures import sketches, style
+from agentlib import figures
 from agentlib.models import server
 from agentlib.retrieval import nearest, server
 from agentlib.runner import preflight
@@ -44,7 +44,6 @@ from agentlib.training import checkpoints
 from agentlib.agent import Agent
 from agentlib.evaluate import Condition
 from agentlib.sandbox import Sandbox
-from agentlib.figures.sketches import Part
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -58,22 +57,9 @@ pd.Series(cfg.asdict())[names].to_frame("value")
 
 # %% [markdown]
 # What may stand elsewhere, and the setting that says where:
-
-# %%
-sketches.sketch(
-    [
-        Part("this process", "asks, scores, and keeps\neach case once", (1.25, 1)),
-        Part("index", "python -m\nagentlib.serve", (0, 0)),
-        Part("models", "teacher and students:\nvLLM, llama.cpp, …", (0, 2)),
-        Part("training", "copies or shards of\none student", (2.5, 0)),
-        Part("workers", "each with a model\nand a sandbox", (2.5, 2)),
-    ],
-    [("this process", "index", "retriever_url"), ("this process", "models", "teacher_server, student_server"),
-     ("training", "this process", "adapters"), ("this process", "workers", "workers, ray_address")],
-    alt="One process asks an index, servers of models and workers elsewhere, and takes adapters that were trained elsewhere.",
-)  # fmt: skip
-
-# %% [markdown]
+#
+# ![One process uses an index, model servers and workers on other machines, and adapters that were trained elsewhere.](pictures/what_may_run_elsewhere.svg)
+#
 # ## 1 · One index for many runs
 #
 # An index of Wikipedia fills a machine's memory once, not once a run. `python -m agentlib serve --preset paper --build`
@@ -114,7 +100,7 @@ index_kinds.round(2)
 # The same as a picture, a million vectors asked 32 at a time: up and to the left is better, and the number is recall@3.
 
 # %%
-figure = style.Chart(figsize=(5.5, 3.0), layout="constrained")
+figure = figures.Chart(figsize=(5.5, 3.0), layout="constrained")
 panel = figure.subplots()
 for name, row in index_kinds.filter(like=", 1000000 ", axis=0).iterrows():
     place = row["memory MB"], row["queries/s, 32 at a time"]

@@ -33,9 +33,8 @@ from transformers import AutoTokenizer
 
 from agentlib import cases, config, masks, records, teach, training
 from agentlib.benchmarks import question_file
-from agentlib.figures import extra, statistics
+from agentlib import figures, pages
 from agentlib.models import weights
-from agentlib.pages import show
 from agentlib.agent import Agent
 from agentlib.models import LocalModel
 from agentlib.sandbox import Sandbox
@@ -144,7 +143,7 @@ kept = [case for case in taught if cases.passes_filter(case)]
 print(f"{len(kept)} of {len(taught)} trajectories are kept\n\nwhat the teacher was told:\n{teacher.tools}")
 
 # %%
-show.cases(sorted(taught, key=lambda case: -case["correct"])[:6])
+pages.show_cases(sorted(taught, key=lambda case: -case["correct"])[:6])
 
 # %%
 assert len(kept) >= 3, "too few to learn from: take a larger teacher, easier questions, or more of them"
@@ -181,14 +180,14 @@ for method, path, style in (("agent", None, "teacher"), ("agent_distill", adapte
     who = {"adapter": adapter.path.parent.name if path else "", "told": agent.tools}
     run = records.Run(cfg.runs, f"own-{method}", shape | who)
     answers += answer(run, agent, test, model=student, method=method)
-frame = statistics.frame(answers)
-statistics.summarise(frame, ["method"]).round(2)
+frame = figures.to_frame(answers)
+figures.summarise(frame, ["method"]).round(2)
 
 # %%
-extra.accuracy_bars(frame, f"{file.name} · {len(test)} questions · {student}")
+figures.accuracy_bars(frame, f"{file.name} · {len(test)} questions · {student}")
 
 # %%
-show.cases(sorted((c for c in answers if c["method"] == "agent_distill"), key=lambda case: -case["correct"])[:6])
+pages.show_cases(sorted((c for c in answers if c["method"] == "agent_distill"), key=lambda case: -case["correct"])[:6])
 
 # %% [markdown]
 # ## What we saw

@@ -34,7 +34,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from agentlib import agent, benchmarks, config, distill, score
 from agentlib.benchmarks import search
-from agentlib.figures import extra
+from agentlib import figures
 from agentlib.models import weights
 from agentlib.sandbox import Sandbox
 
@@ -131,7 +131,7 @@ history[shown].astype(float).round(4)
 # %%
 groups = pd.DataFrame(paid, index=[f"step {k + 1}" for k in range(len(paid))])
 groups.columns = [f"completion {k + 1}" for k in groups.columns]
-extra.table_bars(groups, "reward", f"{student} · one question a step, four completions · preset {preset}",
+figures.bar_chart(groups, "reward", f"{student} · one question a step, four completions · preset {preset}",
                   alt="Bars of the reward that each completion of a group earned, a group a step.")  # fmt: skip
 
 # %%
