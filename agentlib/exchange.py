@@ -10,7 +10,6 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from agentlib import cases, prompts, records, score, tasks
@@ -23,15 +22,8 @@ SCORES = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false
 MARKS = {"Error:", "Call id:"}  # how smolagents begins an observation of a step that failed
 
 
-def load_published(name: str, split: str = "train") -> list[dict]:
-    """Our cases of one of the authors' sets, from the Hugging Face hub or a folder on disk; needs `datasets`."""
-    from datasets import load_dataset
-
-    return from_published(load_dataset(name, split=split), name.rpartition("/")[2])
-
-
 def from_published(rows: Iterable[Mapping[str, Any]], name: str = "published") -> list[dict]:
-    """Our cases of published rows, in their order, with the fields of cases of our own (None for what was not published: tokens,
+    """Our cases of published rows (`datasets.load_dataset(name, split="train")`), in their order, with the fields of cases of our own (None for what was not published: tokens,
     seconds, seed); rows without a log or an answer, or with a second system turn (a plan of smolagents, which the reference code
     leaves out too), are left out with a notice.
 
@@ -166,11 +158,6 @@ def _text(content: Any) -> str:
 
 
 def to_messages(found: Sequence[Mapping[str, Any]]) -> list[dict]:
-    """Cases as rows of {"id", "messages"}: the conversations students are trained on, which TRL and others take."""
+    """Cases as rows of {"id", "messages"}: the conversations students are trained on, which TRL and `datasets` take. As a file:
+    `records.write_lines(file, to_messages(found))`."""
     return [{"id": case["id"], "messages": records.replace_surrogates(cases.conversation(case))} for case in found]
-
-
-def export(found: Sequence[Mapping[str, Any]], file: Path) -> Path:
-    """Write cases as JSON lines of messages; `datasets.load_dataset("json", data_files=file)` reads them."""
-    records.write_lines(Path(file), to_messages(found))
-    return Path(file)

@@ -196,7 +196,7 @@ def test_half_a_surrogate_pair_reaches_no_case_and_no_file(text, read, tmp_path)
     assert (case["question"], case["prediction"]) == (read, [read]) and read in show.show_case(case).data
     recorded = case | {"question": text, "prediction": text}  # from an older record
     assert read in show.show_case(recorded).data and show.show_case(recorded).data.encode()
-    file = exchange.export([recorded], tmp_path / "x.jsonl")
+    records.write_lines(file := tmp_path / "x.jsonl", exchange.to_messages([recorded]))
     assert json.loads(file.read_text(encoding="utf-8"))["messages"][1]["content"] == f"Question: {read}"
     assert exchange.to_messages([recorded])[0]["messages"][1]["content"] == f"Question: {read}"
 
@@ -236,7 +236,7 @@ def test_published_rows_train_with_loss_on_the_assistants_turns_alone(tmp_path):
     file = tmp_path / "agent_2k" / "train.jsonl"
     file.parent.mkdir()
     file.write_text("\n".join(json.dumps(row(question=f"Where is Bonn {k}?")) for k in range(3)) + "\n", encoding="utf-8")
-    found = exchange.load_published(str(file.parent))
+    found = exchange.from_published(datasets.load_dataset(str(file.parent), split="train"), file.parent.name)
     tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(SMOL))
     examples = masks.build_examples({c["id"]: cases.conversation(c) for c in found}, tokenizer, 2048)
     learnt = tokenizer.decode([token for token in examples[0].labels if token != masks.IGNORED])
@@ -246,7 +246,7 @@ def test_published_rows_train_with_loss_on_the_assistants_turns_alone(tmp_path):
 
 def test_our_cases_export_as_messages_that_datasets_reads(tmp_path):
     found = exchange.from_published([row(), row()], "x")
-    file = exchange.export(found, tmp_path / "messages.jsonl")
+    records.write_lines(file := tmp_path / "messages.jsonl", exchange.to_messages(found))
     read = datasets.load_dataset("json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
     assert read.column_names == ["id", "messages"] and read["id"] == ["x-0000", "x-0001"]
     assert [dict(message) for message in read[0]["messages"]] == cases.conversation(found[0])
