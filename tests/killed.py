@@ -9,7 +9,8 @@ from conftest import Scripted, act
 from agentlib import benchmarks, config, evaluate, masks, prompts, records, teach, training
 from agentlib.benchmarks.minisuite import encyclopedia
 from agentlib.models import weights
-from agentlib.retrieval import build, index
+from agentlib.retrieval import build
+from agentlib.retrieval.encoder import Encoder, encoder_settings
 from agentlib.sandbox import Sandbox
 
 SMOL = "SmolLM2-135M-Instruct"
@@ -35,7 +36,7 @@ class Slow(Scripted):
 
 def run(kind: str) -> None:
     if kind == "index":
-        encoder = index.Encoder(weights.fetch("all-MiniLM-L6-v2"), **index.encoder_settings("all-MiniLM-L6-v2"))
+        encoder = Encoder(weights.fetch("all-MiniLM-L6-v2"), **encoder_settings("all-MiniLM-L6-v2"))
         begin()
         build.build_index(config.ROOT / "index", encyclopedia.passages()[:96], encoder, shard=8, progress=False)
     elif kind == "train":

@@ -24,13 +24,14 @@ from agentlib.models import weights
 from agentlib.retrieval import Passage, bm25, build, corpus
 from agentlib.retrieval import index as retrieval
 from agentlib.retrieval import server as retrieval_server
+from agentlib.retrieval.encoder import encoder_settings
 
 NAME = "all-MiniLM-L6-v2"
 
 
 @pytest.fixture(scope="session")
 def encoder():
-    return retrieval.Encoder(weights.fetch(NAME), **retrieval.encoder_settings(NAME), precision="fp32")
+    return retrieval.Encoder(weights.fetch(NAME), **encoder_settings(NAME), precision="fp32")
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +67,7 @@ def test_vectors_are_unit_length_in_order_and_free_of_their_neighbours(encoder):
 
 
 def test_the_precision_of_this_machine_moves_no_vector_far(encoder):
-    quick = retrieval.Encoder(weights.fetch(NAME), **retrieval.encoder_settings(NAME), precision="bf16")
+    quick = retrieval.Encoder(weights.fetch(NAME), **encoder_settings(NAME), precision="bf16")
     texts = ["Lima", "the capital of Peru " * 20, "What is the highest mountain of Norway?"]
     assert ((encoder.encode(texts) * quick.encode(texts)).sum(1) > 0.999).all()
 
@@ -82,8 +83,8 @@ def test_prefixes_go_before_the_text(encoder):
     )
     assert np.allclose(prefixed.encode(["Lima"]), encoder.encode(["query: Lima"]), atol=1e-6)
     assert np.allclose(prefixed.encode(["Lima"], "passage"), encoder.encode(["passage: Lima"]), atol=1e-6)
-    assert retrieval.encoder_settings("e5-base-v2")["query_prefix"] == "query: "
-    assert retrieval.encoder_settings("intfloat/e5-base-v2")["passage_prefix"] == "passage: "
+    assert encoder_settings("e5-base-v2")["query_prefix"] == "query: "
+    assert encoder_settings("intfloat/e5-base-v2")["passage_prefix"] == "passage: "
 
 
 def test_the_capital_of_each_country_is_found(index):
@@ -155,18 +156,18 @@ class Interrupted(retrieval.Encoder):
 
     calls = 0
 
-    def encode(self, texts, kind="query", progress=False):
+    def encode(self, texts, kind="query"):
         self.calls += 1
         if self.calls == 3:
             raise KeyboardInterrupt
-        return super().encode(texts, kind, progress)
+        return super().encode(texts, kind)
 
 
 def test_interrupted_build_goes_on_with_identical_vectors(tmp_path, passages, encoder):
     import faiss
 
     some = passages[:70]
-    stopped = Interrupted(weights.fetch(NAME), **retrieval.encoder_settings(NAME), precision="fp32")
+    stopped = Interrupted(weights.fetch(NAME), **encoder_settings(NAME), precision="fp32")
     with pytest.raises(KeyboardInterrupt):
         build.build_index(tmp_path / "a", some, stopped, shard=16)
     with pytest.raises(FileNotFoundError, match="unfinished"):
@@ -187,7 +188,7 @@ def test_two_builds_of_one_index_do_not_meet(tmp_path, passages):
 
 
 def test_shards_of_another_corpus_are_not_kept(tmp_path, passages, encoder):
-    stopped = Interrupted(weights.fetch(NAME), **retrieval.encoder_settings(NAME))
+    stopped = Interrupted(weights.fetch(NAME), **encoder_settings(NAME))
     with pytest.raises(KeyboardInterrupt):
         build.build_index(tmp_path, passages[:70], stopped, shard=16)
     other = passages[70:140]
@@ -201,7 +202,7 @@ class ByName:
 
     name, dimension, identity = "by-name", 32, {"name": "by-name"}
 
-    def encode(self, texts, kind="query", progress=False):
+    def encode(self, texts, kind="query"):
         draws = [np.random.default_rng(list(text.encode())).standard_normal(32) for text in texts]
         return np.array([d / np.linalg.norm(d) for d in draws], np.float32)
 

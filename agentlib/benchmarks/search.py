@@ -10,6 +10,7 @@ from agentlib.models import weights
 from agentlib.retrieval import Passage, index
 from agentlib.retrieval import build as indexing
 from agentlib.retrieval import corpus as corpora
+from agentlib.retrieval.encoder import Encoder, encoder_settings
 
 CORPORA = ("mini-encyclopedia", "wiki-slice", "wiki-18")
 SMALL = ("mini-encyclopedia", "wiki-slice")  # read in seconds
@@ -41,12 +42,12 @@ def index_folder(cfg: config.Config) -> Path:
     return cfg.runs / f"index-{cfg.retriever}-{records.digest(shape)}"
 
 
-def encoder(cfg: config.Config) -> index.Encoder | None:
+def encoder(cfg: config.Config) -> Encoder | None:
     """The encoder of a dense index, None for BM25."""
     if cfg.retriever == "bm25":
         return None
     folder = weights.fetch(cfg.encoder, cfg.weights)
-    return index.Encoder(folder, **index.encoder_settings(cfg.encoder), precision=cfg.precision)
+    return Encoder(folder, **encoder_settings(cfg.encoder), precision=cfg.precision)
 
 
 def build(cfg: config.Config) -> Path:

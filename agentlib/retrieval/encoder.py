@@ -9,7 +9,6 @@ import numpy as np
 
 from agentlib import records
 from agentlib.models import loading
-from agentlib.progress import meter
 
 # What each encoder was trained with, put before queries and before passages.
 PREFIXES = {"e5-base-v2": ("query: ", "passage: "), "all-MiniLM-L6-v2": ("", "")}
@@ -56,7 +55,7 @@ class Encoder:
         """What vectors depend on; an index is searched with the identity it was built with."""
         return {"name": self.name, "max_tokens": self.max_tokens, "dimension": self.dimension, **self.prefixes}
 
-    def encode(self, texts: Sequence[str], kind: str = "query", progress: bool = False) -> np.ndarray:
+    def encode(self, texts: Sequence[str], kind: str = "query") -> np.ndarray:
         """Vectors of `texts` in their order: (n, dimension) float32, each of length 1.
 
         Texts of like length share a batch; those over `max_tokens` are cut. Raises ValueError for a kind other
@@ -68,8 +67,7 @@ class Encoder:
             raise ValueError(f"kind is {kind!r}, expected 'query' or 'passage'")
         vectors = np.empty((len(texts), self.dimension), np.float32)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        starts = meter(range(0, len(order), self.batch_size), desc="encode", unit="batch", disable=not progress)
-        for start in starts:
+        for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             prefixed = [self.prefixes[kind] + records.replace_surrogates(texts[i]) for i in rows]
             with self._lock, torch.inference_mode():

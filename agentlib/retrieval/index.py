@@ -14,7 +14,6 @@ from agentlib import records
 from agentlib.retrieval import bm25, corpus, nearest
 from agentlib.retrieval.corpus import Passage
 from agentlib.retrieval.encoder import Encoder
-from agentlib.retrieval.encoder import encoder_settings as encoder_settings
 
 REBUILD = "build it with notebook 01, or with agentlib.retrieval.build.build_index"
 

@@ -132,7 +132,7 @@ def main() -> None:
     if asked.open:
         print(json.dumps(opened(asked.open, np.load(asked.open.parent / "queries.npy"), asked.rounds)))
         return
-    real = search.encoder(config.load("smoke")).encode(paragraphs(PARAGRAPHS), "passage", progress=True)
+    real = search.encoder(config.load("smoke")).encode(paragraphs(PARAGRAPHS), "passage")
     mixture, draw = Mixture(real), np.random.default_rng(1)
     profiles = {"real": profile(real), "drawn": profile(mixture.sample(len(real), draw))}
     print("cosine to the 1st, 3rd, 10th, 100th neighbour:", profiles)

@@ -20,6 +20,7 @@ from agentlib.benchmarks.minisuite import encyclopedia
 from agentlib.models import weights
 from agentlib.retrieval import build, corpus
 from agentlib.retrieval import index as retrieval
+from agentlib.retrieval.encoder import encoder_settings
 
 ROUNDS, PASSAGES = 5, 1000
 SIZES = (350, 3500, 35_000)  # of the index; the encyclopedia has 3,583, so the largest holds it ten times
@@ -36,7 +37,7 @@ class Remembered:
             encoder.name,
         )
 
-    def encode(self, texts, kind="query", progress=False):
+    def encode(self, texts, kind="query"):
         if kind == "query":
             return self.encoder.encode(texts, kind)
         vectors = np.random.default_rng(0).standard_normal((len(texts), self.dimension), np.float32)
@@ -51,7 +52,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     cfg = config.load("smoke")
     encoder = search.encoder(cfg)
-    exact = retrieval.Encoder(weights.fetch(cfg.encoder), **retrieval.encoder_settings(cfg.encoder), precision="fp32")
+    exact = retrieval.Encoder(weights.fetch(cfg.encoder), **encoder_settings(cfg.encoder), precision="fp32")
     once = encyclopedia.passages()
     texts = [corpus.contents(p) for p in once[:: len(once) // PASSAGES][:PASSAGES]]
     again = range(-(-max(SIZES) // len(once)))
