@@ -1,4 +1,6 @@
-"""Runs on disk: one folder per configuration, one JSON line per case, resumable; and JSON files in general."""
+"""Runs on disk: one folder per configuration, one JSON line per case, resumable; and JSON files in
+general.
+"""
 
 import contextlib
 import fcntl
@@ -25,7 +27,8 @@ def digest(configuration: Mapping[str, Any]) -> str:
 
 
 def lock(folder: Path) -> IO:
-    """Make a folder if it is not there and reserve it for this process, until the file returned is closed.
+    """Make a folder if it is not there and reserve it for this process, until the file returned is
+    closed.
 
     Raises RuntimeError if another process has it.
     """
@@ -48,7 +51,8 @@ class Run:
 
     Use it as a context manager to append; a second process that opens the same run to append is
     refused. Reading needs no lock. A case is a dict with an `id`; a case with an `error` is not
-    finished, and a resumed run tries it again. `time.jsonl` records how long it was open each time, and on which machine.
+    finished, and a resumed run tries it again. `time.jsonl` records how long it was open each time,
+    and on which machine.
     """
 
     def __init__(self, root: Path, name: str, configuration: Mapping[str, Any]):
@@ -78,7 +82,9 @@ class Run:
                     stream.write(json.dumps(spent) + "\n")
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Write one case and flush it to the disk before returning; OSError, and nothing of it written, if it is full."""
+        """Write one case and flush it to the disk before returning; OSError, and nothing of it
+        written, if it is full.
+        """
         line = (_dumps(record) + "\n").encode("utf-8")
         whole = os.fstat(self._stream.fileno()).st_size
         try:
@@ -103,7 +109,9 @@ class Run:
 
 
 def machine() -> str:
-    """What the speed of this machine depends on, as far as the system tells: "2 cores of AMD EPYC with native bf16, NVIDIA H100"."""
+    """What the speed of this machine depends on, as far as the system tells: "2 cores of AMD EPYC
+    with native bf16, NVIDIA H100".
+    """
     info, cards = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
     told = [line.partition(":") for line in info.read_text(encoding="utf-8").splitlines()] if info.exists() else []
     names = [value.strip() for key, _, value in told if key.strip() == "model name"]
@@ -116,8 +124,9 @@ def machine() -> str:
 
 
 def repair_last_line(file: Path) -> None:
-    """Cut a last line that a killed process left half written, so that the next one starts on a line of its own; a complete
-    one only gets its line end."""
+    """Cut a last line that a killed process left half written, so that the next one starts on a
+    line of its own; a complete one only gets its line end.
+    """
     if not file.exists() or file.stat().st_size == 0:
         return
     with open(file, "rb+") as stream:
@@ -136,8 +145,8 @@ def repair_last_line(file: Path) -> None:
 def read(file: Path) -> Iterator[dict]:
     """Records of a JSON-lines file that this project appends to, in order.
 
-    Raises FileNotFoundError if there is none and ValueError naming the line if one cannot be read; a
-    last line without a line end that cannot be read is a torn write and is left out.
+    Raises FileNotFoundError if there is none and ValueError naming the line if one cannot be read;
+    a last line without a line end that cannot be read is a torn write and is left out.
     """
     if not Path(file).exists():
         raise FileNotFoundError(f"records file {file} is missing; run the notebook that makes it first")
@@ -157,7 +166,9 @@ def read(file: Path) -> Iterator[dict]:
 
 @contextlib.contextmanager
 def unpacked(file: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file that may be packed with gzip. Raises ValueError for one that was packed and is broken."""
+    """The bytes of a file that may be packed with gzip. Raises ValueError for one that was packed
+    and is broken.
+    """
     with open(file, "rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
         stream.seek(0)
@@ -168,10 +179,12 @@ def unpacked(file: Path) -> Iterator[IO[bytes]]:
 
 
 def read_rows(file: Path) -> Iterator[dict]:
-    """Objects of a JSON file that somebody else made: one a line or a list of them, packed with gzip or not.
+    """Objects of a JSON file that somebody else made: one a line or a list of them, packed with
+    gzip or not.
 
-    A byte order mark, empty lines and a last line without its end do no harm; half a surrogate pair becomes a question mark.
-    Raises OSError for a file that cannot be opened and ValueError, naming the line or the entry, for what is no such file.
+    A byte order mark, empty lines and a last line without its end do no harm; half a surrogate pair
+    becomes a question mark. Raises OSError for a file that cannot be opened and ValueError, naming
+    the line or the entry, for what is no such file.
     """
     with unpacked(file) as stream:
         lines = ((n, line) for n, line in enumerate(stream, 1) if line.strip(b"\xef\xbb\xbf \t\r\n"))
@@ -236,13 +249,10 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def read_json(file: Path) -> Any:
-    """Read a JSON file. Raises FileNotFoundError, or ValueError naming the file when it is not JSON."""
-    try:
-        return json.loads(Path(file).read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is not JSON ({error.msg} at line {error.lineno}); delete it and run again") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8 ({error.reason}); delete it and run again") from None
+    """Read a JSON file. Raises FileNotFoundError, or ValueError naming the file when it is not
+    JSON.
+    """
+    return _parsed(file, Path(file).read_bytes())
 
 
 def write_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -256,10 +266,12 @@ def write_lines(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def replace_surrogates(value: Any) -> Any:
-    """Text, or plain lists and dicts of text, that can be encoded as UTF-8: halves of a surrogate pair that belong together are
-    joined, one without its other half becomes a question mark; all else stays as it is.
+    """Text, or plain lists and dicts of text, that can be encoded as UTF-8: halves of a surrogate
+    pair that belong together are joined, one without its other half becomes a question mark; all
+    else stays as it is.
 
-    Such halves come from JSON (`"\\ud83d"`), from models whose text was cut inside a character, and from users' files.
+    Such halves come from JSON (`"\\ud83d"`), from models whose text was cut inside a character, and
+    from users' files.
     """
     if isinstance(value, str):
         if value.isascii():
