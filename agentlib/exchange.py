@@ -1,8 +1,10 @@
-"""Trajectories in other people's formats: the authors' published ones become our cases, ours become plain messages.
+"""Trajectories in other people's formats: the authors' published ones become our cases, ours become
+plain messages.
 
-The published sets (agent-distillation/Qwen2.5-32B-Instruct_{agent,cot}_trajectories_2k and …_2k_prefix) hold one row per
-question: question, true_answer, generated_answer, score, dataset_name, model_id; agents have `log_data`, a JSON text
-with `messages` as smolagents logs them, chains of thought have `messages` and `response`.
+The published sets (agent-distillation/Qwen2.5-32B-Instruct_{agent,cot}_trajectories_2k and
+…_2k_prefix) hold one row per question: question, true_answer, generated_answer, score,
+dataset_name, model_id; agents have `log_data`, a JSON text with `messages` as smolagents logs them,
+chains of thought have `messages` and `response`.
 """
 
 import ast
@@ -23,12 +25,13 @@ MARKS = {"Error:", "Call id:"}  # how smolagents begins an observation of a step
 
 
 def from_published(rows: Iterable[Mapping[str, Any]], name: str = "published") -> list[dict]:
-    """Our cases of published rows (`datasets.load_dataset(name, split="train")`), in their order, with the fields of cases of our own (None for what was not published: tokens,
-    seconds, seed); rows without a log or an answer, or with a second system turn (a plan of smolagents, which the reference code
-    leaves out too), are left out with a notice.
+    """Our cases of published rows (`datasets.load_dataset(name, split="train")`), in their order,
+    with the fields of cases of our own (None for what was not published: tokens, seconds, seed);
+    rows without a log or an answer, or with a second system turn (a plan of smolagents, which the
+    reference code leaves out too), are left out with a notice.
 
-    A row without a score is graded by our rules, and is neither right nor wrong if it has no gold answer either. Raises ValueError
-    naming the row and the field that cannot be read.
+    A row without a score is graded by our rules, and is neither right nor wrong if it has no gold
+    answer either. Raises ValueError naming the row and the field that cannot be read.
     """
     found, left_out = [], []
     for number, row in enumerate(rows):
@@ -71,7 +74,9 @@ def _grade(about: Mapping[str, Any], answer: Any, published: Any) -> dict:
 
 
 def _score(published: Any) -> bool | None:
-    """A published score as right or wrong, None where there is none: data sets write it as a number, a word or a text."""
+    """A published score as right or wrong, None where there is none: data sets write it as a
+    number, a word or a text.
+    """
     text = "" if published is None else str(published).strip().lower()
     if text in ("", "none", "null", "nan"):
         return None
@@ -158,6 +163,7 @@ def _text(content: Any) -> str:
 
 
 def to_messages(found: Sequence[Mapping[str, Any]]) -> list[dict]:
-    """Cases as rows of {"id", "messages"}: the conversations students are trained on, which TRL and `datasets` take. As a file:
-    `records.write_lines(file, to_messages(found))`."""
+    """Cases as rows of {"id", "messages"}: the conversations students are trained on, which TRL and
+    `datasets` take. As a file: `records.write_lines(file, to_messages(found))`.
+    """
     return [{"id": case["id"], "messages": records.replace_surrogates(cases.conversation(case))} for case in found]

@@ -1,4 +1,6 @@
-"""Progress of long work with the time left: a bar where somebody watches, a line per minute in a log."""
+"""Progress of long work with the time left: a bar where somebody watches, a line per minute in a
+log.
+"""
 
 import sys
 import time
@@ -11,8 +13,9 @@ SECONDS = 60.0  # between two lines of a log
 
 
 class Lines:
-    """A stream for bars that are drawn over themselves again and again: writes the latest one as a line, at most every
-    `SECONDS`, and drops everything else."""
+    """A stream for bars that are drawn over themselves again and again: writes the latest one as a
+    line, at most every `SECONDS`, and drops everything else.
+    """
 
     def __init__(self, stream: TextIO):
         self.stream, self._written = stream, time.monotonic()
@@ -29,6 +32,8 @@ class Lines:
 
 
 def meter(items: Iterable[Any] | None = None, **options: Any) -> tqdm:
-    """A `tqdm` bar; where standard error is neither a terminal nor a notebook's cell, a line per minute."""
+    """A `tqdm` bar; where standard error is neither a terminal nor a notebook's cell, a line per
+    minute.
+    """
     watched = sys.stderr.isatty() or "ipykernel" in type(sys.stderr).__module__
     return tqdm(items, **{"mininterval": 2.0} | options, **({} if watched else {"file": Lines(sys.stderr), "ascii": True}))

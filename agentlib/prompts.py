@@ -1,8 +1,8 @@
-"""Every prompt, so that training and test read the same; the shape of an agent's turn (how its code blocks are found and
-closed) and of the observation that follows.
+"""Every prompt, so that training and test read the same; the shape of an agent's turn (how its code
+blocks are found and closed) and of the observation that follows.
 
-The roles of the published prompts (rules and worked examples for teachers and untuned models, neither for students) are
-kept; the wording is ours.
+The roles of the published prompts (rules and worked examples for teachers and untuned models,
+neither for students) are kept; the wording is ours.
 """
 
 import ast
@@ -127,7 +127,8 @@ LAST_TURN = (
     "You have no steps left. Write the final answer to the question now: only the name or the number, no explanation."
 )
 
-# The first paragraph becomes the first thought of an agent's run (§3.1), so it should be a plan and no answer.
+# The first paragraph becomes the first thought of an agent's run (§3.1), so it should be a plan and
+# no answer.
 _PLAN = "First write one sentence that says what has to be found and how, then an empty line. "
 COT = {
     "math": f"{_PLAN}Then solve the problem step by step. Write the final answer as \\boxed{{answer}} at the end.",
@@ -136,7 +137,8 @@ COT = {
         "as \\boxed{answer} at the end."
     ),
 }
-# Turns of their own, for teachers and untuned models. Facts and numbers here appear in no training or test question.
+# Turns of their own, for teachers and untuned models. Facts and numbers here appear in no training
+# or test question.
 COT_EXAMPLES = {
     "math": (
         (
@@ -179,7 +181,9 @@ Ben Nevis is 1,345 metres high, Snowdon 1,085 metres. 1,085 is less than 1,345.
 
 
 def tool_lines(tools: Mapping[str, Callable[..., Any]]) -> str:
-    """What an agent is told of tools beside the search: each one's signature and the first line of its docstring."""
+    """What an agent is told of tools beside the search: each one's signature and the first line of
+    its docstring.
+    """
     lines = []
     for name, tool in tools.items():
         bound = tool.keywords if isinstance(tool, functools.partial) else {}
@@ -196,8 +200,10 @@ def tool_lines(tools: Mapping[str, Callable[..., Any]]) -> str:
 
 
 def agent_system(style: str, tools: str = "", search: bool = True) -> str:
-    """The system turn of an agent: for a "teacher" (or an untuned model) with rules and worked examples, for a "student"
-    without. `tools` are lines of `tool_lines`; `search` says whether there is a `web_search`."""
+    """The system turn of an agent: for a "teacher" (or an untuned model) with rules and worked
+    examples, for a "student" without. `tools` are lines of `tool_lines`; `search` says whether
+    there is a `web_search`.
+    """
     told = _TURNS + (_SEARCH if search else "") + _ANSWER + (f"\n{tools}" if tools else "")
     if style != "teacher":
         return told
@@ -220,8 +226,9 @@ def question_turn(text: str) -> str:
 
 
 def cot_turns(text: str, domain: str, passages: str = "", examples: bool = False) -> list[dict]:
-    """The conversation that asks for a chain of thought, with passages in front for CoT + RAG, and with worked examples
-    for teachers and untuned models."""
+    """The conversation that asks for a chain of thought, with passages in front for CoT + RAG, and
+    with worked examples for teachers and untuned models.
+    """
     turns = [{"role": "system", "content": COT[domain]}]
     for question, answer in COT_EXAMPLES[domain] if examples else ():
         turns += [{"role": "user", "content": question_turn(question)}, {"role": "assistant", "content": answer}]
@@ -250,8 +257,9 @@ def shorten(text: str, limit: int = OBSERVATION_CHARACTERS) -> str:
 
 
 def version(agent: bool) -> str:
-    """Names an agent's words, or those of a chain of thought: part of a run's configuration, so that changed prompts
-    never share its folder."""
+    """Names an agent's words, or those of a chain of thought: part of a run's configuration, so
+    that changed prompts never share its folder.
+    """
     chain = [*COT.values(), *(text for domain in COT_EXAMPLES.values() for example in domain for text in example)]
     words = [AGENT_TEACHER, NO_CODE, RETRY, LAST_TURN, *STOP, str(OBSERVATION_CHARACTERS)] if agent else chain
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:10]
@@ -259,8 +267,9 @@ def version(agent: bool) -> str:
 
 # --- an agent's turn, as models write it ---------------------------------------------------------------------------
 
-# A block opens with a fence and a name of Python, or with the tag of newer smolagents, and the line must end there: a turn may
-# also quote the prompt ("a ```py block that ends with ```"). A block without a name is text: the prompt asks for ```py.
+# A block opens with a fence and a name of Python, or with the tag of newer smolagents, and the line
+# must end there: a turn may also quote the prompt ("a ```py block that ends with ```"). A block
+# without a name is text: the prompt asks for ```py.
 _OPENING = re.compile(r"(?P<fence>`{3,}|~{3,})[ \t]*(?:i?python|py)[\d.]*[ \t]*(?:\r?\n|\Z)|<code>[ \t]*\r?\n", re.IGNORECASE)
 _CLOSING = re.compile(rf"^[ \t]*(?P<line>`{{3,}}|~{{3,}}|</code>)|(?P<tail>`{{3,}}|~{{3,}}|</code>)(?=[ \t]*(?:{END_CODE})?[ \t]*\r?$)|(?={END_CODE})",
                       re.IGNORECASE | re.MULTILINE)  # fmt: skip
@@ -271,7 +280,9 @@ _TRIED = 16  # places where a block may end, for each block: a model that cannot
 
 
 class Block(NamedTuple):
-    """A block of Python in a turn: `end` is where the text goes on, `missing` the closing fence of one that has none."""
+    """A block of Python in a turn: `end` is where the text goes on, `missing` the closing fence of
+    one that has none.
+    """
 
     code: str
     end: int
@@ -279,10 +290,12 @@ class Block(NamedTuple):
 
 
 def blocks(text: str) -> list[Block]:
-    """The Python blocks of a turn, in order, empty ones too; one that is open at the end of the turn counts.
+    """The Python blocks of a turn, in order, empty ones too; one that is open at the end of the
+    turn counts.
 
-    A block ends at the first fence at which its code parses, so that a fence within a string does not end it: fences that begin a
-    line are tried first, then those that end one, then the end of the turn. Code that parses at none of them ends at the first.
+    A block ends at the first fence at which its code parses, so that a fence within a string does
+    not end it: fences that begin a line are tried first, then those that end one, then the end of
+    the turn. Code that parses at none of them ends at the first.
     """
     text, found, place = text.rstrip(), [], 0
     while opening := _OPENING.search(text, place):
@@ -313,7 +326,9 @@ def _opens(closing: re.Match) -> bool:
 
 
 def _plain(code: str) -> str:
-    """A block's code with plain line ends, without blank lines around it or an indentation that all its lines share."""
+    """A block's code with plain line ends, without blank lines around it or an indentation that all
+    its lines share.
+    """
     code = code.rstrip(" \t").replace("\r\n", "\n").strip("\n")
     lines = code.split("\n")
     margin = min((len(line) - len(line.lstrip(" \t")) for line in lines if line.strip()), default=0)
@@ -329,7 +344,9 @@ def _parses(code: str) -> bool:
 
 
 def close_turn(text: str) -> str:
-    """A turn as it stands in the conversation: an open block is closed, and the stop string that was cut off is put back."""
+    """A turn as it stands in the conversation: an open block is closed, and the stop string that
+    was cut off is put back.
+    """
     text = text.rstrip()
     last = blocks(text)[-1:]
     end = last[0].end if last else 0
@@ -342,6 +359,8 @@ def close_turn(text: str) -> str:
 
 
 def split_turn(text: str) -> tuple[str, str]:
-    """A turn's thought, and the rest from its "Code:" or its first fence on; small models forget the one or the other."""
+    """A turn's thought, and the rest from its "Code:" or its first fence on; small models forget
+    the one or the other.
+    """
     action = _ACTION.search(text)
     return (text[: action.start()], text[action.start() :]) if action else (text, "")

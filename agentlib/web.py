@@ -1,5 +1,5 @@
-"""What all clients of servers share: whether one answers, which requests to retry, fields that some servers refuse, and an
-answer quoted in one line.
+"""What all clients of servers share: whether one answers, which requests to retry, fields that some
+servers refuse, and an answer quoted in one line.
 """
 
 import contextlib
@@ -16,7 +16,9 @@ BUSY = (429, 500, 502, 503, 504)  # HTTP status codes of a server that starts, o
 
 
 def answers(url: str, key: str = "", seconds: float = 5.0) -> bool:
-    """Whether a server answers at an address (with this key, if it wants one), and not with an error."""
+    """Whether a server answers at an address (with this key, if it wants one), and not with an
+    error.
+    """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
         return httpx.get(url, timeout=seconds, headers=headers, follow_redirects=True).status_code < 400
@@ -24,14 +26,18 @@ def answers(url: str, key: str = "", seconds: float = 5.0) -> bool:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether trying again may help: the network, a server that starts or is overloaded, half an answer."""
+    """Whether trying again may help: the network, a server that starts or is overloaded, half an
+    answer.
+    """
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in BUSY
     return isinstance(error, httpx.TransportError | httpx.DecodingError)
 
 
 def retrying(attempts: int, when: Callable[[BaseException], bool] = may_pass) -> tenacity.Retrying:
-    """Calls a function up to `attempts` times, waiting longer each time (over a minute in all for 6); the last error is raised."""
+    """Calls a function up to `attempts` times, waiting longer each time (over a minute in all for
+    6); the last error is raised.
+    """
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(when),
         wait=tenacity.wait_exponential_jitter(initial=1.0, max=20.0, jitter=1.0),
@@ -41,7 +47,8 @@ def retrying(attempts: int, when: Callable[[BaseException], bool] = may_pass) ->
 
 
 def post(client: httpx.Client, url: str, body: dict[str, Any], optional: Sequence[str], refused: set[str]) -> httpx.Response:
-    """A server's answer to a request; where it refuses some of the `optional` fields by name, its answer without them.
+    """A server's answer to a request; where it refuses some of the `optional` fields by name, its
+    answer without them.
 
     `refused` gains those names, so that later requests leave them out at once.
     """

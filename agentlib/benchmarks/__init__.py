@@ -1,5 +1,5 @@
-"""The questions: the paper's sets, their slice for a laptop with its Wikipedia passages, the mini-suite, your own file;
-and the search that a configuration's questions need.
+"""The questions: the paper's sets, their slice for a laptop with its Wikipedia passages, the
+mini-suite, your own file; and the search that a configuration's questions need.
 
 Owns which questions and passages a name means. Does not know models or agents.
 """

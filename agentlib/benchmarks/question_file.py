@@ -1,5 +1,5 @@
-"""Your own questions: a file or a `datasets` id as `Question`s, checked before any work is spent on them, and split into
-questions to train on and to test on.
+"""Your own questions: a file or a `datasets` id as `Question`s, checked before any work is spent on
+them, and split into questions to train on and to test on.
 """
 
 import ast
@@ -22,21 +22,25 @@ from agentlib.tasks import Question
 log = logging.getLogger(__name__)
 NEEDED = ("question", "answer")
 OPTIONAL = ("id", "domain", "level", "subject", "aliases")
-# What data sets call them: lists of right answers in Search-R1's files, other names in HotpotQA's and MuSiQue's.
+# What data sets call them: lists of right answers in Search-R1's files, other names in HotpotQA's
+# and MuSiQue's.
 ALSO = {"answers": "answer", "golden_answers": "answer", "answer_aliases": "aliases"}
 FORMS = (".csv", ".tsv", ".jsonl", ".json")
 
 
 def from_file(source: str | Path, domain: str = "factual", *, name: str = "", split: str = "train") -> list[Question]:
-    """The questions of a .csv, .tsv, .json or .jsonl file, or of a split of a data set that `datasets` loads by its id.
+    """The questions of a .csv, .tsv, .json or .jsonl file, or of a split of a data set that
+    `datasets` loads by its id.
 
-    Columns `question` and `answer` are needed; `id`, `domain` ("factual" or "math": how answers are graded), `level`,
-    `subject` and `aliases` (other right answers, separated by "|") may be there, others are left out. An answer may be a number,
-    a list of right answers (in maths: of the parts of one), or {"value", "aliases"}. `domain` is that of rows that name none;
-    `name` what the set is called in records and figures (the file's own name by default). Files may be packed with gzip (.gz).
+    Columns `question` and `answer` are needed; `id`, `domain` ("factual" or "math": how answers are
+    graded), `level`, `subject` and `aliases` (other right answers, separated by "|") may be there,
+    others are left out. An answer may be a number, a list of right answers (in maths: of the parts
+    of one), or {"value", "aliases"}. `domain` is that of rows that name none; `name` what the set
+    is called in records and figures (the file's own name by default). Files may be packed with gzip
+    (.gz).
 
-    Raises FileNotFoundError for a file that is not there, and ValueError, naming the row (the first one is 1), for what
-    cannot be asked or graded.
+    Raises FileNotFoundError for a file that is not there, and ValueError, naming the row (the first
+    one is 1), for what cannot be asked or graded.
     """
     name = name or _bare(Path(source)).stem
     columns, found = _table(source, split)
@@ -62,7 +66,8 @@ def from_file(source: str | Path, domain: str = "factual", *, name: str = "", sp
 
 
 def split_questions(found: Sequence[Question], test: int, seed: int = 42) -> tuple[list[Question], list[Question]]:
-    """Questions to train on and `test` questions to test on, drawn at random; no question is in both.
+    """Questions to train on and `test` questions to test on, drawn at random; no question is in
+    both.
 
     Raises ValueError unless at least one is left to train on.
     """
@@ -107,7 +112,9 @@ def _bare(file: Path) -> Path:
 
 
 def _unwrapped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of a JSON file that is one object: of columns, as pandas writes a table, or around a list of rows."""
+    """The rows of a JSON file that is one object: of columns, as pandas writes a table, or around a
+    list of rows.
+    """
     if len(rows) != 1:
         return rows
     columns = {key: dict(enumerate(v)) if isinstance(v, list) else v for key, v in rows[0].items() if isinstance(v, list | dict)}
@@ -119,7 +126,9 @@ def _unwrapped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _separated(file: Path, form: str) -> tuple[list[str], list[dict[str, Any]]]:
-    """Columns and rows of a table of commas (or of semicolons or tabs, where its header has no comma) or of tabs."""
+    """Columns and rows of a table of commas (or of semicolons or tabs, where its header has no
+    comma) or of tabs.
+    """
     with records.unpacked(file) as stream:
         content = stream.read()
     text = content.decode("utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
@@ -138,7 +147,9 @@ def _separated(file: Path, form: str) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def _fields(lines: Iterator[str], mark: str) -> Iterator[list[str]]:
-    """The fields of each row that is not empty. Quotes that do not go around a field are part of its text."""
+    """The fields of each row that is not empty. Quotes that do not go around a field are part of
+    its text.
+    """
     width = 0
     for line in lines:
         plain = line.rstrip("\r\n").split(mark)
@@ -184,7 +195,9 @@ def _question(source: str | Path, number: int, row: dict, domain: str, name: str
 
 
 def _listed(value: Any, kind: str) -> Any:
-    """A list or an object that a table's cell holds as its Python or JSON text; in maths brackets mean something else."""
+    """A list or an object that a table's cell holds as its Python or JSON text; in maths brackets
+    mean something else.
+    """
     if kind == "math" or not isinstance(value, str) or value.strip()[:2] not in ("['", '["', "{'", '{"'):
         return value
     try:

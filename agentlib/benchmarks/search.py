@@ -17,7 +17,9 @@ SMALL = ("mini-encyclopedia", "wiki-slice")  # read in seconds
 
 
 def corpus(cfg: config.Config) -> Iterable[Passage]:
-    """The passages of a configuration. Unknown corpus: ValueError; a corpus not on disk: FileNotFoundError."""
+    """The passages of a configuration. Unknown corpus: ValueError; a corpus not on disk:
+    FileNotFoundError.
+    """
     if cfg.corpus == "mini-encyclopedia":
         return encyclopedia.passages(cfg.passages)
     if cfg.corpus == "wiki-slice":
@@ -51,19 +53,24 @@ def encoder(cfg: config.Config) -> Encoder | None:
 
 
 def build(cfg: config.Config) -> Path:
-    """Build a configuration's index, going on where an interrupted build stopped; a finished one is kept."""
+    """Build a configuration's index, going on where an interrupted build stopped; a finished one is
+    kept.
+    """
     return indexing.build_index(index_folder(cfg), corpus(cfg), encoder(cfg), kind=cfg.retriever)
 
 
 def adopt(cfg: config.Config, file: Path) -> Path:
-    """Take a flat index that others built of a configuration's corpus, after a check, as its index."""
+    """Take a flat index that others built of a configuration's corpus, after a check, as its index.
+    """
     if cfg.retriever != "faiss":
         raise ValueError(f"setting 'retriever' is {cfg.retriever!r}, expected 'faiss' for an index that others built: those are flat")
     return indexing.adopt_index(index_folder(cfg), file, corpus(cfg), encoder(cfg))
 
 
 def open_searcher(cfg: config.Config) -> index.Searcher:
-    """The finished index, checked against its corpus, or a client of the /retrieve server at `retriever_url`."""
+    """The finished index, checked against its corpus, or a client of the /retrieve server at
+    `retriever_url`.
+    """
     if cfg.retriever_url:
         from agentlib.retrieval import RetrieverClient
 

@@ -1,4 +1,6 @@
-"""A configuration's questions, to train on and to test on: the paper's sets, their parts for a laptop, or the mini-suite."""
+"""A configuration's questions, to train on and to test on: the paper's sets, their parts for a
+laptop, or the mini-suite.
+"""
 
 import dataclasses
 from itertools import chain, zip_longest
@@ -8,8 +10,8 @@ from agentlib.benchmarks import wiki
 from agentlib.benchmarks.minisuite import suite
 from agentlib.tasks import Question
 
-# Parts of the paper's maths files: name -> the file's set, and what it becomes. Every tenth training question is for choosing
-# prompts and settings and is never trained on.
+# Parts of the paper's maths files: name -> the file's set, and what it becomes. Every tenth
+# training question is for choosing prompts and settings and is never trained on.
 PARTS = {b.slice: (b.name, "test") for b in config.BENCHMARKS if b.domain == "math"} | {
     "math-hard-slice-train": ("math-hard-train", "train"),
     "math-medium-slice-train": ("math-medium-train", "train"),
@@ -21,8 +23,10 @@ NAMES = (*tasks.PUBLISHED, *wiki.SETS, *PARTS, *suite.NAMES)
 
 
 def load(name: str, limit: int = 0) -> list[Question]:
-    """The first `limit` questions of a set, by name; 0 is all of them, and of a benchmark's "-slice" as many as a laptop is
-    asked (`config.BENCHMARKS`), so that a larger limit continues the same run. Unknown: ValueError listing all names."""
+    """The first `limit` questions of a set, by name; 0 is all of them, and of a benchmark's
+    "-slice" as many as a laptop is asked (`config.BENCHMARKS`), so that a larger limit continues
+    the same run. Unknown: ValueError listing all names.
+    """
     if name in tasks.PUBLISHED:
         return tasks.load(name, limit)
     if name in suite.NAMES:
@@ -46,7 +50,9 @@ def test_questions(cfg: config.Config) -> list[Question]:
 
 
 def training_questions(cfg: config.Config) -> list[Question]:
-    """All training questions of a configuration, the sets taking turns, so that a few are a fair mix."""
+    """All training questions of a configuration, the sets taking turns, so that a few are a fair
+    mix.
+    """
     sets = [load(name, cfg.train_questions) for name in cfg.train_sets]
     return [q for q in chain.from_iterable(zip_longest(*sets)) if q is not None]
 

@@ -1,8 +1,9 @@
-"""Real multi-hop questions and 53,082 passages of Wikipedia that answer them: the paper's factual benchmarks at a laptop's size.
+"""Real multi-hop questions and 53,082 passages of Wikipedia that answer them: the paper's factual
+benchmarks at a laptop's size.
 
-`tools/build_wiki.py` builds the files in the download cache; the manifest here says which questions and passages they must
-hold, in which order. The manifest holds no text. A passage's id ends in the start of a SHA-1 of its title and text, so each passage is checked
-against its own id.
+`tools/build_wiki.py` builds the files in the download cache; the manifest here says which questions
+and passages they must hold, in which order. The manifest holds no text. A passage's id ends in the
+start of a SHA-1 of its title and text, so each passage is checked against its own id.
 """
 
 import functools
@@ -43,8 +44,9 @@ def key(first: str, second: str) -> str:
 
 @functools.cache
 def manifest() -> dict[str, Any]:
-    """`files`: SHA-256 of the ready-made files. `sets`: the data set and split of each, how many of its first questions are in
-    the paper's own test file, and "id key" for each question."""
+    """`files`: SHA-256 of the ready-made files. `sets`: the data set and split of each, how many of
+    its first questions are in the paper's own test file, and "id key" for each question.
+    """
     return json.loads(MANIFEST.read_text(encoding="utf-8"))
 
 
@@ -87,8 +89,9 @@ def _passages(where: Path) -> tuple[Passage, ...]:
 def passages() -> list[Passage]:
     """The corpus, each passage checked against its id.
 
-    A slice that was built without some of its sources has fewer passages, which a warning says. Raises FileNotFoundError
-    where the file is missing, and ValueError for passages that are changed, unknown or in another order.
+    A slice that was built without some of its sources has fewer passages, which a warning says.
+    Raises FileNotFoundError where the file is missing, and ValueError for passages that are
+    changed, unknown or in another order.
     """
     return list(_passages(folder()))
 
@@ -118,7 +121,8 @@ def _questions(name: str, where: Path) -> tuple[Question, ...]:
 def load(name: str) -> list[Question]:
     """All questions of one of `SETS`, in the manifest's order, each checked against its key.
 
-    Raises FileNotFoundError where the slice is not in the cache, and ValueError for a question that is missing or changed.
+    Raises FileNotFoundError where the slice is not in the cache, and ValueError for a question that
+    is missing or changed.
     """
     return list(_questions(name, folder()))
 
@@ -129,7 +133,9 @@ def _passages_by_id(where: Path) -> dict[str, Passage]:
 
 
 def gold_passages(question_id: str) -> list[Passage]:
-    """The annotated passages with the facts a question needs. Bamboogle has no annotation, so it has none."""
+    """The annotated passages with the facts a question needs. Bamboogle has no annotation, so it
+    has none.
+    """
     row, by_id = _rows(folder())[question_id], _passages_by_id(folder())
     return [by_id[i] for i in row["supporting_ids"] or ()]
 
@@ -137,8 +143,8 @@ def gold_passages(question_id: str) -> list[Passage]:
 def find_seen(gold: Sequence[Passage], observations: Iterable[str]) -> list[Passage]:
     """The gold passages whose title and first `OPENING` words are in one of the observations.
 
-    The first words suffice because long observations are shortened. Some articles are in the corpus twice, as two data sets
-    have them; either copy counts.
+    The first words suffice because long observations are shortened. Some articles are in the corpus
+    twice, as two data sets have them; either copy counts.
     """
     texts = [f" {_words(text)} " for text in observations]
     return [p for p in gold if any(f" {_opening(p)} " in text for text in texts)]
@@ -154,8 +160,10 @@ def _opening(passage: Passage) -> str:
 
 
 def recall(questions: Sequence[Question], searcher: Searcher, k: int = 3) -> dict[str, float]:
-    """What a search for the questions themselves finds among its first `k`: the share of gold passages, of questions with all
-    of theirs, and of questions with any. Questions without annotated passages are left out of it and of `n`."""
+    """What a search for the questions themselves finds among its first `k`: the share of gold
+    passages, of questions with all of theirs, and of questions with any. Questions without
+    annotated passages are left out of it and of `n`.
+    """
     asked = [(q, gold) for q in questions if (gold := gold_passages(q.id))]
     if not asked:
         return {"n": 0}
@@ -168,7 +176,8 @@ def recall(questions: Sequence[Question], searcher: Searcher, k: int = 3) -> dic
 
 
 def is_supported(case: Mapping[str, Any]) -> bool | None:
-    """Whether the model of a recorded case saw every gold passage; None for questions without annotated passages.
+    """Whether the model of a recorded case saw every gold passage; None for questions without
+    annotated passages.
 
     An answer that is correct and supported was looked up, not remembered or guessed.
     """

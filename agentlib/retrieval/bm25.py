@@ -1,4 +1,6 @@
-"""Passages by the words they share with a query (BM25, Robertson et al. 1994), through bm25s; `words` says what a word is."""
+"""Passages by the words they share with a query (BM25, Robertson et al. 1994), through bm25s;
+`words` says what a word is.
+"""
 
 import functools
 import itertools
@@ -13,7 +15,8 @@ import numpy as np
 from agentlib.progress import meter
 from agentlib.retrieval.corpus import StoredPassages, contents
 
-# What an index of words depends on, as one of vectors does on its encoder; raise the version when `words` changes.
+# What an index of words depends on, as one of vectors does on its encoder; raise the version when
+# `words` changes.
 IDENTITY = {"name": "words", "version": 2}
 NAMED = {"þ": "th", "ð": "d"}  # letters whose ASCII spelling is not in their Unicode names
 # Thai to Burmese, Khmer, Japanese and Chinese are written without spaces between words.
@@ -23,7 +26,9 @@ NOT_ASCII, WORD = re.compile("[^\0-\x7f]+"), re.compile("[a-z0-9_\x80-\U0010ffff
 
 @functools.lru_cache(10_000)
 def _plain(run: str) -> str:
-    """A run of other characters than ASCII in its normal form; what is part of no word becomes a space."""
+    """A run of other characters than ASCII in its normal form; what is part of no word becomes a
+    space.
+    """
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", run).casefold())
     plain = unicodedata.normalize("NFKC", "".join(map(_plain_character, folded)))
     return UNSPACED.sub(_letters_and_pairs, plain)
@@ -62,10 +67,11 @@ def _stop_words() -> frozenset[str]:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in one normal form: NFKC in lower case, without accents. Numbers and single letters are words.
+    """The words of a text in one normal form: NFKC in lower case, without accents. Numbers and
+    single letters are words.
 
-    Where a script leaves no spaces each letter is a word, and each two neighbours. English stop words are left out, but not
-    "a", which may be a vitamin's name.
+    Where a script leaves no spaces each letter is a word, and each two neighbours. English stop
+    words are left out, but not "a", which may be a vitamin's name.
     """
     stop, plain = _stop_words(), NOT_ASCII.sub(lambda run: _plain(run[0]), text).lower()
     return [word for word in WORD.findall(plain) if word not in stop]
@@ -92,6 +98,8 @@ def load(folder: Path) -> Any:
 
 
 def search(index: Any, queries: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in the corpus and scores, both (queries, k), best first; position -1 where no word is shared."""
+    """Positions in the corpus and scores, both (queries, k), best first; position -1 where no word
+    is shared.
+    """
     places, scores = index.retrieve([words(query) for query in queries], k=k, show_progress=False)
     return np.where(scores > 0, places, -1), scores

@@ -1,7 +1,8 @@
-"""Builds the index of a corpus in shards, so that an interrupted build resumes after the last one; or adopts an existing index.
+"""Builds the index of a corpus in shards, so that an interrupted build resumes after the last one;
+or adopts an existing index.
 
-An index folder holds passages.jsonl and offsets.npy (`corpus`), the files of `nearest` or bm25/, and meta.json, written
-last: a folder without meta.json is an interrupted build.
+An index folder holds passages.jsonl and offsets.npy (`corpus`), the files of `nearest` or bm25/,
+and meta.json, written last: a folder without meta.json is an interrupted build.
 """
 
 import logging
@@ -30,10 +31,11 @@ def build_index(
 ) -> Path:  # fmt: skip
     """Make the index of a corpus in `folder`, or finish an interrupted one; returns the folder.
 
-    All kinds but "bm25" need an `encoder` (`nearest` tells them apart); vectors are written `shard` passages at a time,
-    and a build that was interrupted goes on after its last whole shard. An index that is complete for this very corpus
-    and encoder is left as it is; one of another corpus is replaced. `shard` 0 takes a fiftieth of the corpus, within
-    bounds. A flat index of 21 million passages of 768 numbers needs 65 GB of memory and twice that of disk.
+    All kinds but "bm25" need an `encoder` (`nearest` tells them apart); vectors are written `shard`
+    passages at a time, and a build that was interrupted goes on after its last whole shard. An
+    index that is complete for this very corpus and encoder is left as it is; one of another corpus
+    is replaced. `shard` 0 takes a fiftieth of the corpus, within bounds. A flat index of 21 million
+    passages of 768 numbers needs 65 GB of memory and twice that of disk.
 
     Raises ValueError for an unknown kind, no encoder or no passages.
     """
@@ -78,11 +80,13 @@ def _build(folder: Path, passages: Iterable[Passage], encoder: Encoder | None, k
 
 
 def adopt_index(folder: Path, file: Path, passages: Iterable[Passage], encoder: Encoder, checked: int = 64) -> Path:
-    """Take a flat index that others built of this very corpus, such as Search-R1's of wiki-18, instead of building one.
+    """Take a flat index that others built of this very corpus, such as Search-R1's of wiki-18,
+    instead of building one.
 
-    `checked` passages, spread evenly, are encoded and held against the vectors in the file, which takes a minute and
-    finds another encoder, other prefixes, another corpus or another order. The file is linked, or copied where it lies
-    on another disk. Raises ValueError for an index that does not fit, and where a finished one is already.
+    `checked` passages, spread evenly, are encoded and held against the vectors in the file, which
+    takes a minute and finds another encoder, other prefixes, another corpus or another order. The
+    file is linked, or copied where it lies on another disk. Raises ValueError for an index that
+    does not fit, and where a finished one is already.
     """
     import faiss
 
@@ -129,7 +133,9 @@ def _meta(file: Path) -> Any:
 
 
 def _encode_shards(shards: Path, stored: corpus.StoredPassages, encoder: Encoder, size: int, progress: bool) -> None:
-    """Write the vectors of every shard that is not there yet; each file appears whole or not at all."""
+    """Write the vectors of every shard that is not there yet; each file appears whole or not at
+    all.
+    """
     with meter(total=len(stored), desc=f"encode with {encoder.name}", unit="passage", disable=not progress) as bar:
         for start in range(0, len(stored), size):
             file = shards / f"{start:012d}.npy"

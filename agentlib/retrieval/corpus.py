@@ -1,4 +1,5 @@
-"""The passages of a corpus as files: read from JSON lines, stored in an index's folder, known by their digest.
+"""The passages of a corpus as files: read from JSON lines, stored in an index's folder, known by
+their digest.
 """
 
 import hashlib
@@ -15,7 +16,9 @@ from agentlib import records
 
 @dataclass(frozen=True)
 class Passage:
-    """One entry of a corpus: an id that no other has, a title, and the text that is searched and read."""
+    """One entry of a corpus: an id that no other has, a title, and the text that is searched and
+    read.
+    """
 
     id: str
     title: str
@@ -23,12 +26,15 @@ class Passage:
 
 
 def contents(passage: Passage) -> str:
-    """A passage as wiki-18 writes it, and as it is encoded: the title in quotes, a line end, the text."""
+    """A passage as wiki-18 writes it, and as it is encoded: the title in quotes, a line end, the
+    text.
+    """
     return f'"{passage.title}"\n{passage.text}'
 
 
 def from_document(document: dict[str, Any], default_id: str = "") -> Passage:
-    """A passage from a JSON document with either title and text, or wiki-18's contents; null is empty.
+    """A passage from a JSON document with either title and text, or wiki-18's contents; null is
+    empty.
 
     Its id may be called `id`, `_id` or `docid`. Raises ValueError for a document without a text.
     """
@@ -55,13 +61,17 @@ def _text(document: dict[str, Any], field: str) -> str:
 
 
 def read_passages(file: Path) -> Iterator[Passage]:
-    """Passages of a JSON-lines corpus such as wiki-18.jsonl, one at a time; packed with gzip or not."""
+    """Passages of a JSON-lines corpus such as wiki-18.jsonl, one at a time; packed with gzip or
+    not.
+    """
     for number, document in enumerate(records.read_rows(file)):
         yield from_document(document, str(number))
 
 
 class StoredPassages(Sequence[Passage]):
-    """The corpus of an index folder, read from disk one passage at a time (wiki-18 does not fit into memory)."""
+    """The corpus of an index folder, read from disk one passage at a time (wiki-18 does not fit
+    into memory).
+    """
 
     def __init__(self, folder: Path):
         self._file = Path(folder) / "passages.jsonl"
@@ -94,7 +104,8 @@ def digest(passages: Iterable[Passage]) -> str:
 
 
 def write(folder: Path, passages: Iterable[Passage]) -> tuple[str, int]:
-    """Write the corpus beside the one in use (names ending in .part); returns its digest and count."""
+    """Write the corpus beside the one in use (names ending in .part); returns its digest and count.
+    """
     found, offsets = hashlib.sha256(), [0]
     with open(folder / "passages.jsonl.part", "wb") as stream:
         for passage in passages:

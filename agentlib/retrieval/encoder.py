@@ -15,16 +15,20 @@ PREFIXES = {"e5-base-v2": ("query: ", "passage: "), "all-MiniLM-L6-v2": ("", "")
 
 
 def encoder_settings(name: str) -> dict[str, str]:
-    """Arguments for `Encoder` beside its folder: the model's name and the prefixes it was trained with."""
+    """Arguments for `Encoder` beside its folder: the model's name and the prefixes it was trained
+    with.
+    """
     query, passage = PREFIXES.get(name.rsplit("/", 1)[-1], ("", ""))
     return {"name": name, "query_prefix": query, "passage_prefix": passage}
 
 
 class Encoder:
-    """Texts → unit vectors by a transformers model: mean over the attention mask, then L2-normalised.
+    """Texts → unit vectors by a transformers model: mean over the attention mask, then
+    L2-normalised.
 
-    `folder` holds config, weights and tokenizer; `device` None takes the GPU if there is one, else the CPU, and
-    `precision` is that of `loading.resolve_precision`. Raises FileNotFoundError for a folder without a model. Safe to share by threads.
+    `folder` holds config, weights and tokenizer; `device` None takes the GPU if there is one, else
+    the CPU, and `precision` is that of `loading.resolve_precision`. Raises FileNotFoundError for a
+    folder without a model. Safe to share by threads.
     """
 
     def __init__(
@@ -58,8 +62,8 @@ class Encoder:
     def encode(self, texts: Sequence[str], kind: str = "query") -> np.ndarray:
         """Vectors of `texts` in their order: (n, dimension) float32, each of length 1.
 
-        Texts of like length share a batch; those over `max_tokens` are cut. Raises ValueError for a kind other
-        than "query" and "passage".
+        Texts of like length share a batch; those over `max_tokens` are cut. Raises ValueError for a
+        kind other than "query" and "passage".
         """
         import torch
 

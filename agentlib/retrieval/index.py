@@ -1,5 +1,5 @@
-"""Passages found by meaning or by words in a built index, and the agent's `web_search`. Defaults are the paper's: flat inner
-product, top 3.
+"""Passages found by meaning or by words in a built index, and the agent's `web_search`. Defaults
+are the paper's: flat inner product, top 3.
 """
 
 import functools
@@ -44,8 +44,8 @@ class Index:
     def search(self, queries: Sequence[str], k: int = 3) -> list[list[Hit]]:
         """The `k` best passages of each query, best first (fewer where the corpus is smaller).
 
-        BM25 leaves out passages that share no word with the query. Raises ValueError for k below 1 or for
-        queries that are not a list of texts.
+        BM25 leaves out passages that share no word with the query. Raises ValueError for k below 1
+        or for queries that are not a list of texts.
         """
         if isinstance(queries, str) or not all(isinstance(q, str) for q in queries):
             raise ValueError(f"queries are {queries!r:.80}, expected a list of texts")
@@ -63,8 +63,9 @@ class Index:
 def open_index(folder: Path, passages: Iterable[Passage] | None = None, encoder: Encoder | None = None) -> Index:
     """The index built in `folder`, on the GPU if faiss finds one.
 
-    `passages`, when given, must be the corpus it was built from; `encoder` the one it was built with (bm25 needs
-    none). Raises FileNotFoundError when the index is missing or unfinished, ValueError when either differs.
+    `passages`, when given, must be the corpus it was built from; `encoder` the one it was built
+    with (bm25 needs none). Raises FileNotFoundError when the index is missing or unfinished,
+    ValueError when either differs.
     """
     folder = Path(folder)
     if not (folder / "meta.json").exists():

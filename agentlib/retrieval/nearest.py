@@ -27,7 +27,9 @@ FEWEST = 10_000  # vectors below which a flat index is small and quantisers have
 
 
 def lists(count: int) -> int:
-    """How many lists an inverted file of `count` vectors has: about four times the square root, a power of two."""
+    """How many lists an inverted file of `count` vectors has: about four times the square root, a
+    power of two.
+    """
     return 2 ** round(math.log2(4 * math.sqrt(count)))
 
 
@@ -44,10 +46,12 @@ def disk_bytes(kind: str, count: int, dimension: int) -> float:
 
 
 def build(folder: Path, shards: Sequence[Path], dimension: int, kind: str = "faiss", progress: bool = False) -> None:
-    """Make index.faiss in `folder` from the vectors (n, dimension) of all shards in their order (float32 .npy files).
+    """Make index.faiss in `folder` from the vectors (n, dimension) of all shards in their order
+    (float32 .npy files).
 
-    Fewer than `FEWEST` vectors are indexed flat, whatever the kind. What `ivfpq` learns is kept in the first shard's
-    folder until the index is whole, so that an interrupted build does not learn it again.
+    Fewer than `FEWEST` vectors are indexed flat, whatever the kind. What `ivfpq` learns is kept in
+    the first shard's folder until the index is whole, so that an interrupted build does not learn
+    it again.
     """
     import faiss
 
@@ -76,7 +80,9 @@ def build(folder: Path, shards: Sequence[Path], dimension: int, kind: str = "fai
 
 
 def _learnt(file: Path, parts: Sequence[np.ndarray], count: int, dimension: int) -> Any:
-    """An empty inverted file whose centres and codes were learnt from vectors drawn evenly from all parts."""
+    """An empty inverted file whose centres and codes were learnt from vectors drawn evenly from all
+    parts.
+    """
     import faiss
 
     if file.exists():
@@ -121,7 +127,9 @@ class Nearest:
             self.index = faiss.index_cpu_to_all_gpus(self.index, co=options)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Places and inner products (queries, k) of the nearest vectors, best first; -1 where fewer were found."""
+        """Places and inner products (queries, k) of the nearest vectors, best first; -1 where fewer
+        were found.
+        """
         if self.vectors is None:
             scores, places = self.index.search(queries, k)
             return places, scores

@@ -3,9 +3,9 @@
     POST /retrieve {"queries": ["..."], "topk": 3, "return_scores": true}
     -> {"result": [[{"document": {"id", "title", "contents"}, "score": 0.8}, ...], ...]}
 
-Without `return_scores` each document stands alone, as in Search-R1. A server with a token wants it in each request
-(`Authorization: Bearer ...`); both sides take it from the environment variable `AGENTLIB_RETRIEVER_TOKEN`, so that it
-stands in no configuration and no record.
+Without `return_scores` each document stands alone, as in Search-R1. A server with a token wants it
+in each request (`Authorization: Bearer ...`); both sides take it from the environment variable
+`AGENTLIB_RETRIEVER_TOKEN`, so that it stands in no configuration and no record.
 """
 
 import contextlib
@@ -36,8 +36,9 @@ TOKEN = "AGENTLIB_RETRIEVER_TOKEN"
 def application(searcher: Searcher, token: str | None = None) -> "FastAPI":
     """The web application: POST /retrieve, and GET /health with {"status": "ok"}.
 
-    A malformed request gets status 422 with the reason, never an empty result. `token` None takes that of the
-    environment; with one, a request without it gets status 401. The health page asks for none.
+    A malformed request gets status 422 with the reason, never an empty result. `token` None takes
+    that of the environment; with one, a request without it gets status 401. The health page asks
+    for none.
     """
     from fastapi import Depends, FastAPI, Header, HTTPException
     from pydantic import BaseModel, Field
@@ -68,7 +69,9 @@ def application(searcher: Searcher, token: str | None = None) -> "FastAPI":
 
 
 def _checked(token: str | None) -> str:
-    """A token, None being that of the environment. Raises ValueError for one that no HTTP header can carry."""
+    """A token, None being that of the environment. Raises ValueError for one that no HTTP header
+    can carry.
+    """
     token = os.environ.get(TOKEN, "") if token is None else token
     if not (token.isascii() and token.isprintable()):
         raise ValueError(f"the retriever's token holds other than printable ASCII characters; set {TOKEN} to one of letters and digits")
@@ -83,9 +86,11 @@ def _wire(hit: Hit, scored: bool) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def serving(searcher: Searcher, host: str = "127.0.0.1", port: int = 0, token: str | None = None) -> Iterator[str]:
-    """A server in a thread of this process while the block runs; yields its URL. Port 0 takes a free one.
+    """A server in a thread of this process while the block runs; yields its URL. Port 0 takes a
+    free one.
 
-    Raises OSError when the port is taken, RuntimeError with the cause when the server ends before it is ready.
+    Raises OSError when the port is taken, RuntimeError with the cause when the server ends before
+    it is ready.
     """
     import uvicorn
 
@@ -128,9 +133,10 @@ def _listen(host: str, port: int) -> tuple[socket.socket, str]:
 class RetrieverClient:
     """Search on a `/retrieve` server, ours or Search-R1's, in place of an index in this process.
 
-    `url` is the server's root or its /retrieve address; a hit that comes without a score has NaN for one. A failed request is tried `attempts` times with growing
-    pauses, each for at most `seconds`; after that `search` raises ConnectionError, so that a lost server stops a
-    run instead of lowering its score.
+    `url` is the server's root or its /retrieve address; a hit that comes without a score has NaN
+    for one. A failed request is tried `attempts` times with growing pauses, each for at most
+    `seconds`; after that `search` raises ConnectionError, so that a lost server stops a run instead
+    of lowering its score.
     """
 
     def __init__(self, url: str, seconds: float = 60.0, attempts: int = 8, token: str | None = None):
@@ -142,7 +148,9 @@ class RetrieverClient:
         self._retry = retrying(attempts)
 
     def search(self, queries: Sequence[str], k: int = 3) -> list[list[Hit]]:
-        """As `Index.search`. Raises ConnectionError when no proper answer came back, ValueError for a bad request."""
+        """As `Index.search`. Raises ConnectionError when no proper answer came back, ValueError for
+        a bad request.
+        """
         if not queries:
             return []
         body = {"queries": replace_surrogates(list(queries)), "topk": k, "return_scores": True}
@@ -180,7 +188,9 @@ class RetrieverClient:
 
 
 def _hit(entry: Any) -> Hit:
-    """A hit as servers send it: {"document", "score"}, or the document alone, an object or only its contents."""
+    """A hit as servers send it: {"document", "score"}, or the document alone, an object or only its
+    contents.
+    """
     document = entry["document"] if isinstance(entry, dict) and "document" in entry else entry
     score = entry.get("score") if isinstance(entry, dict) else None
     passage = from_document(replace_surrogates({"contents": document} if isinstance(document, str) else document))

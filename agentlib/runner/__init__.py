@@ -1,4 +1,5 @@
-"""The command line: notebooks headless, what a run needs and costs, servers and trainings as commands, finished runs kept.
+"""The command line: notebooks headless, what a run needs and costs, servers and trainings as
+commands, finished runs kept.
 
 Owns plans and processes. Does not know how any part does its work.
 """

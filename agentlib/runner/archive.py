@@ -1,8 +1,8 @@
-"""Finished runs kept with the project: packed next to the records that figures are drawn from, and restored into run folders
-on another machine.
+"""Finished runs kept with the project: packed next to the records that figures are drawn from, and
+restored into run folders on another machine.
 
-A packed run has the name of its run folder, so of its whole configuration: results of another configuration are never
-mistaken for it.
+A packed run has the name of its run folder, so of its whole configuration: results of another
+configuration are never mistaken for it.
 """
 
 import json
@@ -18,7 +18,9 @@ from agentlib.training import checkpoints
 
 @dataclass(frozen=True)
 class Restored:
-    """How many runs and cases were restored, and the packed files that belong to no run of the configuration."""
+    """How many runs and cases were restored, and the packed files that belong to no run of the
+    configuration.
+    """
 
     runs: int
     cases: int
@@ -31,7 +33,9 @@ def folder(cfg: config.Config) -> Path:
 
 
 def runs(cfg: config.Config) -> Iterator[tuple[str, records.Run]]:
-    """All long runs of notebooks 02 to 04, as (work, run), each once; the teacher's later tries among them."""
+    """All long runs of notebooks 02 to 04, as (work, run), each once; the teacher's later tries
+    among them.
+    """
     seen = set()
     found = [(part.work, part.run) for part in costs.parts(cfg)]
     if not cfg.teacher_records:
@@ -43,9 +47,11 @@ def runs(cfg: config.Config) -> Iterator[tuple[str, records.Run]]:
 
 
 def pack(cfg: config.Config) -> list[Path]:
-    """Pack what is finished: of a training run its losses, not its weights; of the others their cases.
+    """Pack what is finished: of a training run its losses, not its weights; of the others their
+    cases.
 
-    A run that has less here than in its packed file keeps that file. The same cases give the same bytes.
+    A run that has less here than in its packed file keeps that file. The same cases give the same
+    bytes.
     """
     written = []
     for work, run in runs(cfg):
@@ -68,7 +74,9 @@ def pack(cfg: config.Config) -> list[Path]:
 
 
 def unpack(file: Path) -> tuple[dict, list[dict]]:
-    """The head (configuration, times) and the rows of a packed run. Raises ValueError naming a file that is broken."""
+    """The head (configuration, times) and the rows of a packed run. Raises ValueError naming a file
+    that is broken.
+    """
     try:
         text = lzma.decompress(file.read_bytes()).decode("utf-8", "surrogatepass")
         head, *rows = (json.loads(line) for line in text.rstrip("\n").split("\n"))
@@ -78,7 +86,8 @@ def unpack(file: Path) -> tuple[dict, list[dict]]:
 
 
 def restore(cfg: config.Config) -> Restored:
-    """Restore the packed runs of this configuration into their run folders; existing cases are kept.
+    """Restore the packed runs of this configuration into their run folders; existing cases are
+    kept.
 
     A restored training run has its loss curve and no weights.
     """

@@ -1,10 +1,12 @@
-"""GPU-hours of the paper preset, estimated before any are spent: tokens from recorded runs, operations from model sizes.
+"""GPU-hours of the paper preset, estimated before any are spent: tokens from recorded runs,
+operations from model sizes.
 
-Nothing of it was measured on a GPU. It is a lower bound for planning: small models use a large GPU less fully than assumed
-here. The runs that vary one setting (Tables 6 to 8) are left out.
+Nothing of it was measured on a GPU. It is a lower bound for planning: small models use a large GPU
+less fully than assumed here. The runs that vary one setting (Tables 6 to 8) are left out.
 
-Operations are 2 per parameter and token for tokens read or written, and 6 for tokens trained on (forward, backward, and the
-second forward of gradient checkpointing; frozen weights need no gradients of their own).
+Operations are 2 per parameter and token for tokens read or written, and 6 for tokens trained on
+(forward, backward, and the second forward of gradient checkpointing; frozen weights need no
+gradients of their own).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,7 +70,9 @@ def _row(part: str, model: str, parameters: float, read: float = 0.0, written: f
 
 
 def table(cfg: config.Config) -> pd.DataFrame:
-    """One row per part and model, and their sum, with the tokens per question of the recorded laptop teacher."""
+    """One row per part and model, and their sum, with the tokens per question of the recorded
+    laptop teacher.
+    """
     folder = config.ROOT / "figures" / "records" / "laptop"
     cot, agent = (tokens(list(records.read(folder / f"teacher_{method}.jsonl"))) for method in ("cot", "agent"))
     found = pd.DataFrame(rows(cfg, cot, agent)).groupby(["part", "model"], sort=False).sum()

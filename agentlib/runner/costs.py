@@ -1,5 +1,6 @@
-"""The time that each part of a preset takes: measured by its runs, published with their records, and used to estimate a run
-before it starts. Times are wall seconds on the machine that each part names.
+"""The time that each part of a preset takes: measured by its runs, published with their records,
+and used to estimate a run before it starts. Times are wall seconds on the machine that each part
+names.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,9 @@ from agentlib.training import Distributed, checkpoints
 
 @dataclass(frozen=True)
 class Part:
-    """One piece of work: how many units are planned and done, the name of its rate, and the notebook that does it."""
+    """One piece of work: how many units are planned and done, the name of its rate, and the
+    notebook that does it.
+    """
 
     work: str  # "teacher" | "training" | "evaluation"
     name: str
@@ -27,7 +30,8 @@ class Part:
 def parts(cfg: config.Config) -> Iterator[Part]:
     """All long work of notebooks 02 to 04 in order, and how much of it is finished.
 
-    A student without weights on this machine is trained again only if some of its questions are left.
+    A student without weights on this machine is trained again only if some of its questions are
+    left.
     """
     if not cfg.teacher_records:
         asked = benchmarks.training_questions(cfg)
@@ -58,8 +62,9 @@ def parts(cfg: config.Config) -> Iterator[Part]:
 
 
 def measure(cfg: config.Config) -> Path:
-    """Write seconds per question or step of every part that ran on this machine, with the machine's name; what ran elsewhere
-    (runs restored from records bring other machines' times) keeps what was published.
+    """Write seconds per question or step of every part that ran on this machine, with the machine's
+    name; what ran elsewhere (runs restored from records bring other machines' times) keeps what was
+    published.
 
     Steps of training are counted on the kind of device that this machine trains on.
     """
@@ -86,7 +91,9 @@ def measure(cfg: config.Config) -> Path:
 
 
 def estimate(cfg: config.Config, notebooks: Sequence[str] = ("02", "03", "04")) -> str:
-    """One sentence: the work left in these notebooks and about how long it takes; "" if nothing has been measured."""
+    """One sentence: the work left in these notebooks and about how long it takes; "" if nothing has
+    been measured.
+    """
     file = cfg.records / "costs.json"
     if not file.exists():
         return ""

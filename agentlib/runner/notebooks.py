@@ -1,4 +1,5 @@
-"""Notebooks as files: which there are, what parameters they take, running one headless, and publishing its outputs.
+"""Notebooks as files: which there are, what parameters they take, running one headless, and
+publishing its outputs.
 """
 
 import ast
@@ -50,8 +51,8 @@ def select(only: Sequence[str], folder: Path = NOTEBOOKS) -> list[Path]:
 def inspect(notebook: Path) -> dict[str, Any]:
     """The names and defaults of a notebook's parameters cell.
 
-    Raises ValueError when there is not exactly one cell tagged `parameters`, it holds more than literals, or it lacks
-    `preset` or `overrides`: papermill would silently ignore what is injected.
+    Raises ValueError when there is not exactly one cell tagged `parameters`, it holds more than
+    literals, or it lacks `preset` or `overrides`: papermill would silently ignore what is injected.
     """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
@@ -73,7 +74,9 @@ def inspect(notebook: Path) -> dict[str, Any]:
 
 
 def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: Path) -> Line:
-    """Run one notebook through papermill into `out`; the line says how long it took and what it drew, or why it ended early."""
+    """Run one notebook through papermill into `out`; the line says how long it took and what it
+    drew, or why it ended early.
+    """
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
@@ -102,13 +105,17 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
 
 
 def _cells_begun(executed: Path) -> int:
-    """How many code cells of a copy that papermill wrote were begun; the last of them is the one that a killed kernel was in."""
+    """How many code cells of a copy that papermill wrote were begun; the last of them is the one
+    that a killed kernel was in.
+    """
     cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
     return sum(c["cell_type"] == "code" and bool(c["metadata"].get("papermill", {}).get("start_time")) for c in cells)
 
 
 def drawn(folder: Path, since: float) -> list[str]:
-    """The figures whose .svg and .png are both at least as new as `since` (seconds since the epoch)."""
+    """The figures whose .svg and .png are both at least as new as `since` (seconds since the
+    epoch).
+    """
     return [
         name for name in FIGURES
         if all((f := folder / f"{name}{end}").exists() and f.stat().st_mtime >= since for end in (".svg", ".png"))
@@ -116,10 +123,11 @@ def drawn(folder: Path, since: float) -> list[str]:
 
 
 def publish(executed: Path, notebook: Path) -> None:
-    """Copy the outputs of an executed copy into the committed notebook, without what papermill added.
+    """Copy the outputs of an executed copy into the committed notebook, without what papermill
+    added.
 
-    Progress bars (standard error, or widgets, which are dead on a page) and warnings stay in the executed copy; paths are
-    made relative.
+    Progress bars (standard error, or widgets, which are dead on a page) and warnings stay in the
+    executed copy; paths are made relative.
     """
     done, kept = (json.loads(p.read_text(encoding="utf-8")) for p in (executed, notebook))
     ran = [c for c in done["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
@@ -139,7 +147,9 @@ def publish(executed: Path, notebook: Path) -> None:
 
 
 def tidy(outputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A cell's outputs without progress bars, warnings, widgets (dead on a page) and absolute paths of this machine."""
+    """A cell's outputs without progress bars, warnings, widgets (dead on a page) and absolute paths
+    of this machine.
+    """
     kept = [o for o in outputs if o.get("name") != "stderr" and WIDGET not in o.get("data", {})]
     text = json.dumps(kept, ensure_ascii=False)
     for place, name in ((f"{config.ROOT}/", ""), (str(config.home()), "~/.cache/agentlib"), (str(Path.home()), "~")):

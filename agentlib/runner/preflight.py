@@ -1,4 +1,5 @@
-"""What a run needs and what is available, before it starts: one table, with a remedy for whatever is missing.
+"""What a run needs and what is available, before it starts: one table, with a remedy for whatever
+is missing.
 
 Checks that import torch run only for presets that need them, so that the command stays quick.
 """
@@ -21,9 +22,11 @@ from agentlib.web import answers
 
 LEAST_DISK = 3e9
 CPU_PARAMETERS = 500  # millions; larger students are not trained without a GPU
-# Bytes per parameter in training: NF4 with its scales, bf16, or 32-bit weights with gradients and two moments.
+# Bytes per parameter in training: NF4 with its scales, bf16, or 32-bit weights with gradients and
+# two moments.
 TRAINED_BYTES = {"qlora": 0.56, "lora": 2.0, "full": 16.0}
-# Beside the weights: the adapter with its optimiser, activations of one checkpointed sequence, logits of the tokens with loss.
+# Beside the weights: the adapter with its optimiser, activations of one checkpointed sequence,
+# logits of the tokens with loss.
 WORKING_BYTES = 8e9
 WIKI_PASSAGES, WIKI_DIMENSION = 21_000_000, 768
 WIKI = {"corpus": 14e9, "vectors": 65e9}  # bytes; Search-R1's wiki-18.jsonl, and 21 million vectors of 768 numbers in 32 bits
@@ -45,7 +48,9 @@ class Check:
 
 
 def checks(cfg: config.Config, numbers: Sequence[str] = ()) -> list[Check]:
-    """All checks of a configuration; `numbers` are those of the notebooks to be run, none means all of them."""
+    """All checks of a configuration; `numbers` are those of the notebooks to be run, none means all
+    of them.
+    """
     if list(numbers) == ["05"]:
         return [_records(cfg)]
     return [*_gpus(cfg), *_teacher(cfg), *_student_server(cfg), *_retriever(cfg), *_judge(cfg), _disk(cfg)]
@@ -64,7 +69,9 @@ def table(found: Sequence[Check]) -> pd.DataFrame:
 
 
 def training_bytes(cfg: config.Config, student: str) -> float:
-    """About what training a student takes of a GPU's memory: its weights in the tuning's form, and working space."""
+    """About what training a student takes of a GPU's memory: its weights in the tuning's form, and
+    working space.
+    """
     return weights.known(student).parameters * 1e6 * TRAINED_BYTES[cfg.tuning] + WORKING_BYTES
 
 
@@ -122,7 +129,8 @@ def _server(need: str, url: str, remedy: str, *paths: str, key: str = "") -> Che
 
 
 def continuation(url: str, model: str, source: str = "wheels") -> str:
-    """"" if the server goes on where the assistant's started turn ends, else what it did instead."""
+    """"" if the server goes on where the assistant's started turn ends, else what it did instead.
+    """
     from agentlib.models import ServerModel
 
     asked = [{"role": "user", "content": "Write the numbers from 1 to 9 in words, separated by commas."}]
@@ -176,11 +184,13 @@ def _disk(cfg: config.Config) -> Check:
 
 
 def disk_bytes(cfg: config.Config) -> float:
-    """About what a configuration still writes: an index of wiki-18 with the vectors it is made of, models from the
-    hub, and adapters; at least `LEAST_DISK`."""
+    """About what a configuration still writes: an index of wiki-18 with the vectors it is made of,
+    models from the hub, and adapters; at least `LEAST_DISK`.
+    """
     needed = LEAST_DISK
     if cfg.corpus == "wiki-18" and not cfg.retriever_url:
-        # The corpus is copied into the index folder; a dense index is made of shards of vectors in 32 bits.
+        # The corpus is copied into the index folder; a dense index is made of shards of vectors in
+        # 32 bits.
         needed += WIKI["corpus"]
         if cfg.retriever == "bm25":
             needed += WIKI["corpus"]

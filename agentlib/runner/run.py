@@ -1,4 +1,5 @@
-"""The command that runs the notebooks in order, headless, at one preset: checks first, a table of minutes last.
+"""The command that runs the notebooks in order, headless, at one preset: checks first, a table of
+minutes last.
 """
 
 import argparse
@@ -72,7 +73,9 @@ def table(lines: Sequence[notebooks.Line]) -> str:
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Move a preset's run folders out of the way (never deleting them), so that a run starts from scratch."""
+    """Move a preset's run folders out of the way (never deleting them), so that a run starts from
+    scratch.
+    """
     if not folder.exists():
         return None
     kept = folder.with_name(f"{folder.name}-before-{time.strftime('%Y%m%d-%H%M%S')}")

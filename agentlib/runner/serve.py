@@ -1,4 +1,6 @@
-"""`python -m agentlib serve`: a preset's index on a `/retrieve` server, so that one machine's memory serves many runs."""
+"""`python -m agentlib serve`: a preset's index on a `/retrieve` server, so that one machine's
+memory serves many runs.
+"""
 
 import argparse
 import os
@@ -16,7 +18,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until interrupted; 2, with a sentence, for settings that are wrong or an index that is not there."""
+    """Serve until interrupted; 2, with a sentence, for settings that are wrong or an index that is
+    not there.
+    """
     parser = argparse.ArgumentParser(prog="python -m agentlib serve", description="Serve a preset's index.")
     parser.add_argument("--preset", default="smoke", help="smoke, laptop or paper")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",

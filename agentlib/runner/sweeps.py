@@ -1,4 +1,5 @@
-"""One setting varied at a time for the smallest student: temperature, inference seed, tuning, trajectories (Tables 6-8).
+"""One setting varied at a time for the smallest student: temperature, inference seed, tuning,
+trajectories (Tables 6-8).
 """
 
 import dataclasses
@@ -25,9 +26,10 @@ class Variation:
 
 
 def plan(cfg: config.Config) -> list[Variation]:
-    """What is varied: the temperature of SAG on the maths benchmarks (Table 6), its seed on AIME (Table 7; at `laptop`
-    both on mini-math), the kind of fine-tuning (Table 8) and the number of trajectories, both greedy, on all benchmarks;
-    of each benchmark the first `sweep_questions`."""
+    """What is varied: the temperature of SAG on the maths benchmarks (Table 6), its seed on AIME
+    (Table 7; at `laptop` both on mini-math), the kind of fine-tuning (Table 8) and the number of
+    trajectories, both greedy, on all benchmarks; of each benchmark the first `sweep_questions`.
+    """
     student = cfg.students[0]
 
     def sag(among: tuple[str, ...], **own: float) -> Condition:
@@ -45,7 +47,9 @@ def plan(cfg: config.Config) -> list[Variation]:
 
 
 def _vary_trajectories(cfg: config.Config, condition: Condition) -> list[Variation]:
-    """The numbers of trajectories to train on; one that is not less than all there are would repeat "all"."""
+    """The numbers of trajectories to train on; one that is not less than all there are would repeat
+    "all".
+    """
     there = len(distill.training_cases(cfg, condition.method))
     if too_many := [k for k in cfg.sweep_examples if k >= there]:
         log.warning("%s trajectories are not varied: %d passed the filter", ", ".join(map(str, too_many)), there)
@@ -56,10 +60,12 @@ def _vary_trajectories(cfg: config.Config, condition: Condition) -> list[Variati
 
 
 def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Callable[[str], str]) -> list[dict]:
-    """Cases of all variations, each with its `setting` and `value`; resumable, adapters trained as they are needed, in this
-    process. A server of students must hold them all (ServerError names one that is not there).
+    """Cases of all variations, each with its `setting` and `value`; resumable, adapters trained as
+    they are needed, in this process. A server of students must hold them all (ServerError names one
+    that is not there).
 
-    `main` are the cases of the main experiment: the variation that is its own setting is taken from there.
+    `main` are the cases of the main experiment: the variation that is its own setting is taken from
+    there.
     """
     found, model, loaded = [], None, None
     for variation in plan(cfg):
@@ -93,7 +99,9 @@ def is_main(cfg: config.Config, variation: Variation) -> bool:
 
 
 def _main_cases(cfg: config.Config, variation: Variation, main: Sequence[dict]) -> list[dict]:
-    """The cases of the main experiment, if the variation has the same settings and all of them are there; else none."""
+    """The cases of the main experiment, if the variation has the same settings and all of them are
+    there; else none.
+    """
     condition = variation.condition
     if not is_main(cfg, variation):
         return []

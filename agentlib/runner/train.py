@@ -1,4 +1,5 @@
-"""`python -m agentlib train`: one student's training, so that `accelerate launch` or torchrun can start it on several GPUs.
+"""`python -m agentlib train`: one student's training, so that `accelerate launch` or torchrun can
+start it on several GPUs.
 
 Notebook 03 uses the adapters that it finished.
 """
@@ -14,7 +15,9 @@ from agentlib.training import Distributed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train one student by one method, or resume its training; 2, with a sentence, if that is impossible."""
+    """Train one student by one method, or resume its training; 2, with a sentence, if that is
+    impossible.
+    """
     parser = argparse.ArgumentParser(prog="python -m agentlib train", description="Train one student of one method.")
     parser.add_argument("--preset", default="smoke", help="smoke, laptop or paper")
     parser.add_argument("--student", help="a name of the preset's students; its first by default")
