@@ -30,13 +30,8 @@ import time
 
 import pandas as pd
 
-from agentlib import benchmarks, cases, config, prompts, teach
-from agentlib.models import weights
-from agentlib import pages
-from agentlib.agent import Agent
-from agentlib.models.loading import resolve_precision
-from agentlib.models import LocalModel
-from agentlib.sandbox import Sandbox
+from agentlib import Agent, LocalModel, Sandbox
+from agentlib import benchmarks, cases, config, models, pages, prompts, teach
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -67,7 +62,7 @@ machine = {
     "torch": torch.__version__,
     "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none: running on the CPU",
     "CPU threads": torch.get_num_threads(),
-    "precision": resolve_precision(cfg.precision, device),
+    "precision": models.resolve_precision(cfg.precision, device),
     "disk free": f"{shutil.disk_usage(config.ROOT).free / 1e9:.0f} GB",
 }
 pages.show_values(machine)
@@ -82,12 +77,12 @@ pages.show_values(machine)
 
 # %%
 needed = list(dict.fromkeys([*cfg.students, cfg.encoder, "Qwen2.5-Coder-0.5B-Instruct"]))
-folders = {name: weights.fetch(name, cfg.weights) for name in needed}
+folders = {name: models.fetch(name, cfg.weights) for name in needed}
 size = {n: sum(f.stat().st_size for f in p.iterdir() if f.is_file()) for n, p in folders.items()}
 pd.DataFrame(
     {
-        "parameters (millions)": {n: weights.known(n).parameters for n in needed},
-        "licence": {n: weights.known(n).licence for n in needed},
+        "parameters (millions)": {n: models.known(n).parameters for n in needed},
+        "licence": {n: models.known(n).licence for n in needed},
         "MB on disk": {n: round(size[n] / 1e6) for n in needed},
     }
 )

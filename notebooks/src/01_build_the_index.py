@@ -29,10 +29,7 @@ from collections import Counter
 
 import pandas as pd
 
-from agentlib import benchmarks, config, records, retrieval
-from agentlib.benchmarks import search
-from agentlib.benchmarks.minisuite import suite
-from agentlib import figures, pages
+from agentlib import benchmarks, config, figures, pages, records, retrieval
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -52,7 +49,7 @@ pages.show_settings(cfg, "corpus", "passages", "encoder", "retriever", "top_k")
 
 # %%
 mini = dataclasses.replace(cfg, corpus="mini-encyclopedia", retriever="bm25", retriever_url="")
-passages = list(search.corpus(mini))
+passages = list(benchmarks.passages(mini))
 print(f"{len(passages):,} passages")
 for passage in passages[:3]:
     print(f"\n{passage.title}\n  {passage.text}")
@@ -71,8 +68,8 @@ figures.bar_chart(pd.DataFrame({"passages": kinds}).sort_values("passages"), "pa
 
 # %%
 if not cfg.retriever_url:
-    search.build(cfg)
-index = search.open_searcher(cfg)
+    benchmarks.build_search(cfg)
+index = benchmarks.open_searcher(cfg)
 pages.show_values({"server": cfg.retriever_url} if cfg.retriever_url else index.meta)
 
 # %%
@@ -87,8 +84,8 @@ assert "Canberra" in " ".join(hit.passage.text for hit in found)
 # The same query against BM25 over the mini encyclopedia, built in the same way:
 
 # %%
-sparse_folder = search.build(mini)
-sparse = search.open_searcher(mini)
+sparse_folder = benchmarks.build_search(mini)
+sparse = benchmarks.open_searcher(mini)
 pages.show_passages(sparse.search([query], k=cfg.top_k)[0])
 
 # %% [markdown]
@@ -106,7 +103,7 @@ for name in sets:
     questions = benchmarks.load(name, 40)
     for kind, searcher in (("dense", index), ("BM25", sparse)):
         tops = [{hit.passage.id for hit in hits} for hits in searcher.search([q.text for q in questions], k=cfg.top_k)]
-        wanted = [set(suite.support(q)) for q in questions]
+        wanted = [set(benchmarks.support(q)) for q in questions]
         pairs = list(zip(wanted, tops, strict=True))
         rows.append(
             {"benchmark": name, "index": kind, "questions": len(questions),
@@ -133,7 +130,7 @@ assert recall.empty or (recall["complete"] <= recall["hit"]).all()
 # To the agent, all of this is one function that takes a text and returns a text.
 
 # %%
-web_search = search.web_search(cfg)
+web_search = benchmarks.web_search(cfg)
 print(web_search("What currency is used in the country whose capital is Canberra?"))
 
 # %% [markdown]
@@ -191,7 +188,7 @@ def complete(name, k):
 def complete(name, k):
     asked = benchmarks.load(name, 40)
     tops = [{hit.passage.id for hit in hits} for hits in index.search([q.text for q in asked], k=k)]
-    return sum(set(suite.support(q)) <= top for q, top in zip(asked, tops, strict=True)) / len(asked)
+    return sum(set(benchmarks.support(q)) <= top for q, top in zip(asked, tops, strict=True)) / len(asked)
 
 # %%
 def right(name):
@@ -215,7 +212,7 @@ queries = ["Ndola", "capital of Zambia", "population of Lusaka"]  # each names w
 # %%
 pages.check_exercise(
     "Be the agent",
-    lambda: set(suite.support(question)) <= {hit.passage.id for hits in sparse.search(queries, k=3) for hit in hits},
+    lambda: set(benchmarks.support(question)) <= {hit.passage.id for hits in sparse.search(queries, k=3) for hit in hits},
 )
 
 # %%

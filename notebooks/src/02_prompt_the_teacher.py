@@ -29,14 +29,8 @@
 # %%
 import pandas as pd
 
-from agentlib import cases, config, teach
-from agentlib.benchmarks import search
-from agentlib import figures, pages
-from agentlib.agent import Agent
-from agentlib.first_thought import first_thought_prefix
-from agentlib.models import LocalModel
-from agentlib.sandbox import Sandbox
-from agentlib.tasks import Question
+from agentlib import Agent, LocalModel, Question, Sandbox, first_thought_prefix
+from agentlib import benchmarks, cases, config, figures, pages, teach
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -66,7 +60,7 @@ pages.show_settings(cfg, *names)
 # right answer (`teacher_tries`, `teacher_kept`); they are only trained on.
 
 # %%
-web_search = search.web_search(cfg)
+web_search = benchmarks.web_search(cfg)
 taught = teach.teacher_cases(cfg, web_search)
 frame = figures.to_frame(case for found in taught.values() for case in found)
 {method: len(found) for method, found in taught.items()}

@@ -33,11 +33,8 @@ import torch
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from agentlib import config, distill, masks, prompts, training
-from agentlib.benchmarks import search
-from agentlib import figures, pages
-from agentlib.models import weights
-from agentlib.models import LocalModel
+from agentlib import LocalModel, build_examples
+from agentlib import benchmarks, config, distill, figures, masks, models, pages, prompts, training
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -56,7 +53,7 @@ pages.show_settings(cfg, *names)
 # started from a first-thought prefix.
 
 # %%
-web_search = search.web_search(cfg)
+web_search = benchmarks.web_search(cfg)
 taught = {method: distill.conversations(cfg, method, web_search) for method in distill.TEACHER_OF}
 {config.METHODS[method]: len(found) for method, found in taught.items()}
 
@@ -79,8 +76,8 @@ dataset
 
 # %%
 student = cfg.students[0]
-tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student, cfg.weights))
-examples = {m: masks.build_examples(found, tokenizer, distill.max_length_for(cfg, m)) for m, found in taught.items()}
+tokenizer = AutoTokenizer.from_pretrained(models.fetch_tokenizer(student, cfg.weights))
+examples = {m: build_examples(found, tokenizer, distill.max_length_for(cfg, m)) for m, found in taught.items()}
 turns = {k: [m["content"] for m in found if m["role"] == "assistant"] for k, found in taught["agent_distill_ftp"].items()}
 longer = [e for e in examples["agent_distill_ftp"] if len(turns[e.id]) > 1]  # these have an observation in between
 shortest = min(longer or examples["agent_distill_ftp"], key=lambda e: len(e.input_ids))
@@ -168,7 +165,7 @@ few = examples["agent_distill_ftp"][:2]
 packed_run = distill.adapter_run(dataclasses.replace(small, train_examples=2), student, "agent_distill_ftp")
 packed = training.fine_tune(student, few, small, packed_run)
 four_bit, full = (LocalModel(student, quantise=q, precision="fp32", source=cfg.weights) for q in (True, False))
-sizes = {"32-bit": full._base.get_memory_footprint() / 1e6, "NF4": four_bit._base.get_memory_footprint() / 1e6}
+sizes = {"32-bit": full.base.get_memory_footprint() / 1e6, "NF4": four_bit.base.get_memory_footprint() / 1e6}
 pages.show_values({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()})
 
 # %%
@@ -236,7 +233,7 @@ def lora_numbers(rows, columns, rank):
 
 # %%
 full.use(None)
-layers = [m.weight.shape for m in full._base.get_decoder().modules() if isinstance(m, torch.nn.Linear)]
+layers = [m.weight.shape for m in full.base.get_decoder().modules() if isinstance(m, torch.nn.Linear)]
 print(f"{len(layers)} linear layers, {sum(r * c for r, c in layers) / 1e6:.0f} million numbers in them")
 pages.check_exercise("What LoRA trains", lambda: lora_numbers(576, 1536, 32) == 67584 and all(
     lora_numbers(r, c, cfg.lora_rank) < r * c for r, c in layers))  # fmt: skip

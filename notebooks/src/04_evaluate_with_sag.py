@@ -30,16 +30,8 @@ from collections import Counter
 
 import pandas as pd
 
-from agentlib import benchmarks, cases, config, distill, evaluate, records
-from agentlib import figures, pages
-from agentlib import sag
-from agentlib.benchmarks import search
-from agentlib.runner import sweeps
-from agentlib.score import regrading
-from agentlib.agent import Agent
-from agentlib.models import LocalModel
-from agentlib.sag import SAG
-from agentlib.sandbox import Sandbox
+from agentlib import SAG, Agent, LocalModel, Sandbox
+from agentlib import benchmarks, cases, config, distill, evaluate, figures, pages, records, runner, sag, score
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -60,7 +52,7 @@ pages.show_settings(cfg, *names)
 # records were not sampled to their end, since their votes could no longer change the choice.)
 
 # %%
-web_search = search.web_search(cfg)
+web_search = benchmarks.web_search(cfg)
 box = Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
 student = cfg.students[0]
 adapter = distill.load_or_train_preview(cfg, student, "agent_distill_ftp", web_search)
@@ -184,12 +176,12 @@ figures.bar_chart(broken.loc[figures.size_label(student), ["parse", "execution"]
 # same share there is no row.
 
 # %%
-judge = regrading.open_judge(cfg, cfg.runs / "judge.jsonl")
-graded = regrading.regrade(found, judge)
-figures.format_numbers(figures.label_rows(regrading.summarise(graded, differing=True)))
+judge = score.open_judge(cfg, cfg.runs / "judge.jsonl")
+graded = score.regrade(found, judge)
+figures.format_numbers(figures.label_rows(score.summarise_grades(graded, differing=True)))
 
 # %%
-disputed = regrading.select_disagreements(graded)
+disputed = score.select_disagreements(graded)
 print(f"{len(disputed)} of {len(graded)} cases are graded differently")
 
 # %% [markdown]
@@ -243,9 +235,9 @@ print("Fig. 3:", chosen["prefix"]["question"])
 # (Tables 6 to 8 and one the paper has not). Adapters that are missing are trained here. `smoke` varies nothing.
 
 # %%
-varied = sweeps.run(cfg, found, box=box, search=web_search)
+varied = runner.run_sweeps(cfg, found, box=box, search=web_search)
 if varied:
-    sweeps.publish(cfg, varied)
+    runner.publish_sweeps(cfg, varied)
 pages.show_values({f"cases of {name}": count for name, count in Counter(case["setting"] for case in varied).items()})
 
 # %% [markdown]

@@ -34,9 +34,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from agentlib import config, sag
-from agentlib import figures
-from agentlib.sandbox import Sandbox
+from agentlib import Sandbox
+from agentlib import config, figures, sag
 
 # %% tags=["parameters"]
 preset = "smoke"

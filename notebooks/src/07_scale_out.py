@@ -34,16 +34,8 @@ import sys
 import pandas as pd
 
 # %%
-from agentlib import benchmarks, config, distill, evaluate, records, scale, training
-from agentlib.benchmarks import search
-from agentlib import figures
-from agentlib.models import server
-from agentlib.retrieval import nearest, server
-from agentlib.runner import preflight
-from agentlib.training import checkpoints
-from agentlib.agent import Agent
-from agentlib.evaluate import Condition
-from agentlib.sandbox import Sandbox
+from agentlib import Agent, Sandbox
+from agentlib import benchmarks, config, distill, evaluate, figures, models, records, retrieval, runner, scale, training
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -68,14 +60,14 @@ pd.Series(cfg.asdict())[names].to_frame("value")
 # `AGENTLIB_RETRIEVER_TOKEN` is set.
 
 # %%
-search.build(cfg)
-index = search.open_searcher(cfg)
+benchmarks.build_search(cfg)
+index = benchmarks.open_searcher(cfg)
 query = ["What is the capital of Japan?"]
-with server.serving(index, token="workshop") as url:
-    client = server.RetrieverClient(url, token="workshop")
+with retrieval.serving(index, token="workshop") as url:
+    client = retrieval.RetrieverClient(url, token="workshop")
     theirs = client.search(query, 3)
     try:
-        server.RetrieverClient(url, attempts=1, token="").search(query)
+        retrieval.RetrieverClient(url, attempts=1, token="").search(query)
     except ConnectionError as error:
         print(str(error).replace(url, "http://…"))
 [hit.passage.title for hit in theirs[0]]
@@ -114,8 +106,8 @@ figure
 # Memory and disk grow with the number of vectors, so 21 million take, by the formulas that the tests hold to:
 
 # %%
-whole = {kind: {"memory (GB)": nearest.memory_bytes(kind, 21_000_000, 768) / 1e9,
-                "disk (GB)": nearest.disk_bytes(kind, 21_000_000, 768) / 1e9} for kind in nearest.KINDS}  # fmt: skip
+whole = {kind: {"memory (GB)": retrieval.memory_bytes(kind, 21_000_000, 768) / 1e9,
+                "disk (GB)": retrieval.disk_bytes(kind, 21_000_000, 768) / 1e9} for kind in retrieval.KINDS}  # fmt: skip
 pd.DataFrame(whole).T.round(1)
 
 # %% [markdown]
@@ -137,11 +129,11 @@ pd.DataFrame(whole).T.round(1)
 # %%
 student = cfg.students[0]
 asked = benchmarks.load(cfg.benchmarks[0], 2)
-with server.llama_server(student, slots=2, context=cfg.context_tokens) as url:
-    said = preflight.continuation(url, student)
-    model = server.ServerModel(url, student, max_context=cfg.context_tokens)
-    with server.serving(index) as retriever, contextlib.closing(model):
-        tool = search.web_search(dataclasses.replace(cfg, retriever_url=retriever))
+with models.llama_server(student, slots=2, context=cfg.context_tokens) as url:
+    said = runner.continuation(url, student)
+    model = models.ServerModel(url, student, max_context=cfg.context_tokens)
+    with retrieval.serving(index) as retriever, contextlib.closing(model):
+        tool = benchmarks.web_search(dataclasses.replace(cfg, retriever_url=retriever))
         with Sandbox(tools={"web_search": tool}) as box:
             found = list(Agent(model, box, max_steps=2, step_tokens=64).run(asked))
 print("first-thought prefix:", said or "continued")
@@ -179,7 +171,7 @@ print(done.stdout.strip().replace(str(config.ROOT) + "/", "") or done.stderr[-20
 assert "on 2 processes" in done.stdout
 
 # %%
-two = checkpoints.finished(distill.adapter_run(few, student, method))
+two = training.finished(distill.adapter_run(few, student, method))
 alone = records.Run(cfg.runs, "alone", distill.adapter_run(few, student, method).configuration)
 one = training.fine_tune(student, distill.examples(few, student, method), few, alone)
 ran = {"one process": one, "two processes": two}
@@ -198,7 +190,7 @@ assert (losses["one process"] - losses["two processes"]).abs().max() < 1e-3
 
 # %%
 spread = dataclasses.replace(few, workers=2, benchmarks=cfg.benchmarks[:2], questions=2, max_steps=1, step_tokens=32)
-condition = Condition(student, "agent", 1, spread.benchmarks)
+condition = evaluate.Condition(student, "agent", 1, spread.benchmarks)
 questions = benchmarks.test_questions(spread)
 with scale.WorkerPool(lambda: evaluate.answerer(spread, student, ["agent"]), 2, chunk=2, models=True) as pool:
     evaluate.condition_run(spread, condition).file.unlink(missing_ok=True)

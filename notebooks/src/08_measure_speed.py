@@ -30,10 +30,8 @@ import time
 
 import pandas as pd
 
-from agentlib import config, prompts
-from agentlib import figures
-from agentlib.models.engine import decoding
-from agentlib.models import LocalModel
+from agentlib import LocalModel
+from agentlib import config, figures, models, prompts
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -163,14 +161,14 @@ words = "Copy this line three times: def area(width, height): return width * hei
 asked = [[{"role": "system", "content": prompts.AGENT_STUDENT}, {"role": "user", "content": words}]]
 
 def timed(together, n=1, temperature=0.0):
-    decoding.MAX_BATCHED_TOKENS["cpu"] = together
+    models.MAX_BATCHED_TOKENS["cpu"] = together
     model.forget()
     started = time.perf_counter()
     (found,) = model.generate(asked, n=n, temperature=temperature, max_new_tokens=64, seed=1)
     return found, time.perf_counter() - started
 
 # %%
-usual = decoding.MAX_BATCHED_TOKENS["cpu"]
+usual = models.MAX_BATCHED_TOKENS["cpu"]
 timed(usual)  # warm up
 plain, without = timed(1)
 guessed, with_guesses = timed(usual)
