@@ -85,7 +85,7 @@ assert [hit.passage for hit in theirs[0]] == [hit.passage for hit in index.searc
 # %%
 file = config.ROOT / "tests" / "benchmarks" / "nearest.jsonl"
 measured = json.loads(file.read_text().splitlines()[-1])
-index_kinds = pd.DataFrame(measured["medians"]).T.filter(regex="|".join(nearest.KINDS), axis=0)
+index_kinds = pd.DataFrame(measured["medians"]).T.filter(regex="|".join(retrieval.KINDS), axis=0)
 index_kinds.round(2)
 
 # %% [markdown]
