@@ -12,7 +12,7 @@ from conftest import SMOL
 from agentlib import config, distill, masks, records
 from agentlib.masks import IGNORED, Example
 from agentlib.models import language, loading, weights
-from agentlib.training import Distributed, checkpoints, loop
+from agentlib.training import Distributed, TrainingSettings, checkpoints, loop
 
 NAMES = [SMOL, "Qwen2.5-Coder-0.5B-Instruct"]
 TWO_STEPS = [
@@ -255,15 +255,15 @@ def test_a_batch_holds_examples_of_like_length():
 
 
 def settings(**changed):
-    return config.load("smoke", **({"lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.1, "batch_size": 2, "epochs": 1,
-                                    "learning_rate": 5e-3} | changed))  # fmt: skip
+    return TrainingSettings(**{"lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.1, "batch_size": 2, "epochs": 1,
+                               "learning_rate": 5e-3} | changed)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, examples):
     """Three undisturbed steps of LoRA."""
-    run = records.Run(tmp_path_factory.mktemp("lora"), "adapter", {})
-    return run, loop.fine_tune(SMOL, examples, settings(), run)
+    folder = tmp_path_factory.mktemp("lora") / "adapter"
+    return folder, loop.fine_tune(SMOL, examples, settings(), folder)
 
 
 def curve(adapter):
@@ -289,15 +289,15 @@ def test_training_makes_a_curve_with_a_falling_rate_and_learns(trained, examples
 
 
 def test_a_finished_run_is_returned_as_it_is(trained, examples, monkeypatch):
-    run, adapter = trained
+    folder, adapter = trained
     monkeypatch.setattr(loop, "_student", lambda *_: pytest.fail("it was trained again"))
-    assert loop.fine_tune(SMOL, examples, settings(), run) == adapter == checkpoints.finished(run)
-    assert not (run.folder / "checkpoint.pt").exists()
+    assert loop.fine_tune(SMOL, examples, settings(), folder) == adapter == checkpoints.finished(folder)
+    assert not (folder / "checkpoint.pt").exists()
 
 
 def test_an_unfinished_run_names_the_remedy(tmp_path):
     with pytest.raises(FileNotFoundError, match="train it with notebook 03"):
-        checkpoints.finished(records.Run(tmp_path, "adapter", {}))
+        checkpoints.finished(tmp_path / "adapter")
 
 
 def test_the_adapter_is_plain_peft(trained):
@@ -307,7 +307,7 @@ def test_the_adapter_is_plain_peft(trained):
 
 
 def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(trained, examples, tmp_path, monkeypatch):
-    run, real, calls = records.Run(tmp_path, "adapter", {}), loop._accumulate, []
+    folder, real, calls = tmp_path / "adapter", loop._accumulate, []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -318,12 +318,12 @@ def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(traine
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_accumulate", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            loop.fine_tune(SMOL, examples, settings(), run, save_seconds=0)
-    assert (run.folder / "checkpoint.pt").exists() and not (run.folder / "finished.json").exists()
+            loop.fine_tune(SMOL, examples, settings(save_seconds=0), folder)
+    assert (folder / "checkpoint.pt").exists() and not (folder / "finished.json").exists()
     torch.rand(7)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_accumulate", lambda *a: (calls.append(1), real(*a))[1])
-        resumed = loop.fine_tune(SMOL, examples, settings(), run, save_seconds=0)
+        resumed = loop.fine_tune(SMOL, examples, settings(save_seconds=0), folder)
     assert len(calls) == 4, "two steps before, one after"
     assert curve(resumed) == pytest.approx(curve(trained[1]), rel=1e-5)
     assert weights._sha256(resumed.path / "adapter_config.json") == weights._sha256(
@@ -337,7 +337,7 @@ def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(traine
 def test_checkpoints_that_take_long_are_written_seldom(examples, tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(checkpoints, "write", lambda *_: (written.append(1), time.sleep(1)))
-    adapter = loop.fine_tune(SMOL, examples, settings(), records.Run(tmp_path, "adapter", {}), save_seconds=0.001)
+    adapter = loop.fine_tune(SMOL, examples, settings(save_seconds=0.001), tmp_path / "adapter")
     assert len(adapter.losses) == 3 and len(written) == 1, "the next was due after half a minute"
 
 
@@ -356,18 +356,18 @@ def test_a_loss_that_is_no_number_stops_with_step_and_ids(examples, tmp_path, mo
         return model
 
     monkeypatch.setattr(loading, "load_weights", poisoned)
-    run = records.Run(tmp_path, "adapter", {})
+    folder = tmp_path / "adapter"
     with pytest.raises(FloatingPointError) as error:
-        loop.fine_tune(SMOL, examples[:1], settings(), run)
+        loop.fine_tune(SMOL, examples[:1], settings(), folder)
     assert "at step 0" in str(error.value) and "'q0'" in str(error.value) and "learning_rate" in str(error.value)
-    assert not (run.folder / "finished.json").exists()
+    assert not (folder / "finished.json").exists()
 
 
 def test_qlora_trains_on_a_cpu_and_saves_an_adapter_that_plain_peft_loads(examples, tmp_path):
     from peft import PeftModel
 
-    run = records.Run(tmp_path, "adapter", {})
-    adapter = loop.fine_tune(SMOL, examples[:3], settings(tuning="qlora"), run)
+    folder = tmp_path / "adapter"
+    adapter = loop.fine_tune(SMOL, examples[:3], settings(tuning="qlora"), folder)
     assert len(adapter.losses) == 2 and all(map(math.isfinite, curve(adapter)))
     plain = loading.load_weights(weights.fetch(SMOL), "cpu", "fp32", quantise=False)
     loaded = PeftModel.from_pretrained(plain, adapter.path)
@@ -381,8 +381,8 @@ def test_qlora_trains_on_a_cpu_and_saves_an_adapter_that_plain_peft_loads(exampl
 def test_full_tuning_saves_a_whole_model_that_differs_from_its_base(examples, tmp_path, smol):
     from transformers import AutoModelForCausalLM
 
-    run = records.Run(tmp_path, "adapter", {})
-    adapter = loop.fine_tune(SMOL, examples[:1], settings(tuning="full", full_learning_rate=1e-3), run)
+    folder = tmp_path / "adapter"
+    adapter = loop.fine_tune(SMOL, examples[:1], settings(tuning="full", full_learning_rate=1e-3), folder)
     assert len(adapter.losses) == 1 and adapter.losses[0]["learning_rate"] == 1e-3
     assert not (adapter.path / "adapter_config.json").exists()
     model = AutoModelForCausalLM.from_pretrained(adapter.path)

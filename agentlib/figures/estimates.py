@@ -60,7 +60,7 @@ def size_label(model: str) -> str:
 
 def published(name: str) -> pd.DataFrame:
     """The paper's values of one figure or table: `published("fig1_avg")` reads figures/paper/paper_fig1_avg.csv."""
-    folder = config.ROOT / "figures" / "paper"
+    folder = config.in_repository("figures", "paper")
     file = folder / f"paper_{name}.csv"
     if not file.exists():
         known = ", ".join(sorted(f.stem.removeprefix("paper_") for f in folder.glob("paper_*.csv")))

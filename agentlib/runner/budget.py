@@ -70,7 +70,7 @@ def _row(part: str, model: str, parameters: float, read: float = 0.0, written: f
 
 def table(cfg: config.Config) -> pd.DataFrame:
     """A row a part and model, and their sum, with tokens a question as the recorded laptop teacher read and wrote them."""
-    folder = config.ROOT / "figures" / "records" / "laptop"
+    folder = config.in_repository("figures", "records", "laptop")
     cot, agent = (tokens(list(records.read(folder / f"teacher_{method}.jsonl"))) for method in ("cot", "agent"))
     found = pd.DataFrame(rows(cfg, cot, agent)).groupby(["part", "model"], sort=False).sum()
     total = found.sum().to_frame(("total", "")).T

@@ -3,6 +3,7 @@
 Owns what lies in the run's folder, and exact resume. Knows nothing of examples or of how a step is made.
 """
 
+import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -24,38 +25,53 @@ class Adapter:
     losses: tuple[dict, ...]  # step, loss (nats a token), tokens, learning_rate, seconds, device
 
 
-def is_finished(run: records.Run) -> bool:
+def is_finished(folder: Path) -> bool:
     """Whether a training run has come to its end."""
-    return (run.folder / "finished.json").exists()
+    return (folder / "finished.json").exists()
 
 
-def has_weights(run: records.Run) -> bool:
+def has_weights(folder: Path) -> bool:
     """Whether a training run has come to its end on this machine; one restored from records has no weights."""
-    return is_finished(run) and (run.folder / "student").exists()
+    return is_finished(folder) and (folder / "student").exists()
 
 
-def losses(run: records.Run) -> tuple[dict, ...]:
+def losses(folder: Path) -> tuple[dict, ...]:
     """The loss curve of a finished training run."""
-    return tuple(records.read(run.folder / "loss.jsonl"))
+    return tuple(records.read(folder / "loss.jsonl"))
 
 
-def restore_losses(run: records.Run, curve: Sequence[Mapping]) -> None:
-    """Make the folder of a training run that was finished elsewhere: its loss curve, no weights."""
-    with records.lock(run.folder):
-        records.write_json(run.folder / "config.json", run.configuration)
-        records.write_lines(run.folder / "loss.jsonl", curve)
-        records.write_json(run.folder / "finished.json", {"steps": len(curve), "weights": "not here"})
+def restore_losses(folder: Path, curve: Sequence[Mapping], configuration: Mapping) -> None:
+    """Make the folder of a training run that was finished elsewhere: its configuration and its loss curve, no weights."""
+    with records.lock(folder):
+        records.write_json(folder / "config.json", configuration)
+        records.write_lines(folder / "loss.jsonl", curve)
+        records.write_json(folder / "finished.json", {"steps": len(curve), "weights": "not here"})
 
 
-def finished(run: records.Run) -> Adapter:
+def finished(folder: Path) -> Adapter:
     """The adapter of a finished training run. Raises FileNotFoundError naming the remedy if there is none."""
-    if not is_finished(run):
-        raise FileNotFoundError(f"no trained student in {run.folder}; train it with notebook 03 (--only 03) first")
-    if not has_weights(run):
+    if not is_finished(folder):
+        raise FileNotFoundError(f"no trained student in {folder}; train it with notebook 03 (--only 03) first")
+    if not has_weights(folder):
         raise FileNotFoundError(
-            f"{run.folder} was restored from records and has no weights; delete it and train it with notebook 03 (--only 03)"
+            f"{folder} was restored from records and has no weights; delete it and train it with notebook 03 (--only 03)"
         )
-    return Adapter(run.folder / "student", losses(run))
+    return Adapter(folder / "student", losses(folder))
+
+
+def check_configuration(folder: Path, configuration: Mapping) -> None:
+    """Raise ValueError, naming a value that differs, for a folder in which a run of another configuration was begun.
+
+    What ended before its first checkpoint, such as a run with a misspelt base, is replaced.
+    """
+    begun = is_finished(folder) or (folder / "checkpoint.pt").exists()
+    if not begun or not (folder / "config.json").exists():
+        return
+    held, ours = records.read_json(folder / "config.json"), json.loads(json.dumps(configuration))
+    if differing := [name for name in held.keys() | ours.keys() if held.get(name) != ours.get(name)]:
+        name = min(differing)
+        raise ValueError(f"folder {folder} holds a training run with {name} {held.get(name)!r}, expected {ours.get(name)!r}; "
+                         "give another folder, or delete that one")  # fmt: skip
 
 
 def write(file: Path, trained: Mapping, optimizer, losses: list[dict], group: Distributed) -> None:

@@ -6,61 +6,76 @@ files of a run are `checkpoints`'; what one process of several does is told by `
 
 import collections
 import contextlib
+import hashlib
+import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from agentlib import config, records
+from agentlib import records
 from agentlib.masks import IGNORED, Example
 from agentlib.models import loading, weights
 from agentlib.progress import meter
 from agentlib.training import checkpoints
 from agentlib.training.checkpoints import Adapter
 from agentlib.training.distributed import Distributed
+from agentlib.training.settings import TrainingSettings
 
 CHECKPOINT_TIME_FRACTION = 0.03  # of the time may go into checkpoints: all of a student's weights and their optimiser are GBs
 
 
-def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: records.Run, *, save_seconds: float = 60.0,
-              device: str | None = None, group: Distributed | None = None) -> Adapter:  # fmt: skip
-    """Fine-tune `base` on the examples into `run.folder / "student"`; a finished run is returned as it is.
+def fine_tune(base: str, examples: Sequence[Example], settings: TrainingSettings, folder: str | Path, *,
+              configuration: Mapping[str, Any] | None = None, device: str | None = None, group: Distributed | None = None
+              ) -> Adapter:  # fmt: skip
+    """Fine-tune the model `base` on the examples into `folder / "student"`; a finished run is returned as it is.
 
-    An interrupted run goes on from its last checkpoint with the same losses as an undisturbed one. Where the
+    `base` is a name that `LocalModel` takes; the examples are `build_examples`'s, made with its tokenizer. `folder` is made
+    where it is missing, and belongs to this one run: it holds config.json, written first, the checkpoint and the loss curve.
+    config.json says what shaped the weights (`configuration`; by default base, settings and a digest of the examples).
+
+    An interrupted run resumes from its last checkpoint with the same losses as an undisturbed one. Where the
     precision is bf16, matrix products are done in it; what is trained, its optimiser and the loss stay in 32 bits.
-    Checkpoints are `save_seconds` apart, or more where writing one takes long (`CHECKPOINT_TIME_FRACTION`); 0 writes one each step.
+    Checkpoints are `settings.save_seconds` apart, or more where writing one takes long (`CHECKPOINT_TIME_FRACTION`).
     The processes of a `group` share each batch and come to the same losses as one process would; they must see the same
-    run folder, where the first of them writes. Raises FloatingPointError with the step and the batch's ids when the loss
-    is not finite, ValueError for QLoRA in shards.
+    folder, where the first of them writes. Raises ValueError for a folder that holds another run and for QLoRA in shards,
+    RuntimeError for a folder that another process is training in, and FloatingPointError with the step and the batch's
+    ids when the loss is not finite.
     """
     import torch
 
-    group = group or Distributed()
-    if group.sharded and cfg.tuning == "qlora":
+    group, folder = group or Distributed(), Path(folder)
+    if group.sharded and settings.tuning == "qlora":
         raise ValueError("tuning is 'qlora' in shards (FSDP), expected 'lora' or 'full' there; or leave --sharded out")
-    if all(group.gathered(checkpoints.has_weights(run))):
-        return checkpoints.finished(run)
+    configuration = _configuration(base, examples, settings) if configuration is None else configuration
+    checkpoints.check_configuration(folder, configuration)
+    if all(group.gathered(checkpoints.has_weights(folder))):
+        return checkpoints.finished(folder)
     device = device or group.device()
-    with run if group.first else contextlib.nullcontext():
-        torch.manual_seed(cfg.seed)  # the same new weights in all processes
-        precision = loading.resolve_precision(cfg.precision, device)
-        model = _student(base, cfg, device, precision)
+    with records.lock(folder) if group.first else contextlib.nullcontext():
+        if group.first:
+            records.write_json(folder / "config.json", configuration)
+        torch.manual_seed(settings.seed)  # the same new weights in all processes
+        precision = loading.resolve_precision(settings.precision, device)
+        model = _student(base, settings, device, precision)
         loss_of = group.spread(_loss_module(model), model.get_decoder().layers)
         if group.count > 1:
-            torch.manual_seed(cfg.seed + group.rank)  # what each drops out is its own
+            torch.manual_seed(settings.seed + group.rank)  # what each drops out is its own
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        optimizer = torch.optim.AdamW(trained.values(), lr=_peak_rate(cfg), weight_decay=0.0)
+        optimizer = torch.optim.AdamW(trained.values(), lr=settings.peak_rate, weight_decay=0.0)
         lengths = [len(e.input_ids) for e in examples]
-        batches = [b for epoch in range(cfg.epochs) for b in order(lengths, cfg.batch_size, cfg.seed + epoch)]
-        curve = checkpoints.resume(run.folder / "checkpoint.pt", trained, optimizer, group)
-        saved, apart = time.monotonic(), save_seconds
+        batches = [b for epoch in range(settings.epochs) for b in order(lengths, settings.batch_size, settings.seed + epoch)]
+        curve = checkpoints.resume(folder / "checkpoint.pt", trained, optimizer, group)
+        saved, apart = time.monotonic(), settings.save_seconds
         model.train()
         bar = meter(total=len(batches), initial=len(curve), desc=f"train {base}", unit="step", mininterval=5,
                    disable=not group.first)  # fmt: skip
         for step in range(len(curve), len(batches)):
             batch = [examples[i] for i in batches[step]]
-            rate = _peak_rate(cfg) * (1 - step / len(batches))  # linear decay, no warm-up (reference code)
+            rate = settings.peak_rate * (1 - step / len(batches))  # linear decay, no warm-up (reference code)
             for parameters in optimizer.param_groups:
                 parameters["lr"] = rate
             started = time.perf_counter()
@@ -77,17 +92,23 @@ def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: r
             bar.update()
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             if group.largest((due := time.monotonic()) - saved > apart):
-                checkpoints.write(run.folder / "checkpoint.pt", trained, optimizer, curve, group)
+                checkpoints.write(folder / "checkpoint.pt", trained, optimizer, curve, group)
                 saved = time.monotonic()
-                apart = save_seconds and max(save_seconds, (saved - due) / CHECKPOINT_TIME_FRACTION)
+                apart = settings.save_seconds and max(settings.save_seconds, (saved - due) / CHECKPOINT_TIME_FRACTION)
         bar.close()
-        checkpoints.save(model, base, run.folder / "student", group, cfg.weights)
+        checkpoints.save(model, base, folder / "student", group, settings.weights)
         if group.first:
-            records.write_lines(run.folder / "loss.jsonl", curve)
-            records.write_json(run.folder / "finished.json", {"steps": len(curve), "examples": len(examples)})
-            (run.folder / "checkpoint.pt").unlink(missing_ok=True)
+            records.write_lines(folder / "loss.jsonl", curve)
+            records.write_json(folder / "finished.json", {"steps": len(curve), "examples": len(examples)})
+            (folder / "checkpoint.pt").unlink(missing_ok=True)
         group.wait()
-    return checkpoints.finished(run)
+    return checkpoints.finished(folder)
+
+
+def _configuration(base: str, examples: Sequence[Example], settings: TrainingSettings) -> dict[str, Any]:
+    """What shapes the weights of a run: its base, its settings, and a digest (SHA-256) of its examples."""
+    data = json.dumps([[e.id, e.input_ids, e.labels] for e in examples])
+    return {"base": base, **settings.shape, "examples": hashlib.sha256(data.encode()).hexdigest()}
 
 
 BATCHES_SORTED_TOGETHER = 8  # batches whose examples are sorted by length among each other, so that little is padded
@@ -186,11 +207,7 @@ def _parts(examples: Sequence[Example], tokens: int) -> list[list[Example]]:
     return parts
 
 
-def _peak_rate(cfg: config.Config) -> float:
-    return cfg.full_learning_rate if cfg.tuning == "full" else cfg.learning_rate
-
-
-def _student(base: str, cfg: config.Config, device: str, precision: str):
+def _student(base: str, settings: TrainingSettings, device: str, precision: str):
     """The base model with what is to be trained: LoRA on all linear layers (frozen or NF4 weights), or all of it."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -199,20 +216,20 @@ def _student(base: str, cfg: config.Config, device: str, precision: str):
     from agentlib.models.engine.attention import TRAINING
 
     # Weights that are trained are held in 32 bits; on a CPU, where memory is not what is short, frozen ones too.
-    held = "fp32" if cfg.tuning == "full" or (device == "cpu" and cfg.tuning == "lora") else precision
-    model = loading.load_weights(weights.fetch(base, cfg.weights), device, held, cfg.tuning == "qlora", TRAINING)
-    if device == "cpu" and cfg.tuning == "lora" and precision == "bf16":
+    held = "fp32" if settings.tuning == "full" or (device == "cpu" and settings.tuning == "lora") else precision
+    model = loading.load_weights(weights.fetch(base, settings.weights), device, held, settings.tuning == "qlora", TRAINING)
+    if device == "cpu" and settings.tuning == "lora" and precision == "bf16":
         # Products would round these weights to bf16 each time; embeddings and norms stay as they are.
         for module in model.get_decoder().modules():
             if isinstance(module, torch.nn.Linear):
                 module.weight.data = module.weight.data.bfloat16()
-    if device != "cpu" or cfg.tuning == "qlora":
+    if device != "cpu" or settings.tuning == "qlora":
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
-    if cfg.tuning == "full":
+    if settings.tuning == "full":
         return model
     lora = LoraConfig(
-        r=cfg.lora_rank, lora_alpha=cfg.lora_alpha, lora_dropout=cfg.lora_dropout, target_modules="all-linear",
+        r=settings.lora_rank, lora_alpha=settings.lora_alpha, lora_dropout=settings.lora_dropout, target_modules="all-linear",
         task_type="CAUSAL_LM",
     )  # fmt: skip
     model = get_peft_model(model, lora)

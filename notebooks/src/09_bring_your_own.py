@@ -31,7 +31,7 @@ from pathlib import Path
 import pandas as pd
 from transformers import AutoTokenizer
 
-from agentlib import cases, config, masks, records, teach, training
+from agentlib import cases, config, distill, masks, records, teach, training
 from agentlib.benchmarks import question_file
 from agentlib.figures import extra, statistics
 from agentlib.models import weights
@@ -160,7 +160,8 @@ tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student, cfg.w
 examples = masks.build_examples({case["id"]: cases.conversation(case) for case in kept}, tokenizer, cfg.max_length)
 learnt = {"student": student, "cases": records.digest({c["id"]: c["trace"] for c in kept}), "rate": cfg.learning_rate}
 run = records.Run(cfg.runs, "own-student", shape | learnt | {"epochs": cfg.epochs, "tuning": cfg.tuning})
-adapter = training.fine_tune(student, examples, cfg, run)
+settings = distill.training_settings(cfg)
+adapter = training.fine_tune(student, examples, settings, run.folder, configuration=run.configuration)
 print(f"{len(adapter.losses)} steps, loss {adapter.losses[0]['loss']:.2f} → {adapter.losses[-1]['loss']:.2f} nats a token")
 
 # %%
