@@ -15,6 +15,7 @@ from agentlib.sandbox import Failure, Outcome, Sandbox, Session
 from agentlib.tasks import Question
 
 Style = Literal["teacher", "student"]
+Stopped = Literal["final_answer", "max_steps", "context_full"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Trajectory:
     question_id: str
     steps: list[Step] = field(default_factory=list)
     answer: Any = None
-    stopped: str = ""  # "final_answer" | "max_steps" | "context_full"
+    stopped: Stopped | None = None  # None while it runs
     prefix: str = ""
     tools: str = ""  # what it was told of tools beside the search
     search: bool = True  # whether it was told of `web_search`
@@ -137,7 +138,7 @@ class Agent:
             for run in open_runs:
                 run.session.close()
 
-    def _end(self, open_runs: list["_Open"], ended: list["_Open"], stopped: str) -> Iterator[Trajectory]:
+    def _end(self, open_runs: list["_Open"], ended: list["_Open"], stopped: Stopped) -> Iterator[Trajectory]:
         for run in ended:
             open_runs.remove(run)
             run.session.close()

@@ -341,7 +341,7 @@ def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, mon
 
     taught = case("agent_ftp", 9, True, prefix="Thought: first")
     monkeypatch.setattr(evaluate.cases, "read", lambda file: [taught])
-    monkeypatch.setattr(evaluate.cases, "kept", lambda case: True)
+    monkeypatch.setattr(evaluate.cases, "passes_filter", lambda case: True)
     won = vote(0, 0, 0, None, 1)
     found = [
         case("cot_distill", 1, False), case("agent_distill_ftp", 1, True),

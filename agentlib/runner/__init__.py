@@ -2,3 +2,7 @@
 
 Owns plans and processes. Does not know how any part does its work.
 """
+
+from agentlib import export
+
+__getattr__, __dir__, __all__ = export(__name__, {})
