@@ -14,11 +14,13 @@ Its steps, and where each one is:
     grade(trajectory.answer, question.answer, "factual")    # right or wrong, as the paper counts
 
     prefix = first_thought_prefix(chain_of_thought)         # what the teacher's agent starts from
-    examples = build_examples(conversations, model.tokenizer, max_length=2048)  # only the model's words carry loss
-    adapter = fine_tune(model.name, examples, TrainingSettings(tuning="lora"), "student")  # plain PEFT files
+    settings = TrainingSettings(tuning="lora", epochs=2)    # the paper's, where nothing is given
+    examples = build_examples(conversations, model.tokenizer, max_length=2048)  # tokens and masks
+    adapter = fine_tune(model.name, examples, settings, "student")  # an adapter in PEFT's format
     model.use(adapter.path)                                 # the same weights, now the student
 
-A conversation is a list of {"role", "content"}; results are written to the folders that are named, here in the current one.
+A conversation is a list of {"role", "content"}; loss is on the assistant's words alone. Results are
+written to the folders that are named, here "index" and "student" in the current one.
 
 Modules hold the paper's ideas (`agent`, `first_thought`, `sag`, `cot`, `masks`) and its experiment (`cases`, `teach`,
 `distill`, `evaluate`); rooms hold what they stand on: `sandbox`, `models`, `retrieval`, `score`, `training`,

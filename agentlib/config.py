@@ -20,11 +20,13 @@ from urllib.parse import urlsplit
 
 
 def _root(folder: Path) -> Path:
-    """`folder`, in which the package lies, if that is a clone of the repository, else the current folder."""
-    return folder if (folder / "notebooks").is_dir() and (folder / "pyproject.toml").exists() else Path.cwd()
+    """`folder`, in which the package is, if that is a clone of the repository; else the current one."""
+    clone = (folder / "notebooks").is_dir() and (folder / "pyproject.toml").exists()
+    return folder if clone else Path.cwd()
 
 
-# Where runs, records and figures are: the clone, or the folder that a process with the installed package was started in.
+# Where runs, records and figures are: the clone, or the folder in which a process imports the
+# installed package for the first time.
 ROOT = _root(Path(__file__).resolve().parent.parent)
 
 FACTUAL = ("mini-hotpot", "mini-bamboogle", "mini-musique", "mini-2wiki")
@@ -342,15 +344,15 @@ def server_root(address: str) -> str:
 
 
 def in_repository(*parts: str) -> Path:
-    """A file or folder that comes with the repository and not with the package, such as the paper's published values.
+    """A file or folder of the repository that is not in the package, such as the published values.
 
     Raises FileNotFoundError where it is missing.
     """
     place = ROOT.joinpath(*parts)
     if not place.exists():
         raise FileNotFoundError(
-            f"{'/'.join(parts)} is not in {ROOT}, expected it there: it comes with the repository, not with the installed package; "
-            "clone the repository and start there"
+            f"{'/'.join(parts)} is not in {ROOT}, expected it there: it comes with the repository, not "
+            "with the installed package; clone the repository and start there"
         )
     return place
 

@@ -54,7 +54,9 @@ def train(cfg: config.Config, student: str, method: str, search: Callable[[str],
     if checkpoints.has_weights(run.folder):
         return checkpoints.finished(run.folder)
     found = examples(cfg, student, method, search)
-    return training.fine_tune(student, found, training_settings(cfg), run.folder, configuration=run.configuration, group=group)
+    return training.fine_tune(
+        student, found, training_settings(cfg), run.folder, configuration=run.configuration, group=group
+    )
 
 
 def training_settings(cfg: config.Config) -> TrainingSettings:

@@ -96,9 +96,9 @@ def install_tiny(home, name):
 
     tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(SMOL))
     torch.manual_seed(0)
-    shape = LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-                        num_key_value_heads=2, max_position_embeddings=8192, bos_token_id=tokenizer.bos_token_id,
-                        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)  # fmt: skip
+    tokens = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    shape = LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=8192, **tokens)  # fmt: skip
     fresh, folder = home / "fresh", home / "models" / records.slug(name)
     folder.mkdir(parents=True)
     LlamaForCausalLM(shape).save_pretrained(fresh)

@@ -1,5 +1,6 @@
 """Distillation: what is learnt, the loss, exact resume, and adapters that plain PEFT loads."""
 
+import dataclasses
 import json
 import math
 import time
@@ -98,6 +99,13 @@ def test_longer_conversations_are_left_out_with_a_notice(caplog):
     built = masks.build_examples({"short": PAIRS["q0"], "long": TWO_STEPS}, tokenizer, 50)
     assert [e.id for e in built] == ["short"]
     assert "1 of 2 conversations are longer than 50 tokens" in caplog.text
+
+
+@pytest.mark.model
+def test_conversations_in_a_list_are_known_by_their_places():
+    tokenizer, talks = load_tokenizer(SMOL), list(PAIRS.values())
+    places = dict(zip("01234", talks, strict=True))
+    assert masks.build_examples(talks, tokenizer, 1000) == masks.build_examples(places, tokenizer, 1000)
 
 
 @pytest.mark.model
@@ -293,6 +301,44 @@ def test_a_finished_run_is_returned_as_it_is(trained, examples, monkeypatch):
     monkeypatch.setattr(loop, "_student", lambda *_: pytest.fail("it was trained again"))
     assert loop.fine_tune(SMOL, examples, settings(), folder) == adapter == checkpoints.finished(folder)
     assert not (folder / "checkpoint.pt").exists()
+
+
+def test_a_folder_holds_one_run_and_says_what_shaped_it(trained, examples):
+    folder, _ = trained
+    said = json.loads((folder / "config.json").read_text())
+    assert said["base"] == SMOL and said["lora_rank"] == 4 and "save_seconds" not in said
+    with pytest.raises(ValueError, match=r"adapter holds a training run with epochs 1, expected 3; give another folder"):
+        loop.fine_tune(SMOL, examples, settings(epochs=3), folder)
+    with pytest.raises(ValueError, match="holds a training run with examples"):
+        loop.fine_tune(SMOL, examples[:2], settings(), folder)
+
+
+def test_a_run_that_never_trained_is_replaced(tmp_path):
+    with pytest.raises(ValueError, match="did you mean"):
+        loop.fine_tune("SmolLM2-135M-Instuct", [], settings(), tmp_path)
+    assert checkpoints.check_configuration(tmp_path, {"base": SMOL}) is None
+    (tmp_path / "checkpoint.pt").touch()
+    with pytest.raises(ValueError, match="with base 'SmolLM2-135M-Instuct', expected 'SmolLM2-135M-Instruct'"):
+        checkpoints.check_configuration(tmp_path, json.loads((tmp_path / "config.json").read_text()) | {"base": SMOL})
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"tuning": "dora"}, "tuning is 'dora', expected one of lora, qlora, full"),
+     ({"precision": "fp16"}, "precision is 'fp16', expected one of auto, fp32, bf16"),
+     ({"epochs": 0}, "epochs is 0, expected 1 or more"),
+     ({"learning_rate": 0.0}, "learning_rate is 0.0, expected a number above 0"),
+     ({"lora_dropout": 1.0}, "lora_dropout is 1.0")],
+)  # fmt: skip
+def test_settings_that_nothing_can_be_trained_with_are_refused(changed, said):
+    with pytest.raises(ValueError, match=said):
+        settings(**changed)
+
+
+def test_the_settings_of_a_training_are_the_papers_and_those_of_a_configuration():
+    assert distill.training_settings(dataclasses.replace(config.PAPER, tuning="lora")) == TrainingSettings()
+    smoke = distill.training_settings(config.load("smoke", tuning="full", full_learning_rate=3e-5, weights="hub"))
+    assert (smoke.peak_rate, smoke.batch_size, smoke.weights) == (3e-5, config.SMOKE.batch_size, "hub")
 
 
 def test_an_unfinished_run_names_the_remedy(tmp_path):

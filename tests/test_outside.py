@@ -1,4 +1,4 @@
-"""The package outside a clone: a wheel holds all of it, and an example that a user would write runs from an empty folder."""
+"""The package outside a clone: a wheel holds all of it, and a user's example runs from an empty folder."""
 
 import os
 import subprocess
@@ -10,9 +10,9 @@ from conftest import SMOL, install_tiny
 
 from agentlib import config
 
-EXAMPLE = '''
-from agentlib import (Agent, LocalModel, Passage, Question, Sandbox, TrainingSettings, as_tool, build_examples, build_index,
-                      fine_tune, grade, open_index)
+EXAMPLE = """
+from agentlib import (Agent, LocalModel, Passage, Question, Sandbox, TrainingSettings, as_tool, build_examples,
+                      build_index, fine_tune, grade, open_index)
 
 passages = [
     Passage("1", "Lima", "Lima is the capital of Peru."),
@@ -31,13 +31,27 @@ with Sandbox(tools={"web_search": web_search}) as box:
 print(trajectory.answer, grade(trajectory.answer, question.answer, "factual").correct)
 
 conversations = [
-    [{"role": "user", "content": f"What is {n} plus {n}?"}, {"role": "assistant", "content": f"It is {2 * n}."}] for n in (1, 2, 3)
+    [{"role": "user", "content": f"What is {n} plus {n}?"}, {"role": "assistant", "content": f"It is {2 * n}."}]
+    for n in (1, 2, 3)
 ]
 examples = build_examples(conversations, model.tokenizer, max_length=256)
 adapter = fine_tune(model.name, examples, TrainingSettings(lora_rank=4, batch_size=1), "student")
 model.use(adapter.path)
-print(len(adapter.losses), "steps;", model.generate([conversations[0][:1]], max_new_tokens=4)[0][0].completion_tokens, "tokens")
-'''
+said = model.generate([conversations[0][:1]], max_new_tokens=4)[0][0]
+print(len(adapter.losses), "steps;", said.completion_tokens, "tokens")
+"""
+
+PLACES = """
+from agentlib import config
+from agentlib.figures import estimates
+
+print(config.__file__)
+print(config.load("smoke").runs)
+try:
+    estimates.published("fig1_avg")
+except FileNotFoundError as error:
+    print(error)
+"""
 
 
 def tracked() -> list[str]:
@@ -71,15 +85,26 @@ def installed(wheel, tmp_path_factory):
 
 
 def pip(*arguments):
-    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input", *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        *map(str, arguments),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def python(installed, folder, *arguments, **environment):
     """What the installed package does in another folder; this checkout is not on the path."""
-    paths = {"PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run([sys.executable, *arguments], cwd=folder, env=os.environ | paths | environment, capture_output=True, text=True)
+    environment |= {"PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True
+    )
 
 
 def contents(folder):
@@ -101,17 +126,19 @@ def test_an_example_runs_from_an_empty_folder(installed, tmp_path):
     (folder / "example.py").write_text(EXAMPLE, encoding="utf-8")
     ran = python(installed, folder, "example.py", AGENTLIB_HOME=str(home))
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.splitlines() == ["[1] Oslo", "Oslo is the capital of Norway.", "Lima True", "6 steps; 4 tokens"]
+    assert ran.stdout.splitlines() == [
+        "[1] Oslo",
+        "Oslo is the capital of Norway.",
+        "Lima True",
+        "6 steps; 4 tokens",
+    ]
     assert {path.name for path in folder.iterdir()} == {"example.py", "index", "student"}
     assert (folder / "student" / "student" / "adapter_model.safetensors").exists()
     assert contents(installed) == before, "nothing is written into the installed package"
 
 
 def test_runs_go_to_the_current_folder_and_what_only_a_clone_has_is_named(installed, tmp_path):
-    asked = ("from agentlib import config, figures; print(figures.__file__); print(config.load('smoke').runs)\n"
-             "from agentlib.figures import estimates\n"
-             "try:\n    estimates.published('fig1_avg')\nexcept FileNotFoundError as error:\n    print(error)")  # fmt: skip
-    ran = python(installed, tmp_path, "-c", asked)
+    ran = python(installed, tmp_path, "-c", PLACES)
     assert ran.returncode == 0, ran.stderr
     file, runs, said = ran.stdout.splitlines()
     assert file.startswith(str(installed)) and runs == str(tmp_path / "runs" / "smoke")
@@ -124,6 +151,10 @@ def test_runs_go_to_the_current_folder_and_what_only_a_clone_has_is_named(instal
     (["train"], "teacher_agent_ftp.jsonl is missing"),
     (["serve", "--set", "retriever=bm25"], "build it with"),
 ])  # fmt: skip
-def test_a_command_outside_a_clone_says_in_a_sentence_what_it_lacks(installed, tmp_path, arguments, said):
+def test_a_command_outside_a_clone_says_in_a_sentence_what_it_lacks(
+    installed, tmp_path, arguments, said
+):
     ran = python(installed, tmp_path, "-m", "agentlib", *arguments)
-    assert ran.returncode == 2 and said in ran.stderr and len(ran.stderr.splitlines()) == 1, ran.stderr
+    assert ran.returncode == 2 and said in ran.stderr and len(ran.stderr.splitlines()) == 1, (
+        ran.stderr
+    )

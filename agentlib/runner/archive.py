@@ -51,7 +51,8 @@ def pack(cfg: config.Config) -> list[Path]:
     for work, run in runs(cfg):
         file = folder(cfg) / f"{run.folder.name}.jsonl.xz"
         if work == "training":
-            rows = list(checkpoints.losses(run.folder)) if checkpoints.is_finished(run.folder) else []
+            finished = checkpoints.is_finished(run.folder)
+            rows = list(checkpoints.losses(run.folder)) if finished else []
         else:
             rows = list(run.finished().values())
         if not rows or (file.exists() and len(unpack(file)[1]) > len(rows)):

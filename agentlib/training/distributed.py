@@ -20,7 +20,10 @@ class Distributed:
     """
 
     def __init__(self, sharded: bool = False):
-        self.rank, self.count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank, self.count = (
+            int(os.environ.get("RANK", "0")),
+            int(os.environ.get("WORLD_SIZE", "1")),
+        )
         self.sharded = sharded and self.count > 1
         self._spread = None
 
@@ -55,7 +58,9 @@ class Distributed:
         """This process's part of what all of them are given alike."""
         return list(items[self.rank :: self.count])
 
-    def spread(self, module: "torch.nn.Module", layers: Sequence["torch.nn.Module"]) -> "torch.nn.Module":
+    def spread(
+        self, module: "torch.nn.Module", layers: Sequence["torch.nn.Module"]
+    ) -> "torch.nn.Module":
         """The module, whose forward gives the loss, spread over the processes; `layers` are gathered one by one.
 
         With FSDP the parameters of the module itself become shards, so an optimiser is to be made after this.
@@ -94,7 +99,11 @@ class Distributed:
         import torch
         from torch import distributed
 
-        held = torch.tensor(value, dtype=torch.float64 if self.device() == "cpu" else torch.float32, device=self.device())
+        held = torch.tensor(
+            value,
+            dtype=torch.float64 if self.device() == "cpu" else torch.float32,
+            device=self.device(),
+        )
         distributed.all_reduce(held)
         return float(held)
 
@@ -121,7 +130,10 @@ class Distributed:
 
 def full_tensors(tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
     """Tensors as they are outside of FSDP, on the CPU; all processes must ask together."""
-    return {name: (t.full_tensor() if hasattr(t, "full_tensor") else t).detach().cpu() for name, t in tensors.items()}
+    return {
+        name: (t.full_tensor() if hasattr(t, "full_tensor") else t).detach().cpu()
+        for name, t in tensors.items()
+    }
 
 
 def shard_like(tensor: "torch.Tensor", other: "torch.Tensor") -> "torch.Tensor":

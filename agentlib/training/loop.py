@@ -1,7 +1,7 @@
-"""The training loop: LoRA, QLoRA (NF4) or full fine-tuning of a student on masked conversations (§4.1).
+"""The training loop: LoRA, QLoRA (NF4) or full fine-tuning on masked conversations (§4.1).
 
-Owns the order of examples, the loss, and what of a student is trained. Knows nothing of where conversations come from. The
-files of a run are `checkpoints`'; what one process of several does is told by `processes`.
+It owns the order of examples, the loss, and what of a student is trained. The files of a run are in
+`checkpoints`, what one process of several does in `distributed`.
 """
 
 import collections
@@ -25,32 +25,48 @@ from agentlib.training.checkpoints import Adapter
 from agentlib.training.distributed import Distributed
 from agentlib.training.settings import TrainingSettings
 
-CHECKPOINT_TIME_FRACTION = 0.03  # of the time may go into checkpoints: all of a student's weights and their optimiser are GBs
+# The share of the time that checkpoints may take: a whole student's weights and optimiser are GBs.
+CHECKPOINT_TIME_FRACTION = 0.03
 
 
-def fine_tune(base: str, examples: Sequence[Example], settings: TrainingSettings, folder: str | Path, *,
-              configuration: Mapping[str, Any] | None = None, device: str | None = None, group: Distributed | None = None
-              ) -> Adapter:  # fmt: skip
-    """Fine-tune the model `base` on the examples into `folder / "student"`; a finished run is returned as it is.
+def fine_tune(
+    base: str,
+    examples: Sequence[Example],
+    settings: TrainingSettings,
+    folder: str | Path,
+    *,
+    configuration: Mapping[str, Any] | None = None,
+    device: str | None = None,
+    group: Distributed | None = None,
+) -> Adapter:
+    """Fine-tune a model into `folder / "student"`; a finished run is returned as it is.
 
-    `base` is a name that `LocalModel` takes; the examples are `build_examples`'s, made with its tokenizer. `folder` is made
-    where it is missing, and belongs to this one run: it holds config.json, written first, the checkpoint and the loss curve.
-    config.json says what shaped the weights (`configuration`; by default base, settings and a digest of the examples).
+    `base` is a name that `LocalModel` takes; the examples come from `build_examples` with its
+    tokenizer. `folder` is made if it is missing and belongs to this one run: it gets config.json
+    first, then checkpoints and the loss curve. config.json says what shaped the weights
+    (`configuration`; by default the base, the settings and a digest of the examples).
 
-    An interrupted run resumes from its last checkpoint with the same losses as an undisturbed one. Where the
-    precision is bf16, matrix products are done in it; what is trained, its optimiser and the loss stay in 32 bits.
-    Checkpoints are `settings.save_seconds` apart, or more where writing one takes long (`CHECKPOINT_TIME_FRACTION`).
-    The processes of a `group` share each batch and come to the same losses as one process would; they must see the same
-    folder, where the first of them writes. Raises ValueError for a folder that holds another run and for QLoRA in shards,
-    RuntimeError for a folder that another process is training in, and FloatingPointError with the step and the batch's
+    An interrupted run resumes from its last checkpoint with the same losses as an undisturbed one.
+    Where the precision is bf16, matrix products are done in it; what is trained, its optimiser and
+    the loss stay in 32 bits. Checkpoints are `settings.save_seconds` apart, or more where writing
+    one takes long (`CHECKPOINT_TIME_FRACTION`). The processes of a `group` share each batch and
+    come to the same losses as one process would; they must see the same folder, where the first of
+    them writes.
+
+    Raises ValueError for a folder that holds another run and for QLoRA in shards, RuntimeError for
+    a folder that another process trains in, and FloatingPointError with the step and the batch's
     ids when the loss is not finite.
     """
     import torch
 
     group, folder = group or Distributed(), Path(folder)
     if group.sharded and settings.tuning == "qlora":
-        raise ValueError("tuning is 'qlora' in shards (FSDP), expected 'lora' or 'full' there; or leave --sharded out")
-    configuration = _configuration(base, examples, settings) if configuration is None else configuration
+        raise ValueError(
+            "tuning is 'qlora' in shards (FSDP), expected 'lora' or 'full' there; "
+            "or leave --sharded out"
+        )
+    if configuration is None:
+        configuration = _configuration(base, examples, settings)
     checkpoints.check_configuration(folder, configuration)
     if all(group.gathered(checkpoints.has_weights(folder))):
         return checkpoints.finished(folder)
@@ -67,60 +83,91 @@ def fine_tune(base: str, examples: Sequence[Example], settings: TrainingSettings
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         optimizer = torch.optim.AdamW(trained.values(), lr=settings.peak_rate, weight_decay=0.0)
         lengths = [len(e.input_ids) for e in examples]
-        batches = [b for epoch in range(settings.epochs) for b in order(lengths, settings.batch_size, settings.seed + epoch)]
+        batches = [
+            batch
+            for epoch in range(settings.epochs)
+            for batch in order(lengths, settings.batch_size, settings.seed + epoch)
+        ]
         curve = checkpoints.resume(folder / "checkpoint.pt", trained, optimizer, group)
-        saved, apart = time.monotonic(), settings.save_seconds
+        saved = time.monotonic()
+        apart = settings.save_seconds
         model.train()
-        bar = meter(total=len(batches), initial=len(curve), desc=f"train {base}", unit="step", mininterval=5,
-                   disable=not group.first)  # fmt: skip
+        bar = meter(
+            total=len(batches),
+            initial=len(curve),
+            desc=f"train {base}",
+            unit="step",
+            mininterval=5,
+            disable=not group.first,
+        )
         for step in range(len(curve), len(batches)):
             batch = [examples[i] for i in batches[step]]
-            rate = settings.peak_rate * (1 - step / len(batches))  # linear decay, no warm-up (reference code)
+            # Linear decay, no warm-up (reference code).
+            rate = settings.peak_rate * (1 - step / len(batches))
             for parameters in optimizer.param_groups:
                 parameters["lr"] = rate
             started = time.perf_counter()
             loss, tokens = _accumulate(loss_of, batch, device, precision, group)
             if not math.isfinite(loss):
                 raise FloatingPointError(
-                    f"loss is {loss} at step {step} on examples {[e.id for e in batch]}; lower learning_rate"
+                    f"loss is {loss} at step {step} on examples {[e.id for e in batch]}; "
+                    "lower learning_rate"
                 )
             torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            curve.append({"step": step, "loss": loss, "tokens": tokens, "learning_rate": rate,
-                           "seconds": round(time.perf_counter() - started, 3), "device": device.partition(":")[0]})  # fmt: skip
+            seconds = round(time.perf_counter() - started, 3)
+            curve.append(
+                {
+                    "step": step,
+                    "loss": loss,
+                    "tokens": tokens,
+                    "learning_rate": rate,
+                    "seconds": seconds,
+                    "device": device.partition(":")[0],
+                }
+            )
             bar.update()
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             if group.largest((due := time.monotonic()) - saved > apart):
                 checkpoints.write(folder / "checkpoint.pt", trained, optimizer, curve, group)
                 saved = time.monotonic()
-                apart = settings.save_seconds and max(settings.save_seconds, (saved - due) / CHECKPOINT_TIME_FRACTION)
+                if apart:
+                    apart = max(settings.save_seconds, (saved - due) / CHECKPOINT_TIME_FRACTION)
         bar.close()
         checkpoints.save(model, base, folder / "student", group, settings.weights)
         if group.first:
             records.write_lines(folder / "loss.jsonl", curve)
-            records.write_json(folder / "finished.json", {"steps": len(curve), "examples": len(examples)})
+            records.write_json(
+                folder / "finished.json", {"steps": len(curve), "examples": len(examples)}
+            )
             (folder / "checkpoint.pt").unlink(missing_ok=True)
         group.wait()
     return checkpoints.finished(folder)
 
 
-def _configuration(base: str, examples: Sequence[Example], settings: TrainingSettings) -> dict[str, Any]:
-    """What shapes the weights of a run: its base, its settings, and a digest (SHA-256) of its examples."""
+def _configuration(
+    base: str, examples: Sequence[Example], settings: TrainingSettings
+) -> dict[str, Any]:
+    """What shapes the weights of a run: base, settings, and a digest (SHA-256) of the examples."""
     data = json.dumps([[e.id, e.input_ids, e.labels] for e in examples])
     return {"base": base, **settings.shape, "examples": hashlib.sha256(data.encode()).hexdigest()}
 
 
-BATCHES_SORTED_TOGETHER = 8  # batches whose examples are sorted by length among each other, so that little is padded
+BATCHES_SORTED_TOGETHER = (
+    8  # batches whose examples are sorted by length among each other, so that little is padded
+)
 
 
 def order(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:
-    """One epoch's batches of example numbers, shuffled, with examples of like length (tokens) together."""
+    """One epoch's batches of example numbers, shuffled, examples of like length (tokens) together."""
     random = np.random.default_rng(seed)
     shuffled = random.permutation(len(lengths)).tolist()
     batches = []
     for start in range(0, len(shuffled), BATCHES_SORTED_TOGETHER * batch_size):
-        alike = sorted(shuffled[start : start + BATCHES_SORTED_TOGETHER * batch_size], key=lambda k: lengths[k])
+        alike = sorted(
+            shuffled[start : start + BATCHES_SORTED_TOGETHER * batch_size], key=lambda k: lengths[k]
+        )
         batches += [alike[k : k + batch_size] for k in range(0, len(alike), batch_size)]
     return [batches[k] for k in random.permutation(len(batches))]
 
@@ -131,7 +178,8 @@ def token_loss(model, batch: Sequence[Example], device: str):
 
 
 def _padded(batch: Sequence[Example], device: str):
-    """Token ids and labels (examples, longest), padded on the right, where no token that counts looks: no mask is needed."""
+    """Token ids and labels (examples, longest), padded on the right, where no token with loss looks:
+    no mask is needed."""
     import torch
 
     width = max(len(e.input_ids) for e in batch)
@@ -169,23 +217,30 @@ def _loss_module(model):
     return Loss()
 
 
-# Padded tokens run through the model at once; a batch larger than this is split. A CPU is busy with one
-# sequence, so padding would only be work thrown away; other devices (mps, xpu) were not measured, and may have little memory.
+# Padded tokens run through the model at once; a batch larger than this is split. A CPU is busy with
+# one sequence, so padding would only be wasted work; other devices (mps, xpu) were not measured, and
+# may have little memory.
 MICRO_TOKENS = collections.defaultdict(lambda: 512, cuda=8192)
 
 
-def _accumulate(loss_of, batch: Sequence[Example], device: str, precision: str, group: Distributed) -> tuple[float, int]:
-    """Gradients of the batch's mean loss a token, in parts of like length; returns that loss and the tokens read.
+def _accumulate(
+    loss_of, batch: Sequence[Example], device: str, precision: str, group: Distributed
+) -> tuple[float, int]:
+    """Gradients of the batch's mean loss per token, in parts of like length; returns that loss and
+    the tokens read.
 
-    `loss_of` is a module from ids and labels to their summed loss. Each process takes its share of the batch.
+    `loss_of` is a module from ids and labels to their summed loss. Each process takes its share of
+    the batch.
     """
     import torch
 
     learnt = sum(label != IGNORED for e in batch for label in e.labels[1:])
     by_length = sorted(batch, key=lambda e: -len(e.input_ids))
     parts = _parts(group.share(by_length), MICRO_TOKENS[device.partition(":")[0]])
-    # Distributed meet in every part, so all have the same number of them; one without loss adds nothing.
-    nothing = Example(by_length[-1].id, by_length[-1].input_ids, [IGNORED] * len(by_length[-1].input_ids))
+    # Processes meet in every part, so all have the same number of them; one without loss adds nothing.
+    nothing = Example(
+        by_length[-1].id, by_length[-1].input_ids, [IGNORED] * len(by_length[-1].input_ids)
+    )
     parts += [[nothing]] * (group.largest(len(parts)) - len(parts))
     total = 0.0
     for number, part in enumerate(parts, 1):
@@ -208,16 +263,23 @@ def _parts(examples: Sequence[Example], tokens: int) -> list[list[Example]]:
 
 
 def _student(base: str, settings: TrainingSettings, device: str, precision: str):
-    """The base model with what is to be trained: LoRA on all linear layers (frozen or NF4 weights), or all of it."""
+    """The base model with what is to be trained: LoRA on all linear layers (frozen or NF4 weights),
+    or all of it."""
     import torch
     from peft import LoraConfig, get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     from agentlib.models.engine.attention import TRAINING
 
-    # Weights that are trained are held in 32 bits; on a CPU, where memory is not what is short, frozen ones too.
-    held = "fp32" if settings.tuning == "full" or (device == "cpu" and settings.tuning == "lora") else precision
-    model = loading.load_weights(weights.fetch(base, settings.weights), device, held, settings.tuning == "qlora", TRAINING)
+    # Trained weights are held in 32 bits; on a CPU, where memory is not short, frozen ones too.
+    held = (
+        "fp32"
+        if settings.tuning == "full" or (device == "cpu" and settings.tuning == "lora")
+        else precision
+    )
+    model = loading.load_weights(
+        weights.fetch(base, settings.weights), device, held, settings.tuning == "qlora", TRAINING
+    )
     if device == "cpu" and settings.tuning == "lora" and precision == "bf16":
         # Products would round these weights to bf16 each time; embeddings and norms stay as they are.
         for module in model.get_decoder().modules():
@@ -229,9 +291,12 @@ def _student(base: str, settings: TrainingSettings, device: str, precision: str)
     if settings.tuning == "full":
         return model
     lora = LoraConfig(
-        r=settings.lora_rank, lora_alpha=settings.lora_alpha, lora_dropout=settings.lora_dropout, target_modules="all-linear",
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear",
         task_type="CAUSAL_LM",
-    )  # fmt: skip
+    )
     model = get_peft_model(model, lora)
     if precision == "bf16":
         # Products take bf16 anyway; a copy in 32 bits between them would change nothing but the time.

