@@ -14,7 +14,7 @@ Its steps, and where each one is:
     grade(trajectory.answer, question.answer, "factual")    # right or wrong, as the paper counts
 
     prefix = first_thought_prefix(chain_of_thought)         # what the teacher's agent starts from
-    settings = TrainingSettings(tuning="lora", epochs=2)    # the paper's, where nothing is given
+    settings = TrainingSettings(tuning="lora", epochs=2)    # defaults are the paper's
     examples = build_examples(conversations, model.tokenizer, max_length=2048)  # tokens and masks
     adapter = fine_tune(model.name, examples, settings, "student")  # an adapter in PEFT's format
     model.use(adapter.path)                                 # the same weights, now the student

@@ -1,4 +1,4 @@
-"""The package outside a clone: a wheel holds all of it, and a user's example runs from an empty folder."""
+"""The package outside a clone: a wheel holds all of it, and a user's example runs elsewhere."""
 
 import os
 import subprocess
@@ -11,8 +11,8 @@ from conftest import SMOL, install_tiny
 from agentlib import config
 
 EXAMPLE = """
-from agentlib import (Agent, LocalModel, Passage, Question, Sandbox, TrainingSettings, as_tool, build_examples,
-                      build_index, fine_tune, grade, open_index)
+from agentlib import Agent, LocalModel, Passage, Question, Sandbox, TrainingSettings
+from agentlib import as_tool, build_examples, build_index, fine_tune, grade, open_index
 
 passages = [
     Passage("1", "Lima", "Lima is the capital of Peru."),
@@ -24,16 +24,16 @@ print(web_search("What is the capital of Norway?"))
 
 model = LocalModel("SmolLM2-135M-Instruct")
 question = Question("q1", "mine", "What is the capital of Peru?", "Lima", "factual")
-first = "Thought: I search.\\nCode:\\n```py\\nfinal_answer(web_search('capital of Peru').split()[1])\\n```<end_code>"
+first = "Thought: I search.\\n```py\\nfinal_answer(web_search('capital of Peru').split()[1])\\n```"
 with Sandbox(tools={"web_search": web_search}) as box:
     agent = Agent(model, box, style="student", max_steps=2, step_tokens=8)
     trajectory = next(agent.run([question], prefixes=[first]))
 print(trajectory.answer, grade(trajectory.answer, question.answer, "factual").correct)
 
-conversations = [
-    [{"role": "user", "content": f"What is {n} plus {n}?"}, {"role": "assistant", "content": f"It is {2 * n}."}]
-    for n in (1, 2, 3)
-]
+def conversation(question, answer):
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+conversations = [conversation(f"What is {n} plus {n}?", f"It is {2 * n}.") for n in (1, 2, 3)]
 examples = build_examples(conversations, model.tokenizer, max_length=256)
 adapter = fine_tune(model.name, examples, TrainingSettings(lora_rank=4, batch_size=1), "student")
 model.use(adapter.path)
@@ -55,7 +55,7 @@ except FileNotFoundError as error:
 
 
 def tracked() -> list[str]:
-    """The package's files under version control, or about to be, but for its page for readers of the repository."""
+    """The package's files under version control, or about to be, but for its map."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "agentlib"]
     listed = subprocess.run(command, cwd=config.ROOT, capture_output=True, text=True, check=True)
     return sorted(
@@ -66,7 +66,7 @@ def tracked() -> list[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """A wheel of the checkout, built from a copy of what is under version control: building leaves files behind."""
+    """A wheel of the checkout, built from a copy, since building leaves files behind."""
     source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in [*tracked(), "pyproject.toml", "README.md", "LICENSE"]:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def test_the_wheel_holds_every_module_and_data_file(wheel):
 @pytest.mark.model
 @pytest.mark.isolation
 def test_an_example_runs_from_an_empty_folder(installed, tmp_path):
-    """A search over three passages, an agent with it as its tool, a grade, and a student of three conversations."""
+    """A search over three passages, an agent that calls it, a grade, and a student."""
     home, folder, before = tmp_path / "home", tmp_path / "work", contents(installed)
     install_tiny(home, SMOL)
     folder.mkdir()
@@ -146,7 +146,7 @@ def test_runs_go_to_the_current_folder_and_what_only_a_clone_has_is_named(instal
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["run"], "notebooks come with the repository, not with the installed package; clone the repository"),
+    (["run"], "not with the installed package; clone the repository"),
     (["run", "--only", "03", "--check"], "clone the repository"),
     (["train"], "teacher_agent_ftp.jsonl is missing"),
     (["serve", "--set", "retriever=bm25"], "build it with"),

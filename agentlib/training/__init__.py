@@ -1,7 +1,7 @@
 """Fine-tuning on examples: LoRA, QLoRA or all weights, on one process or several, resumed exactly.
 
-Owns the loop, its checkpoints and adapters in PEFT's format. Does not know trajectories, how examples
-were chosen, or the experiment's settings and run folders: a run has `TrainingSettings` and a folder.
+It owns the loop, its checkpoints and adapters in PEFT's format. It does not know trajectories, how
+examples were chosen, or the experiment's configuration: a run has `TrainingSettings` and a folder.
 """
 
 from agentlib import export

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Adapter:
-    """A finished student: PEFT files (or a whole model, for full fine-tuning) and its loss curve."""
+    """A finished student: PEFT files (a whole model, after full fine-tuning) and its loss curve."""
 
     path: Path
     losses: tuple[dict, ...]  # step, loss (nats a token), tokens, learning_rate, seconds, device
@@ -42,8 +42,8 @@ def losses(folder: Path) -> tuple[dict, ...]:
 
 
 def restore_losses(folder: Path, curve: Sequence[Mapping], configuration: Mapping) -> None:
-    """Make the folder of a training run that was finished elsewhere: no weights, only what led to them
-    (`configuration`) and the loss curve."""
+    """Make the folder of a training run that was finished elsewhere: its `configuration` and its
+    loss curve, no weights."""
     with records.lock(folder):
         records.write_json(folder / "config.json", configuration)
         records.write_lines(folder / "loss.jsonl", curve)
@@ -51,8 +51,8 @@ def restore_losses(folder: Path, curve: Sequence[Mapping], configuration: Mappin
 
 
 def finished(folder: Path) -> Adapter:
-    """The adapter of a finished training run. Raises FileNotFoundError, with the remedy, if there is
-    none."""
+    """The adapter of a finished training run. Raises FileNotFoundError, with the remedy, if there
+    is none."""
     if not is_finished(folder):
         raise FileNotFoundError(
             f"no trained student in {folder}; train it with notebook 03 (--only 03) first"
@@ -101,8 +101,8 @@ def write(file: Path, trained: Mapping, optimizer, losses: list[dict], group: Di
 
 
 def resume(file: Path, trained: Mapping, optimizer, group: Distributed) -> list[dict]:
-    """Put a checkpoint back into weights, optimiser and random state; returns the losses so far, none
-    without a file.
+    """Put a checkpoint back into weights, optimiser and random state; returns the losses so far,
+    none without a file.
 
     Raises ValueError for one of another number of processes.
     """
@@ -113,8 +113,8 @@ def resume(file: Path, trained: Mapping, optimizer, group: Distributed) -> list[
     state = torch.load(file, map_location="cpu", weights_only=True)
     if len(state["random"]) != group.count:
         raise ValueError(
-            f"checkpoint {file} is of {len(state['random'])} processes, this run has {group.count}; "
-            "start as many as before, or delete it to train from the start"
+            f"checkpoint {file} is of {len(state['random'])} processes, this run has "
+            f"{group.count}; start as many as before, or delete it to train from the start"
         )
     with torch.no_grad():
         for name, weight in trained.items():

@@ -160,7 +160,7 @@ BATCHES_SORTED_TOGETHER = (
 
 
 def order(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:
-    """One epoch's batches of example numbers, shuffled, examples of like length (tokens) together."""
+    """One epoch's batches of example numbers, shuffled, examples of like length together."""
     random = np.random.default_rng(seed)
     shuffled = random.permutation(len(lengths)).tolist()
     batches = []
@@ -178,8 +178,8 @@ def token_loss(model, batch: Sequence[Example], device: str):
 
 
 def _padded(batch: Sequence[Example], device: str):
-    """Token ids and labels (examples, longest), padded on the right, where no token with loss looks:
-    no mask is needed."""
+    """Token ids and labels (examples, longest), padded on the right, where no token with loss
+    looks: no mask is needed."""
     import torch
 
     width = max(len(e.input_ids) for e in batch)
@@ -203,7 +203,7 @@ def _negative_log_likelihood(model, ids, labels):
 
 
 def _loss_module(model):
-    """The student as a module from ids and labels to their loss, which several processes can wrap."""
+    """The student as a module from ids and labels to their loss; several processes can wrap it."""
     import torch
 
     class Loss(torch.nn.Module):
@@ -218,8 +218,8 @@ def _loss_module(model):
 
 
 # Padded tokens run through the model at once; a batch larger than this is split. A CPU is busy with
-# one sequence, so padding would only be wasted work; other devices (mps, xpu) were not measured, and
-# may have little memory.
+# one sequence, so padding would only be wasted work; other devices (mps, xpu) were not measured,
+# and may have little memory.
 MICRO_TOKENS = collections.defaultdict(lambda: 512, cuda=8192)
 
 
@@ -237,7 +237,7 @@ def _accumulate(
     learnt = sum(label != IGNORED for e in batch for label in e.labels[1:])
     by_length = sorted(batch, key=lambda e: -len(e.input_ids))
     parts = _parts(group.share(by_length), MICRO_TOKENS[device.partition(":")[0]])
-    # Processes meet in every part, so all have the same number of them; one without loss adds nothing.
+    # Processes meet in every part, so all have as many; a part without loss adds nothing.
     nothing = Example(
         by_length[-1].id, by_length[-1].input_ids, [IGNORED] * len(by_length[-1].input_ids)
     )
@@ -281,7 +281,7 @@ def _student(base: str, settings: TrainingSettings, device: str, precision: str)
         weights.fetch(base, settings.weights), device, held, settings.tuning == "qlora", TRAINING
     )
     if device == "cpu" and settings.tuning == "lora" and precision == "bf16":
-        # Products would round these weights to bf16 each time; embeddings and norms stay as they are.
+        # Products would round these weights to bf16 each time; embeddings and norms stay.
         for module in model.get_decoder().modules():
             if isinstance(module, torch.nn.Linear):
                 module.weight.data = module.weight.data.bfloat16()
@@ -299,7 +299,7 @@ def _student(base: str, settings: TrainingSettings, device: str, precision: str)
     )
     model = get_peft_model(model, lora)
     if precision == "bf16":
-        # Products take bf16 anyway; a copy in 32 bits between them would change nothing but the time.
+        # Products take bf16 anyway; a copy in 32 bits between them would only cost time.
         for module in model.modules():
             if isinstance(module, BaseTunerLayer):
                 module.cast_input_dtype_enabled = False

@@ -14,8 +14,8 @@ CHOICES = {
 class TrainingSettings:
     """How a student is trained; defaults are the paper's.
 
-    "§" is a section of arXiv 2505.17612, "code" its reference implementation at commit 0f6cae3. Raises
-    ValueError for values that nothing can be trained with.
+    "§" is a section of arXiv 2505.17612, "code" its reference implementation at commit 0f6cae3.
+    Raises ValueError for values that nothing can be trained with.
     """
 
     tuning: Literal["lora", "qlora", "full"] = "lora"  # §4.1; qlora: frozen weights in NF4
@@ -45,8 +45,8 @@ class TrainingSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0")
         if not 0 <= self.lora_dropout < 1 or not self.save_seconds >= 0:
             raise ValueError(
-                f"lora_dropout is {self.lora_dropout} and save_seconds is {self.save_seconds}, expected "
-                "a probability below 1, and 0 or more"
+                f"lora_dropout is {self.lora_dropout} and save_seconds is {self.save_seconds}, "
+                "expected a probability below 1, and 0 or more"
             )
 
     @property
