@@ -31,7 +31,7 @@ def suite(**changed):
 
 
 def verdict(cases, words):
-    found = claims.check(cases)
+    found = claims.check_claims(cases)
     (row,) = [row for name, row in found.iterrows() if words in name]
     return row
 
@@ -104,7 +104,7 @@ def test_numbers_stand_beside_the_verdict_with_the_papers():
     row = verdict(suite(), "P1 · 135M")
     assert (row["a"], row["b"], row["difference"], row["n"]) == (20, 50, 30, 100)
     assert row["low"] < 30 < row["high"] and row["p"] < 0.01
-    published = claims.check(suite())["published"].round(1).to_dict()
+    published = claims.check_claims(suite())["published"].round(1).to_dict()
     assert published["P1 · 135M: agent distillation beats CoT distillation"] == 5.6  # 19.24 - 13.64, Table 2 at 0.5B
     assert published["P2 · 135M: agent + FTP + SAG reaches 0.5B CoT distillation"] == 0.6  # 21.90 - 21.29, CoT at 1.5B
     assert published["P4 · 135M: SAG halves the questions with broken code (b < a/2)"] == -12.2  # Fig. 7: 2.6 - 29.7 / 2
@@ -112,7 +112,7 @@ def test_numbers_stand_beside_the_verdict_with_the_papers():
 
 def test_a_student_larger_than_any_published_one_has_no_published_difference():
     large = suite().assign(model=lambda cases: cases["model"].replace({SMALL: "Qwen2.5-32B", LARGE: "Qwen2.5-72B"}))
-    shown = claims.table(claims.check(large))
+    shown = claims.claim_table(claims.check_claims(large))
     assert shown["published"].tolist()[:3] == ["", "", ""] and "nan" not in shown.to_string()
 
 
@@ -127,20 +127,20 @@ def test_an_answer_that_is_missing_is_neither_broken_nor_sound():
     cases.loc[lost, ["correct", "parse_errors", "execution_errors"]] = None
     row = verdict(cases, "135M: SAG halves")
     assert (row["n"], row["a"]) == (80, 50)
-    assert claims.broken_steps(cases).loc[(SMALL, "agent_distill_ftp", 1)].tolist() == [50, 0, 80]
+    assert claims.code_error_rates(cases).loc[(SMALL, "agent_distill_ftp", 1)].tolist() == [50, 0, 80]
 
 
 def test_claims_are_shown_as_text_without_gaps_named_nan():
-    shown = claims.table(claims.check(suite()))
+    shown = claims.claim_table(claims.check_claims(suite()))
     lead = shown.loc["P1 · 135M: agent distillation beats CoT distillation"]
     assert lead["a (%)"] == "20.0" and lead["difference"].startswith("+30.0 [") and lead["p"] == "<0.001" and lead["n"] == 100
     assert lead["published"] == "+5.6" and lead["margin"] == "0" and lead["p (Holm)"] == "<0.001"
-    missing = claims.table(claims.check(suite().query("method != 'cot_distill'")))
+    missing = claims.claim_table(claims.check_claims(suite().query("method != 'cot_distill'")))
     assert "not run" in missing["holds"].tolist() and "nan" not in missing.to_string()
 
 
 def test_steps_that_broke_are_counted_by_question():
-    found = claims.broken_steps(suite())
+    found = claims.code_error_rates(suite())
     assert found.loc[(SMALL, "agent_distill_ftp", 1)].tolist() == [40, 0, 100]
     assert found.loc[(SMALL, "agent_distill_ftp", 8)].tolist() == [10, 0, 100] and "cot_distill" not in str(found.index)
 
@@ -150,7 +150,7 @@ def test_what_a_first_thought_changes_is_counted():
         return {"correct": correct, "tool_calls": calls, "steps": 1, "parse_errors": 0, "execution_errors": calls,
                 "trace": [{"text": text}]}  # fmt: skip
 
-    found = claims.first_thoughts({
+    found = claims.prefix_effects({
         "agent": [case("Thought: go.\nCode:\nx = 1", True, 0), case("Thought: go on.\nCode:\n", None, 1)],
         "agent_ftp": [case("Thought: one two three four.\nCode:\n", True, 2)] * 2,
     })  # fmt: skip

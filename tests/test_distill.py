@@ -221,9 +221,9 @@ def test_the_loss_is_the_plain_one_over_all_logits(smol, examples):
     expected = 0.0
     with torch.no_grad():
         for example in batch:
-            logits = smol._base(torch.tensor([example.input_ids])).logits[0].float().log_softmax(-1)
+            logits = smol.base(torch.tensor([example.input_ids])).logits[0].float().log_softmax(-1)
             expected -= sum(float(logits[i - 1, label]) for i, label in enumerate(example.labels) if label != IGNORED)
-        assert float(loop.token_loss(smol._base, batch, "cpu")) == pytest.approx(expected, rel=1e-4)
+        assert float(loop.token_loss(smol.base, batch, "cpu")) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_batch_in_parts_has_the_mean_loss_a_token_and_the_same_gradients(monkeypatch):
@@ -440,7 +440,7 @@ def test_full_tuning_saves_a_whole_model_that_differs_from_its_base(examples, tm
     finally:
         smol.use(None)
     layer = "model.layers.0.mlp.down_proj.weight"
-    assert not torch.equal(model.state_dict()[layer], smol._base.state_dict()[layer])
+    assert not torch.equal(model.state_dict()[layer], smol.base.state_dict()[layer])
 
 
 # --- what a student is trained on -------------------------------------------------------------------------------

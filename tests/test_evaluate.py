@@ -9,7 +9,7 @@ from conftest import Scripted, act
 from agentlib import benchmarks, cases, config, cot, distill, evaluate, prompts, records, teach
 from agentlib.benchmarks import search
 from agentlib.evaluate import Condition
-from agentlib.figures import select_examples
+from agentlib.figures import examples
 from agentlib.models import ServerError
 from agentlib.runner import preflight
 from agentlib.sandbox import Sandbox
@@ -349,7 +349,7 @@ def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, mon
         case("cot_distill", 3, True), case("agent_distill_ftp", 3, True, tool_calls=1),
         case("agent_distill", 4, True, n=5, trace=[vote(0, 1, 2, 3, 4), vote(0, 0, 0, 0, 0), won, vote(None, None, None, None, None)]),
     ]  # fmt: skip
-    chosen = select_examples.choose(cfg, found)
+    chosen = examples.select_examples(cfg, found)
     assert chosen["pair"]["agent"]["question"] == "question 2" and chosen["pair"]["cot"]["text"] == "a chain"
     assert chosen["vote"] == won and chosen["prefix"]["prefix"] == "Thought: first"
 

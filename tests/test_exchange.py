@@ -91,20 +91,20 @@ def test_what_takes_a_case_takes_an_imported_one(changed, tmp_path):
     found = exchange.from_published([row(**changed), chain_row(**changed)])
     agent, chain = found
     verdict = {True: "right", False: "wrong", None: "not graded"}[agent["correct"]]
-    for page in (show.case(agent), show.case(agent, 2), show.steps(chain), show.beside(agent, chain), show.cases(found)):
+    for page in (show.show_case(agent), show.show_case(agent, 2), show.show_steps(chain), show.show_side_by_side(agent, chain), show.show_cases(found)):
         assert verdict in page.data and "None tokens" not in page.data
-    widgets.browse(found)
+    widgets.browse_cases(found)
     records.write_lines(tmp_path / "x.jsonl", found)
     assert cases.read(tmp_path / "x.jsonl") == found
     assert [bool(cases.passes_filter(case)) for case in found] == [verdict == "right"] * 2
-    summary = statistics.summarise(statistics.frame(found), ["method"])
+    summary = statistics.summarise(statistics.to_frame(found), ["method"])
     assert summary["answered"].tolist() == [verdict != "not graded"] * 2 and summary["correct"].tolist() == [verdict == "right"] * 2
     assert len(regrading.regrade(found)) == 2
     if verdict == "wrong":
-        assert failures.draw(found, 1) == [agent]
+        assert failures.sample_failures(found, 1) == [agent]
     else:
         with pytest.raises(ValueError, match="0 agent cases are wrong"):
-            failures.draw(found, 1)
+            failures.sample_failures(found, 1)
 
 
 @pytest.mark.parametrize(
@@ -193,9 +193,9 @@ def test_a_row_without_an_answer_is_left_out_and_one_without_a_generated_answer_
 @pytest.mark.parametrize(("text", "read"), [("a\ud83db", "a?b"), ("\ud83d\ude00", "😀")])
 def test_half_a_surrogate_pair_reaches_no_case_and_no_file(text, read, tmp_path):
     (case,) = exchange.from_published([row(question=text, generated_answer=[text])])
-    assert (case["question"], case["prediction"]) == (read, [read]) and read in show.case(case).data
+    assert (case["question"], case["prediction"]) == (read, [read]) and read in show.show_case(case).data
     recorded = case | {"question": text, "prediction": text}  # from an older record
-    assert read in show.case(recorded).data and show.case(recorded).data.encode()
+    assert read in show.show_case(recorded).data and show.show_case(recorded).data.encode()
     file = exchange.export([recorded], tmp_path / "x.jsonl")
     assert json.loads(file.read_text(encoding="utf-8"))["messages"][1]["content"] == f"Question: {read}"
     assert exchange.to_messages([recorded])[0]["messages"][1]["content"] == f"Question: {read}"

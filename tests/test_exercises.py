@@ -17,9 +17,9 @@ def cells(path, tag=None):
 
 
 def test_a_check_says_solved_not_yet_and_why_not():
-    assert "✓ 1 · solved" in exercises.check("1", lambda: True).data
-    assert "… 1 · not yet · Look above." in exercises.check("1", lambda: False, "Look above.").data
-    assert "TypeError" in exercises.check("1", lambda: len(...) == 3).data
+    assert "✓ 1 · solved" in exercises.check_exercise("1", lambda: True).data
+    assert "… 1 · not yet · Look above." in exercises.check_exercise("1", lambda: False, "Look above.").data
+    assert "TypeError" in exercises.check_exercise("1", lambda: len(...) == 3).data
 
 
 @pytest.mark.parametrize("path", COURSE, ids=lambda p: p.stem)
@@ -28,7 +28,7 @@ def test_the_course_has_three_solved_exercises_a_notebook_each_with_its_check(pa
     asked = [k for k, cell in enumerate(every) if workshop.TAG in cell.metadata.get("tags", [])]
     assert len(asked) >= 3
     for k in asked:
-        assert "exercises.check(" in every[k + 1].source
+        assert "pages.check_exercise(" in every[k + 1].source
         shown = "".join(output.get("data", {}).get("text/html", "") for output in every[k + 1].outputs)
         assert exercises.DONE in shown, f"not solved: {every[k].source}"
 
@@ -42,6 +42,7 @@ def test_a_student_copy_keeps_the_question_and_loses_the_solution_and_every_outp
         compile(given.source, str(made), "exec")
     assert not [cell for cell in cells(made) if cell.outputs or cell.execution_count]
     assert len(cells(made)) == len(cells(path))
+    assert (tmp_path / "pictures" / "agent_loop.svg").exists()
 
 
 def test_a_copy_that_somebody_works_in_is_left_alone(tmp_path, capsys):

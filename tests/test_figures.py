@@ -7,11 +7,9 @@ import random
 import matplotlib
 import pandas as pd
 import pytest
-from matplotlib.patches import FancyArrowPatch
 
 from agentlib import config, figures
 from agentlib.figures import estimates, extra, statistics, style, tables
-from agentlib.figures.sketches import Part, sketch
 
 STUDENTS = ("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct")
 TEACHER = "Qwen2.5-Coder-1.5B-Instruct"
@@ -47,7 +45,7 @@ def synthetic(students: tuple[str, ...], teacher: str | None, questions: int, co
                     "tool_calls": None if errored else int(agent) * draw.randint(0, 4),
                     "completion_tokens": None if errored else int(draw.lognormvariate(5.2 + 0.3 * agent, 0.4)),
                 })  # fmt: skip
-    return statistics.frame(rows)
+    return statistics.to_frame(rows)
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +115,13 @@ def every_figure(cases: pd.DataFrame, note: str) -> dict[str, matplotlib.figure.
     found["fig2_cot_against_agent"] = figures.fig2_cot_against_agent(COT, AGENT, note)
     found["fig3_prefix_and_vote"] = figures.fig3_prefix_and_vote(EXAMPLE, VOTE, note)
     found["data_efficiency"] = extra.data_efficiency(varied(cases), note)
-    found["claims"] = extra.claim_differences(CLAIMS, note)
+    found["claims"] = extra.claim_chart(CLAIMS, note)
     return found
 
 
 def varied(cases: pd.DataFrame) -> pd.DataFrame:
     """The greedy agent at three numbers of trajectories: right on none, on those of maths, on all."""
-    greedy = estimates.pick(cases, model=STUDENTS[0], method="agent_distill", n=1).assign(setting="trajectories")
+    greedy = estimates.select(cases, model=STUDENTS[0], method="agent_distill", n=1).assign(setting="trajectories")
     right = {25: False, 50: greedy["domain"] == "math", 190: True}
     return pd.concat([greedy.assign(value=value, correct=correct) for value, correct in right.items()])
 
@@ -142,9 +140,7 @@ def test_every_figure_draws_one_student_with_footer_and_alt_text(smoke, tmp_path
     assert set(drawn) == set(style.ALT_TEXT)
     for name, figure in drawn.items():
         assert any("preset smoke" in text.get_text() for text in [*figure.texts, figure._supxlabel] if text)
-        assert len(figures.alt_text(name)) > 40
-    with pytest.raises(ValueError, match="fig9"):
-        figures.alt_text("fig9")
+        assert len(style.ALT_TEXT[name]) > 40
 
 
 def test_the_same_records_give_the_same_bytes(smoke, tmp_path):
@@ -152,14 +148,14 @@ def test_the_same_records_give_the_same_bytes(smoke, tmp_path):
         "fig8_retrieval_calls": lambda: figures.fig8_retrieval_calls(smoke, "note"),
         "fig3_prefix_and_vote": lambda: figures.fig3_prefix_and_vote(EXAMPLE, VOTE, "note"),
     }.items():
-        first = figures.save(draw(), tmp_path / "a", name)
+        first = figures.save_figure(draw(), tmp_path / "a", name)
         shown = draw()
         assert shown._repr_png_()[0].startswith(b"\x89PNG")  # shown in a notebook before it is saved
-        second = figures.save(shown, tmp_path / "b", name)
+        second = figures.save_figure(shown, tmp_path / "b", name)
         assert [p.name for p in first] == [f"{name}.svg", f"{name}.png"]
         assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
         assert b"dc:date" not in first[0].read_bytes() and b"Software" not in first[1].read_bytes()
-        assert figures.alt_text(name).split(",")[0].encode() in first[0].read_bytes()
+        assert style.ALT_TEXT[name].split(",")[0].encode() in first[0].read_bytes()
 
 
 def test_data_efficiency_draws_the_mean_of_each_kind_of_benchmark(smoke):
@@ -172,14 +168,14 @@ def test_data_efficiency_draws_the_mean_of_each_kind_of_benchmark(smoke):
 
 
 def test_claims_are_drawn_by_their_verdict_and_those_that_were_not_run_are_not():
-    (axes,) = extra.claim_differences(CLAIMS).axes
+    (axes,) = extra.claim_chart(CLAIMS).axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["acting helps", "a prefix helps", "a vote helps"]
     places = {c.get_label(): (list(c.lines[0].get_xdata()), list(c.lines[0].get_ydata())) for c in axes.containers}
     assert places == {"yes (1)": ([15], [0]), "not settled (1)": ([1], [2]), "no (1)": ([-6], [1])}
     marks = {line.get_label(): list(line.get_xdata()) for line in axes.lines if line.get_label() in ("margin", "published, nearest size")}
     assert marks == {"margin": [0, 0, -5], "published, nearest size": [5.6, 0.8, 1.9]}
     with pytest.raises(ValueError, match="no claim was run"):
-        extra.claim_differences(CLAIMS.iloc[3:])
+        extra.claim_chart(CLAIMS.iloc[3:])
 
 
 def test_loss_curves_have_a_line_a_method_and_a_dot_for_a_single_step():
@@ -274,13 +270,13 @@ def test_partial_records_draw_and_empty_ones_say_so(name, smoke):
 
 @pytest.mark.parametrize("name, second", [("model", "Qwen2.5-7B"), ("method", "agent"), ("n", 8), ("temperature", 0.7), ("seed", 43)])
 def test_one_accuracy_never_mixes_two_experiments(smoke, name, second):
-    one = estimates.pick(smoke, method="cot", n=1)
+    one = estimates.select(smoke, method="cot", n=1)
     with pytest.raises(ValueError, match=f"several values of {name}"):
         estimates.accuracy(pd.concat([one, one.assign(**{name: second, "correct": True})]))
 
 
 def test_an_id_in_two_benchmarks_is_two_questions(smoke):
-    one = estimates.pick(smoke, method="cot", n=1, benchmark="mini-math").assign(correct=True)
+    one = estimates.select(smoke, method="cot", n=1, benchmark="mini-math").assign(correct=True)
     assert estimates.accuracy(pd.concat([one, one.assign(benchmark="mini-aime", correct=False)]))[::3] == (50, 4)
 
 
@@ -290,25 +286,25 @@ def test_a_question_without_a_case_counts_as_wrong_and_is_named(laptop):
     arm = (right["model"] == STUDENTS[0]) & (right["method"] == "cot") & (right["benchmark"] == "mini-math")
     lost = right[~(arm & (right["level"] == "1"))]  # 8 of 40 questions
     assert len(right) - len(lost) == 8
-    point = estimates.accuracy_points(lost).loc[(STUDENTS[0], "cot", 1), "mini-math"]
+    point = estimates.accuracy_table(lost).loc[(STUDENTS[0], "cot", 1), "mini-math"]
     assert (point.value, point.n, point.unanswered) == (80, 40, 8)
     row = tables.table2(lost).loc[(STUDENTS[0], "CoT prompting")]
     assert row["mini-math (n=40)"].endswith("(8 unanswered)") and row["mean (n=320)"].startswith("97.5 [") and "(8 un" in row["mean (n=320)"]
-    assert tables.means(lost).loc["CoT prompting", "135M (n=320)"].startswith("97.5")
+    assert tables.mean_table(lost).loc["CoT prompting", "135M (n=320)"].startswith("97.5")
     assert "8 answers missing, counted as wrong" in figures.fig1_mean_accuracy(lost).get_supxlabel().replace("\n", " ")
-    axes = extra.accuracy_bars(estimates.pick(lost, model=STUDENTS[0], n=1)).axes[0]
+    axes = extra.accuracy_bars(estimates.select(lost, model=STUDENTS[0], n=1)).axes[0]
     assert heights(axes, "CoT prompting")[list(dict.fromkeys(laptop["benchmark"])).index("mini-math")] == 80
-    whole = estimates.with_gaps(right, {"mini-math": [f"mini-math-{k}" for k in range(50)]})  # ten that no arm has
-    assert (estimates.accuracy(estimates.pick(whole, model=STUDENTS[0], method="cot", benchmark="mini-math"))[::3]) == (80, 50)
-    assert set(whole[whole["error"] == "no case"]["domain"].dropna()) <= {"math"} and estimates.with_gaps(right).equals(right)
+    whole = estimates.add_missing_cases(right, {"mini-math": [f"mini-math-{k}" for k in range(50)]})  # ten that no arm has
+    assert (estimates.accuracy(estimates.select(whole, model=STUDENTS[0], method="cot", benchmark="mini-math"))[::3]) == (80, 50)
+    assert set(whole[whole["error"] == "no case"]["domain"].dropna()) <= {"math"} and estimates.add_missing_cases(right).equals(right)
 
 
 def test_a_gap_is_counted_within_its_own_setting_and_missing_labels_part_nothing(smoke):
-    one = estimates.pick(smoke, method="cot", n=1, benchmark="mini-math").assign(correct=True)
+    one = estimates.select(smoke, method="cot", n=1, benchmark="mini-math").assign(correct=True)
     varied = pd.concat([one.assign(seed=1), one.iloc[:1].assign(seed=2)])
-    assert [estimates.accuracy(group)[::3] for _, group in estimates.with_gaps(varied).groupby("seed")] == [(100, 2), (50, 2)]
+    assert [estimates.accuracy(group)[::3] for _, group in estimates.add_missing_cases(varied).groupby("seed")] == [(100, 2), (50, 2)]
     unlabelled = one.assign(setting=None, value=float("nan"))
-    assert estimates.with_gaps(unlabelled).equals(unlabelled)
+    assert estimates.add_missing_cases(unlabelled).equals(unlabelled)
 
 
 def test_two_seeds_in_one_figure_are_refused(smoke):
@@ -326,33 +322,33 @@ def test_code_errors_are_counted_once_a_question(smoke):
 
 
 def test_table_means_are_the_means_of_their_columns(laptop):
-    points, shown = estimates.accuracy_points(laptop), tables.table2(laptop)
+    points, shown = estimates.accuracy_table(laptop), tables.table2(laptop)
     assert len(points.columns) == 9 == len(shown.columns)
     half_run = [tables.method_label(method, n) for (_, method, n), mean in points["mean"].items() if math.isnan(mean.value)]
     assert len(shown) == len(points) - len(half_run) < len(points) and "not run" not in shown.to_numpy()
     greedy = points.loc[(STUDENTS[0], "cot", 1)]
     assert greedy["mean"].value == pytest.approx(sum(point.value for point in greedy.iloc[:-1]) / 8)
     assert greedy["mean"].low < greedy["mean"].value < greedy["mean"].high and greedy["mean"].n == 320
-    assert shown.loc[(STUDENTS[0], "CoT prompting"), "mean (n=320)"] == tables.text(greedy["mean"], count=False)
+    assert shown.loc[(STUDENTS[0], "CoT prompting"), "mean (n=320)"] == tables.format_estimate(greedy["mean"], count=False)
     # n = 2 ran on four benchmarks only
     half = points.loc[(STUDENTS[0], "agent_distill_ftp", 2)]
-    assert math.isnan(half["mean"].value) and tables.text(half["mean"]) == "not run"
+    assert math.isnan(half["mean"].value) and tables.format_estimate(half["mean"]) == "not run"
 
 
 def test_means_are_the_last_column_of_table_2_by_size(laptop):
-    short, long = tables.means(laptop), tables.table2(laptop)
+    short, long = tables.mean_table(laptop), tables.table2(laptop)
     assert list(short.columns) == ["135M (n=320)", "0.5B (n=320)", "1.5B (n=320)"]
     assert short.loc["Agent distillation", "135M (n=320)"] == long.loc[(STUDENTS[0], "Agent distillation"), "mean (n=320)"]
     voted = (laptop["method"] == "cot_distill") & (laptop["n"] == 8)
-    panels = tables.means(laptop[~voted | (laptop["benchmark"] == "mini-aime")])  # run on one of eight: no mean
+    panels = tables.mean_table(laptop[~voted | (laptop["benchmark"] == "mini-aime")])  # run on one of eight: no mean
     assert set(short.index) - set(panels.index) == {"CoT distillation + self-consistency (n=8)"}
-    alone = tables.means(laptop[~((laptop["model"] == STUDENTS[1]) & (laptop["method"] == "agent"))])
+    alone = tables.mean_table(laptop[~((laptop["model"] == STUDENTS[1]) & (laptop["method"] == "agent"))])
     assert alone.loc["Agent prompting", "0.5B (n=320)"] == tables.NOT_RUN != alone.loc["Agent prompting", "135M (n=320)"]
 
 
 def test_how_many_were_asked_stands_once_where_it_can():
-    point = estimates.Point(50.0, 40.0, 60.0, 40)
-    shown = tables.cells(pd.DataFrame({"a": [point, estimates.Point()], "b": [point, point._replace(n=25)]}).astype(object))
+    point = estimates.Estimate(50.0, 40.0, 60.0, 40)
+    shown = tables.format_estimates(pd.DataFrame({"a": [point, estimates.Estimate()], "b": [point, point._replace(n=25)]}).astype(object))
     assert shown.to_dict("list") == {
         "a (n=40)": ["50.0 [40.0,\xa060.0]", tables.NOT_RUN], "b": ["50.0 [40.0,\xa060.0] n=40", "50.0 [40.0,\xa060.0] n=25"],
     }  # fmt: skip
@@ -360,27 +356,27 @@ def test_how_many_were_asked_stands_once_where_it_can():
 
 def test_numbers_are_shown_as_people_write_them():
     table = pd.DataFrame({"n": [300.0, 20.0], "share": [1 / 3, None], "name": ["a", "b"]})
-    assert tables.neat(table, 2).to_dict("list") == {"n": ["300", "20"], "share": ["0.33", ""], "name": ["a", "b"]}
-    assert tables.neat(table.iloc[:0]).empty
-    assert [tables.p_text(p) for p in (0.0001, 0.0456, math.nan)] == ["<0.001", "0.046", ""]
+    assert tables.format_numbers(table, 2).to_dict("list") == {"n": ["300", "20"], "share": ["0.33", ""], "name": ["a", "b"]}
+    assert tables.format_numbers(table.iloc[:0]).empty
+    assert [tables.format_p(p) for p in (0.0001, 0.0456, math.nan)] == ["<0.001", "0.046", ""]
     index = pd.MultiIndex.from_tuples([("maths", STUDENTS[0], "agent", 8)], names=["questions", "model", "method", "n"])
-    assert list(tables.named(pd.DataFrame({"ours": [1]}, index=index)).index) == [("maths", "135M", "Agent prompting + SAG (n=8)")]
+    assert list(tables.label_rows(pd.DataFrame({"ours": [1]}, index=index)).index) == [("maths", "135M", "Agent prompting + SAG (n=8)")]
 
 
 def test_a_comparison_is_shown_with_its_interval_and_p():
     found = {"n": 320, "accuracy_a": 0.05, "accuracy_b": 0.2, "difference": 0.15, "low": 0.1, "high": 0.2,
              "only_a": 8, "only_b": 56, "p": 1e-9}  # fmt: skip
-    shown = tables.comparisons({("135M", "a to b"): found}).loc[("135M", "a to b")]
+    shown = tables.comparison_table({("135M", "a to b"): found}).loc[("135M", "a to b")]
     assert shown.tolist() == [320, "5.0", "20.0", "+15.0 [10.0,\xa020.0]", 8, 56, "<0.001"]
 
 
 def test_a_table_is_saved_as_markdown_with_its_note(laptop, tmp_path):
-    file = tables.save(tables.means(laptop), tmp_path / "new", "table", "preset laptop")
+    file = tables.save_table(tables.mean_table(laptop), tmp_path / "new", "table", "preset laptop")
     lines = file.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "| method | 135M (n=320) | 0.5B (n=320) | 1.5B (n=320) |" and lines[1] == "| --- | --- | --- | --- |"
     assert lines[-1] == "preset laptop" and f"| {tables.NOT_RUN} |" in file.read_text()
     odd = pd.DataFrame({"a|b": ["x|y"], "share": [1 / 3], "none": [float("nan")]})
-    assert tables.markdown(odd).splitlines()[::2] == ["| a\\|b | share | none |", "| x\\|y | 0.333333 |  |"]
+    assert tables.to_markdown(odd).splitlines()[::2] == ["| a\\|b | share | none |", "| x\\|y | 0.333333 |  |"]
 
 
 def test_the_other_tables(smoke, laptop):
@@ -402,27 +398,27 @@ def test_the_other_tables(smoke, laptop):
     tuned = tables.table8({"LoRA": smoke, "QLoRA": smoke[smoke["benchmark"] == "mini-math"]})
     assert tuned.filter(like="mini-aime").loc[("QLoRA", "135M", 1)].item() == "not run" and tuned.columns[-1].startswith("mean")
 
-    beside = tables.compare_table(laptop).set_index(["model", "method", "benchmark"])
+    beside = tables.compare_with_paper(laptop).set_index(["model", "method", "benchmark"])
     row = beside.loc[(STUDENTS[1], "CoT distillation", "mini-hotpot")]
     assert (row["published"], row["published_size"], row["asked"]) == (13.2, "0.5B", 40)
 
 
 def test_published_values_load_and_agree_with_themselves():
     for file in (config.ROOT / "figures" / "paper").glob("paper_*.csv"):
-        assert len(figures.published(file.stem.removeprefix("paper_")))
-    table = figures.published("table2_main")
+        assert len(figures.read_published(file.stem.removeprefix("paper_")))
+    table = figures.read_published("table2_main")
     assert set(estimates.PUBLISHED_AS.values()) <= set(table.columns)
     assert table[list(dict.fromkeys(estimates.PUBLISHED_AS.values()))].mean(axis=1).tolist() == pytest.approx(
         table["Avg_recomputed"].tolist(), abs=0.01)  # fmt: skip
     with pytest.raises(FileNotFoundError, match="fig1_avg"):
-        figures.published("fig9")
+        figures.read_published("fig9")
 
 
 def test_sizes_are_read_from_names():
     names = ["Qwen2.5-32B-Instruct", "SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct", "Phi-4-mini-instruct"]
-    assert [estimates.size_label(name) for name in estimates.by_size(names)] == ["135M", "0.5B", "3.8B", "32B"]
+    assert [estimates.size_label(name) for name in estimates.sort_by_size(names)] == ["135M", "0.5B", "3.8B", "32B"]
     with pytest.raises(ValueError, match="all-MiniLM-L6-v2"):
-        estimates.size_of("all-MiniLM-L6-v2")
+        estimates.parameter_count("all-MiniLM-L6-v2")
 
 
 def test_diagrams_show_what_was_written():
@@ -452,37 +448,23 @@ def test_diagrams_refuse_what_cannot_be_compared():
 
 def test_a_table_of_numbers_is_drawn_as_bars_of_its_height() -> None:
     table = pd.DataFrame({"asked": [10, 8], "kept": [4, 0]}, index=["CoT", "agent"])
-    figure = extra.table_bars(table, "questions", alt="Bars.")
+    figure = extra.bar_chart(table, "questions", alt="Bars.")
     (axes,) = figure.axes
     assert [round(bar.get_height()) for bar in axes.patches] == [10, 8, 4, 0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["CoT", "agent"]
     assert axes.lines, "a bar of height 0 has a foot, or nobody sees that it is there"
     with pytest.raises(ValueError, match="expected rows"):
-        extra.table_bars(table.iloc[:0], "questions", alt="")
+        extra.bar_chart(table.iloc[:0], "questions", alt="")
 
 
 @pytest.mark.parametrize("groups", [1, 4, 7])
 def test_long_names_below_bars_keep_out_of_each_other(groups) -> None:
     names = ["Agent prompting", "Agent distillation", "Agent distillation + FTP + SAG (n=8)", "CoT distillation + RAG"]
     table = pd.DataFrame({"parse": range(groups), "execution": range(groups)}, index=[names[k % 4] for k in range(groups)])
-    figure = extra.table_bars(table, "questions", alt="Bars.")
+    figure = extra.bar_chart(table, "questions", alt="Bars.")
     figure.draw_without_rendering()
     places = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
     assert all(a.x1 < b.x0 for a, b in itertools.pairwise(places)) and len(places) == groups
-
-
-def test_a_sketch_joins_its_parts_and_refuses_what_is_not_there() -> None:
-    parts = [Part("model", "writes", (0, 0)), Part("sandbox", "runs\nit", (1, 0)), Part("answer", "", (2, 0))]
-    figure = sketch(parts, [("model", "sandbox", "code"), ("sandbox", "answer", "")], {"isolated": ["sandbox"]}, alt="a loop")
-    (axes,) = figure.axes
-    texts = [text.get_text() for text in axes.texts]
-    assert sorted(texts) == sorted(["isolated", "model", "writes", "sandbox", "runs", "it", "answer", "code"])
-    arrows = [patch for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
-    assert len(arrows) == 2 and figure.alt == "a loop"
-    with pytest.raises(ValueError, match="'index', expected one of model, sandbox, answer"):
-        sketch(parts, [("model", "index", "")], alt="")
-    with pytest.raises(ValueError, match="each title once"):
-        sketch([parts[0], parts[0]], [], alt="")
 
 
 def test_a_legend_stays_within_its_figure(laptop) -> None:

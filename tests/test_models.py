@@ -47,7 +47,7 @@ def test_a_batch_of_unlike_lengths_decodes_as_each_alone(smol, greedy):
 def test_greedy_decoding_is_transformers_own(smol, greedy):
     for text, ours in zip(ASKED, greedy, strict=True):
         ids = smol.tokenizer(language.render(smol.tokenizer, talk(text)), return_tensors="pt", add_special_tokens=False)
-        out = smol._base.generate(**ids, max_new_tokens=NEW, do_sample=False)[0, ids["input_ids"].shape[1] :]
+        out = smol.base.generate(**ids, max_new_tokens=NEW, do_sample=False)[0, ids["input_ids"].shape[1] :]
         assert ours.text == smol.tokenizer.decode(out, skip_special_tokens=True)
         assert (ours.prompt_tokens, ours.completion_tokens) == (ids["input_ids"].shape[1], len(out))
         assert ours.finish_reason == ("stop" if int(out[-1]) == smol.tokenizer.eos_token_id else "length")
@@ -267,7 +267,7 @@ def fingerprint(model):
 
 
 def test_switching_adapters_changes_the_text_and_taking_them_off_restores_every_bit(smol, greedy, adapters):
-    before = fingerprint(smol._base)
+    before = fingerprint(smol.base)
     try:
         smol.use(adapters[0])
         first = say(smol)
@@ -278,7 +278,7 @@ def test_switching_adapters_changes_the_text_and_taking_them_off_restores_every_
     finally:
         smol.use(None)
     assert len({greedy[1].text, first.text, second.text}) == 3
-    after = fingerprint(smol._base)
+    after = fingerprint(smol.base)
     assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
     assert say(smol) == greedy[1]
 
@@ -303,18 +303,18 @@ def test_unpacked_weights_are_the_numbers_that_nf4_stands_for(adapters):
     from bitsandbytes.functional import dequantize_4bit
 
     packed, unpacked = (local.LocalModel(SMOL, quantise=True, unpack=u, device="cpu", precision="fp32", max_context=512) for u in (False, True))
-    held = {name: m.weight for name, m in packed._base.named_modules() if type(m).__name__ == "Linear4bit"}
-    plain = dict(unpacked._base.named_modules())
+    held = {name: m.weight for name, m in packed.base.named_modules() if type(m).__name__ == "Linear4bit"}
+    plain = dict(unpacked.base.named_modules())
     assert held and not any(type(m).__name__ == "Linear4bit" for m in plain.values())
     for name, weight in held.items():
         assert torch.equal(dequantize_4bit(weight.data, weight.quant_state).float(), plain[name].weight), name
-    before, first = unpacked._base.get_input_embeddings().weight.clone(), say(unpacked)
+    before, first = unpacked.base.get_input_embeddings().weight.clone(), say(unpacked)
     unpacked.use(adapters[0])
     assert unpacked._originals and say(unpacked) != first  # merged, as into weights that never were packed
     unpacked.use(None)
-    assert say(unpacked) == first and torch.equal(before, unpacked._base.get_input_embeddings().weight)
+    assert say(unpacked) == first and torch.equal(before, unpacked.base.get_input_embeddings().weight)
     half = local.LocalModel(SMOL, quantise=True, unpack=True, device="cpu", precision="bf16", max_context=512)
-    assert any(type(m).__name__ == "Linear4bit" for m in half._base.modules())
+    assert any(type(m).__name__ == "Linear4bit" for m in half.base.modules())
 
 
 @pytest.mark.full
@@ -331,7 +331,7 @@ def test_a_damaged_adapter_is_refused_each_time_and_the_model_stays_usable(adapt
     (bad / "adapter_config.json").write_text((adapters[0] / "adapter_config.json").read_text())
     (bad / "adapter_model.safetensors").write_bytes(b"not safetensors")
     model = local.LocalModel(SMOL, precision="fp32")
-    plain, before = say(model, 3), fingerprint(model._base)
+    plain, before = say(model, 3), fingerprint(model.base)
     model.use(adapters[0])
     tuned = say(model, 3)
     for _ in range(2):
@@ -340,7 +340,7 @@ def test_a_damaged_adapter_is_refused_each_time_and_the_model_stays_usable(adapt
     model.use(adapters[0])
     assert say(model, 3) == tuned
     model.use(None)
-    after = fingerprint(model._base)
+    after = fingerprint(model.base)
     assert say(model, 3) == plain and before.keys() == after.keys()
     assert all(torch.equal(before[k], after[k]) for k in before)
 
@@ -474,7 +474,7 @@ def test_a_bf16_model_speaks_nearly_as_the_32_bit_one(smol):
     ids = smol.tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
     with torch.inference_mode():
         one, other = (m._model(ids).logits[0, -1].float().softmax(-1) for m in (smol, half))
-    assert half._base.dtype == torch.bfloat16 and float((one - other).abs().sum()) < 0.1
+    assert half.base.dtype == torch.bfloat16 and float((one - other).abs().sum()) < 0.1
     assert int(one.argmax()) == int(other.argmax())
 
 

@@ -45,6 +45,11 @@ def violations(notebook) -> list[str]:
         found.append(f"cells too long: median {lengths[len(lengths) // 2]}, longest {lengths[-1]} lines")
     if not any("assert" in cell.source for cell in cells):
         found.append("asserts nothing")
+    lines = [line for cell in cells for line in cell.source.splitlines() if re.match(r"\s*(from|import) agentlib", line)]
+    if len(lines) > 5 or any(re.search(r"agentlib\.\w+", line) for line in lines):
+        found.append("imports past the doors of the package")
+    if private := {name for cell in cells for name in re.findall(r"\w+\._[a-z]\w*", cell.source) if "_repr_" not in name}:
+        found.append(f"uses private names: {private}")
     return found
 
 
@@ -54,8 +59,8 @@ def test_house_rules(path):
 
 
 def test_house_rules_can_fail():
-    broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("\n".join(["x = 1"] * 30))])
-    assert len(violations(broken)) == 5
+    broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("\n".join(["x = y._z", "from agentlib.sag import SAG"] * 15))])
+    assert len(violations(broken)) == 7
 
 
 @each
@@ -79,6 +84,16 @@ def test_committed_outputs_are_of_a_real_run(path):
 def test_no_machine_path_in_a_notebook(path):
     found = re.findall(r"(?:/root|/home|/work|/tmp|/Users)/[\w./-]*", path.read_text(encoding="utf-8"))
     assert not found, f"paths of the machine it ran on: {sorted(set(found))}"
+
+
+def test_every_picture_exists_has_words_and_is_shown():
+    shown = set()
+    for path in NOTEBOOKS:
+        for words, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+            assert len(words) > 40 and (path.parent / target).is_file(), f"{path.name}: {target}"
+            shown.add(target)
+    pictures = notebooks.NOTEBOOKS / "pictures"
+    assert shown == {f"pictures/{picture.name}" for picture in pictures.iterdir()}
 
 
 def test_every_notebook_names_its_figures_in_the_readme():

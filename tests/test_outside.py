@@ -48,7 +48,7 @@ from agentlib.figures import estimates
 print(config.__file__)
 print(config.load("smoke").runs)
 try:
-    estimates.published("fig1_avg")
+    estimates.read_published("fig1_avg")
 except FileNotFoundError as error:
     print(error)
 """

@@ -89,7 +89,7 @@ def prose(number: str) -> str:
 
 
 def published(name: str, preset: str = "laptop") -> pd.DataFrame:
-    return statistics.frame(records.read(config.load(preset).records / name))
+    return statistics.to_frame(records.read(config.load(preset).records / name))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def varied():
 @pytest.fixture(scope="module")
 def taught():
     cfg = config.load("laptop")
-    return {method: statistics.frame(records.read(teach.records_path(cfg, method))) for method in teach.METHODS}
+    return {method: statistics.to_frame(records.read(teach.records_path(cfg, method))) for method in teach.METHODS}
 
 
 def difference(found) -> str:
@@ -120,7 +120,7 @@ def difference(found) -> str:
 
 
 def side(cases, model, method, n=1):
-    return estimates.pick(cases, model=model, method=method, n=n)
+    return estimates.select(cases, model=model, method=method, n=n)
 
 
 def test_every_arm_of_the_records_has_the_questions_that_its_configuration_asks(laptop):
@@ -131,19 +131,19 @@ def test_every_arm_of_the_records_has_the_questions_that_its_configuration_asks(
 
 
 def test_the_means_on_the_page_are_those_of_the_records(laptop, other):
-    beside = tables.compare_table(laptop).query("benchmark == 'mean' and model.str.contains('0.5B')").set_index("method")["published"]
-    means, again = tables.means(laptop), tables.means(other[other["method"] != "cot_distill"])
+    beside = tables.compare_with_paper(laptop).query("benchmark == 'mean' and model.str.contains('0.5B')").set_index("method")["published"]
+    means, again = tables.mean_table(laptop), tables.mean_table(other[other["method"] != "cot_distill"])
     assert list(means) == list(again) == ["135M (n=320)", "0.5B (n=320)"] and "320 questions per cell" in README
     rows = [f"| {method} | {cells.iloc[0]} | {cells.iloc[1]} | {beside[method]:.1f} |" for method, cells in means.iterrows()]
     rows += [f"| {method}, another training | {cells.iloc[0]} | {cells.iloc[1]} | |" for method, cells in again.iterrows()]
     for row in rows:
-        assert row.replace(tables.GAP, " ") in README, row
+        assert row.replace(tables.NO_BREAK, " ") in README, row
     assert len(rows) == 10
 
 
 def test_the_claims_on_the_page_are_those_of_the_records(laptop):
     """Cell by cell: a claim is found by its number and its own words, whatever the page calls it."""
-    found = claims.check(laptop)
+    found = claims.check_claims(laptop)
     lines = [line for line in PAGES[0].read_text(encoding="utf-8").splitlines() if re.match(r"\| P\d: ", line)]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     shown = {(claim[:2], claim.rpartition(" ")[2] if claim.startswith("P4") else ""): rest for claim, *rest in cells}
@@ -154,10 +154,10 @@ def test_the_claims_on_the_page_are_those_of_the_records(laptop):
         small, large, theirs = shown[key]
         cell = f"{row['holds']}: {row['difference']:+.1f} [{row['low']:.1f}, {row['high']:.1f}]"
         assert cell == (small if "135M:" in name else large) and theirs == f"{row['published']:+.1f}", name
-    assert shown["P2", ""][1] == "no larger one here" and "less than 5 points (our margin)" in README and claims.LOSS == 5
+    assert shown["P2", ""][1] == "no larger one here" and "less than 5 points (our margin)" in README and claims.SAG_TOLERANCE == 5
     saved = (config.load("laptop").figures / "claims.md").read_text(encoding="utf-8")
-    for name, row in claims.table(found).iterrows():
-        assert f"| {name} | {' | '.join(map(str, row))} |".replace(tables.GAP, " ") in saved, name
+    for name, row in claims.claim_table(found).iterrows():
+        assert f"| {name} | {' | '.join(map(str, row))} |".replace(tables.NO_BREAK, " ") in saved, name
 
 
 def test_the_other_trainings_differ_as_the_page_says(laptop, other):
@@ -194,7 +194,7 @@ def test_kinds_of_fine_tuning_differ_as_the_page_says(varied):
     assert (right["count"] == 200).all() and set(right.index) == {"lora", "qlora", "full"}
     of = {kind: f"{100 * mean:.1f} %" for kind, mean in right["mean"].items()}
     assert f"LoRA {of['lora']}, QLoRA {of['qlora']}, full fine-tuning {of['full']} of the same 200" in README
-    lora, full = estimates.published("table8_lora_vs_fullft").set_index("Method")["Avg_recomputed"]
+    lora, full = estimates.read_published("table8_lora_vs_fullft").set_index("Method")["Avg_recomputed"]
     assert f"published: {lora:.1f} % by LoRA, {full:.1f} % by full fine-tuning" in README
     tuned = dict(tuple(varied[varied["setting"] == "tuning"].groupby("value")))
     no_difference = statistics.compare(tuned["lora"], tuned["qlora"])
@@ -245,7 +245,7 @@ def test_the_teacher_does_as_notebook_02_says(taught):
     )
     assert f"{broken['agent_ftp']} of 300 runs with it have a turn whose code is missing or does not parse, {broken['agent']} without it" in text
     assert failed == {"agent": 18, "agent_ftp": 18} and "fails while it runs in 18 runs each" in text
-    words = claims.first_thoughts({m: found.to_dict("records") for m, found in taught.items()})["words of the first thought"]
+    words = claims.prefix_effects({m: found.to_dict("records") for m, found in taught.items()})["words of the first thought"]
     assert f"{words.iloc[1]:.0f} words instead of {words.iloc[0]:.0f}" in text
 
 
@@ -266,7 +266,7 @@ def test_the_prompt_has_as_many_worked_examples_as_notebook_00_says():
 
 
 def test_notebooks_04_and_05_say_what_the_claims_say(laptop):
-    holds = claims.check(laptop)["holds"]
+    holds = claims.check_claims(laptop)["holds"]
     verdicts = {(name[:2], name.partition(":")[0].rpartition(" ")[2], "halves" in name): verdict for name, verdict in holds.items()}
     assert [verdicts["P1", size, False] for size in ("135M", "0.5B")] == ["yes", "yes"]
     assert [verdicts["P4", size, True] for size in ("135M", "0.5B")] == ["yes", "not settled"]

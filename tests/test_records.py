@@ -325,38 +325,38 @@ def test_the_interval_is_wilsons(right, n):
     p = right / n
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    assert statistics.interval(right, n) == pytest.approx((middle - half, middle + half), abs=1e-12)
-    low, high = statistics.interval(right, n)
+    assert statistics.wilson_interval(right, n) == pytest.approx((middle - half, middle + half), abs=1e-12)
+    low, high = statistics.wilson_interval(right, n)
     assert 0 <= low <= p <= high <= 1
 
 
 def test_no_questions_have_no_interval():
-    assert all(math.isnan(v) for v in statistics.interval(0, 0))
+    assert all(math.isnan(v) for v in statistics.wilson_interval(0, 0))
 
 
 def test_a_summary_counts_questions_asked_not_lines():
     lines = [case(1), case(2, False), case(3, None, error="x"), case(3), case(4, None, error="x")]
-    row = statistics.summarise(statistics.frame(lines), ["benchmark"], asked=6).iloc[0]
+    row = statistics.summarise(statistics.to_frame(lines), ["benchmark"], asked=6).iloc[0]
     assert (row.asked, row.answered, row.errors, row.correct) == (6, 3, 3, 2)
     assert row.accuracy == pytest.approx(2 / 6)
-    assert (row.low, row.high) == pytest.approx(statistics.interval(2, 6))
+    assert (row.low, row.high) == pytest.approx(statistics.wilson_interval(2, 6))
 
 
 def test_without_a_number_asked_the_distinct_questions_count():
-    row = statistics.summarise(statistics.frame([case(1), case(1), case(2, None, error="x")]), ["benchmark"]).iloc[0]
+    row = statistics.summarise(statistics.to_frame([case(1), case(1), case(2, None, error="x")]), ["benchmark"]).iloc[0]
     assert (row.asked, row.answered, row.errors, row.correct) == (2, 1, 1, 1)
 
 
 def test_each_group_has_its_own_number_asked():
     lines = [case(1, method="m"), case(2, False, "c", method="m")]
-    one = statistics.summarise(statistics.frame(lines), ["benchmark"], asked={"b": 4, "c": 2}).set_index("benchmark")
-    two = statistics.summarise(statistics.frame(lines), ["method", "benchmark"], asked={("m", "b"): 4, ("m", "c"): 2})
+    one = statistics.summarise(statistics.to_frame(lines), ["benchmark"], asked={"b": 4, "c": 2}).set_index("benchmark")
+    two = statistics.summarise(statistics.to_frame(lines), ["method", "benchmark"], asked={("m", "b"): 4, ("m", "c"): 2})
     assert one.loc["b", "accuracy"] == 0.25 and one.loc["c", "accuracy"] == 0
     assert two["asked"].tolist() == [4, 2]
 
 
 def test_a_group_of_errors_alone_is_a_group_without_answers():
-    row = statistics.summarise(statistics.frame([{"id": "q1", "benchmark": "b", "error": "x"}]), ["benchmark"]).iloc[0]
+    row = statistics.summarise(statistics.to_frame([{"id": "q1", "benchmark": "b", "error": "x"}]), ["benchmark"]).iloc[0]
     assert (row.asked, row.answered, row.errors, row.correct) == (1, 0, 1, 0)
 
 
@@ -435,13 +435,13 @@ def test_p_values_are_corrected_by_holm(p, adjusted):
 
 
 def test_a_group_of_two_experiments_is_refused_and_more_answers_than_asked_too():
-    lines = statistics.frame([case(1, model="s", n=1), case(1, model="s", n=8)])
+    lines = statistics.to_frame([case(1, model="s", n=1), case(1, model="s", n=8)])
     with pytest.raises(ValueError, match=r"several values of n \(1, 8\)"):
         statistics.summarise(lines, ["benchmark"])
     assert statistics.summarise(lines, ["n"])["asked"].tolist() == [1, 1]
     with pytest.raises(ValueError, match="group b has answers to 2 questions, expected at most the 1 asked"):
         statistics.summarise(table([True, True]), ["benchmark"], asked=1)
-    two = statistics.frame([case(1), case(1, False, "c")])
+    two = statistics.to_frame([case(1), case(1, False, "c")])
     assert statistics.summarise(two.assign(all=""), ["all"])[["asked", "correct"]].to_numpy().tolist() == [[2, 1]]
 
 

@@ -8,7 +8,7 @@ import shutil
 import nbformat
 import pytest
 import website
-from test_show import ballot, record
+from test_show import record, voted_step
 
 from agentlib import config
 from agentlib.figures import style
@@ -58,6 +58,14 @@ def test_an_index_with_figures_and_a_page_a_notebook(tmp_path):
         website.build([], tmp_path, tmp_path / "out")
 
 
+def test_a_picture_of_a_notebook_is_within_its_page(tmp_path):
+    page = notebooks.NOTEBOOKS / "00_check_the_setup.ipynb"
+    website.build([page], tmp_path, tmp_path / "out")
+    text = (tmp_path / "out" / "00_check_the_setup.html").read_text(encoding="utf-8")
+    assert "pictures/agent_loop.svg" not in text
+    assert re.search(r'<img alt="The model writes code[^>]*src="data:image/svg\+xml;base64,', text)
+
+
 def test_half_a_surrogate_pair_stops_no_page(tmp_path):
     (tmp_path / "00_x.ipynb").write_text(json.dumps(notebook("half \ud83d", output(text__html="<b>a\ud83db</b>"))))
     index = website.build([tmp_path / "00_x.ipynb"], tmp_path, tmp_path / "out", "\ude00")
@@ -99,11 +107,11 @@ def seen(page, what: str) -> int:
 
 def test_a_trajectory_is_clicked_through_in_a_browser(browser, tmp_path):
     voted = record(method="agent_distill_ftp", n=8)
-    voted["trace"][1] |= ballot(0, 0, None, chosen=1)
+    voted["trace"][1] |= voted_step(0, 0, None, chosen=1)
     page = browser.new_page(color_scheme="dark")
     words = record(method="cot", text="Quito.")
     del words["trace"]
-    pages = [written(tmp_path, "00_cases", output(text__html=show.cases([words, voted]).data))]
+    pages = [written(tmp_path, "00_cases", output(text__html=show.show_cases([words, voted]).data))]
     page.goto(website.build(pages, tmp_path, tmp_path / "out").as_uri())
     page.click("text=00 cases")
     page.wait_for_function("document.body?.dataset.jpThemeLight === 'false'")

@@ -66,13 +66,16 @@ def build(pages: Sequence[Path], figures: Path, out: Path, note: str = "") -> Pa
         if page.stem not in names:
             page.unlink()
     # Without the scripts of live widgets and diagrams; that for formulas is fetched aside, so that a page opens offline too.
-    exporter = HTMLExporter(template_name="lab", exclude_anchor_links=True, require_js_url="", mermaid_js_url="")
+    exporter = HTMLExporter(
+        template_name="lab", exclude_anchor_links=True, require_js_url="", mermaid_js_url="", embed_images=True
+    )
     rows = []
     for k, notebook in enumerate(pages):
         opened = nbformat.read(notebook, 4)
         title, claim = opening(opened)
         _describe(opened)
-        body, _ = exporter.from_notebook_node(opened, {"metadata": {"name": title}})
+        where = {"name": title, "path": str(notebook.parent)}  # of the pictures that are embedded
+        body, _ = exporter.from_notebook_node(opened, {"metadata": where})
         body = body.replace("</head>", f"{_HEAD}</head>", 1).replace('<script src=""></script>', "")
         body = body.replace(f'<script src="{exporter.mathjax_url}', f'<script async src="{exporter.mathjax_url}')
         body = re.sub(r"(<body[^>]*>)", lambda found, k=k: found[1] + _nav(names, k), body, count=1)

@@ -3,6 +3,7 @@
 import argparse
 import copy
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,8 +35,13 @@ def student(notebook: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(notebooks: Sequence[Path], folder: Path) -> list[Path]:
-    """Student copies into a folder. One that is there already is left alone: somebody may be working in it."""
+    """Student copies into a folder, with the pictures that they show.
+
+    A copy that exists already is left alone: somebody may be working in it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    for pictures in {notebook.parent / "pictures" for notebook in notebooks}:
+        shutil.copytree(pictures, folder / "pictures", dirs_exist_ok=True)
     written = []
     for notebook in notebooks:
         if not (target := folder / notebook.name).exists():

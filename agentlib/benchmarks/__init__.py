@@ -8,6 +8,7 @@ from agentlib import export
 
 __getattr__, __dir__, __all__ = export(__name__, {
     "sets": "NAMES fingerprint load test_questions training_questions",
-    "search": "web_search open_searcher",
+    "search": "build_search=build open_searcher passages=corpus web_search",
+    "question_file": "from_file split_questions",
     "minisuite.suite": "support",
 })  # fmt: skip

@@ -1,7 +1,6 @@
-"""What the paper claims, held against our records: each claim a number with its interval, its test and a verdict.
+"""The paper's claims, tested on our records: a difference, its interval, a test and a verdict.
 
-Owns the list of claims and how each is read off the cases. Knows nothing of how cases are made or drawn. Shares
-and differences are per cent, of questions.
+Shares and differences are per cent of questions.
 """
 
 import itertools
@@ -13,41 +12,68 @@ import pandas as pd
 from agentlib.figures import estimates, statistics, tables
 
 AGENT, FTP, COT, PROMPTED = "agent_distill", "agent_distill_ftp", "cot_distill", "agent"
-LOSS = 5.0  # points of accuracy that SAG may cost; our tolerance, the paper names none
+SAG_TOLERANCE = 5.0  # points of accuracy that SAG may cost; our tolerance, the paper names none
 
 
-def check(cases: pd.DataFrame) -> pd.DataFrame:
-    """A row per claim and student: both sides, the difference with its 95 % interval, its `margin`, p, p after Holm's
-    correction over all rows, n, whether it `holds`, and the `published` difference at the nearest size.
+def check_claims(cases: pd.DataFrame) -> pd.DataFrame:
+    """Test each claim for each student, one row per test.
 
-    P1: agent distillation beats CoT distillation (the primary claim); P2: with FTP and SAG it reaches the next larger
-    CoT-distilled student; P3: FTP raises accuracy; P4: SAG halves the questions with broken code (difference: b - a / 2)
-    and does not lower accuracy; P5: prompting alone does not make a small model act.
+    - P1: agent distillation beats CoT distillation (the primary claim).
+    - P2: with FTP and SAG, it reaches the next larger CoT-distilled student.
+    - P3: FTP raises accuracy.
+    - P4: SAG halves the questions with broken code (difference: b - a / 2), and does not lower
+      accuracy by more than `SAG_TOLERANCE`.
+    - P5: prompting alone does not make a small model act.
 
-    Intervals and p are those of `statistics.compare`. "yes" and "no" need the whole interval on one side of the margin and a
-    corrected p of at most 0.05; everything else is "not settled". A claim whose methods were not run is "not run".
+    Columns: the two sides `a` and `b`, their `difference` with its 95 % interval (`low`, `high`),
+    the `margin` it is tested against, `p`, `p (Holm)` corrected over all rows, `n` questions,
+    whether the claim `holds`, and the `published` difference at the nearest size. Interval and p
+    are those of `statistics.compare`.
+
+    `holds` is "yes" or "no" if the whole interval is on one side of the margin and the corrected p
+    is at most 0.05, otherwise "not settled"; "not run" if a side has no cases.
     """
-    sizes, n = estimates.students_of(cases), estimates.vote_size(cases)
+    sizes, n = estimates.list_students(cases), estimates.vote_size(cases)
+    paper = tables.published_mean
 
-    def arm(model: str, method: str, samples: int = 1) -> pd.DataFrame:
-        return estimates.pick(cases, model=model, method=method, n=samples)
+    def answers(model: str, method: str, samples: int = 1) -> pd.DataFrame:
+        return estimates.select(cases, model=model, method=method, n=samples)
 
-    rows = [_row("P1", model, "agent distillation beats CoT distillation", arm(model, COT), arm(model, AGENT),
-                 _published(model, COT, AGENT)) for model in sizes]  # fmt: skip
+    rows = []
+    for model in sizes:
+        a, b = answers(model, COT), answers(model, AGENT)
+        published = paper(model, AGENT) - paper(model, COT)
+        rows.append(
+            _test_claim("P1", model, "agent distillation beats CoT distillation", a, b, published)
+        )
     for model, larger in itertools.pairwise(sizes):
-        rows.append(_row("P2", model, f"agent + FTP + SAG reaches {estimates.size_label(larger)} CoT distillation",
-                         arm(larger, COT), arm(model, FTP, n), _published_reach(model)))  # fmt: skip
+        words = f"agent + FTP + SAG reaches {estimates.size_label(larger)} CoT distillation"
+        a, b = answers(larger, COT), answers(model, FTP, n)
+        published = paper(model, FTP, voted=True) - paper(model, COT, larger=1)
+        rows.append(_test_claim("P2", model, words, a, b, published))
     for model in sizes:
-        rows.append(_row("P3", model, "FTP raises accuracy", arm(model, AGENT), arm(model, FTP), _published(model, AGENT, FTP)))
+        a, b = answers(model, AGENT), answers(model, FTP)
+        published = paper(model, FTP) - paper(model, AGENT)
+        rows.append(_test_claim("P3", model, "FTP raises accuracy", a, b, published))
     for model in sizes:
-        greedy, voted = arm(model, FTP), arm(model, FTP, n)
-        rows.append(_row("P4", model, "SAG halves the questions with broken code (b < a/2)", _broken(greedy), _broken(voted),
-                         _published_halving(model), ratio=0.5, below=True))  # fmt: skip
-        rows.append(_row("P4", model, f"SAG costs less than {LOSS:.0f} points", greedy, voted,
-                         _published(model, FTP, FTP, voted=True), margin=-LOSS))  # fmt: skip
+        greedy, voted = answers(model, FTP), answers(model, FTP, n)
+        a, b = _with_broken_code(greedy), _with_broken_code(voted)
+        words, published = (
+            "SAG halves the questions with broken code (b < a/2)",
+            _published_halving(model),
+        )
+        rows.append(_test_claim("P4", model, words, a, b, published, ratio=0.5, below=True))
+        words = f"SAG costs less than {SAG_TOLERANCE:.0f} points"
+        published = paper(model, FTP, voted=True) - paper(model, FTP)
+        rows.append(
+            _test_claim("P4", model, words, greedy, voted, published, margin=-SAG_TOLERANCE)
+        )
     for model in sizes:
-        rows.append(_row("P5", model, "agent distillation beats agent prompting", arm(model, PROMPTED), arm(model, AGENT),
-                         _published(model, PROMPTED, AGENT)))  # fmt: skip
+        a, b = answers(model, PROMPTED), answers(model, AGENT)
+        published = paper(model, AGENT) - paper(model, PROMPTED)
+        rows.append(
+            _test_claim("P5", model, "agent distillation beats agent prompting", a, b, published)
+        )
     found = pd.DataFrame(rows).set_index("claim")
     tested = found["p"].notna()
     found.loc[tested, "p (Holm)"] = statistics.holm(found.loc[tested, "p"])
@@ -55,15 +81,21 @@ def check(cases: pd.DataFrame) -> pd.DataFrame:
     return found.drop(columns="below")
 
 
-def _row(number: str, model: str, words: str, a: pd.DataFrame, b: pd.DataFrame, published: float, *, ratio: float = 1.0,
-         margin: float = 0.0, below: bool = False) -> dict[str, object]:  # fmt: skip
-    """A claim on b - ratio * a: to lie above `margin`, or (`below`) under it."""
-    row = {"claim": f"{number} · {estimates.size_label(model)}: {words}", "margin": margin, "below": below, "published": published}
+def _test_claim(
+    number: str, model: str, words: str, a: pd.DataFrame, b: pd.DataFrame, published: float,
+    *, ratio: float = 1.0, margin: float = 0.0, below: bool = False,
+) -> dict[str, object]:  # fmt: skip
+    """Test that b - ratio * a is above `margin` (points), or, with `below`, under it."""
+    row = {"claim": f"{number} · {estimates.size_label(model)}: {words}"}
+    row |= {"margin": margin, "below": below, "published": published}
     if a.empty or b.empty:
-        return row | dict.fromkeys(("a", "b", "difference", "low", "high", "p", "p (Holm)"), math.nan) | {"n": 0}
+        columns = ("a", "b", "difference", "low", "high", "p", "p (Holm)")
+        return row | dict.fromkeys(columns, math.nan) | {"n": 0}
     found = statistics.compare(a, b, ratio=ratio, margin=margin / 100)
-    names = {"a": "accuracy_a", "b": "accuracy_b", "difference": "difference", "low": "low", "high": "high"}
-    return row | {name: 100 * found[key] for name, key in names.items()} | {"p": found["p"], "n": found["n"]}
+    shares = {"a": found["accuracy_a"], "b": found["accuracy_b"]}
+    shares |= {name: found[name] for name in ("difference", "low", "high")}
+    percent = {name: 100 * share for name, share in shares.items()}
+    return row | percent | {"p": found["p"], "n": found["n"]}
 
 
 def _verdict(row: pd.Series) -> str:
@@ -74,63 +106,81 @@ def _verdict(row: pd.Series) -> str:
     return "yes" if (row["high"] < row["margin"]) == row["below"] else "no"
 
 
-def table(found: pd.DataFrame) -> pd.DataFrame:
-    """The claims of `check` as text; the published difference stands last."""
-    def row(claim: pd.Series) -> dict[str, object]:
-        ran = claim["n"] > 0
-        difference = f"{claim['difference']:+.1f} {tables.interval_text(claim['low'], claim['high'])}"
-        return {"a (%)": f"{claim['a']:.1f}" if ran else "", "b (%)": f"{claim['b']:.1f}" if ran else "",
-                "difference": difference if ran else "", "margin": f"{claim['margin']:.0f}", "p": tables.p_text(claim["p"]),
-                "p (Holm)": tables.p_text(claim["p (Holm)"]), "n": int(claim["n"]), "holds": claim["holds"],
-                "published": "" if math.isnan(claim["published"]) else f"{claim['published']:+.1f}"}  # fmt: skip
-
-    return pd.DataFrame([row(claim) for _, claim in found.iterrows()], index=found.index)
-
-
-def _published(model: str, a: str, b: str, voted: bool = False) -> float:
-    """b - a of two methods' published means at the size nearest to a model's; with `voted`, b is the run with SAG."""
-    return tables.published_mean(model, b, voted) - tables.published_mean(model, a)
-
-
-def _published_reach(model: str) -> float:
-    return tables.published_mean(model, FTP, True) - tables.published_mean(model, COT, larger=1)
+def claim_table(found: pd.DataFrame) -> pd.DataFrame:
+    """The result of `check_claims` as text, the published difference last."""
+    rows = []
+    for _, claim in found.iterrows():
+        interval = tables.format_interval(claim["low"], claim["high"])
+        measured = {
+            "a (%)": f"{claim['a']:.1f}",
+            "b (%)": f"{claim['b']:.1f}",
+            "difference": f"{claim['difference']:+.1f} {interval}",
+        }
+        rows.append(
+            {
+                **(measured if claim["n"] else dict.fromkeys(measured, "")),
+                "margin": f"{claim['margin']:.0f}",
+                "p": tables.format_p(claim["p"]),
+                "p (Holm)": tables.format_p(claim["p (Holm)"]),
+                "n": int(claim["n"]),
+                "holds": claim["holds"],
+                "published": "" if math.isnan(claim["published"]) else f"{claim['published']:+.1f}",
+            }
+        )
+    return pd.DataFrame(rows, index=found.index)
 
 
 def _published_halving(model: str) -> float:
-    """b - a / 2 of the published shares of questions with broken code, mean of the three benchmarks of Fig. 7 (digitised)."""
-    found = estimates.published("fig7_code_errors_digitised")
+    """The published b - a / 2 for the questions with broken code, without (a) and with SAG (b).
+
+    It is the mean of the three benchmarks of Fig. 7, digitised, at the size nearest to the model's.
+    """
+    found = estimates.read_published("fig7_code_errors_digitised")
     near = tables.nearest_size(model, found["Model"].unique())
     shares = found[found["Model"] == near].groupby("Setting")["Total_err_pct"].mean()
     return shares["w/ SAG"] - shares["w/o SAG"] / 2
 
 
-def _broken(cases: pd.DataFrame) -> pd.DataFrame:
-    """The cases with "a kept action failed to parse or to run" as what is counted; unknown where there was no answer."""
+def _with_broken_code(cases: pd.DataFrame) -> pd.DataFrame:
+    """The cases, `correct` now meaning that a kept action failed to parse or to run."""
     errors = cases["parse_errors"] + cases["execution_errors"]
     return cases.assign(correct=(errors > 0).where(errors.notna(), None))
 
 
-def first_thoughts(taught: Mapping[str, Sequence[dict]]) -> pd.DataFrame:
-    """What the first-thought prefix changes in the teacher's runs, a row per method: yield, thoughts, searches, and the
-    questions with a step whose code is missing or does not parse, or fails to run."""
+def prefix_effects(taught: Mapping[str, Sequence[dict]]) -> pd.DataFrame:
+    """What the first-thought prefix changes in the teacher's runs, one row per method.
+
+    `taught` maps methods to recorded cases (`teach.teacher_cases`). Columns: how many answers are
+    right, words of the first thought, searches, steps, and the questions with a step whose code is
+    missing or does not parse, or fails to run.
+    """
     rows = {}
     for method in ("agent", "agent_ftp"):
         found = pd.DataFrame(taught[method])
-        words = found["trace"].map(lambda trace: len(trace[0]["text"].partition("Code:")[0].split()) if trace else 0)
+        words = found["trace"].map(
+            lambda trace: len(trace[0]["text"].partition("Code:")[0].split()) if trace else 0
+        )
+        unparsed, failing = (
+            found[kind].dropna() > 0 for kind in ("parse_errors", "execution_errors")
+        )
         rows[tables.method_label(method, 1)] = {
-            "questions": len(found), "right (%)": 100 * found["correct"].fillna(False).astype(bool).mean(),
-            "words of the first thought": words.mean(), "searches a question": found["tool_calls"].mean(),
+            "questions": len(found),
+            "right (%)": 100 * found["correct"].fillna(False).astype(bool).mean(),
+            "words of the first thought": words.mean(),
+            "searches a question": found["tool_calls"].mean(),
             "steps a question": found["steps"].mean(),
-            "code missing or not parsed (%)": 100 * (found["parse_errors"].dropna() > 0).mean(),
-            "code failed to run (%)": 100 * (found["execution_errors"].dropna() > 0).mean(),
-        }  # fmt: skip
+            "code missing or not parsed (%)": 100 * unparsed.mean(),
+            "code failed to run (%)": 100 * failing.mean(),
+        }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def broken_steps(cases: pd.DataFrame) -> pd.DataFrame:
-    """Share (%) of agents' finished questions with a step whose kept action failed to parse or to run, a row per model,
-    method and n."""
+def code_error_rates(cases: pd.DataFrame) -> pd.DataFrame:
+    """Share (%) of agents' finished questions with a kept action that failed to parse, or to run.
+
+    One row per model, method and n.
+    """
     agents = cases[cases["method"].str.startswith("agent") & cases["parse_errors"].notna()]
-    shares = agents.assign(parse=agents["parse_errors"] > 0, execution=agents["execution_errors"] > 0)
-    by_arm = shares.groupby(["model", "method", "n"])
-    return (100 * by_arm[["parse", "execution"]].mean()).assign(questions=by_arm.size())
+    parse, execution = agents["parse_errors"] > 0, agents["execution_errors"] > 0
+    groups = agents.assign(parse=parse, execution=execution).groupby(["model", "method", "n"])
+    return (100 * groups[["parse", "execution"]].mean()).assign(questions=groups.size())

@@ -1,7 +1,7 @@
-"""The numbers under every figure and table: records in, points with n and interval out.
+"""The numbers under every figure and table: records in, estimates with n and interval out.
 
-Owns `Point`, the choice of which cases a number is made of, and the published values. Knows nothing of models, of runs on
-disk or of how a number is shown. All accuracies here are per cent.
+Accuracies are per cent; intervals are 95 % intervals. Also here: which cases a number is computed
+from, and the paper's published values.
 """
 
 import math
@@ -16,20 +16,41 @@ from scipy import stats
 from agentlib import config
 from agentlib.figures import statistics
 
-# Our benchmark -> its column in the published Table 2. A mini benchmark is not the published one, only its mirror.
+# Our benchmark -> its column in the published Table 2, which a mini benchmark only mirrors.
 PUBLISHED_AS = {
-    "mini-hotpot": "HotpotQA", "mini-math": "MATH500", "mini-musique": "MuSiQue", "mini-bamboogle": "Bamboogle",
-    "mini-2wiki": "2WikiQA", "mini-gsm-hard": "GSM-Hard", "mini-aime": "AIME", "mini-olym": "OlymMATH",
-} | {name: benchmark.published for benchmark in config.BENCHMARKS for name in (benchmark.name, benchmark.slice)}  # fmt: skip
-UNNAMED_SIZES = {"Phi-4-mini-instruct": 3.8e9}  # Table 4 gives the size beside the name
-KEYS = ["model", "method", "n", "benchmark", "id"]  # what names one answer of one experiment
+    "mini-hotpot": "HotpotQA", "mini-math": "MATH500",
+    "mini-musique": "MuSiQue", "mini-bamboogle": "Bamboogle",
+    "mini-2wiki": "2WikiQA", "mini-gsm-hard": "GSM-Hard",
+    "mini-aime": "AIME", "mini-olym": "OlymMATH",
+}  # fmt: skip
+PUBLISHED_AS |= {b.name: b.published for b in config.BENCHMARKS}
+PUBLISHED_AS |= {b.slice: b.published for b in config.BENCHMARKS}
+# Rows of a table, top to bottom: the students' methods, and the teacher's agent with a prefix.
+METHOD_ORDER = (
+    "cot",
+    "cot_distill",
+    "cot_distill_rag",
+    "agent",
+    "agent_ftp",
+    "agent_distill",
+    "agent_distill_ftp",
+)
+BENCHMARK_ORDER = (
+    *config.FACTUAL,
+    *config.MATHS,
+    *config.PAPER.benchmarks,
+    *config.SLICE["benchmarks"],
+    *config.LAPTOP.train_sets,
+)
+KNOWN_SIZES = {"Phi-4-mini-instruct": 3.8e9}  # Table 4 gives the size beside the name
+KEYS = ["model", "method", "n", "benchmark", "id"]  # which identify one answer of one experiment
 SETTINGS = ("temperature", "seed", "setting", "value")  # what else experiments may differ in
 
 
-class Point(NamedTuple):
-    """A number with its 95 % interval and the questions it is made of; value NaN means it was not run.
+class Estimate(NamedTuple):
+    """A number with its 95 % interval, from `n` questions; the value NaN means "not run".
 
-    `unanswered` of the `n` questions have no answer (an error, or no case at all); they count as wrong.
+    `unanswered` of the `n` questions have no answer (an error, or no case); they count as wrong.
     """
 
     value: float = math.nan
@@ -39,78 +60,100 @@ class Point(NamedTuple):
     unanswered: int = 0
 
 
-def size_of(model: str) -> float:
-    """Parameters of a model, read from its name: "SmolLM2-135M-Instruct" is 135e6, "0.5B" is 0.5e9."""
-    if model in UNNAMED_SIZES:
-        return UNNAMED_SIZES[model]
+def parameter_count(model: str) -> float:
+    """Parameters of a model, read from its name: "SmolLM2-135M-Instruct" has 135e6, "0.5B" 0.5e9.
+
+    Raises ValueError for a name without a size.
+    """
+    if model in KNOWN_SIZES:
+        return KNOWN_SIZES[model]
     found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)([MB])(?![a-z0-9])", model, re.IGNORECASE)
     if not found:
         raise ValueError(
             f"model {model!r} has no size in its name, expected one like '135M' or '0.5B'; "
-            "rename it or add it to estimates.UNNAMED_SIZES"
+            "rename it or add it to estimates.KNOWN_SIZES"
         )
     return float(found[1]) * (1e6 if found[2].upper() == "M" else 1e9)
 
 
 def size_label(model: str) -> str:
     """The size of a model as the paper writes it: "135M", "0.5B"."""
-    size = size_of(model)
+    size = parameter_count(model)
     return f"{size / 1e9:g}B" if size >= 5e8 else f"{size / 1e6:g}M"
 
 
-def published(name: str) -> pd.DataFrame:
-    """The paper's values of one figure or table: `published("fig1_avg")` reads figures/paper/paper_fig1_avg.csv."""
+def read_published(name: str) -> pd.DataFrame:
+    """The paper's values of one figure or table: "fig1_avg" is figures/paper/paper_fig1_avg.csv.
+
+    Raises FileNotFoundError, with the names that exist.
+    """
     folder = config.in_repository("figures", "paper")
     file = folder / f"paper_{name}.csv"
     if not file.exists():
         known = ", ".join(sorted(f.stem.removeprefix("paper_") for f in folder.glob("paper_*.csv")))
-        raise FileNotFoundError(f"published values {name!r} are not in {folder}, expected one of: {known or 'none'}")
+        raise FileNotFoundError(
+            f"published values {name!r} are not in {folder}, expected one of: {known or 'none'}"
+        )
     return pd.read_csv(file)
 
 
-def cases_of(
+def prepare_cases(
     cases: pd.DataFrame, split: str = "test", one_setting: bool = True, needs: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """The cases of a split, the last one of each question, with the gaps (`with_gaps`); checked, so that a figure fails in
-    its first line.
+    """The last case of each question of a split, and a row for each question without a case.
 
-    Raises ValueError if there is none, if a column is missing (`needs` names more of them), and (with `one_setting`)
-    if the same question was answered under several temperatures or seeds: one bar would then mix two experiments.
+    Checks what a figure relies on, so that it fails in its first line. Raises ValueError if no case
+    is left, if a column is missing (`needs` names more columns), and (with `one_setting`) if a
+    question was answered under several temperatures or seeds: one bar would then mix two
+    experiments.
     """
     if cases.empty:
-        raise ValueError("the table of cases is empty, expected one row per case; run the evaluation notebook first")
+        raise ValueError(
+            "the table of cases is empty, expected one row per case; "
+            "run the evaluation notebook first"
+        )
     if missing := [name for name in [*KEYS, "correct", *needs] if name not in cases]:
-        raise ValueError(f"the table of cases lacks {', '.join(missing)}; make it with statistics.frame")
+        raise ValueError(
+            f"the table of cases lacks {', '.join(missing)}; make it with statistics.to_frame"
+        )
     found = cases[cases["split"] == split] if "split" in cases else cases
     if found.empty:
-        raise ValueError(f"the table of cases has no row of split {split!r}; pass the records of that split")
+        raise ValueError(
+            f"the table of cases has no row of split {split!r}; pass the records of that split"
+        )
     varied = [] if one_setting else [name for name in SETTINGS if name in found]
-    return with_gaps(statistics.one_experiment(found, [*KEYS[:3], *varied]))
+    return add_missing_cases(statistics.latest_cases(found, [*KEYS[:3], *varied]))
 
 
-def with_gaps(cases: pd.DataFrame, asked: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:
-    """The cases, and a row with neither answer nor grade for each question that was asked and has no case.
+def add_missing_cases(
+    cases: pd.DataFrame, asked: Mapping[str, Sequence[str]] | None = None
+) -> pd.DataFrame:
+    """The cases, and a row without an answer for each question that was asked but has no case.
 
-    All arms of an experiment are asked the same questions of a benchmark: those in `asked` (ids by benchmark) and those of
-    which any arm has a case. An arm without any case of a benchmark was not run on it, so nothing is added there.
+    All conditions (model, method, n, settings) of an experiment are asked the same questions of a
+    benchmark: those in `asked` (ids by benchmark) and those of which any condition has a case. A
+    condition without any case of a benchmark was not run on it, so nothing is added there.
     """
-    about = [name for name in ("benchmark", "id", "split", "domain", "level", "subject") if name in cases]
-    questions = dict(tuple(cases.drop_duplicates(["benchmark", "id"])[about].groupby("benchmark", sort=False)))
+    facts = ("benchmark", "id", "split", "domain", "level", "subject")
+    distinct = cases.drop_duplicates(["benchmark", "id"])[[name for name in facts if name in cases]]
+    questions = dict(tuple(distinct.groupby("benchmark", sort=False)))
     labels = [name for name in ("model", "role", "method", "n", *SETTINGS) if name in cases]
-    lacking = []
-    for _, arm in cases.groupby([*labels, "benchmark"], sort=False, dropna=False):
-        benchmark = arm["benchmark"].iloc[0]
+    added = []
+    for _, condition in cases.groupby([*labels, "benchmark"], sort=False, dropna=False):
+        benchmark = condition["benchmark"].iloc[0]
         known = questions[benchmark].set_index("id")
-        ids = [i for i in dict.fromkeys([*(asked or {}).get(benchmark, ()), *known.index]) if i not in set(arm["id"])]
-        if ids:
-            rows = known.reindex(ids).assign(**arm[labels].iloc[0], benchmark=benchmark, error="no case")
+        wanted = dict.fromkeys([*(asked or {}).get(benchmark, ()), *known.index])
+        found = set(condition["id"])
+        if missing := [question for question in wanted if question not in found]:
+            rows = known.reindex(missing).assign(**condition[labels].iloc[0], benchmark=benchmark)
+            rows["error"] = "no case"
             if "split" in rows:
-                rows["split"] = arm["split"].iloc[0]
-            lacking.append(rows.reset_index())
-    return pd.concat([cases, *lacking], ignore_index=True) if lacking else cases
+                rows["split"] = condition["split"].iloc[0]
+            added.append(rows.reset_index())
+    return pd.concat([cases, *added], ignore_index=True) if added else cases
 
 
-def pick(cases: pd.DataFrame, **values: object) -> pd.DataFrame:
+def select(cases: pd.DataFrame, **values: object) -> pd.DataFrame:
     """The cases whose columns have these values."""
     for name, value in values.items():
         cases = cases[cases[name] == value] if name in cases else cases.iloc[:0]
@@ -118,79 +161,100 @@ def pick(cases: pd.DataFrame, **values: object) -> pd.DataFrame:
 
 
 def vote_size(cases: pd.DataFrame) -> int:
-    """N of self-consistent action generation: the most samples an agent was run with; 0 if none had more than one."""
+    """N of self-consistent action generation: the most samples an agent was run with.
+
+    0 if no agent was run with more than one.
+    """
     voted = cases[cases["method"].str.startswith("agent") & (cases["n"] > 1)]
     return int(voted["n"].max()) if len(voted) else 0
 
 
-def by_size(models: Sequence[str]) -> list[str]:
+def sort_by_size(models: Sequence[str]) -> list[str]:
     """Distinct model names, smallest first."""
-    return sorted(dict.fromkeys(models), key=lambda model: (size_of(model), model))
+    return sorted(dict.fromkeys(models), key=lambda model: (parameter_count(model), model))
 
 
-def _point(row: Mapping) -> Point:
+def _to_estimate(row: Mapping) -> Estimate:
     """A row of `statistics.summarise` in per cent."""
-    return Point(100 * row["accuracy"], 100 * row["low"], 100 * row["high"], int(row["asked"]), int(row["errors"]))
+    shares = (100 * row[name] for name in ("accuracy", "low", "high"))
+    return Estimate(*shares, int(row["asked"]), int(row["errors"]))
 
 
-def accuracy(cases: pd.DataFrame) -> Point:
+def accuracy(cases: pd.DataFrame) -> Estimate:
     """Per cent correct of all questions asked (an error is not correct), with the Wilson interval.
 
-    Raises ValueError for cases of several experiments, such as two models (`statistics.one_experiment`).
+    Raises ValueError for cases of several experiments, such as two models.
     """
-    return _point(statistics.summarise(cases.assign(all="all"), ["all"]).iloc[0]) if len(cases) else Point()
+    if cases.empty:
+        return Estimate()
+    return _to_estimate(statistics.summarise(cases.assign(all="all"), ["all"]).iloc[0])
 
 
-def mean_accuracy(points: Sequence[Point]) -> Point:
-    """The unweighted mean of accuracies with its interval; not run if any of them is.
+def mean_accuracy(points: Sequence[Estimate]) -> Estimate:
+    """The unweighted mean of accuracies with its interval; not run if one of them was not.
 
-    The interval squares and adds the distances of the Wilson limits (MOVER; Zou and Donner 2008). Unlike a
-    bootstrap or a normal approximation it does not shrink to nothing when a small benchmark scores 0 or 100 %.
+    The interval adds the squared distances to the Wilson limits (MOVER; Zou and Donner 2008).
+    Unlike a bootstrap or a normal approximation, it keeps its width where a small benchmark scores
+    0 or 100 %.
     """
     if not points or any(math.isnan(point.value) for point in points):
-        return Point()
+        return Estimate()
     value, low, high, n, unanswered = np.array(points).T
     below, above = np.hypot.reduce(value - low), np.hypot.reduce(high - value)
-    middle = value.mean()
-    return Point(middle, middle - below / len(points), middle + above / len(points), int(n.sum()), int(unanswered.sum()))
+    mean, count = value.mean(), len(points)
+    interval = mean - below / count, mean + above / count
+    return Estimate(mean, *interval, int(n.sum()), int(unanswered.sum()))
 
 
-def mean_count(values: pd.Series) -> Point:
-    """The mean of a count a question, with Student's t interval; none where the questions show no spread."""
+def mean_count(values: pd.Series) -> Estimate:
+    """The mean count per question, with Student's t interval; none where all counts are equal."""
     values = values.dropna().astype(float)
     if values.empty:
-        return Point()
+        return Estimate()
     mean, n = values.mean(), len(values)
     if values.nunique() == 1:
-        return Point(mean, n=n)  # a whisker of no length would claim certainty
+        return Estimate(mean, n=n)  # an interval of no width would claim certainty
     half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)
-    return Point(mean, max(0.0, mean - half), mean + half, n)
+    return Estimate(mean, max(0.0, mean - half), mean + half, n)
 
 
-def accuracy_points(cases: pd.DataFrame, split: str = "test") -> pd.DataFrame:
-    """A `Point` for each model, method and n (rows) and benchmark (columns), then their mean (column "mean").
+def accuracy_table(cases: pd.DataFrame, split: str = "test") -> pd.DataFrame:
+    """An `Estimate` per model, method and n (rows) and benchmark (columns), and their mean.
 
-    Rows go from the largest model to the smallest, as in Table 2. A mean over fewer benchmarks than the table
-    has columns would compare unlike things, so it is not run.
+    Rows go from the largest model to the smallest, as in Table 2. A mean over fewer benchmarks than
+    the table has columns would compare different things, so it counts as not run.
     """
-    cases = cases_of(cases, split)
-    known = [*config.FACTUAL, *config.MATHS, *config.PAPER.benchmarks, *config.SLICE["benchmarks"], *config.LAPTOP.train_sets]
-    order = {name: i for i, name in enumerate(known)}
-    columns = sorted(cases["benchmark"].unique(), key=lambda name: (order.get(name, len(order)), name))
-    rank = {name: i for i, name in enumerate([*list(config.METHODS)[:4], "agent_ftp", *list(config.METHODS)[4:]])}
-    found: dict[tuple, dict[str, Point]] = {}
-    for row in statistics.summarise(cases, ["model", "method", "n", "benchmark"]).to_dict("records"):
-        found.setdefault((row["model"], row["method"], int(row["n"])), {})[row["benchmark"]] = _point(row)
+    cases = prepare_cases(cases, split)
+    columns = sorted(
+        cases["benchmark"].unique(), key=lambda name: (_rank(name, BENCHMARK_ORDER), name)
+    )
+    found: dict[tuple, dict[str, Estimate]] = {}
+    for row in statistics.summarise(cases, [*KEYS[:3], "benchmark"]).to_dict("records"):
+        key = row["model"], row["method"], int(row["n"])
+        found.setdefault(key, {})[row["benchmark"]] = _to_estimate(row)
+
+    def order(key: tuple[str, str, int]) -> tuple:
+        model, method, n = key
+        return -parameter_count(model), model, _rank(method, METHOD_ORDER), n
+
     rows = {}
-    for key in sorted(found, key=lambda key: (-size_of(key[0]), key[0], rank.get(key[1], len(rank)), key[2])):
-        points = [found[key].get(name, Point()) for name in columns]
+    for key in sorted(found, key=order):
+        points = [found[key].get(name, Estimate()) for name in columns]
         rows[key] = [*points, mean_accuracy(points)]
-    table = of_points(rows, [*columns, "mean"])
+    table = estimate_table(rows, [*columns, "mean"])
     return table.set_axis(pd.MultiIndex.from_tuples(rows, names=["model", "method", "n"]))
 
 
-def of_points(rows: Mapping, columns: Sequence[str]) -> pd.DataFrame:
-    """A table whose cells are points, filled cell by cell: pandas would otherwise unpack the tuples into columns."""
+def _rank(name: str, order: Sequence[str]) -> int:
+    """The place of a name in an order; names that are not in it come last."""
+    return order.index(name) if name in order else len(order)
+
+
+def estimate_table(rows: Mapping, columns: Sequence[str]) -> pd.DataFrame:
+    """A table whose cells are estimates.
+
+    It is filled cell by cell, because pandas would otherwise unpack the tuples into columns.
+    """
     table = pd.DataFrame(index=list(rows), columns=list(columns), dtype=object)
     for key, points in rows.items():
         for name, point in zip(table.columns, points, strict=True):
@@ -198,20 +262,28 @@ def of_points(rows: Mapping, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def benchmark_of(cases: pd.DataFrame, column: str) -> str | None:
-    """The benchmark of these cases that stands for a published one ("MATH500"), or None if it was not run."""
+def benchmark_for(cases: pd.DataFrame, column: str) -> str | None:
+    """Our benchmark in these cases that mirrors a published one ("MATH500"), or None."""
     ran = set(cases["benchmark"])
-    return next((name for name, theirs in PUBLISHED_AS.items() if theirs == column and name in ran), None)
+    return next(
+        (name for name, theirs in PUBLISHED_AS.items() if theirs == column and name in ran), None
+    )
 
 
-def students_of(cases: pd.DataFrame) -> list[str]:
+def list_students(cases: pd.DataFrame) -> list[str]:
     """The students, smallest first; cases without a role are all students'."""
-    return by_size((cases[cases["role"] != "teacher"] if "role" in cases else cases)["model"])
+    return sort_by_size((cases[cases["role"] != "teacher"] if "role" in cases else cases)["model"])
 
 
-def one_student(cases: pd.DataFrame, model: str | None) -> str:
-    """The student that a figure of one size shows: the one asked for, else the largest."""
-    students = students_of(cases)
+def select_student(cases: pd.DataFrame, model: str | None) -> str:
+    """The student that a figure of one size shows: `model`, or by default the largest.
+
+    Raises ValueError if it has no case.
+    """
+    students = list_students(cases)
     if not students or model not in (None, *students):
-        raise ValueError(f"student {model!r} has no case, expected one of: {', '.join(students) or 'none was run'}")
+        raise ValueError(
+            f"student {model!r} has no case, "
+            f"expected one of: {', '.join(students) or 'none was run'}"
+        )
     return model or students[-1]

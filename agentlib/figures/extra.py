@@ -1,28 +1,32 @@
-"""Figures that the paper does not have: a table of cases in, a Figure out.
-
-Owns what is drawn. Knows nothing of how a number is computed (`tables`) or how marks look (`charts`).
-"""
+"""Figures that are not in the paper: a table of cases, or of numbers, in; a Figure out."""
 
 from collections.abc import Mapping, Sequence
-from textwrap import fill
+from textwrap import TextWrapper
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from agentlib import config
-from agentlib.figures.estimates import Point, accuracy, cases_of, mean_accuracy, pick, size_label, with_gaps
+from agentlib.config import METHODS
+from agentlib.figures.estimates import (
+    Estimate,
+    accuracy,
+    add_missing_cases,
+    mean_accuracy,
+    prepare_cases,
+    select,
+    size_label,
+)
+from agentlib.figures.palette import COLOURS, GREY
 from agentlib.figures.style import (
-    COLOURS,
-    GREY,
     HATCHES,
-    bars,
-    blank,
-    finish,
-    footer,
-    legend,
+    add_legend,
+    draw_bars,
+    draw_interval,
+    finish_axes,
+    footer_text,
     mark_zero,
+    new_chart,
     styled,
-    whisker,
 )
 from agentlib.figures.tables import UNSETTLED
 
@@ -40,138 +44,172 @@ VERDICTS = {  # of a claim: colour, marker
 
 @styled
 def data_efficiency(cases: pd.DataFrame, note: str = "") -> Figure:
-    """Mean accuracy of the distilled agent against the number of trajectories it was trained on, `value` of a case of
-    the setting "trajectories"; whiskers are 95 % intervals over questions.
+    """Mean accuracy (%) of the distilled agent against the number of training trajectories.
 
-    Raises ValueError if no number of trajectories was varied.
+    That number is the `value` of cases of the setting "trajectories"; intervals are over questions.
+    Raises ValueError if it was not varied.
     """
     varied = cases[cases["setting"] == "trajectories"] if "setting" in cases else cases.iloc[:0]
     if varied.empty:
-        raise ValueError("no case varies the number of trajectories, expected some; run notebook 04 with sweep_examples set")
+        raise ValueError(
+            "no case varies the number of trajectories, expected some; "
+            "run notebook 04 with sweep_examples set"
+        )
     (model,) = varied["model"].unique()
     counts = sorted(varied["value"].astype(int).unique())
 
-    def mean(count: int, domain: str | None) -> Point:
-        some = cases_of(varied[varied["value"] == count])
-        some = some if domain is None else pick(some, domain=domain)
-        return mean_accuracy([accuracy(group) for _, group in some.groupby("benchmark")])
+    def mean(count: int, domain: str | None) -> Estimate:
+        chosen = prepare_cases(varied[varied["value"] == count])
+        chosen = chosen if domain is None else select(chosen, domain=domain)
+        return mean_accuracy([accuracy(group) for _, group in chosen.groupby("benchmark")])
 
-    drawn = {label: [mean(count, domain) for count in counts] for label, (domain, *_) in LINES.items()}
-    figure = blank(6.0, 3.7, footer(note, [p for line in drawn.values() for p in line], "mean of the benchmarks, greedy"))
+    drawn = {
+        label: [mean(count, domain) for count in counts] for label, (domain, *_) in LINES.items()
+    }
+    every = [point for points in drawn.values() for point in points]
+    figure = new_chart(6.0, 3.7, footer_text(note, every, "mean of the benchmarks, greedy"))
     axes = figure.subplots()
     for shift, (label, points) in zip((1.0, 0.97, 1.03), drawn.items(), strict=True):
         _, colour, marker = LINES[label]
-        places = [count * shift for count in counts]
-        axes.plot(places, [p.value for p in points], color=colour, marker=marker, markersize=5, label=label, zorder=3)
+        places, values = [count * shift for count in counts], [point.value for point in points]
+        look = {"color": colour, "marker": marker, "markersize": 5}
+        axes.plot(places, values, label=label, zorder=3, **look)
         for place, point in zip(places, points, strict=True):
-            whisker(axes, place, point, colour)
+            draw_interval(axes, place, point, colour)
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, [str(n) for n in counts])
     axes.set_xticks([], minor=True)
-    finish(axes)
-    axes.set(title=f"Agent distillation, {size_label(model)}", xlabel="trajectories trained on", ylabel="accuracy (%)")
+    finish_axes(axes)
+    title = f"Agent distillation, {size_label(model)}"
+    axes.set(title=title, xlabel="trajectories trained on", ylabel="accuracy (%)")
     axes.legend(loc="best")
     return figure
 
 
 @styled
-def claim_differences(found: pd.DataFrame, note: str = "") -> Figure:
-    """The claims of `claims.check` that were run: the difference in points, its 95 % interval, the verdict as a mark, a tick at
-    the margin and a diamond at the published difference.
+def claim_chart(found: pd.DataFrame, note: str = "") -> Figure:
+    """The claims of `claims.check_claims` that were run: the difference in points and its interval.
 
-    Raises ValueError if none of them was run.
+    The marker shows the verdict, a tick the margin, a diamond the published difference. Raises
+    ValueError if no claim was run.
     """
     drawn = found.dropna(subset=["difference"])
     if drawn.empty:
-        raise ValueError("no claim was run, expected one or more with both sides; run notebook 04 first")
-    figure = blank(8.5, 0.9 + 0.28 * len(drawn), " · ".join(part for part in (note, "whiskers: 95 % interval") if part))
+        raise ValueError(
+            "no claim was run, expected one or more with both sides; run notebook 04 first"
+        )
+    footer = " · ".join(part for part in (note, "whiskers: 95 % interval") if part)
+    figure = new_chart(8.5, 0.9 + 0.28 * len(drawn), footer)
     axes = figure.subplots()
     axes.axvline(0, color=GREY, linewidth=1, zorder=1)
-    axes.plot(drawn["margin"], range(len(drawn)), "|", color="black", markersize=11, label="margin")
-    axes.plot(drawn["published"], range(len(drawn)), "D", color="black", markersize=3.5, label="published, nearest size")
+    marks = {"margin": ("|", 11, "margin"), "published": ("D", 3.5, "published, nearest size")}
+    for column, (marker, size, label) in marks.items():
+        look = {"color": "black", "markersize": size, "label": label}
+        axes.plot(drawn[column], range(len(drawn)), marker, **look)
     for verdict, (colour, marker) in VERDICTS.items():
         rows = [k for k, holds in enumerate(drawn["holds"]) if holds == verdict]
         some = drawn.iloc[rows]
         reach = [some["difference"] - some["low"], some["high"] - some["difference"]]
-        axes.errorbar(some["difference"], rows, xerr=reach, fmt=marker, color=colour, markersize=6, capsize=2, elinewidth=0.9,
-                      markerfacecolor="white" if verdict == UNSETTLED else colour, label=f"{verdict} ({len(rows)})")  # fmt: skip
+        look = {"fmt": marker, "color": colour, "markersize": 6, "capsize": 2, "elinewidth": 0.9}
+        look |= {"markerfacecolor": "white" if verdict == UNSETTLED else colour}
+        label = f"{verdict} ({len(rows)})"
+        axes.errorbar(some["difference"], rows, xerr=reach, label=label, **look)
     axes.set_yticks(range(len(drawn)), drawn.index)
     axes.invert_yaxis()
     axes.grid(True, axis="x")
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set(xlabel="difference (points)")
-    figure.legend(loc="outside upper left", ncols=2 + len(VERDICTS), title="does the claim hold?", alignment="left")
+    columns, title = 2 + len(VERDICTS), "does the claim hold?"
+    figure.legend(loc="outside upper left", ncols=columns, title=title, alignment="left")
     return figure
 
 
 @styled
 def accuracy_bars(cases: pd.DataFrame, note: str = "") -> Figure:
-    """Accuracy of each method on each benchmark of a table of cases, per cent, with 95 % Wilson intervals.
+    """Accuracy (%) of each method on each benchmark in a table of cases, with Wilson intervals.
 
     Raises ValueError for a method that is not one of `config.METHODS`.
     """
-    if strange := sorted(set(cases["method"]) - set(config.METHODS)):
-        raise ValueError(f"method {strange[0]!r} has no colour, expected one of {', '.join(config.METHODS)}")
-    cases = with_gaps(cases)
+    if unknown := sorted(set(cases["method"]) - set(METHODS)):
+        raise ValueError(
+            f"method {unknown[0]!r} has no colour, expected one of {', '.join(METHODS)}"
+        )
+    cases = add_missing_cases(cases)
     names = list(dict.fromkeys(cases["benchmark"]))
-    methods = [m for m in config.METHODS if m in set(cases["method"])]
-    series = [(config.METHODS[m], m, [accuracy(pick(cases, method=m, benchmark=name)) for name in names]) for m in methods]
-    said = footer(note, [p for *_, points in series for p in points], "whiskers: 95\u00a0% Wilson interval")
-    figure = blank(max(6.0, 0.19 * len(names) * len(methods)), 3.2, said)
+    series = []
+    for method, label in METHODS.items():
+        chosen = select(cases, method=method)
+        if len(chosen):
+            points = [accuracy(select(chosen, benchmark=name)) for name in names]
+            series.append((label, method, points))
+    drawn = [point for *_, points in series for point in points]
+    footer = footer_text(note, drawn, "whiskers: 95\u00a0% Wilson interval")
+    figure = new_chart(max(6.0, 0.19 * len(names) * len(series)), 3.2, footer)
     axes = figure.subplots()
-    bars(axes, names, series)
-    finish(axes)
+    draw_bars(axes, names, series)
+    finish_axes(axes)
     axes.set(ylabel="accuracy (%)")
-    legend(figure, series)
-    figure.alt = f"Bars of accuracy on {', '.join(names)} for {', '.join(label for label, *_ in series)}, with 95 % intervals."
+    add_legend(figure, series)
+    labels = ", ".join(label for label, *_ in series)
+    figure.alt = f"Bars of accuracy on {', '.join(names)} for {labels}, with 95 % intervals."
     return figure
 
 
 @styled
 def loss_curves(curves: Mapping[str, Sequence[Mapping]], note: str = "") -> Figure:
-    """Training losses (nats a learnt token) against the step, a line a method; `curves` are those of `checkpoints.losses`.
+    """Training loss (nats per token with loss) against the step, one line per method.
 
-    A step sees a few trajectories only, so its loss is drawn thin, and thick the mean of the last steps, a twentieth of all.
+    `curves` maps methods to what `checkpoints.losses` reads. A step sees only a few trajectories,
+    so its loss is a thin line, and the mean of the last steps (a twentieth of all) a thick one.
     """
     last = max(1, max(map(len, curves.values())) // 20)
-    figure = blank(7.5, 3.2, f"{note} · thick: mean of the last {last} steps" if last > 1 else note)
+    footer = f"{note} · thick: mean of the last {last} steps" if last > 1 else note
+    figure = new_chart(7.5, 3.2, footer)
     axes = figure.subplots()
     for method, curve in curves.items():
-        steps, losses = [step["step"] + 1 for step in curve], pd.Series([step["loss"] for step in curve])
+        steps = [step["step"] + 1 for step in curve]
+        losses = pd.Series([step["loss"] for step in curve])
         if last > 1:
             axes.plot(steps, losses, color=COLOURS[method], linewidth=0.7, alpha=0.3)
-        axes.plot(steps, losses.rolling(last, min_periods=1).mean(), color=COLOURS[method],
-                  marker="o" if len(curve) == 1 else "", label=config.METHODS[method])  # fmt: skip
-    finish(axes)
+        means, marker = losses.rolling(last, min_periods=1).mean(), "o" if len(curve) == 1 else ""
+        axes.plot(steps, means, color=COLOURS[method], marker=marker, label=METHODS[method])
+    finish_axes(axes)
     axes.set(xlabel="step", ylabel="loss (nats a token)")
     axes.legend()
-    figure.alt = f"Lines of training loss against the step, for {', '.join(config.METHODS[m] for m in curves)}."
+    labels = ", ".join(METHODS[method] for method in curves)
+    figure.alt = f"Lines of training loss against the step, for {labels}."
     return figure
 
 
 @styled
-def table_bars(table: pd.DataFrame, ylabel: str, note: str = "", *, alt: str) -> Figure:
-    """A table of numbers as bars: a group a row, a colour and hatch a column. `alt` says in a sentence what it shows.
+def bar_chart(table: pd.DataFrame, ylabel: str, note: str = "", *, alt: str) -> Figure:
+    """A table of numbers as bars: one group per row, one colour and hatch per column.
 
-    Raises ValueError for an empty table, or more columns than there are colours.
+    `alt` says in a sentence what it shows. Raises ValueError for an empty table, or for more
+    columns than there are colours.
     """
     looks = list(zip(COLOURS.values(), HATCHES.values(), strict=True))
     if table.empty or len(table.columns) > len(looks):
-        raise ValueError(f"table has {len(table)} rows and {len(table.columns)} columns, expected rows and 1 to {len(looks)} columns")
+        raise ValueError(
+            f"table has {len(table)} rows and {len(table.columns)} columns, "
+            f"expected rows and 1 to {len(looks)} columns"
+        )
     across = max(5.5, 0.24 * table.size, 0.95 * len(table))  # inches
-    figure = blank(across, 3.0, note)
+    figure = new_chart(across, 3.0, note)
     axes = figure.subplots()
     width = 0.84 / len(table.columns)
     for k, (name, (colour, hatch)) in enumerate(zip(table.columns, looks, strict=False)):
         places = [row + (k - (len(table.columns) - 1) / 2) * width for row in range(len(table))]
-        axes.bar(places, table[name], width, color=colour, hatch=hatch, edgecolor="white", linewidth=0.6, label=str(name))
+        look = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0.6}
+        axes.bar(places, table[name], width, label=str(name), **look)
         for place, value in zip(places, table[name], strict=True):
             if value == 0:
                 mark_zero(axes, place, width, colour)
-    letters = int((across - 0.8) / len(table) / 0.072)  # that fit below a group
-    axes.set_xticks(range(len(table)), [fill(str(label), letters, break_long_words=False, break_on_hyphens=False) for label in table.index])
-    finish(axes)
+    letters = int((across - 0.8) / len(table) / 0.072)  # which fit below a group
+    wrap = TextWrapper(letters, break_long_words=False, break_on_hyphens=False)
+    axes.set_xticks(range(len(table)), [wrap.fill(str(label)) for label in table.index])
+    finish_axes(axes)
     axes.set(ylabel=ylabel)
     figure.legend(loc="outside upper left", ncols=len(table.columns), handlelength=1.6)
     figure.alt = alt

@@ -1,7 +1,4 @@
-"""Where an agent fails: wrong answers drawn fairly, read by a person, and sorted into causes.
-
-Owns the draw, the causes, and the file of those that were read. Knows nothing of models, nor of how a case came about.
-"""
+"""Why an agent fails: a fair sample of wrong answers, read by a person and sorted into causes."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -11,8 +8,8 @@ import pandas as pd
 
 from agentlib import config, records
 
-# The first thing that went wrong is the cause; what follows from it is not counted.
-CAUSES = {
+# What went wrong first is the cause; what follows from it is not counted.
+FAILURE_CAUSES = {
     "plan": "looks up or computes something else than the question asks",
     "search query": "a query that cannot find the passage, repeated or too vague",
     "reading": "the passage is there, the wrong value is taken from it",
@@ -20,11 +17,14 @@ CAUSES = {
     "format": "code that does not run or parse, an answer in the wrong form",
     "gave up": "no answer before the steps ran out, though nothing above went wrong",
 }
-READ = ("id", "benchmark", "question", "gold", "prediction", "correct", "stopped", "trace", "model", "method", "n")
+KEPT_FIELDS = (  # of a case that is published
+    "id", "benchmark", "question", "gold", "prediction", "correct", "stopped", "trace",
+    "model", "method", "n",
+)  # fmt: skip
 
 
-def draw(cases: Sequence[Mapping], count: int = 20, seed: int = 0) -> list[Mapping]:
-    """`count` of the agent cases that are wrong, the benchmarks taking turns, the same at every call.
+def sample_failures(cases: Sequence[Mapping], count: int = 20, seed: int = 0) -> list[Mapping]:
+    """`count` wrong agent cases, evenly from the benchmarks, the same ones for each `seed`.
 
     Raises ValueError if there are fewer.
     """
@@ -32,9 +32,10 @@ def draw(cases: Sequence[Mapping], count: int = 20, seed: int = 0) -> list[Mappi
     for case in cases:
         if "trace" in case and case["correct"] is not None and not case["correct"]:
             wrong.setdefault(case["benchmark"], []).append(case)
-    there = sum(map(len, wrong.values()))
-    if there < count:
-        raise ValueError(f"{there} agent cases are wrong, expected {count} to draw from; evaluate more questions")
+    if (total := sum(map(len, wrong.values()))) < count:
+        raise ValueError(
+            f"{total} agent cases are wrong, expected {count} to draw from; evaluate more questions"
+        )
     for name, found in wrong.items():
         random.Random(f"{seed} {name}").shuffle(found)
     drawn: list[Mapping] = []
@@ -43,31 +44,39 @@ def draw(cases: Sequence[Mapping], count: int = 20, seed: int = 0) -> list[Mappi
     return drawn
 
 
-def write(cfg: config.Config, sorted_cases: Sequence[tuple[Mapping, str, str]]) -> Path:
-    """Publish cases that were read, each with its cause and a note in one line.
+def write_failures(cfg: config.Config, sorted_cases: Sequence[tuple[Mapping, str, str]]) -> Path:
+    """Publish cases that were read; each comes with its cause and a note of one line.
 
-    Raises ValueError for a cause that is not one of `CAUSES`.
+    Raises ValueError for a cause that is not one of `FAILURE_CAUSES`.
     """
     for case, cause, _ in sorted_cases:
-        if cause not in CAUSES:
-            raise ValueError(f"cause {cause!r} of case {case['id']!r} is unknown, expected one of {', '.join(CAUSES)}")
+        if cause not in FAILURE_CAUSES:
+            raise ValueError(
+                f"cause {cause!r} of case {case['id']!r} is unknown, "
+                f"expected one of {', '.join(FAILURE_CAUSES)}"
+            )
     file = cfg.records / "failures.jsonl"
-    rows = ({k: case[k] for k in READ} | {"cause": cause, "note": note} for case, cause, note in sorted_cases)
+    rows = (
+        {k: case[k] for k in KEPT_FIELDS} | {"cause": cause, "note": note}
+        for case, cause, note in sorted_cases
+    )
     records.write_lines(file, rows)
     return file
 
 
-def read(cfg: config.Config) -> list[dict]:
-    """The published cases; none if nobody has read any at this preset."""
+def read_failures(cfg: config.Config) -> list[dict]:
+    """The published cases of this preset; none if nobody has read any."""
     file = cfg.records / "failures.jsonl"
     return list(records.read(file)) if file.exists() else []
 
 
-def table(found: Sequence[Mapping]) -> pd.DataFrame:
-    """A row a cause, the commonest first: what it means, how many, in which benchmarks."""
+def failure_table(found: Sequence[Mapping]) -> pd.DataFrame:
+    """One row per cause, the commonest first: its meaning, number of cases, and benchmarks."""
     rows = []
-    for cause, meaning in CAUSES.items():
-        of = [case for case in found if case["cause"] == cause]
-        where = ", ".join(sorted({case["benchmark"].removeprefix("mini-") for case in of}))
-        rows.append({"cause": cause, "what went wrong first": meaning, "cases": len(of), "in": where})
-    return pd.DataFrame(rows).sort_values("cases", ascending=False, kind="stable").set_index("cause")
+    for cause, meaning in FAILURE_CAUSES.items():
+        chosen = [case for case in found if case["cause"] == cause]
+        where = ", ".join(sorted({case["benchmark"].removeprefix("mini-") for case in chosen}))
+        row = {"cause": cause, "what went wrong first": meaning, "cases": len(chosen), "in": where}
+        rows.append(row)
+    table = pd.DataFrame(rows).set_index("cause")
+    return table.sort_values("cases", ascending=False, kind="stable")

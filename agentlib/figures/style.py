@@ -1,8 +1,7 @@
-"""The look that all figures share, and the few marks they are made of.
+"""The look that all figures share: hatches, footer, bars with intervals, gaps, alt texts.
 
-Owns colours, hatches, the footer, bars with intervals, the mark of a gap, alt texts and `save`. Knows nothing of
-cases, models or what any figure shows. Nothing here touches pyplot or leaves settings behind, so a figure does not
-depend on the ones drawn before it.
+Nothing here touches pyplot or leaves settings behind, so a figure does not depend on those drawn
+before it. Colours are in `palette`.
 """
 
 import functools
@@ -17,60 +16,72 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from agentlib.figures.estimates import Point
+from agentlib.figures.estimates import Estimate
+from agentlib.figures.palette import COLOURS, GREY
 from agentlib.figures.tables import NOT_RUN
 
-# Okabe and Ito's palette, one colour a method in all figures; the hatches tell the methods apart in grey.
-COLOURS = {
-    "cot": "#56B4E9",
-    "cot_distill": "#0072B2",
-    "cot_distill_rag": "#CC79A7",
-    "agent": "#E69F00",
-    "agent_distill": "#009E73",
-    "agent_distill_ftp": "#D55E00",
-}
 HATCHES = dict(zip(COLOURS, ("", "///", "...", "\\\\\\", "xxx", ""), strict=True))
-GREY = "#595959"
 STYLE = {
-    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9.5, "axes.titlelocation": "left",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid.axis": "y", "axes.axisbelow": True,
-    "grid.color": "#E5E5E5", "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "legend.frameon": False,
-    "hatch.linewidth": 0.8, "svg.fonttype": "path", "svg.hashsalt": "agentlib", "savefig.dpi": 150,
+    "font.family": "DejaVu Sans", "font.size": 9,
+    "axes.titlesize": 9.5, "axes.titlelocation": "left",
+    "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid.axis": "y", "axes.axisbelow": True, "grid.color": "#E5E5E5",
+    "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "legend.frameon": False, "hatch.linewidth": 0.8,
+    "svg.fonttype": "path", "svg.hashsalt": "agentlib", "savefig.dpi": 150,
 }  # fmt: skip
-
-ALT_TEXT = {
-    "fig1_mean_accuracy": "Bars of mean accuracy over all benchmarks by model size and method, with 95 % intervals; "
-    "left panel our run, right panel the published values.",
-    "fig2_cot_against_agent": "The same question answered twice, side by side: chain-of-thought text on the left, the "
-    "agent's thoughts, code and observations on the right, each marked right or wrong.",
-    "fig3_prefix_and_vote": "Left, a first-thought prefix and the trajectory that grew from it; right, the sampled "
-    "actions of one step as boxes coloured by the group they voted for, failures hatched, the chosen one outlined.",
-    "fig4_math_breakdown": "Bars of accuracy on the maths benchmark by subject and by level for CoT, agent and agent "
-    "with first-thought prefix; top row our run with intervals, bottom row the published values.",
-    "fig5_samples": "Accuracy against the number of samples for CoT self-consistency and for self-consistent action "
-    "generation on four benchmarks; published values dashed.",
-    "fig6_tokens": "Histograms of generated tokens a question for CoT and agent on four benchmarks, with the means "
-    "and the published means printed.",
-    "fig7_code_errors": "Stacked bars of the share of questions with a parse error or an execution error, with and "
-    "without self-consistent action generation, by model size; top row our run, bottom row published.",
-    "fig8_retrieval_calls": "Bars of mean searches a question with and without first-thought prefix by model size on "
-    "four factual benchmarks; top row our run with intervals, bottom row published.",
-    "data_efficiency": "Mean accuracy of the distilled agent against the number of trajectories it was trained on, for "
-    "all, the factual and the maths benchmarks, with 95 % intervals.",
-    "claims": "Each claim of the paper as a point, the difference between its two sides, with its 95 % interval, its margin and the "
-    "published difference, marked by whether it holds, does not, or is not settled.",
+ALT_TEXT = {  # what a saved figure shows, for readers who cannot see it
+    "fig1_mean_accuracy": (
+        "Bars of mean accuracy over all benchmarks by model size and method, with 95 % intervals; "
+        "left panel our run, right panel the published values."
+    ),
+    "fig2_cot_against_agent": (
+        "The same question answered twice, side by side: chain-of-thought text on the left, the "
+        "agent's thoughts, code and observations on the right, each marked right or wrong."
+    ),
+    "fig3_prefix_and_vote": (
+        "Left, a first-thought prefix and the trajectory that grew from it; right, the sampled "
+        "actions of one step as boxes coloured by the group they voted for, failures hatched, the "
+        "chosen one outlined."
+    ),
+    "fig4_math_breakdown": (
+        "Bars of accuracy on the maths benchmark by subject and by level for CoT, agent and agent "
+        "with first-thought prefix; top row our run with intervals, bottom row the published "
+        "values."
+    ),
+    "fig5_samples": (
+        "Accuracy against the number of samples for CoT self-consistency and for self-consistent "
+        "action generation on four benchmarks; published values dashed."
+    ),
+    "fig6_tokens": (
+        "Histograms of generated tokens a question for CoT and agent on four benchmarks, with the "
+        "means and the published means printed."
+    ),
+    "fig7_code_errors": (
+        "Stacked bars of the share of questions with a parse error or an execution error, with "
+        "and without self-consistent action generation, by model size; top row our run, bottom "
+        "row published."
+    ),
+    "fig8_retrieval_calls": (
+        "Bars of mean searches a question with and without first-thought prefix by model size on "
+        "four factual benchmarks; top row our run with intervals, bottom row published."
+    ),
+    "data_efficiency": (
+        "Mean accuracy of the distilled agent against the number of trajectories it was trained "
+        "on, for all, the factual and the maths benchmarks, with 95 % intervals."
+    ),
+    "claims": (
+        "Each claim of the paper as a point, the difference between its two sides, with its 95 % "
+        "interval, its margin and the published difference, marked by whether it holds, does not, "
+        "or is not settled."
+    ),
 }
-
-
-def alt_text(name: str) -> str:
-    """What a figure shows, in a sentence, for readers who cannot see it."""
-    if name not in ALT_TEXT:
-        raise ValueError(f"figure {name!r} has no alt text, expected one of {', '.join(ALT_TEXT)}")
-    return ALT_TEXT[name]
 
 
 class Chart(Figure):
-    """A Figure that shows itself in a notebook even where pyplot was never imported, with its alt text once it has one."""
+    """A Figure that shows itself in a notebook even if pyplot was never imported.
+
+    `alt` is its alt text, for readers who cannot see it.
+    """
 
     alt = ""
 
@@ -80,26 +91,28 @@ class Chart(Figure):
         return stream.getvalue(), ({"alt": self.alt} if self.alt else {})
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write `<folder>/<name>.svg` and `.png` and return their paths; the same records give the same bytes.
+def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write `<folder>/<name>.svg` and `.png`; returns both paths.
 
-    The SVG carries the figure's alt text as its description.
+    The same records give the same bytes. The SVG has the figure's alt text as its description.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     figure.alt = ALT_TEXT.get(name, getattr(figure, "alt", ""))
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+    about = {"Date": None, "Creator": None, "Title": name, "Description": ALT_TEXT.get(name)}
     with matplotlib.rc_context(STYLE):
-        figure.savefig(svg, metadata={"Date": None, "Creator": None, "Title": name, "Description": ALT_TEXT.get(name)})
+        figure.savefig(svg, metadata=about)
         figure.savefig(png, metadata={"Software": None})
     return [svg, png]
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw under the house look, leaving none of it in matplotlib's settings, and fix the layout.
+    """Decorate a drawing function: it draws with `STYLE`, then the layout is fixed.
 
-    Constrained layout moves a little each time a figure is rendered: fixed, a figure that was shown first is saved
-    as the same bytes as one that was not.
+    None of the style stays in matplotlib's settings. Constrained layout would move a little each
+    time a figure is rendered: fixed, a figure is saved as the same bytes whether or not it was
+    shown before.
     """
 
     @functools.wraps(draw)
@@ -113,73 +126,80 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return drawn
 
 
-def blank(width: float, height: float, footer: str) -> Chart:
-    """An empty chart, in inches, with its footer wrapped to its width."""
+def new_chart(width: float, height: float, footer: str) -> Chart:
+    """An empty chart of a width and height in inches, with its footer wrapped to the width."""
     figure = Chart(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
-    figure.supxlabel(textwrap.fill(footer, int(width * 15.5)), fontsize=8, color=GREY, x=0.01, ha="left")
+    lines = textwrap.fill(footer, int(width * 15.5))
+    figure.supxlabel(lines, fontsize=8, color=GREY, x=0.01, ha="left")
     return figure
 
 
-def span(counts: Iterable[int]) -> str:
-    """Counts as a reader wants them: "40", "2-16", or "0" if there is none."""
+def format_range(counts: Iterable[int]) -> str:
+    """The range of some counts: "40", "2-16", or "0" if there are none."""
     counts = sorted(counts) or [0]
     return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]}-{counts[-1]}"
 
 
-def footer(note: str, points: Iterable[Point | None], *more: str) -> str:
-    """The caller's note, the range of n behind the points that were run, answers that are missing, and what else a reader must
-    know."""
+def footer_text(note: str, points: Iterable[Estimate | None], *more: str) -> str:
+    """The footer of a figure: `note`, the n of the points drawn, missing answers, and `more`."""
     drawn = [point for point in points if point is not None and not math.isnan(point.value)]
-    n, gaps = span(point.n for point in drawn), sum(point.unanswered for point in drawn)
-    gap = f"{gaps} answers missing, counted as wrong" if gaps else ""
-    return " · ".join(part for part in (note, f"{n} question{'' if n == '1' else 's'} a point", gap, *more) if part)
+    n, missing = format_range(point.n for point in drawn), sum(point.unanswered for point in drawn)
+    asked = f"{n} question{'' if n == '1' else 's'} a point"
+    gap = f"{missing} answers missing, counted as wrong" if missing else ""
+    return " · ".join(part for part in (note, asked, gap, *more) if part)
 
 
-def mark_gap(axes: Axes, x: float) -> None:
-    """Say "not run" where a value would stand; grey and upright, so that it cannot be read as one."""
-    axes.text(x, 0.02, NOT_RUN, transform=axes.get_xaxis_transform(), rotation=90, fontsize=8, color=GREY,
-              ha="center", va="bottom")  # fmt: skip
+def mark_not_run(axes: Axes, x: float) -> None:
+    """Write "not run" in place of a value; grey and upright, so that it is not read as one."""
+    look = {"rotation": 90, "fontsize": 8, "color": GREY, "ha": "center", "va": "bottom"}
+    axes.text(x, 0.02, NOT_RUN, transform=axes.get_xaxis_transform(), **look)
 
 
 def mark_zero(axes: Axes, x: float, width: float, colour: str) -> None:
-    """A coloured foot on the axis: a bar of height 0 has nothing to see, but it is a result and not a gap."""
-    axes.plot([x - width / 2.4, x + width / 2.4], [0, 0], color=colour, linewidth=5, solid_capstyle="butt")
+    """A coloured foot on the axis: a bar of height 0 is invisible, but is not a gap."""
+    ends = [x - width / 2.4, x + width / 2.4]
+    axes.plot(ends, [0, 0], color=colour, linewidth=5, solid_capstyle="butt")
 
 
-def whisker(axes: Axes, x: float, point: Point, colour: str = "black") -> None:
-    """The 95 % interval of a point; the value itself need not be in the middle of it."""
+def draw_interval(axes: Axes, x: float, point: Estimate, colour: str = "black") -> None:
+    """Draw the 95 % interval of a point, of which the value need not be the middle."""
     if not math.isnan(point.low):
         reach = [[max(0.0, point.value - point.low)], [max(0.0, point.high - point.value)]]
         axes.errorbar(x, point.value, reach, fmt="none", ecolor=colour, elinewidth=0.9, capsize=2)
 
 
-def bars(axes: Axes, labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[Point | None]]]) -> None:
-    """Groups of bars. `series` holds (label, method, one Point a group); a None leaves its place empty, unmarked."""
+def draw_bars(
+    axes: Axes, labels: Sequence[str], series: Sequence[tuple[str, str, Sequence[Estimate | None]]]
+) -> None:
+    """Draw groups of bars with their intervals, one group per label.
+
+    `series` holds (label, method, one estimate per group); None leaves a place empty and unmarked.
+    """
     width = 0.84 / len(series)
     for group in range(len(labels)):
         here = [points[group] for *_, points in series]
         if all(point is None or math.isnan(point.value) for point in here):
-            mark_gap(axes, group)  # once for the whole group
+            mark_not_run(axes, group)  # once for the whole group
             continue
         for k, ((label, method, _), point) in enumerate(zip(series, here, strict=True)):
             x = group + (k - (len(series) - 1) / 2) * width
             if point is None:
                 continue
             if math.isnan(point.value):
-                mark_gap(axes, x)
+                mark_not_run(axes, x)
                 continue
-            axes.bar(x, point.value, width, color=COLOURS[method], hatch=HATCHES[method], edgecolor="white",
-                     linewidth=0.6, label=label)  # fmt: skip
+            look = {"color": COLOURS[method], "hatch": HATCHES[method], "edgecolor": "white"}
+            axes.bar(x, point.value, width, linewidth=0.6, label=label, **look)
             if point.value == 0:
                 mark_zero(axes, x, width, COLOURS[method])
-            whisker(axes, x, point)
+            draw_interval(axes, x, point)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlim(-0.6, len(labels) - 0.4)
 
 
-def finish(*row: Axes) -> None:
-    """One scale from zero for panels side by side and a grid behind; no scale where nothing was drawn."""
+def finish_axes(*row: Axes) -> None:
+    """Give panels side by side one scale from zero and a grid; no scale where nothing was drawn."""
     tops = [axes.dataLim.y1 for axes in row if axes.patches or axes.lines]
     for axes in row:
         axes.set_ylim(0, 1.06 * max(tops, default=1.0) or 1.0)
@@ -190,12 +210,12 @@ def finish(*row: Axes) -> None:
             axes.grid(False)
 
 
-def legend(figure: Figure, series: Sequence[tuple[str, str, Sequence]]) -> None:
-    """One legend above all panels, of every series, drawn or not, in as many rows as its words need."""
+def add_legend(figure: Figure, series: Sequence[tuple[str, str, Sequence]]) -> None:
+    """One legend above all panels for all series, drawn or not, in as many rows as it needs."""
     patches = [
         Patch(facecolor=COLOURS[method], hatch=HATCHES[method], edgecolor="white", label=label)
         for label, method, _ in series
     ]
     needed = sum(0.45 + 0.075 * len(label) for label, *_ in series)  # inches, about
-    rows = math.ceil(needed / figure.get_figwidth())
-    figure.legend(handles=patches, loc="outside upper left", ncols=math.ceil(len(patches) / rows), handlelength=1.6)
+    columns = math.ceil(len(patches) / math.ceil(needed / figure.get_figwidth()))
+    figure.legend(handles=patches, loc="outside upper left", ncols=columns, handlelength=1.6)

@@ -9,5 +9,8 @@ from agentlib import export
 __getattr__, __dir__, __all__ = export(__name__, {
     "language": "Completion LanguageModel",
     "local": "LocalModel",
-    "server": "ServerModel ServerError llama_server",
+    "server": "ServerError ServerModel llama_server",
+    "loading": "resolve_precision",
+    "weights": "fetch fetch_tokenizer known",
+    "engine.decoding": "MAX_BATCHED_TOKENS",
 })  # fmt: skip

@@ -58,9 +58,9 @@ class LocalModel:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self._quantised = quantise
         self._packed = quantise and not (unpack and self.device == "cpu" and self.precision == "fp32")
-        self._model = self._base = self._load(folder)
+        self._model = self.base = self._load(folder)
         self._originals: list[tuple] = []
-        ends = self._base.generation_config.eos_token_id
+        ends = self.base.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
         self._end_tokens = {e for e in [*ends, self.tokenizer.eos_token_id] if e is not None}
         self.adapter: Path | None = None
@@ -106,10 +106,10 @@ class LocalModel:
         from peft.tuners.tuners_utils import BaseTunerLayer
 
         try:
-            self._model = PeftModel.from_pretrained(self._base, adapter)
+            self._model = PeftModel.from_pretrained(self.base, adapter)
         except Exception:
             # A damaged adapter may have left layers in the base: load it again.
-            self._model = self._base = self._load(weights.fetch(self.name, self.weights))
+            self._model = self.base = self._load(weights.fetch(self.name, self.weights))
             raise
         if not self._packed:
             tuned = [module for module in self._model.modules() if isinstance(module, BaseTunerLayer)]
@@ -124,8 +124,8 @@ class LocalModel:
             weight.data = original
         self._originals = []
         if hasattr(self._model, "peft_config"):
-            self._base = self._model.unload()
-        self._model = self._base
+            self.base = self._model.unload()
+        self._model = self.base
 
     def close(self) -> None:
         """Free what is kept between calls; the weights go with the object."""
@@ -185,10 +185,10 @@ class LocalModel:
 
     def _batches(self, lengths: list[int], max_new_tokens: int, copies: int) -> list[list[int]]:
         """Row numbers in batches of similar lengths, each as many as BATCH_CACHE_BYTES hold."""
-        settings = self._base.config
+        settings = self.base.config
         heads = getattr(settings, "num_key_value_heads", settings.num_attention_heads)
         width = getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
-        token_bytes = 2 * settings.num_hidden_layers * heads * width * self._base.dtype.itemsize
+        token_bytes = 2 * settings.num_hidden_layers * heads * width * self.base.dtype.itemsize
         batches: list[list[int]] = []
         for row in sorted(range(len(lengths)), key=lambda r: -lengths[r]):
             rows = len(batches[-1]) + 1 if batches else 0

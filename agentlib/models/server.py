@@ -65,7 +65,7 @@ class ServerModel:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0), follow_redirects=True)
         self._refused: set[str] = set()
-        self._base = self.served
+        self.base = self.served
         self._again = retrying(attempts, lambda error: isinstance(error, _Busy))
 
     def generate(self, conversations: Sequence[list[dict]], *, n: int = 1, temperature: float = 0.0,
@@ -88,7 +88,7 @@ class ServerModel:
         when it does not list that name.
         """
         if adapter is None:
-            self.served = self._base
+            self.served = self.base
             return
         name, listed = Path(adapter).parent.name, self.listed()
         if name not in listed:

@@ -11,5 +11,6 @@ __getattr__, __dir__, __all__ = export(__name__, {
     "index": "Hit Index Searcher as_tool open_index",
     "encoder": "Encoder",
     "build": "build_index adopt_index",
-    "server": "RetrieverClient",
+    "server": "RetrieverClient serving",
+    "nearest": "KINDS disk_bytes memory_bytes",
 })  # fmt: skip

@@ -8,6 +8,7 @@ import base64
 import dataclasses
 import io
 import json
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -91,6 +92,8 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
     started, failure = time.time(), ""
     try:
         out.mkdir(parents=True, exist_ok=True)
+        if (pictures := notebook.parent / "pictures").is_dir():  # which the executed copy shows, too
+            shutil.copytree(pictures, out / "pictures", dirs_exist_ok=True)
         papermill.execute_notebook(
             notebook, out / notebook.name, parameters, kernel_name="python3", cwd=NOTEBOOKS,
             progress_bar=sys.stderr.isatty(), request_save_on_cell_execute=True,

@@ -6,6 +6,7 @@ Owns normalisation, the algebra process that can be killed, and other gradings t
 from agentlib import export
 
 __getattr__, __dir__, __all__ = export(__name__, {
-    "grading": "Grade grade normalise extract_answer is_date correct_as_published",
+    "grading": "Grade correct_as_published extract_answer grade is_date normalise",
     "judge": "Judge",
+    "regrading": "open_judge regrade select_disagreements summarise_grades=summarise",
 })  # fmt: skip

@@ -9,6 +9,6 @@ from agentlib import export
 __getattr__, __dir__, __all__ = export(__name__, {
     "settings": "TrainingSettings",
     "loop": "fine_tune",
-    "checkpoints": "Adapter",
+    "checkpoints": "Adapter finished",
     "distributed": "Distributed",
 })  # fmt: skip

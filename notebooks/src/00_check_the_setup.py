@@ -30,15 +30,8 @@ import time
 
 import pandas as pd
 
-from agentlib import benchmarks, cases, config, prompts, teach
-from agentlib.figures import sketches
-from agentlib.models import weights
-from agentlib.pages import show
-from agentlib.agent import Agent
-from agentlib.models.loading import resolve_precision
-from agentlib.models import LocalModel
-from agentlib.sandbox import Sandbox
-from agentlib.figures.sketches import Part
+from agentlib import Agent, LocalModel, Sandbox
+from agentlib import benchmarks, cases, config, models, pages, prompts, teach
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -52,7 +45,7 @@ overrides = {}
 # %%
 cfg = config.load(preset, **overrides)
 names = ["preset", "teacher", "students", "benchmarks", "corpus", "encoder", "max_steps"]
-show.settings(cfg, *names)
+pages.show_settings(cfg, *names)
 
 # %% [markdown]
 # ## 1 · The machine
@@ -69,10 +62,10 @@ machine = {
     "torch": torch.__version__,
     "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none: running on the CPU",
     "CPU threads": torch.get_num_threads(),
-    "precision": resolve_precision(cfg.precision, device),
+    "precision": models.resolve_precision(cfg.precision, device),
     "disk free": f"{shutil.disk_usage(config.ROOT).free / 1e9:.0f} GB",
 }
-show.listing(machine)
+pages.show_values(machine)
 
 # %% [markdown]
 # ## 2 · The models
@@ -84,12 +77,12 @@ show.listing(machine)
 
 # %%
 needed = list(dict.fromkeys([*cfg.students, cfg.encoder, "Qwen2.5-Coder-0.5B-Instruct"]))
-folders = {name: weights.fetch(name, cfg.weights) for name in needed}
+folders = {name: models.fetch(name, cfg.weights) for name in needed}
 size = {n: sum(f.stat().st_size for f in p.iterdir() if f.is_file()) for n, p in folders.items()}
 pd.DataFrame(
     {
-        "parameters (millions)": {n: weights.known(n).parameters for n in needed},
-        "licence": {n: weights.known(n).licence for n in needed},
+        "parameters (millions)": {n: models.known(n).parameters for n in needed},
+        "licence": {n: models.known(n).licence for n in needed},
         "MB on disk": {n: round(size[n] / 1e6) for n in needed},
     }
 )
@@ -139,22 +132,9 @@ assert failures["while True: pass"].kind == "timeout" and failures["1 / 0"].kind
 # ## 4 · A language model as an agent
 #
 # An *agent* is a loop around a language model:
-
-# %%
-sketches.sketch(
-    [
-        Part("question", "", (0, 0.5)),
-        Part("model", "writes a thought\nand Python code", (1, 0.5)),
-        Part("sandbox", "runs the code; it may\ncall web_search", (2, 0)),
-        Part("observation", "what was printed,\nor the error", (2, 1)),
-        Part("answer", "given to final_answer", (3, 0)),
-    ],
-    [("question", "model", ""), ("model", "sandbox", "code"), ("sandbox", "observation", ""),
-     ("observation", "model", "read"), ("sandbox", "answer", "")],
-    alt="The model writes code, the sandbox runs it, the model reads what was printed, until an answer is given.",
-)  # fmt: skip
-
-# %% [markdown]
+#
+# ![The model writes code, the sandbox runs it, the model reads what was printed, until an answer is given.](pictures/agent_loop.svg)
+#
 # Its prompt says how to act: write a thought, then a block of Python. The student's version of that prompt is short. A teacher, or a
 # model that was never tuned, also gets rules and three worked examples.
 
@@ -176,7 +156,7 @@ print(f"{trajectory.completion_tokens} tokens in {took:.0f} s, stopped by {traje
 
 # %%
 untrained = cases.agent_case(question, trajectory, model=cfg.students[0])
-show.case(untrained)
+pages.show_case(untrained)
 
 # %% [markdown]
 # And this is how its teacher, ten times larger, acts on a training question: the kind of trajectory the student will
@@ -186,7 +166,7 @@ show.case(untrained)
 file = teach.records_path(cfg, "agent")
 recorded = [c for c in cases.read(file) if cases.passes_filter(c)] if file.exists() else []
 example = max(recorded, key=lambda c: c["tool_calls"], default=None)
-show.case(example) if example else print("no teacher recorded yet: run notebook 02")
+pages.show_case(example) if example else print("no teacher recorded yet: run notebook 02")
 
 # %% [markdown]
 # ## What we saw

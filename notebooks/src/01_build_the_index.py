@@ -29,11 +29,7 @@ from collections import Counter
 
 import pandas as pd
 
-from agentlib import benchmarks, config, records, retrieval
-from agentlib.benchmarks import search
-from agentlib.benchmarks.minisuite import suite
-from agentlib.figures import extra
-from agentlib.pages import exercises, show
+from agentlib import benchmarks, config, figures, pages, records, retrieval
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -41,7 +37,7 @@ overrides = {}
 
 # %%
 cfg = config.load(preset, **overrides)
-show.settings(cfg, "corpus", "passages", "encoder", "retriever", "top_k")
+pages.show_settings(cfg, "corpus", "passages", "encoder", "retriever", "top_k")
 
 # %% [markdown]
 # ## 1 · The corpus
@@ -53,14 +49,14 @@ show.settings(cfg, "corpus", "passages", "encoder", "retriever", "top_k")
 
 # %%
 mini = dataclasses.replace(cfg, corpus="mini-encyclopedia", retriever="bm25", retriever_url="")
-passages = list(search.corpus(mini))
+passages = list(benchmarks.passages(mini))
 print(f"{len(passages):,} passages")
 for passage in passages[:3]:
     print(f"\n{passage.title}\n  {passage.text}")
 
 # %%
 kinds = Counter(passage.id.partition("-")[0] for passage in passages)
-extra.table_bars(pd.DataFrame({"passages": kinds}).sort_values("passages"), "passages", f"mini encyclopedia · preset {preset}",
+figures.bar_chart(pd.DataFrame({"passages": kinds}).sort_values("passages"), "passages", f"mini encyclopedia · preset {preset}",
                   alt=f"Bars of passages by what they are about: {', '.join(f'{k} {n}' for k, n in kinds.items())}.")  # fmt: skip
 
 # %% [markdown]
@@ -72,14 +68,14 @@ extra.table_bars(pd.DataFrame({"passages": kinds}).sort_values("passages"), "pas
 
 # %%
 if not cfg.retriever_url:
-    search.build(cfg)
-index = search.open_searcher(cfg)
-show.listing({"server": cfg.retriever_url} if cfg.retriever_url else index.meta)
+    benchmarks.build_search(cfg)
+index = benchmarks.open_searcher(cfg)
+pages.show_values({"server": cfg.retriever_url} if cfg.retriever_url else index.meta)
 
 # %%
 query = "capital of Australia"
 (found,) = index.search([query], k=cfg.top_k)
-show.hits(found)
+pages.show_passages(found)
 
 # %%
 assert "Canberra" in " ".join(hit.passage.text for hit in found)
@@ -88,9 +84,9 @@ assert "Canberra" in " ".join(hit.passage.text for hit in found)
 # The same query against BM25 over the mini encyclopedia, built in the same way:
 
 # %%
-sparse_folder = search.build(mini)
-sparse = search.open_searcher(mini)
-show.hits(sparse.search([query], k=cfg.top_k)[0])
+sparse_folder = benchmarks.build_search(mini)
+sparse = benchmarks.open_searcher(mini)
+pages.show_passages(sparse.search([query], k=cfg.top_k)[0])
 
 # %% [markdown]
 # ## 3 · Does it find what questions need?
@@ -107,7 +103,7 @@ for name in sets:
     questions = benchmarks.load(name, 40)
     for kind, searcher in (("dense", index), ("BM25", sparse)):
         tops = [{hit.passage.id for hit in hits} for hits in searcher.search([q.text for q in questions], k=cfg.top_k)]
-        wanted = [set(suite.support(q)) for q in questions]
+        wanted = [set(benchmarks.support(q)) for q in questions]
         pairs = list(zip(wanted, tops, strict=True))
         rows.append(
             {"benchmark": name, "index": kind, "questions": len(questions),
@@ -122,7 +118,7 @@ def shares(recall):
     drawn.columns = [f"{index}, {kind}" for kind, index in drawn.columns]
     return drawn
 
-extra.table_bars(shares(recall), "questions (%)", f"top {cfg.top_k} passages · preset {preset}",
+figures.bar_chart(shares(recall), "questions (%)", f"top {cfg.top_k} passages · preset {preset}",
                   alt="Bars of the share of questions that are hit, and complete, by benchmark and index.") if rows else None  # fmt: skip
 
 # %%
@@ -134,7 +130,7 @@ assert recall.empty or (recall["complete"] <= recall["hit"]).all()
 # To the agent, all of this is one function that takes a text and returns a text.
 
 # %%
-web_search = search.web_search(cfg)
+web_search = benchmarks.web_search(cfg)
 print(web_search("What currency is used in the country whose capital is Canberra?"))
 
 # %% [markdown]
@@ -177,7 +173,7 @@ query, wanted = "558", "Cordoba Oro (NIO)"  # its number in ISO 4217: a rare wor
 def first(searcher, text):
     return searcher.search([text], k=1)[0][0].passage.title
 
-exercises.check("Where words win", lambda: first(sparse, query) == wanted != first(index, query))
+pages.check_exercise("Where words win", lambda: first(sparse, query) == wanted != first(index, query))
 
 # %% [markdown]
 # ### 2 · More passages
@@ -192,13 +188,13 @@ def complete(name, k):
 def complete(name, k):
     asked = benchmarks.load(name, 40)
     tops = [{hit.passage.id for hit in hits} for hits in index.search([q.text for q in asked], k=k)]
-    return sum(set(suite.support(q)) <= top for q, top in zip(asked, tops, strict=True)) / len(asked)
+    return sum(set(benchmarks.support(q)) <= top for q, top in zip(asked, tops, strict=True)) / len(asked)
 
 # %%
 def right(name):
     return complete(name, 3) == recall.loc[(name, "dense"), "complete"] <= complete(name, 10) <= 1
 
-exercises.check("More passages", lambda: all(right(name) for name in sets), "With k=3 it must give the column 'complete'.")
+pages.check_exercise("More passages", lambda: all(right(name) for name in sets), "With k=3 it must give the column 'complete'.")
 
 # %% [markdown]
 # ### 3 · Be the agent
@@ -214,9 +210,9 @@ queries = [question.text]
 queries = ["Ndola", "capital of Zambia", "population of Lusaka"]  # each names what the one before has found
 
 # %%
-exercises.check(
+pages.check_exercise(
     "Be the agent",
-    lambda: set(suite.support(question)) <= {hit.passage.id for hits in sparse.search(queries, k=3) for hit in hits},
+    lambda: set(benchmarks.support(question)) <= {hit.passage.id for hits in sparse.search(queries, k=3) for hit in hits},
 )
 
 # %%

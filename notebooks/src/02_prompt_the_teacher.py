@@ -29,16 +29,8 @@
 # %%
 import pandas as pd
 
-from agentlib import cases, config, teach
-from agentlib.benchmarks import search
-from agentlib.figures import claims, estimates, extra, sketches, statistics, tables
-from agentlib.pages import exercises, show
-from agentlib.agent import Agent
-from agentlib.first_thought import first_thought_prefix
-from agentlib.models import LocalModel
-from agentlib.sandbox import Sandbox
-from agentlib.figures.sketches import Part
-from agentlib.tasks import Question
+from agentlib import Agent, LocalModel, Question, Sandbox, first_thought_prefix
+from agentlib import benchmarks, cases, config, figures, pages, teach
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -47,7 +39,7 @@ overrides = {}
 # %%
 cfg = config.load(preset, **overrides)
 names = ["teacher", "teacher_records", "train_sets", "train_questions", "max_steps", "step_tokens", "cot_tokens"]
-show.settings(cfg, *names)
+pages.show_settings(cfg, *names)
 
 # %% [markdown]
 # ## 1 · Three ways to ask a teacher
@@ -59,34 +51,18 @@ show.settings(cfg, *names)
 # - **agent + first-thought prefix (FTP)**: as the agent, but its first turn *starts with* the first paragraph of its
 #   own CoT (§3.1 of the paper). Instruction-tuned models reason best in the style they were tuned on; the prefix
 #   carries that start over into the agent's run.
-
-# %%
-sketches.sketch(
-    [
-        Part("question", "", (0, 1.3)),
-        Part("CoT", "reasons in prose", (1, 0)),
-        Part("first thought", "the first paragraph", (1, 1.3)),
-        Part("agent + FTP", "starts with that thought", (2, 1.3)),
-        Part("agent", "thinks, acts, reads", (1, 2.6)),
-        Part("the filter", "keeps what is right", (3, 1.3)),
-        Part("students", "trained on each kind", (4, 1.3)),
-    ],
-    [("question", "CoT", ""), ("question", "agent", ""), ("CoT", "first thought", ""), ("first thought", "agent + FTP", ""),
-     ("CoT", "the filter", ""), ("agent + FTP", "the filter", ""), ("agent", "the filter", ""),
-     ("the filter", "students", "")],
-    alt="A question goes to CoT and to the agent; the CoT's first paragraph starts a second agent; a filter keeps the right ones.",
-)  # fmt: skip
-
-# %% [markdown]
+#
+# ![A question goes to CoT and to the agent; the CoT's first paragraph starts a second agent; a filter keeps the right ones.](pictures/three_ways_to_ask.svg)
+#
 # At `smoke` these are trajectories recorded from the `laptop` teacher; at the other presets the teacher runs now, and
 # a run that was interrupted goes on where it stopped. Tables and comparisons are of one greedy try a question, as in the
 # paper. Where too few of those pass the filter below, `laptop` samples up to three more for the questions without a
 # right answer (`teacher_tries`, `teacher_kept`); they are only trained on.
 
 # %%
-web_search = search.web_search(cfg)
+web_search = benchmarks.web_search(cfg)
 taught = teach.teacher_cases(cfg, web_search)
-frame = statistics.frame(case for found in taught.values() for case in found)
+frame = figures.to_frame(case for found in taught.values() for case in found)
 {method: len(found) for method, found in taught.items()}
 
 # %% [markdown]
@@ -96,12 +72,12 @@ frame = statistics.frame(case for found in taught.values() for case in found)
 # interval and the number of questions.
 
 # %%
-tables.table5(frame)
+figures.table5(frame)
 
 # %%
-points = estimates.accuracy_points(frame, split="train").drop(columns="mean").map(lambda point: point.value)
-points.index = [tables.method_label(method, n) for _, method, n in points.index]
-extra.table_bars(points.T, "right (%)", f"{cfg.teacher} · preset {preset}",
+points = figures.accuracy_table(frame, split="train").drop(columns="mean").map(lambda point: point.value)
+points.index = [figures.method_label(method, n) for _, method, n in points.index]
+figures.bar_chart(points.T, "right (%)", f"{cfg.teacher} · preset {preset}",
                   alt="Bars of the share of training questions that the teacher gets right, by training set and method.")  # fmt: skip
 
 # %% [markdown]
@@ -109,7 +85,7 @@ extra.table_bars(points.T, "right (%)", f"{cfg.teacher} · preset {preset}",
 # only the *order* of the three rows can be compared.
 
 # %%
-estimates.published("table5_teacher_train").set_index(["Mode", "Model"])
+figures.read_published("table5_teacher_train").set_index(["Mode", "Model"])
 
 # %% [markdown]
 # Did the agent beat CoT, and did the prefix help? Both were asked the same questions, so compare them question by
@@ -118,13 +94,13 @@ estimates.published("table5_teacher_train").set_index(["Mode", "Model"])
 # %%
 by_method = dict(tuple(frame.groupby("method")))
 pairs = {"CoT → agent": ("cot", "agent"), "agent → agent + FTP": ("agent", "agent_ftp")}
-tables.comparisons({name: statistics.compare(by_method[a], by_method[b]) for name, (a, b) in pairs.items()})
+figures.comparison_table({name: figures.compare(by_method[a], by_method[b]) for name, (a, b) in pairs.items()})
 
 # %% [markdown]
 # What else does the prefix change? A row a way of asking the agent:
 
 # %%
-tables.neat(claims.first_thoughts(taught), 2)
+figures.format_numbers(figures.prefix_effects(taught), 2)
 
 # %% [markdown]
 # ## 3 · One question, three answers
@@ -138,20 +114,20 @@ def tells(case):  # best: a search that led to the right answer, where the chain
     return cases.passes_filter(case) and (1 + bool(case["tool_calls"] and not by_id["cot"][case["id"]]["correct"]))
 
 chosen = max(by_id["agent_ftp"].values(), key=tells)["id"]
-show.case(by_id["cot"][chosen])
+pages.show_case(by_id["cot"][chosen])
 
 # %% [markdown]
 # The agent, on the same question: it looks things up.
 
 # %%
-show.case(by_id["agent"][chosen])
+pages.show_case(by_id["agent"][chosen])
 
 # %% [markdown]
 # And the agent with the first-thought prefix. Its first thought is the first paragraph of the chain of thought above,
 # word for word; what follows is the agent's own.
 
 # %%
-show.case(by_id["agent_ftp"][chosen])
+pages.show_case(by_id["agent_ftp"][chosen])
 
 # %%
 assert by_id["agent_ftp"][chosen]["prefix"] == first_thought_prefix(by_id["cot"][chosen]["text"])
@@ -184,7 +160,7 @@ assert continued.steps[0].text.startswith(case["prefix"])
 
 # %%
 counts = {
-    tables.method_label(method, 1): {
+    figures.method_label(method, 1): {
         "asked": len(found),
         "right": sum(bool(c.get("correct")) for c in found),
         "kept": sum(cases.passes_filter(c) for c in found),
@@ -198,7 +174,7 @@ yields = pd.DataFrame.from_dict(counts, orient="index")
 yields
 
 # %%
-extra.table_bars(yields[["asked", "right", "kept"]], "questions", f"{cfg.teacher} · preset {preset}",
+figures.bar_chart(yields[["asked", "right", "kept"]], "questions", f"{cfg.teacher} · preset {preset}",
                   alt="Bars of the questions asked, answered right, and kept, by method.")  # fmt: skip
 
 # %%
@@ -230,17 +206,17 @@ frame[frame["method"] != "cot"].groupby(["method", "stopped", "correct"]).size()
 # ### 1 · Who made which mistake?
 #
 # Collect the ids of the questions that the chain of thought got right and the agent wrong, then read one of them with
-# `show.beside`.
+# `pages.show_side_by_side`.
 
 # %% tags=["exercise"]
 lost = []
 # solution
 lost = [i for i, c in by_id["cot"].items() if c["correct"] and not by_id["agent"][i]["correct"]]
-show.beside(by_id["cot"][lost[0]], by_id["agent"][lost[0]]) if lost else print("the agent lost none")
+pages.show_side_by_side(by_id["cot"][lost[0]], by_id["agent"][lost[0]]) if lost else print("the agent lost none")
 
 # %%
-compared = statistics.compare(by_method["cot"], by_method["agent"])
-exercises.check("Who made which mistake?", lambda: len(set(lost)) == len(lost) == compared["only_a"], "Compare with section 2.")
+compared = figures.compare(by_method["cot"], by_method["agent"])
+pages.check_exercise("Who made which mistake?", lambda: len(set(lost)) == len(lost) == compared["only_a"], "Compare with section 2.")
 
 # %% [markdown]
 # ### 2 · A prefix of your own
@@ -257,7 +233,7 @@ with Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds) as b
 print(followed.steps[0].text)
 
 # %%
-exercises.check("A prefix of your own", lambda: len(mine.split()) > 4 and followed.steps[0].text.startswith(mine))
+pages.check_exercise("A prefix of your own", lambda: len(mine.split()) > 4 and followed.steps[0].text.startswith(mine))
 
 # %% [markdown]
 # ### 3 · A stricter filter
@@ -272,8 +248,8 @@ strict = [c for c in taught["agent"] if cases.passes_filter(c) and not c["execut
 print(f"{len(strict)} of {sum(cases.passes_filter(c) for c in taught['agent'])} are left; none of them shows how to repair an error")
 
 # %%
-row = counts[tables.method_label("agent", 1)]
-exercises.check("A stricter filter", lambda: len(strict) == row["kept"] - row["of them with a repaired error"])
+row = counts[figures.method_label("agent", 1)]
+pages.check_exercise("A stricter filter", lambda: len(strict) == row["kept"] - row["of them with a repaired error"])
 
 # %%
 assert set(taught) == set(teach.METHODS)

@@ -33,12 +33,8 @@ import torch
 from datasets import Dataset
 from transformers import AutoTokenizer
 
-from agentlib import config, distill, masks, prompts
-from agentlib.benchmarks import search
-from agentlib.figures import estimates, extra, tables
-from agentlib.models import weights
-from agentlib.pages import exercises, show
-from agentlib.models import LocalModel
+from agentlib import LocalModel, build_examples
+from agentlib import benchmarks, config, distill, figures, masks, models, pages, prompts
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -47,7 +43,7 @@ overrides = {}
 # %%
 cfg = config.load(preset, **overrides)
 names = ["students", "tuning", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_size", "train_examples"]
-show.settings(cfg, *names)
+pages.show_settings(cfg, *names)
 
 # %% [markdown]
 # ## 1 · What is learnt from
@@ -57,7 +53,7 @@ show.settings(cfg, *names)
 # started from a first-thought prefix.
 
 # %%
-web_search = search.web_search(cfg)
+web_search = benchmarks.web_search(cfg)
 taught = {method: distill.conversations(cfg, method, web_search) for method in distill.TEACHER_OF}
 {config.METHODS[method]: len(found) for method, found in taught.items()}
 
@@ -80,12 +76,12 @@ dataset
 
 # %%
 student = cfg.students[0]
-tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student, cfg.weights))
-examples = {m: masks.build_examples(found, tokenizer, distill.max_length_for(cfg, m)) for m, found in taught.items()}
+tokenizer = AutoTokenizer.from_pretrained(models.fetch_tokenizer(student, cfg.weights))
+examples = {m: build_examples(found, tokenizer, distill.max_length_for(cfg, m)) for m, found in taught.items()}
 turns = {k: [m["content"] for m in found if m["role"] == "assistant"] for k, found in taught["agent_distill_ftp"].items()}
 longer = [e for e in examples["agent_distill_ftp"] if len(turns[e.id]) > 1]  # these have an observation in between
 shortest = min(longer or examples["agent_distill_ftp"], key=lambda e: len(e.input_ids))
-show.mask(shortest, tokenizer)
+pages.show_token_mask(shortest, tokenizer)
 
 # %% [markdown]
 # Decoding only the learnt tokens gives back exactly the assistant's turns:
@@ -115,7 +111,7 @@ read
 
 # %%
 kinds = pd.DataFrame({"context": read["tokens"] - read["learnt tokens"], "learnt": read["learnt tokens"]})
-extra.table_bars(kinds, "tokens", f"tokenizer of {student} · preset {preset}",
+figures.bar_chart(kinds, "tokens", f"tokenizer of {student} · preset {preset}",
                   alt="Bars of the tokens that are context and that are learnt, by student.")  # fmt: skip
 
 # %% [markdown]
@@ -142,7 +138,7 @@ print(f"{len(adapters)} adapters")
 
 # %%
 curves = {method: adapters[student, method].losses for method in taught}
-extra.loss_curves(curves, f"{student} · {cfg.tuning} · preset {cfg.preset}")
+figures.loss_curves(curves, f"{student} · {cfg.tuning} · preset {cfg.preset}")
 
 # %%
 curve = adapters[student, "agent_distill_ftp"].losses
@@ -150,13 +146,13 @@ assert len(curve) == 1 or min(step["loss"] for step in curve) < curve[0]["loss"]
 
 # %%
 rows = {
-    (estimates.size_label(name), config.METHODS[m]): {
+    (figures.size_label(name), config.METHODS[m]): {
         "steps": len(a.losses), "first loss": a.losses[0]["loss"], "last loss": a.losses[-1]["loss"],
         "tokens a second": round(sum(s["tokens"] for s in a.losses) / sum(s["seconds"] for s in a.losses)),
     }
     for (name, m), a in adapters.items()
 }  # fmt: skip
-tables.neat(pd.DataFrame.from_dict(rows, orient="index"), 2)
+figures.format_numbers(pd.DataFrame.from_dict(rows, orient="index"), 2)
 
 # %% [markdown]
 # ## 4 · QLoRA: the same with weights in 4 bits
@@ -167,8 +163,8 @@ tables.neat(pd.DataFrame.from_dict(rows, orient="index"), 2)
 small = dataclasses.replace(cfg, tuning="qlora", epochs=1, batch_size=1, train_examples=2)
 packed = distill.train(small, student, "agent_distill_ftp")
 four_bit, full = (LocalModel(student, quantise=q, precision="fp32", source=cfg.weights) for q in (True, False))
-sizes = {"32-bit": full._base.get_memory_footprint() / 1e6, "NF4": four_bit._base.get_memory_footprint() / 1e6}
-show.listing({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()})
+sizes = {"32-bit": full.base.get_memory_footprint() / 1e6, "NF4": four_bit.base.get_memory_footprint() / 1e6}
+pages.show_values({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()})
 
 # %%
 assert sizes["NF4"] < sizes["32-bit"]
@@ -218,7 +214,7 @@ print(f"{share:.0%} of the tokens are learnt")
 
 # %%
 labels = [label for e in examples["agent_distill"] for label in e.labels]
-exercises.check("Loss on everything", lambda: abs(share - sum(label >= 0 for label in labels) / len(labels)) < 1e-9)
+pages.check_exercise("Loss on everything", lambda: abs(share - sum(label >= 0 for label in labels) / len(labels)) < 1e-9)
 
 # %% [markdown]
 # ### 2 · What LoRA trains
@@ -235,9 +231,9 @@ def lora_numbers(rows, columns, rank):
 
 # %%
 full.use(None)
-layers = [m.weight.shape for m in full._base.get_decoder().modules() if isinstance(m, torch.nn.Linear)]
+layers = [m.weight.shape for m in full.base.get_decoder().modules() if isinstance(m, torch.nn.Linear)]
 print(f"{len(layers)} linear layers, {sum(r * c for r, c in layers) / 1e6:.0f} million numbers in them")
-exercises.check("What LoRA trains", lambda: lora_numbers(576, 1536, 32) == 67584 and all(
+pages.check_exercise("What LoRA trains", lambda: lora_numbers(576, 1536, 32) == 67584 and all(
     lora_numbers(r, c, cfg.lora_rank) < r * c for r, c in layers))  # fmt: skip
 
 # %% [markdown]
@@ -259,7 +255,7 @@ def halved(method, step):
     curve = [s["loss"] for s in adapters[student, method].losses]
     return min(curve) >= curve[0] / 2 if step is None else curve[step - 1] < curve[0] / 2 <= min(curve[: step - 1])
 
-exercises.check("How fast does it learn?", lambda: all(halved(method, step) for method, step in half.items()))
+pages.check_exercise("How fast does it learn?", lambda: all(halved(method, step) for method, step in half.items()))
 
 # %%
 assert all(adapter.losses for adapter in adapters.values())

@@ -30,19 +30,8 @@ from collections import Counter
 
 import pandas as pd
 
-from agentlib import benchmarks, cases, config, distill, evaluate, records
-from agentlib.figures import claims, estimates, extra, failures, statistics
-from agentlib.pages import exercises
-from agentlib import sag
-from agentlib.benchmarks import search
-from agentlib.figures import select_examples, tables
-from agentlib.pages import show, widgets
-from agentlib.runner import sweeps
-from agentlib.score import regrading
-from agentlib.agent import Agent
-from agentlib.models import LocalModel
-from agentlib.sag import SAG
-from agentlib.sandbox import Sandbox
+from agentlib import SAG, Agent, LocalModel, Sandbox
+from agentlib import benchmarks, cases, config, distill, evaluate, figures, pages, records, runner, sag, score
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -51,7 +40,7 @@ overrides = {}
 # %%
 cfg = config.load(preset, **overrides)
 names = ["students", "benchmarks", "questions", "samples", "sample_counts", "temperature", "top_p", "vote"]
-show.settings(cfg, *names)
+pages.show_settings(cfg, *names)
 
 # %% [markdown]
 # ## 1 · One step of self-consistent action generation
@@ -63,7 +52,7 @@ show.settings(cfg, *names)
 # records were not sampled to their end, since their votes could no longer change the choice.)
 
 # %%
-web_search = search.web_search(cfg)
+web_search = benchmarks.web_search(cfg)
 box = Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
 student = cfg.students[0]
 adapter = distill.load_or_train_preview(cfg, student, "agent_distill_ftp", web_search)
@@ -79,13 +68,13 @@ for temperature in (0.2, 0.8, 1.2):
 steps = {t: cases.agent_case(question, one, model=student)["trace"][0] for t, one in sampled.items()}
 step = steps[0.8]
 print(question.text)
-show.vote(step)
+pages.show_vote(step)
 
 # %% [markdown]
 # In a live notebook, move *N* and the temperature over what was sampled and watch the vote change:
 
 # %%
-widgets.ballots(steps)
+pages.explore_vote(steps)
 
 # %%
 kept = step["candidates"][step["chosen"]]
@@ -102,7 +91,7 @@ candidates = ["final_answer(6 * 7)", "final_answer('42')", "final_answer(6 + 7)"
 with box.session() as session:
     outcomes = session.run_candidates(candidates)
 groups = {vote: [None if g is None else g + 1 for g in sag.groups(outcomes, vote)] for vote in ("outcome", "as_published")}
-tables.neat(pd.DataFrame(groups, index=pd.Index(candidates, name="candidate")))
+figures.format_numbers(pd.DataFrame(groups, index=pd.Index(candidates, name="candidate")))
 
 # %% [markdown]
 # ## 2 · Every method on every benchmark
@@ -114,7 +103,7 @@ tables.neat(pd.DataFrame(groups, index=pd.Index(candidates, name="candidate")))
 # %%
 del model
 conditions = [condition for name in cfg.students for condition in evaluate.plan(cfg, name)]
-rows = [(estimates.size_label(a.student), a.label, a.n, len(a.benchmarks)) for a in conditions]
+rows = [(figures.size_label(a.student), a.label, a.n, len(a.benchmarks)) for a in conditions]
 pd.DataFrame(rows, columns=["student", "method", "n", "benchmarks"]).set_index(["student", "method"])
 
 # %%
@@ -122,7 +111,7 @@ found = []
 for name in cfg.students:
     found += evaluate.evaluate_student(cfg, name, box=box, search=web_search)
 file = evaluate.publish(cfg, found)
-frame = statistics.frame(found)
+frame = figures.to_frame(found)
 print(f"{len(frame)} cases")
 
 # %%
@@ -137,14 +126,14 @@ assert all(count == asked[name] for (_, _, name), count in counts.items())
 # wide: at `smoke` this table shows that everything runs, not which method is better.
 
 # %%
-tables.table2(frame)
+figures.table2(frame)
 
 # %% [markdown]
 # The smallest student's greedy rows as a picture:
 
 # %%
 greedy = frame[(frame["model"] == cfg.students[0]) & (frame["n"] == 1)]
-extra.accuracy_bars(greedy, f"{cfg.students[0]} · preset {preset}")
+figures.accuracy_bars(greedy, f"{cfg.students[0]} · preset {preset}")
 
 # %% [markdown]
 # Averages hide individual questions. On the same questions, which method got right what the other did not? In per cent, the
@@ -160,10 +149,10 @@ pairs = {
 }
 conditions = dict(tuple(frame.groupby(["model", "method", "n"])))
 compared = {
-    (estimates.size_label(name), pair): statistics.compare(conditions[name, *a], conditions[name, *b])
+    (figures.size_label(name), pair): figures.compare(conditions[name, *a], conditions[name, *b])
     for name in cfg.students for pair, (a, b) in pairs.items()
 }  # fmt: skip
-tables.comparisons(compared)
+figures.comparison_table(compared)
 
 # %% [markdown]
 # ## 4 · What SAG mends
@@ -171,11 +160,11 @@ tables.comparisons(compared)
 # The share of questions with at least one step whose *kept* action failed to parse or to run, in per cent.
 
 # %%
-broken = tables.named(claims.broken_steps(frame))
-tables.neat(broken)
+broken = figures.label_rows(figures.code_error_rates(frame))
+figures.format_numbers(broken)
 
 # %%
-extra.table_bars(broken.loc[estimates.size_label(student), ["parse", "execution"]], "questions (%)", f"{student} · preset {preset}",
+figures.bar_chart(broken.loc[figures.size_label(student), ["parse", "execution"]], "questions (%)", f"{student} · preset {preset}",
                   alt="Bars of the share of questions with a step that failed to parse or to run, by method.")  # fmt: skip
 
 # %% [markdown]
@@ -187,12 +176,12 @@ extra.table_bars(broken.loc[estimates.size_label(student), ["parse", "execution"
 # same share there is no row.
 
 # %%
-judge = regrading.open_judge(cfg, cfg.runs / "judge.jsonl")
-graded = regrading.regrade(found, judge)
-tables.neat(tables.named(regrading.summarise(graded, differing=True)))
+judge = score.open_judge(cfg, cfg.runs / "judge.jsonl")
+graded = score.regrade(found, judge)
+figures.format_numbers(figures.label_rows(score.summarise_grades(graded, differing=True)))
 
 # %%
-disputed = regrading.select_disagreements(graded)
+disputed = score.select_disagreements(graded)
 print(f"{len(disputed)} of {len(graded)} cases are graded differently")
 
 # %% [markdown]
@@ -205,26 +194,26 @@ distilled = [c for c in found if c["method"] == "agent_distill_ftp" and c["model
 right, wrong = [c for c in distilled if c["correct"]], [c for c in distilled if not c["correct"]]
 chosen = (right or wrong)[0]["id"]
 answers = {(c["method"], c["n"]): c for c in found if (c["id"], c["model"]) == (chosen, student)}
-show.beside(answers["cot_distill", 1], answers["agent_distill_ftp", 1])
+pages.show_side_by_side(answers["cot_distill", 1], answers["agent_distill_ftp", 1])
 
 # %% [markdown]
 # The same question answered in every way; click an answer, then one of its steps. Where several actions were sampled, a step shows
 # all of them.
 
 # %%
-show.cases(list(answers.values()))
+pages.show_cases(list(answers.values()))
 
 # %% [markdown]
 # And one that the distilled agent did not get right:
 
 # %%
-show.steps(wrong[0]) if wrong else print("none wrong in this run")
+pages.show_steps(wrong[0]) if wrong else print("none wrong in this run")
 
 # %% [markdown]
 # In a live notebook, all cases with menus of student, question and method, and a slider over the steps:
 
 # %%
-widgets.browse([c for c in found if c["id"] in {d["id"] for d in distilled[:40]}])
+pages.browse_cases([c for c in found if c["id"] in {d["id"] for d in distilled[:40]}])
 
 # %% [markdown]
 # ## 7 · For the diagrams
@@ -234,7 +223,7 @@ widgets.browse([c for c in found if c["id"] in {d["id"] for d in distilled[:40]}
 # something: agent right where CoT is wrong, and a vote with a failure or a disagreement in it.
 
 # %%
-chosen = select_examples.choose(cfg, found)
+chosen = figures.select_examples(cfg, found)
 records.write_json(cfg.records / "examples.json", chosen)
 print("Fig. 2:", chosen["pair"]["cot"]["question"])
 print("Fig. 3:", chosen["prefix"]["question"])
@@ -246,10 +235,10 @@ print("Fig. 3:", chosen["prefix"]["question"])
 # (Tables 6 to 8 and one the paper has not). Adapters that are missing are trained here. `smoke` varies nothing.
 
 # %%
-varied = sweeps.run(cfg, found, box=box, search=web_search)
+varied = runner.run_sweeps(cfg, found, box=box, search=web_search)
 if varied:
-    sweeps.publish(cfg, varied)
-show.listing({f"cases of {name}": count for name, count in Counter(case["setting"] for case in varied).items()})
+    runner.publish_sweeps(cfg, varied)
+pages.show_values({f"cases of {name}": count for name, count in Counter(case["setting"] for case in varied).items()})
 
 # %% [markdown]
 # ## What we saw
@@ -278,7 +267,7 @@ distinct = {t: len({c["group"] for c in s["candidates"] if c["group"] is not Non
 print(distinct)
 
 # %%
-exercises.check(
+pages.check_exercise(
     "Temperature and disagreement",
     lambda: all(set(range(distinct[t])) == {c["group"] for c in s["candidates"]} - {None} for t, s in steps.items()),
 )
@@ -301,7 +290,7 @@ def my_key(answer):
 
 # %%
 same, different = [("3.14159", 3.1416), ("Lima.", "lima")], ["Lima", "Quito", 3, 4]
-exercises.check("An outcome key of your own", lambda: all(my_key(a) == my_key(b) for a, b in same) and len(
+pages.check_exercise("An outcome key of your own", lambda: all(my_key(a) == my_key(b) for a, b in same) and len(
     set(map(my_key, different))) == len(different))  # fmt: skip
 
 # %% [markdown]
@@ -310,7 +299,7 @@ exercises.check("An outcome key of your own", lambda: all(my_key(a) == my_key(b)
 # Read the wrong transcript of section 6 (`wrong[0]`) and say what went wrong *first*. The causes that notebook 05 sorts by:
 
 # %%
-show.listing(failures.CAUSES)
+pages.show_values(figures.FAILURE_CAUSES)
 
 # %% tags=["exercise"]
 cause = ""
@@ -319,7 +308,7 @@ cause = "search query" if wrong and wrong[0]["tool_calls"] else "plan"  # a gues
 cause
 
 # %%
-exercises.check("What went wrong?", lambda: cause in failures.CAUSES, "Any of the causes above will do, if you can defend it.")
+pages.check_exercise("What went wrong?", lambda: cause in figures.FAILURE_CAUSES, "Any of the causes above will do, if you can defend it.")
 
 # %%
 box.close()

@@ -28,9 +28,7 @@
 import pandas as pd
 from IPython.display import Markdown, display
 
-from agentlib import benchmarks, cases, config, figures, records, teach
-from agentlib.figures import claims, estimates, extra, failures, statistics, tables
-from agentlib.pages import exercises, show
+from agentlib import benchmarks, cases, config, figures, pages, records, teach
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -40,7 +38,7 @@ overrides = {}
 cfg = config.load(preset, **overrides)
 pd.options.display.max_colwidth = 120
 asked = {name: [question.id for question in benchmarks.load(name, cfg.questions)] for name in cfg.benchmarks}
-frame = estimates.with_gaps(statistics.frame(records.read(cfg.records / "cases.jsonl")), asked)
+frame = figures.add_missing_cases(figures.to_frame(records.read(cfg.records / "cases.jsonl")), asked)
 taught = {method: cases.read(teach.records_path(cfg, method)) for method in teach.METHODS}
 examples = records.read_json(cfg.records / "examples.json")
 each = sorted(set(frame.groupby("benchmark")["id"].nunique()))
@@ -59,7 +57,7 @@ print(note)
 # %%
 made = {}
 fig = figures.fig1_mean_accuracy(frame, note, models=cfg.students, benchmarks=cfg.benchmarks)
-made["fig1_mean_accuracy"] = figures.save(fig, cfg.figures, "fig1_mean_accuracy")
+made["fig1_mean_accuracy"] = figures.save_figure(fig, cfg.figures, "fig1_mean_accuracy")
 fig
 
 # %% [markdown]
@@ -70,7 +68,7 @@ fig
 # %%
 pair = examples["pair"]
 fig = figures.fig2_cot_against_agent(pair["cot"], pair["agent"], note)
-made["fig2_cot_against_agent"] = figures.save(fig, cfg.figures, "fig2_cot_against_agent")
+made["fig2_cot_against_agent"] = figures.save_figure(fig, cfg.figures, "fig2_cot_against_agent")
 fig
 
 # %% [markdown]
@@ -78,7 +76,7 @@ fig
 
 # %%
 fig = figures.fig3_prefix_and_vote(examples["prefix"], examples["vote"], note)
-made["fig3_prefix_and_vote"] = figures.save(fig, cfg.figures, "fig3_prefix_and_vote")
+made["fig3_prefix_and_vote"] = figures.save_figure(fig, cfg.figures, "fig3_prefix_and_vote")
 fig
 
 # %% [markdown]
@@ -86,7 +84,7 @@ fig
 
 # %%
 fig = figures.fig4_math_breakdown(frame, note)
-made["fig4_math_breakdown"] = figures.save(fig, cfg.figures, "fig4_math_breakdown")
+made["fig4_math_breakdown"] = figures.save_figure(fig, cfg.figures, "fig4_math_breakdown")
 fig
 
 # %% [markdown]
@@ -96,7 +94,7 @@ fig
 
 # %%
 fig = figures.fig5_samples(frame, note)
-made["fig5_samples"] = figures.save(fig, cfg.figures, "fig5_samples")
+made["fig5_samples"] = figures.save_figure(fig, cfg.figures, "fig5_samples")
 fig
 
 # %% [markdown]
@@ -106,7 +104,7 @@ fig
 
 # %%
 fig = figures.fig6_tokens(frame, note)
-made["fig6_tokens"] = figures.save(fig, cfg.figures, "fig6_tokens")
+made["fig6_tokens"] = figures.save_figure(fig, cfg.figures, "fig6_tokens")
 fig
 
 # %% [markdown]
@@ -114,7 +112,7 @@ fig
 
 # %%
 fig = figures.fig7_code_errors(frame, note)
-made["fig7_code_errors"] = figures.save(fig, cfg.figures, "fig7_code_errors")
+made["fig7_code_errors"] = figures.save_figure(fig, cfg.figures, "fig7_code_errors")
 fig
 
 # %% [markdown]
@@ -122,7 +120,7 @@ fig
 
 # %%
 fig = figures.fig8_retrieval_calls(frame, note)
-made["fig8_retrieval_calls"] = figures.save(fig, cfg.figures, "fig8_retrieval_calls")
+made["fig8_retrieval_calls"] = figures.save_figure(fig, cfg.figures, "fig8_retrieval_calls")
 fig
 
 # %% [markdown]
@@ -132,20 +130,20 @@ fig
 
 # %%
 def keep(name, table, note=note):
-    tables.save(table, cfg.figures, name, note)
+    figures.save_table(table, cfg.figures, name, note)
     return table
 
-keep("table2", tables.table2(frame))
+keep("table2", figures.table2(frame))
 
 # %%
-keep("table5", tables.table5(statistics.frame(case for found in taught.values() for case in found)))
+keep("table5", figures.table5(figures.to_frame(case for found in taught.values() for case in found)))
 
 # %% [markdown]
 # Ours beside the published size nearest to ours, averaged over the benchmarks. The published averages are the means
 # of their columns, because some printed ones are not.
 
 # %%
-beside = tables.compare_table(frame)
+beside = figures.compare_with_paper(frame)
 means = beside[(beside["benchmark"] == "mean") & (beside["asked"] > 0)].drop(columns="benchmark")
 means = means.set_index(["model", "method"]).round(1)
 keep("beside_the_paper", means)
@@ -163,19 +161,19 @@ keep("beside_the_paper", means)
 
 # %%
 file = cfg.records / "sweeps.jsonl"
-varied = statistics.frame(records.read(file)) if file.exists() else pd.DataFrame({"setting": [], "value": []})
+varied = figures.to_frame(records.read(file)) if file.exists() else pd.DataFrame({"setting": [], "value": []})
 of = dict(tuple(varied.groupby("setting")))
 one = f"preset {cfg.preset} · {cfg.students[0]}"  # the one student of all of these; n stands in the heads
-keep("table6", tables.table6(of["temperature"]), one) if "temperature" in of else tables.NOT_RUN
+keep("table6", figures.table6(of["temperature"]), one) if "temperature" in of else figures.NOT_RUN
 
 # %%
-estimates.published("table6_temperature").set_index("Temperature")
+figures.read_published("table6_temperature").set_index("Temperature")
 
 # %%
-keep("table7", tables.table7(of["seed"]).round(1), one) if "seed" in of else tables.NOT_RUN
+keep("table7", figures.table7(of["seed"]).round(1), one) if "seed" in of else figures.NOT_RUN
 
 # %%
-estimates.published("table7_aime_variance").set_index("Model")
+figures.read_published("table7_aime_variance").set_index("Model")
 
 # %%
 NAMES = {"lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
@@ -184,26 +182,26 @@ def by_value(setting):
     return {NAMES.get(value) or int(value): cases for value, cases in of[setting].groupby("value", sort=False)}
 
 tuned = by_value("tuning") if "tuning" in of else {}
-keep("table8", tables.table8(tuned, "agent_distill"), one) if tuned else tables.NOT_RUN
+keep("table8", figures.table8(tuned, "agent_distill"), one) if tuned else figures.NOT_RUN
 
 # %%
-pairs = {f"from LoRA to {name}": statistics.compare(tuned["LoRA"], cases) for name, cases in tuned.items() if name != "LoRA"}
-tables.comparisons(pairs) if pairs else tables.NOT_RUN
+pairs = {f"from LoRA to {name}": figures.compare(tuned["LoRA"], cases) for name, cases in tuned.items() if name != "LoRA"}
+figures.comparison_table(pairs) if pairs else figures.NOT_RUN
 
 # %%
-estimates.published("table8_lora_vs_fullft").set_index("Method").drop(columns="Avg_recomputed")
+figures.read_published("table8_lora_vs_fullft").set_index("Method").drop(columns="Avg_recomputed")
 
 # %%
 less = by_value("trajectories") if "trajectories" in of else {}
-keep("trajectories", tables.table8(less, "agent_distill", "trajectories"), one) if less else tables.NOT_RUN
+keep("trajectories", figures.table8(less, "agent_distill", "trajectories"), one) if less else figures.NOT_RUN
 
 # %% [markdown]
 # The last of these as a picture, which is not in the paper: how much a student needs to see before it can act.
 
 # %%
 if "trajectories" in of:
-    fig = extra.data_efficiency(varied, f"preset {cfg.preset}")
-    figures.save(fig, cfg.figures, "data_efficiency")
+    fig = figures.data_efficiency(varied, f"preset {cfg.preset}")
+    figures.save_figure(fig, cfg.figures, "data_efficiency")
     display(fig)
 
 # %% [markdown]
@@ -219,13 +217,13 @@ if "trajectories" in of:
 # Intervals count questions, not trainings: two trainings of the 0.5B agent with the same seed differ by 7.5 points.
 
 # %%
-checked = claims.check(frame)
-keep("claims", claims.table(checked))
+checked = figures.check_claims(frame)
+keep("claims", figures.claim_table(checked))
 
 # %%
 if checked["difference"].notna().any():
-    fig = extra.claim_differences(checked, note)
-    figures.save(fig, cfg.figures, "claims")
+    fig = figures.claim_chart(checked, note)
+    figures.save_figure(fig, cfg.figures, "claims")
     display(fig)
 
 # %% [markdown]
@@ -235,20 +233,20 @@ if checked["difference"].notna().any():
 # *first*. Reading takes a person, so only a published preset has this table.
 
 # %%
-causes = failures.read(cfg)
-keep("failures", failures.table(causes)) if causes else "nobody has read this preset's failures"
+causes = figures.read_failures(cfg)
+keep("failures", figures.failure_table(causes)) if causes else "nobody has read this preset's failures"
 
 # %%
-extra.table_bars(failures.table(causes)[["cases"]], "cases", f"{len(causes)} read · preset {cfg.preset}",
+figures.bar_chart(figures.failure_table(causes)[["cases"]], "cases", f"{len(causes)} read · preset {cfg.preset}",
                   alt="Bars of wrong answers by what went wrong first.") if causes else None  # fmt: skip
 
 # %% [markdown]
 # An example of each of the commonest causes, with the reader's note:
 
 # %%
-for cause in list(failures.table(causes).query("cases > 0").index[:4]) if causes else []:
+for cause in list(figures.failure_table(causes).query("cases > 0").index[:4]) if causes else []:
     example = min((c for c in causes if c["cause"] == cause), key=lambda c: len(str(c["trace"])))
-    display(Markdown(f"**{cause}**: {example['note']}"), show.case(example))
+    display(Markdown(f"**{cause}**: {example['note']}"), pages.show_case(example))
 
 # %% [markdown]
 # ## The paper's own questions
@@ -259,12 +257,12 @@ for cause in list(failures.table(causes).query("cases > 0").index[:4]) if causes
 # student of 162 generated questions does not learn contest mathematics from them.
 
 # %%
-asked = tables.compare_table(statistics.frame(records.read(config.load("paper").records / "cases.jsonl")))
+asked = figures.compare_with_paper(figures.to_frame(records.read(config.load("paper").records / "cases.jsonl")))
 real = asked[(asked["asked"] > 0) & (asked["benchmark"] != "mean")]
-real = real.assign(model=real["model"].map(estimates.size_label))
+real = real.assign(model=real["model"].map(figures.size_label))
 real = real.set_index(["benchmark", "model", "method"]).sort_index().round(1)
 if cfg.preset != "smoke":  # whose figures are its own
-    tables.save(real, cfg.figures, "real_check", "preset paper · SmolLM2-135M-Instruct, Qwen2.5-Coder-0.5B-Instruct, from 4 bits")
+    figures.save_table(real, cfg.figures, "real_check", "preset paper · SmolLM2-135M-Instruct, Qwen2.5-Coder-0.5B-Instruct, from 4 bits")
 real
 
 # %%
@@ -300,13 +298,13 @@ assert len(made) == 8 and all(path.exists() for paths in made.values() for path 
 # %% tags=["exercise"]
 widest = None
 # solution
-points = estimates.accuracy_points(frame)["mean"]
+points = figures.accuracy_table(frame)["mean"]
 widest = max(points.index, key=lambda row: points[row].high - points[row].low)
-print(f"{widest}: {tables.text(points[widest])}")
+print(f"{widest}: {figures.format_estimate(points[widest])}")
 
 # %%
-spread = {row: p.high - p.low for row, p in estimates.accuracy_points(frame)["mean"].items()}
-exercises.check("Which bar moves most?", lambda: spread[widest] == max(spread.values()))
+spread = {row: p.high - p.low for row, p in figures.accuracy_table(frame)["mean"].items()}
+pages.check_exercise("Which bar moves most?", lambda: spread[widest] == max(spread.values()))
 
 # %% [markdown]
 # ### 2 · Steps instead of questions
@@ -327,7 +325,7 @@ def errors(n):
     of = frame[(frame["method"] == "agent_distill") & (frame["n"] == n)]
     return (of["parse_errors"] + of["execution_errors"]).sum(), of["steps"].sum()
 
-exercises.check("Steps instead of questions", lambda: set(per_step) == {1, cfg.samples} and all(
+pages.check_exercise("Steps instead of questions", lambda: set(per_step) == {1, cfg.samples} and all(
     abs(share * errors(n)[1] - errors(n)[0]) < 1e-6 for n, share in per_step.items()))  # fmt: skip
 
 # %% [markdown]
@@ -342,11 +340,11 @@ bars = {method: sum(c["correct"] for c in found) / len(found) for method, found 
 print({method: f"{share:.0%}" for method, share in bars.items()})
 
 # %%
-exercises.check(
+pages.check_exercise(
     "The teacher's bars",
     lambda: all(round(bars[m] * len(found)) == sum(bool(c["correct"]) for c in found) for m, found in taught.items()),
     "Training questions are not test questions: why could they not simply be drawn into Figure 1?",
 )
 
 # %%
-show.listing({name.partition("_")[0]: " ".join(path.name for path in paths) for name, paths in made.items()})
+pages.show_values({name.partition("_")[0]: " ".join(path.name for path in paths) for name, paths in made.items()})

@@ -34,10 +34,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from agentlib import config, sag
-from agentlib.figures import sketches, style
-from agentlib.sandbox import Sandbox
-from agentlib.figures.sketches import Part
+from agentlib import Sandbox
+from agentlib import config, figures, sag
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -55,20 +53,8 @@ pd.Series(cfg.asdict())[["sandbox_seconds", "sandbox_memory_mb", "samples", "vot
 # foresee every road, and `sympy`, `numpy` or a decorator offer new ones. The other lets the code run as it is, in a
 # process that the *kernel* has put behind a wall. This project takes the second, so the attacks below may be as clever
 # as they like: the wall does not read them.
-
-# %%
-candidates = [f"candidate {k + 1}" for k in range(3)]
-sketches.sketch(
-    [
-        Part("this notebook", "asks, holds the tools", (0, 1)),
-        Part("supervisor", "runs no model's code,\nknows who speaks", (1, 1)),
-        Part("state", "a question's variables,\nin a process that waits", (2, 1)),
-        *(Part(name, "a fork of the state,\nwalls of its own", (3, k)) for k, name in enumerate(candidates)),
-    ],
-    [("this notebook", "supervisor", "<"), ("supervisor", "state", "<"), *(("state", name, "fork") for name in candidates)],
-    {"isolated by the kernel: no files, no network, no other processes": ["supervisor", "state", *candidates]},
-    alt="Behind the kernel's wall a supervisor and a waiting state, of which each candidate is a fork; tools stay outside.",
-)  # fmt: skip
+#
+# ![Behind the kernel's wall are a supervisor and a waiting state; each candidate is a fork of that state; tools stay outside.](pictures/sandbox_walls.svg)
 
 # %%
 box = Sandbox(tools={"web_search": lambda query: f"you asked for {query!r}"}, seconds=1.5, memory_mb=256)
@@ -218,10 +204,10 @@ with box.session() as session:
         took[count] = sorted(times)[len(times) // 2]
 
 # %%
-figure = style.Chart(figsize=(5.5, 2.8), layout="constrained")
+figure = figures.Chart(figsize=(5.5, 2.8), layout="constrained")
 panel = figure.subplots()
 panel.plot(list(took), list(took.values()), marker="o", color="#0072B2", label="candidates of one step")
-panel.plot(list(took), [took[1] * n for n in took], ":", color=style.GREY, label="as many steps of one candidate")
+panel.plot(list(took), [took[1] * n for n in took], ":", color=figures.GREY, label="as many steps of one candidate")
 panel.set(xlabel="candidates", ylabel="milliseconds (median of 20)", ylim=(0, None))
 panel.legend(fontsize=8)
 figure.alt = f"A line of milliseconds against candidates: {took[1]:.1f} for one, {took[16]:.1f} for sixteen."

@@ -34,17 +34,8 @@ import sys
 import pandas as pd
 
 # %%
-from agentlib import benchmarks, config, distill, evaluate, records, scale, training
-from agentlib.benchmarks import search
-from agentlib.figures import sketches, style
-from agentlib.models import server
-from agentlib.retrieval import nearest, server
-from agentlib.runner import preflight
-from agentlib.training import checkpoints
-from agentlib.agent import Agent
-from agentlib.evaluate import Condition
-from agentlib.sandbox import Sandbox
-from agentlib.figures.sketches import Part
+from agentlib import Agent, Sandbox
+from agentlib import benchmarks, config, distill, evaluate, figures, models, records, retrieval, runner, scale, training
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -58,22 +49,9 @@ pd.Series(cfg.asdict())[names].to_frame("value")
 
 # %% [markdown]
 # What may stand elsewhere, and the setting that says where:
-
-# %%
-sketches.sketch(
-    [
-        Part("this process", "asks, scores, and keeps\neach case once", (1.25, 1)),
-        Part("index", "python -m\nagentlib.serve", (0, 0)),
-        Part("models", "teacher and students:\nvLLM, llama.cpp, …", (0, 2)),
-        Part("training", "copies or shards of\none student", (2.5, 0)),
-        Part("workers", "each with a model\nand a sandbox", (2.5, 2)),
-    ],
-    [("this process", "index", "retriever_url"), ("this process", "models", "teacher_server, student_server"),
-     ("training", "this process", "adapters"), ("this process", "workers", "workers, ray_address")],
-    alt="One process asks an index, servers of models and workers elsewhere, and takes adapters that were trained elsewhere.",
-)  # fmt: skip
-
-# %% [markdown]
+#
+# ![One process uses an index, model servers and workers on other machines, and adapters that were trained elsewhere.](pictures/what_may_run_elsewhere.svg)
+#
 # ## 1 · One index for many runs
 #
 # An index of Wikipedia fills a machine's memory once, not once a run. `python -m agentlib serve --preset paper --build`
@@ -82,14 +60,14 @@ sketches.sketch(
 # `AGENTLIB_RETRIEVER_TOKEN` is set.
 
 # %%
-search.build(cfg)
-index = search.open_searcher(cfg)
+benchmarks.build_search(cfg)
+index = benchmarks.open_searcher(cfg)
 query = ["What is the capital of Japan?"]
-with server.serving(index, token="workshop") as url:
-    client = server.RetrieverClient(url, token="workshop")
+with retrieval.serving(index, token="workshop") as url:
+    client = retrieval.RetrieverClient(url, token="workshop")
     theirs = client.search(query, 3)
     try:
-        server.RetrieverClient(url, attempts=1, token="").search(query)
+        retrieval.RetrieverClient(url, attempts=1, token="").search(query)
     except ConnectionError as error:
         print(str(error).replace(url, "http://…"))
 [hit.passage.title for hit in theirs[0]]
@@ -114,7 +92,7 @@ index_kinds.round(2)
 # The same as a picture, a million vectors asked 32 at a time: up and to the left is better, and the number is recall@3.
 
 # %%
-figure = style.Chart(figsize=(5.5, 3.0), layout="constrained")
+figure = figures.Chart(figsize=(5.5, 3.0), layout="constrained")
 panel = figure.subplots()
 for name, row in index_kinds.filter(like=", 1000000 ", axis=0).iterrows():
     place = row["memory MB"], row["queries/s, 32 at a time"]
@@ -128,8 +106,8 @@ figure
 # Memory and disk grow with the number of vectors, so 21 million take, by the formulas that the tests hold to:
 
 # %%
-whole = {kind: {"memory (GB)": nearest.memory_bytes(kind, 21_000_000, 768) / 1e9,
-                "disk (GB)": nearest.disk_bytes(kind, 21_000_000, 768) / 1e9} for kind in nearest.KINDS}  # fmt: skip
+whole = {kind: {"memory (GB)": retrieval.memory_bytes(kind, 21_000_000, 768) / 1e9,
+                "disk (GB)": retrieval.disk_bytes(kind, 21_000_000, 768) / 1e9} for kind in retrieval.KINDS}  # fmt: skip
 pd.DataFrame(whole).T.round(1)
 
 # %% [markdown]
@@ -151,11 +129,11 @@ pd.DataFrame(whole).T.round(1)
 # %%
 student = cfg.students[0]
 asked = benchmarks.load(cfg.benchmarks[0], 2)
-with server.llama_server(student, slots=2, context=cfg.context_tokens) as url:
-    said = preflight.continuation(url, student)
-    model = server.ServerModel(url, student, max_context=cfg.context_tokens)
-    with server.serving(index) as retriever, contextlib.closing(model):
-        tool = search.web_search(dataclasses.replace(cfg, retriever_url=retriever))
+with models.llama_server(student, slots=2, context=cfg.context_tokens) as url:
+    said = runner.continuation(url, student)
+    model = models.ServerModel(url, student, max_context=cfg.context_tokens)
+    with retrieval.serving(index) as retriever, contextlib.closing(model):
+        tool = benchmarks.web_search(dataclasses.replace(cfg, retriever_url=retriever))
         with Sandbox(tools={"web_search": tool}) as box:
             found = list(Agent(model, box, max_steps=2, step_tokens=64).run(asked))
 print("first-thought prefix:", said or "continued")
@@ -194,7 +172,7 @@ assert "on 2 processes" in done.stdout
 
 # %%
 run = distill.adapter_run(few, student, method)
-two = checkpoints.finished(run.folder)
+two = training.finished(run.folder)
 alone = records.Run(cfg.runs, "alone", run.configuration)
 examples, settings = distill.examples(few, student, method), distill.training_settings(few)
 one = training.fine_tune(student, examples, settings, alone.folder, configuration=alone.configuration)
@@ -214,7 +192,7 @@ assert (losses["one process"] - losses["two processes"]).abs().max() < 1e-3
 
 # %%
 spread = dataclasses.replace(few, workers=2, benchmarks=cfg.benchmarks[:2], questions=2, max_steps=1, step_tokens=32)
-condition = Condition(student, "agent", 1, spread.benchmarks)
+condition = evaluate.Condition(student, "agent", 1, spread.benchmarks)
 questions = benchmarks.test_questions(spread)
 with scale.WorkerPool(lambda: evaluate.answerer(spread, student, ["agent"]), 2, chunk=2, models=True) as pool:
     evaluate.condition_run(spread, condition).file.unlink(missing_ok=True)

@@ -30,10 +30,8 @@ import time
 
 import pandas as pd
 
-from agentlib import config, prompts
-from agentlib.figures import style
-from agentlib.models.engine import decoding
-from agentlib.models import LocalModel
+from agentlib import LocalModel
+from agentlib import config, figures, models, prompts
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -85,14 +83,14 @@ table.round(2)
 # The same by how far each is from its aim: right of the line it is reached.
 
 # %%
-figure = style.Chart(figsize=(8.5, 4.2), layout="constrained")
+figure = figures.Chart(figsize=(8.5, 4.2), layout="constrained")
 panel = figure.subplots()
 share = (table["aim"] / table["measured"]).where(at_most, table["measured"] / table["aim"])
 for label, rows in table.groupby(table["reached"].map({True: "reached", False: "not reached"})).groups.items():
     colour, mark = ("#0072B2", "o") if label == "reached" else ("#D55E00", "X")
     panel.scatter(share[rows], rows, color=colour, marker=mark, label=label, zorder=3)
     panel.hlines(rows, 1, share[rows], color=colour, linewidth=1)
-panel.axvline(1, color=style.GREY, linewidth=1)
+panel.axvline(1, color=figures.GREY, linewidth=1)
 names = [f"{work} to {against}" if against else work for work, against in zip(table["work"], table["against"], strict=True)]
 panel.set_yticks(table.index, names, fontsize=8)
 ticks = [0.5, 1, 2, 4, 8, 16]
@@ -127,7 +125,7 @@ def series(record, start, end, of):
     return {int(name[1]): value for name, value in found.items() if name}
 
 # %%
-figure = style.Chart(figsize=(9.5, 3.0), layout="constrained")
+figure = figures.Chart(figsize=(9.5, 3.0), layout="constrained")
 panels = figure.subplots(1, 3)
 greedy = {p: last["generation"]["medians"][f"greedy, {p} prompt"]["seconds a step"] for p in ("short", "long")}
 voted = {p: series("generation", "SAG, N = ", f", {p} prompt", "seconds a step") for p in greedy}
@@ -142,7 +140,7 @@ for panel, (across, up, lines) in zip(panels, curves, strict=True):
         panel.plot(list(points), list(points.values()), marker=mark, color=colour, label=label)
     first = next(iter(lines.values()))
     one = next(iter(first))
-    panel.plot(list(first), [first[one] * n / one for n in first], ":", color=style.GREY, label="as the work")
+    panel.plot(list(first), [first[one] * n / one for n in first], ":", color=figures.GREY, label="as the work")
     panel.set(xlabel=across, ylabel=up, xscale="log", yscale="log")
     for axis in (panel.xaxis, panel.yaxis):  # 20, not 2 x 10^1
         axis.set_major_formatter("{x:g}")
@@ -163,14 +161,14 @@ words = "Copy this line three times: def area(width, height): return width * hei
 asked = [[{"role": "system", "content": prompts.AGENT_STUDENT}, {"role": "user", "content": words}]]
 
 def timed(together, n=1, temperature=0.0):
-    decoding.MAX_BATCHED_TOKENS["cpu"] = together
+    models.MAX_BATCHED_TOKENS["cpu"] = together
     model.forget()
     started = time.perf_counter()
     (found,) = model.generate(asked, n=n, temperature=temperature, max_new_tokens=64, seed=1)
     return found, time.perf_counter() - started
 
 # %%
-usual = decoding.MAX_BATCHED_TOKENS["cpu"]
+usual = models.MAX_BATCHED_TOKENS["cpu"]
 timed(usual)  # warm up
 plain, without = timed(1)
 guessed, with_guesses = timed(usual)

@@ -31,14 +31,8 @@ from pathlib import Path
 import pandas as pd
 from transformers import AutoTokenizer
 
-from agentlib import cases, config, distill, masks, records, teach, training
-from agentlib.benchmarks import question_file
-from agentlib.figures import extra, statistics
-from agentlib.models import weights
-from agentlib.pages import show
-from agentlib.agent import Agent
-from agentlib.models import LocalModel
-from agentlib.sandbox import Sandbox
+from agentlib import Agent, LocalModel, Sandbox, build_examples
+from agentlib import benchmarks, cases, config, distill, figures, models, pages, records, teach, training
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -81,8 +75,8 @@ if not questions_file:
 pd.read_csv(file).head(3).style.hide() if file.suffix == ".csv" else file.name
 
 # %%
-found = question_file.from_file(file, domain="math")
-train, test = question_file.split_questions(found, test_questions)
+found = benchmarks.from_file(file, domain="math")
+train, test = benchmarks.split_questions(found, test_questions)
 f"{len(train)} to train on, {len(test)} to test on"
 
 # %% [markdown]
@@ -92,7 +86,7 @@ f"{len(train)} to train on, {len(test)} to test on"
 broken = cfg.runs / "broken.csv"
 broken.write_text("questoin,answer\nHow many?,3\n", encoding="utf-8")
 try:
-    question_file.from_file(broken)
+    benchmarks.from_file(broken)
 except ValueError as error:
     refused = str(error).replace(str(broken), broken.name)
 print(refused)
@@ -144,7 +138,7 @@ kept = [case for case in taught if cases.passes_filter(case)]
 print(f"{len(kept)} of {len(taught)} trajectories are kept\n\nwhat the teacher was told:\n{teacher.tools}")
 
 # %%
-show.cases(sorted(taught, key=lambda case: -case["correct"])[:6])
+pages.show_cases(sorted(taught, key=lambda case: -case["correct"])[:6])
 
 # %%
 assert len(kept) >= 3, "too few to learn from: take a larger teacher, easier questions, or more of them"
@@ -156,8 +150,8 @@ assert len(kept) >= 3, "too few to learn from: take a larger teacher, easier que
 
 # %%
 student = cfg.students[0]
-tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student, cfg.weights))
-examples = masks.build_examples({case["id"]: cases.conversation(case) for case in kept}, tokenizer, cfg.max_length)
+tokenizer = AutoTokenizer.from_pretrained(models.fetch_tokenizer(student, cfg.weights))
+examples = build_examples({case["id"]: cases.conversation(case) for case in kept}, tokenizer, cfg.max_length)
 learnt = {"student": student, "cases": records.digest({c["id"]: c["trace"] for c in kept}), "rate": cfg.learning_rate}
 run = records.Run(cfg.runs, "own-student", shape | learnt | {"epochs": cfg.epochs, "tuning": cfg.tuning})
 settings = distill.training_settings(cfg)
@@ -182,14 +176,14 @@ for method, path, style in (("agent", None, "teacher"), ("agent_distill", adapte
     who = {"adapter": adapter.path.parent.name if path else "", "told": agent.tools}
     run = records.Run(cfg.runs, f"own-{method}", shape | who)
     answers += answer(run, agent, test, model=student, method=method)
-frame = statistics.frame(answers)
-statistics.summarise(frame, ["method"]).round(2)
+frame = figures.to_frame(answers)
+figures.summarise(frame, ["method"]).round(2)
 
 # %%
-extra.accuracy_bars(frame, f"{file.name} · {len(test)} questions · {student}")
+figures.accuracy_bars(frame, f"{file.name} · {len(test)} questions · {student}")
 
 # %%
-show.cases(sorted((c for c in answers if c["method"] == "agent_distill"), key=lambda case: -case["correct"])[:6])
+pages.show_cases(sorted((c for c in answers if c["method"] == "agent_distill"), key=lambda case: -case["correct"])[:6])
 
 # %% [markdown]
 # ## What we saw

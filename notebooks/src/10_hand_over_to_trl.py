@@ -32,11 +32,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from agentlib import agent, benchmarks, config, distill, score
-from agentlib.benchmarks import search
-from agentlib.figures import extra
-from agentlib.models import weights
-from agentlib.sandbox import Sandbox
+from agentlib import Sandbox
+from agentlib import agent, benchmarks, config, distill, figures, models, score
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -45,7 +42,7 @@ overrides = {}
 # %%
 cfg = config.load(preset, **overrides)
 student = cfg.students[0]
-adapter = distill.load_or_train_preview(cfg, student, "agent_distill_ftp", search.web_search(cfg))
+adapter = distill.load_or_train_preview(cfg, student, "agent_distill_ftp", benchmarks.web_search(cfg))
 sorted(file.name for file in adapter.path.iterdir())
 
 # %% [markdown]
@@ -55,7 +52,7 @@ sorted(file.name for file in adapter.path.iterdir())
 # not reached, as here, the base is loaded from this project's cache.
 
 # %%
-folder = weights.fetch(student, cfg.weights)
+folder = models.fetch(student, cfg.weights)
 tokenizer = AutoTokenizer.from_pretrained(adapter.path, padding_side="left")
 base = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
 model = PeftModel.from_pretrained(base, adapter.path, is_trainable=True)
@@ -69,7 +66,7 @@ model.print_trainable_parameters()
 # answer, 0.2 for code that runs, 0 for the rest.
 
 # %%
-box = Sandbox(tools={"web_search": search.web_search(cfg)}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
+box = Sandbox(tools={"web_search": benchmarks.web_search(cfg)}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
 
 
 def worth(text, gold):
@@ -131,7 +128,7 @@ history[shown].astype(float).round(4)
 # %%
 groups = pd.DataFrame(paid, index=[f"step {k + 1}" for k in range(len(paid))])
 groups.columns = [f"completion {k + 1}" for k in groups.columns]
-extra.table_bars(groups, "reward", f"{student} · one question a step, four completions · preset {preset}",
+figures.bar_chart(groups, "reward", f"{student} · one question a step, four completions · preset {preset}",
                   alt="Bars of the reward that each completion of a group earned, a group a step.")  # fmt: skip
 
 # %%

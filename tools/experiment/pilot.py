@@ -200,7 +200,7 @@ def table(found: Sequence[dict]) -> pd.DataFrame:
     for name, domain in dict.fromkeys((case["method"], case["domain"]) for case in found):
         some = [case for case in found if (case["method"], case["domain"]) == (name, domain)]
         right, n = sum(case["correct"] for case in some), len(some)
-        low, high = statistics.interval(right, n)
+        low, high = statistics.wilson_interval(right, n)
         supported = [wiki.is_supported(case) for case in some if "trace" in case]
         rows.append({
             "condition": name, "domain": domain, "n": n, "right": right, "low": round(100 * low, 1), "high": round(100 * high, 1),

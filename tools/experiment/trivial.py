@@ -59,7 +59,7 @@ def table(sets: Sequence[Sequence[Question]], searcher: Searcher, trained: Seque
     for questions in sets:
         for policy, given in answers(questions, searcher, trained).items():
             right = sum(score.grade(a, q.answer, q.domain, q.aliases).correct for a, q in zip(given, questions, strict=True) if a)
-            low, high = statistics.interval(right, len(questions))
+            low, high = statistics.wilson_interval(right, len(questions))
             rows.append({"benchmark": questions[0].benchmark, "policy": policy, "n": len(questions),
                          "answered": sum(a is not None for a in given), "right": right, "per cent": 100 * right / len(questions),
                          "low": 100 * low, "high": 100 * high})  # fmt: skip
