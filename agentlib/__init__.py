@@ -3,14 +3,24 @@
 The paper (Kang et al., NeurIPS 2025, arXiv 2505.17612) fine-tunes small models on the trajectories of a large agent.
 Its steps, and where each one is:
 
-    tools, model = {"web_search": search}, LocalModel("SmolLM2-135M-Instruct")
-    with Sandbox(tools=tools) as box:                       # model-written Python runs isolated
+    question = Question("q1", "mine", "Which country has Lima as its capital?", "Peru", "factual")
+    passages = [Passage("1", "Lima", "Lima is the capital of Peru."), ...]
+    web_search = as_tool(open_index(build_index("index", passages, kind="bm25")))
+    model = LocalModel("SmolLM2-135M-Instruct")
+
+    with Sandbox(tools={"web_search": web_search}) as box:  # model-written Python runs isolated
         agent = Agent(model, box, sag=SAG(n=8))             # thinks, acts, reads; votes over 8 candidate actions
         trajectory = next(agent.run([question]))            # a Trajectory: steps, answer, tokens
     grade(trajectory.answer, question.answer, "factual")    # right or wrong, as the paper counts
+
     prefix = first_thought_prefix(chain_of_thought)         # what the teacher's agent starts from
-    examples = build_examples(conversations, tokenizer, max_length=2048)   # only the model's own words carry loss
-    fine_tune("SmolLM2-135M-Instruct", examples, settings, folder)         # LoRA, QLoRA or all weights
+    settings = TrainingSettings(tuning="lora", epochs=2)    # defaults are the paper's
+    examples = build_examples(conversations, model.tokenizer, max_length=2048)  # tokens and masks
+    adapter = fine_tune(model.name, examples, settings, "student")  # an adapter in PEFT's format
+    model.use(adapter.path)                                 # the same weights, now the student
+
+A conversation is a list of {"role", "content"}; loss is on the assistant's words alone. Results are
+written to the folders that are named, here "index" and "student" in the current one.
 
 Modules hold the paper's ideas (`agent`, `first_thought`, `sag`, `cot`, `masks`) and its experiment (`cases`, `teach`,
 `distill`, `evaluate`); rooms hold what they stand on: `sandbox`, `models`, `retrieval`, `score`, `training`,
@@ -52,5 +62,5 @@ __getattr__, __dir__, __all__ = export(__name__, {
     "sandbox": "Sandbox",
     "score": "grade",
     "tasks": "Question",
-    "training": "fine_tune",
+    "training": "TrainingSettings fine_tune",
 })  # fmt: skip

@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-ROOT = Path(__file__).resolve().parent.parent
+
+def _root(folder: Path) -> Path:
+    """`folder`, in which the package is, if that is a clone of the repository; else the current one."""
+    clone = (folder / "notebooks").is_dir() and (folder / "pyproject.toml").exists()
+    return folder if clone else Path.cwd()
+
+
+# Where runs, records and figures are: the clone, or the folder in which a process imports the
+# installed package for the first time.
+ROOT = _root(Path(__file__).resolve().parent.parent)
 
 FACTUAL = ("mini-hotpot", "mini-bamboogle", "mini-musique", "mini-2wiki")
 MATHS = ("mini-math", "mini-gsm-hard", "mini-aime", "mini-olym")
@@ -332,6 +341,20 @@ def server_root(address: str) -> str:
         hint = f"did you mean 'http://{root}'?" if bare else "write it whole, an IPv6 address in brackets"
         raise ValueError(f"address {address!r} is none of a server, expected one such as http://127.0.0.1:8000; {hint}")
     return root
+
+
+def in_repository(*parts: str) -> Path:
+    """A file or folder of the repository that is not in the package, such as the published values.
+
+    Raises FileNotFoundError where it is missing.
+    """
+    place = ROOT.joinpath(*parts)
+    if not place.exists():
+        raise FileNotFoundError(
+            f"{'/'.join(parts)} is not in {ROOT}, expected it there: it comes with the repository, not "
+            "with the installed package; clone the repository and start there"
+        )
+    return place
 
 
 def home() -> Path:

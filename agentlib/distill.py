@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from agentlib import cases, config, masks, records, teach, training
 from agentlib.models import weights
-from agentlib.training import Adapter, Distributed, checkpoints
+from agentlib.training import Adapter, Distributed, TrainingSettings, checkpoints
 
 PREVIEW_EXAMPLES = 20  # trajectories of a student trained for a look at it
 TEACHER_OF = {
@@ -49,11 +49,20 @@ def train(cfg: config.Config, student: str, method: str, search: Callable[[str],
     The processes of a `group` train it together.
     """
     run = adapter_run(cfg, student, method)
-    if recorded and checkpoints.is_finished(run):
-        return Adapter(run.folder / "student", checkpoints.losses(run))
-    if checkpoints.has_weights(run):
-        return checkpoints.finished(run)
-    return training.fine_tune(student, examples(cfg, student, method, search), cfg, run, group=group)
+    if recorded and checkpoints.is_finished(run.folder):
+        return Adapter(run.folder / "student", checkpoints.losses(run.folder))
+    if checkpoints.has_weights(run.folder):
+        return checkpoints.finished(run.folder)
+    found = examples(cfg, student, method, search)
+    return training.fine_tune(
+        student, found, training_settings(cfg), run.folder, configuration=run.configuration, group=group
+    )
+
+
+def training_settings(cfg: config.Config) -> TrainingSettings:
+    """What of a configuration shapes the training of a student."""
+    shared = {field.name for field in dataclasses.fields(TrainingSettings)} - {"save_seconds"}
+    return TrainingSettings(**{name: getattr(cfg, name) for name in shared})
 
 
 def examples(cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None) -> list[masks.Example]:
@@ -67,8 +76,8 @@ def examples(cfg: config.Config, student: str, method: str, search: Callable[[st
 def load_or_train_preview(cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None) -> Adapter:
     """The student of a method if its weights are here, else one trained now on a few trajectories, for a look at it; that,
     and the line that trains the real one, is printed."""
-    if checkpoints.has_weights(run := adapter_run(cfg, student, method)):
-        return checkpoints.finished(run)
+    if checkpoints.has_weights(folder := adapter_run(cfg, student, method).folder):
+        return checkpoints.finished(folder)
     few = dataclasses.replace(cfg, train_examples=min(PREVIEW_EXAMPLES, cfg.train_examples or PREVIEW_EXAMPLES), epochs=1)
     # Printed, not logged: a reader of the page must see whose answers these are, and pages show no logs.
     print(f"STAND-IN: the weights of {student}, {method} are not here, so what follows is by a student of at most "

@@ -150,7 +150,8 @@ def open_student(cfg: config.Config, student: str, methods: Iterable[str]) -> tu
     Raises FileNotFoundError or ServerError, before anything is asked, for an adapter that is not there.
     """
     trained = [m for m in distill.TEACHER_OF if m in methods]
-    adapters = {m: checkpoints.finished(distill.adapter_run(cfg, student, m)).path for m in trained}
+    folders = {m: distill.adapter_run(cfg, student, m).folder for m in trained}
+    adapters = {m: checkpoints.finished(folder).path for m, folder in folders.items()}
     if not cfg.student_server:
         return LocalModel(student, max_context=cfg.context_tokens, quantise=_quantised(cfg), unpack=True,
                           precision=cfg.precision, source=cfg.weights), adapters  # fmt: skip

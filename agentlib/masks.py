@@ -25,12 +25,19 @@ class Example:
     labels: list[int]
 
 
-def build_examples(conversations: Mapping[str, list[dict]], tokenizer, max_length: int) -> list[Example]:
-    """Conversations by id, each ending in an assistant turn, as token sequences of at most `max_length`.
+def build_examples(
+    conversations: Mapping[str, list[dict]] | Sequence[list[dict]], tokenizer, max_length: int
+) -> list[Example]:
+    """Conversations, each ending in an assistant turn, as token sequences of at most `max_length`.
+
+    They come by id, or as a list whose places are their ids. The tokenizer is the student's own:
+    `LocalModel(student).tokenizer`, or transformers' `AutoTokenizer`.
 
     Text is cut at every turn's edges before it is tokenised, so that training sees the tokens that
     generation produces. Longer ones are left out with a notice. Raises ValueError if none is left.
     """
+    if not isinstance(conversations, Mapping):
+        conversations = {str(place): messages for place, messages in enumerate(conversations)}
     examples, lengths = [], []
     for name, messages in conversations.items():
         ids: list[int] = []

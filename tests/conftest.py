@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from hypothesis import HealthCheck, settings
 
-from agentlib import config, tasks
+from agentlib import config, records, tasks
 from agentlib.models import Completion
 from agentlib.tasks import Question
 
@@ -85,6 +85,25 @@ def box():
 
     with Sandbox(tools={"web_search": lambda query: f"[1] {query}"}, seconds=5.0, memory_mb=512) as opened:
         yield opened
+
+
+def install_tiny(home, name):
+    """A random model of two layers with SmolLM2's tokenizer, in place of a real one's weights."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from agentlib.models import weights
+
+    tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(SMOL))
+    torch.manual_seed(0)
+    tokens = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    shape = LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=8192, **tokens)  # fmt: skip
+    fresh, folder = home / "fresh", home / "models" / records.slug(name)
+    folder.mkdir(parents=True)
+    LlamaForCausalLM(shape).save_pretrained(fresh)
+    tokenizer.save_pretrained(fresh)
+    weights._install(fresh, folder / "dense")
 
 
 class Moody(BaseHTTPRequestHandler):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from conftest import Scripted, act
 
-from agentlib import benchmarks, config, evaluate, masks, prompts, records, teach, training
+from agentlib import benchmarks, config, evaluate, masks, prompts, teach, training
 from agentlib.benchmarks.minisuite import encyclopedia
 from agentlib.models import weights
 from agentlib.retrieval import build
@@ -40,10 +40,10 @@ def run(kind: str) -> None:
         begin()
         build.build_index(config.ROOT / "index", encyclopedia.passages()[:96], encoder, shard=8, progress=False)
     elif kind == "train":
-        cfg = config.load("smoke", lora_rank=4, batch_size=1, precision="fp32")
+        settings = training.TrainingSettings(lora_rank=4, batch_size=1, epochs=1, precision="fp32", save_seconds=0.0)
         examples = [masks.Example(f"q{k}", list(range(10, 30 + k)), [-100] * 5 + list(range(15, 30 + k))) for k in range(12)]
         begin()
-        training.fine_tune(SMOL, examples, cfg, records.Run(config.ROOT, "train", {}), save_seconds=0.0)
+        training.fine_tune(SMOL, examples, settings, config.ROOT / "train")
     else:
         cfg = config.load("smoke", batch_questions=2, train_questions=12, questions=12)
         names = cfg.benchmarks[:2] if kind == "evaluate" else cfg.train_sets[:1]

@@ -103,16 +103,16 @@ def test_a_restored_student_has_its_losses_and_no_weights(trained):
     forget(one)
     archive.restore(CFG)
     assert distill.train(CFG, SMOL, "agent_distill", recorded=True).losses == tuple(CURVE)
-    assert checkpoints.is_finished(one) and not checkpoints.has_weights(one)
+    assert checkpoints.is_finished(one.folder) and not checkpoints.has_weights(one.folder)
     with pytest.raises(FileNotFoundError, match="was restored from records and has no weights; delete it and train it"):
-        checkpoints.finished(one)
+        checkpoints.finished(one.folder)
 
 
 def test_weights_that_are_not_here_are_trained_where_they_are_needed_and_the_page_says_so(trained, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(distill, "train", lambda cfg, student, method, search: asked.append(cfg))
     one = distill.adapter_run(CFG, SMOL, "agent_distill")
-    checkpoints.restore_losses(one, CURVE)
+    checkpoints.restore_losses(one.folder, CURVE, one.configuration)
     distill.load_or_train_preview(CFG, SMOL, "agent_distill")
     assert [(c.train_examples, c.epochs) for c in asked] == [(distill.PREVIEW_EXAMPLES, 1)]
     said = capsys.readouterr().out  # what a page shows: logs are left out of it

@@ -1,5 +1,6 @@
 """Distillation: what is learnt, the loss, exact resume, and adapters that plain PEFT loads."""
 
+import dataclasses
 import json
 import math
 import time
@@ -12,7 +13,7 @@ from conftest import SMOL
 from agentlib import config, distill, masks, records
 from agentlib.masks import IGNORED, Example
 from agentlib.models import language, loading, weights
-from agentlib.training import Distributed, checkpoints, loop
+from agentlib.training import Distributed, TrainingSettings, checkpoints, loop
 
 NAMES = [SMOL, "Qwen2.5-Coder-0.5B-Instruct"]
 TWO_STEPS = [
@@ -98,6 +99,13 @@ def test_longer_conversations_are_left_out_with_a_notice(caplog):
     built = masks.build_examples({"short": PAIRS["q0"], "long": TWO_STEPS}, tokenizer, 50)
     assert [e.id for e in built] == ["short"]
     assert "1 of 2 conversations are longer than 50 tokens" in caplog.text
+
+
+@pytest.mark.model
+def test_conversations_in_a_list_are_known_by_their_places():
+    tokenizer, talks = load_tokenizer(SMOL), list(PAIRS.values())
+    places = dict(zip("01234", talks, strict=True))
+    assert masks.build_examples(talks, tokenizer, 1000) == masks.build_examples(places, tokenizer, 1000)
 
 
 @pytest.mark.model
@@ -255,15 +263,15 @@ def test_a_batch_holds_examples_of_like_length():
 
 
 def settings(**changed):
-    return config.load("smoke", **({"lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.1, "batch_size": 2, "epochs": 1,
-                                    "learning_rate": 5e-3} | changed))  # fmt: skip
+    return TrainingSettings(**{"lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.1, "batch_size": 2, "epochs": 1,
+                               "learning_rate": 5e-3} | changed)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, examples):
     """Three undisturbed steps of LoRA."""
-    run = records.Run(tmp_path_factory.mktemp("lora"), "adapter", {})
-    return run, loop.fine_tune(SMOL, examples, settings(), run)
+    folder = tmp_path_factory.mktemp("lora") / "adapter"
+    return folder, loop.fine_tune(SMOL, examples, settings(), folder)
 
 
 def curve(adapter):
@@ -289,15 +297,53 @@ def test_training_makes_a_curve_with_a_falling_rate_and_learns(trained, examples
 
 
 def test_a_finished_run_is_returned_as_it_is(trained, examples, monkeypatch):
-    run, adapter = trained
+    folder, adapter = trained
     monkeypatch.setattr(loop, "_student", lambda *_: pytest.fail("it was trained again"))
-    assert loop.fine_tune(SMOL, examples, settings(), run) == adapter == checkpoints.finished(run)
-    assert not (run.folder / "checkpoint.pt").exists()
+    assert loop.fine_tune(SMOL, examples, settings(), folder) == adapter == checkpoints.finished(folder)
+    assert not (folder / "checkpoint.pt").exists()
+
+
+def test_a_folder_holds_one_run_and_says_what_shaped_it(trained, examples):
+    folder, _ = trained
+    said = json.loads((folder / "config.json").read_text())
+    assert said["base"] == SMOL and said["lora_rank"] == 4 and "save_seconds" not in said
+    with pytest.raises(ValueError, match=r"adapter holds a training run with epochs 1, expected 3; give another folder"):
+        loop.fine_tune(SMOL, examples, settings(epochs=3), folder)
+    with pytest.raises(ValueError, match="holds a training run with examples"):
+        loop.fine_tune(SMOL, examples[:2], settings(), folder)
+
+
+def test_a_run_that_never_trained_is_replaced(tmp_path):
+    with pytest.raises(ValueError, match="did you mean"):
+        loop.fine_tune("SmolLM2-135M-Instuct", [], settings(), tmp_path)
+    assert checkpoints.check_configuration(tmp_path, {"base": SMOL}) is None
+    (tmp_path / "checkpoint.pt").touch()
+    with pytest.raises(ValueError, match="with base 'SmolLM2-135M-Instuct', expected 'SmolLM2-135M-Instruct'"):
+        checkpoints.check_configuration(tmp_path, json.loads((tmp_path / "config.json").read_text()) | {"base": SMOL})
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"tuning": "dora"}, "tuning is 'dora', expected one of lora, qlora, full"),
+     ({"precision": "fp16"}, "precision is 'fp16', expected one of auto, fp32, bf16"),
+     ({"epochs": 0}, "epochs is 0, expected 1 or more"),
+     ({"learning_rate": 0.0}, "learning_rate is 0.0, expected a number above 0"),
+     ({"lora_dropout": 1.0}, "lora_dropout is 1.0")],
+)  # fmt: skip
+def test_settings_that_nothing_can_be_trained_with_are_refused(changed, said):
+    with pytest.raises(ValueError, match=said):
+        settings(**changed)
+
+
+def test_the_settings_of_a_training_are_the_papers_and_those_of_a_configuration():
+    assert distill.training_settings(dataclasses.replace(config.PAPER, tuning="lora")) == TrainingSettings()
+    smoke = distill.training_settings(config.load("smoke", tuning="full", full_learning_rate=3e-5, weights="hub"))
+    assert (smoke.peak_rate, smoke.batch_size, smoke.weights) == (3e-5, config.SMOKE.batch_size, "hub")
 
 
 def test_an_unfinished_run_names_the_remedy(tmp_path):
     with pytest.raises(FileNotFoundError, match="train it with notebook 03"):
-        checkpoints.finished(records.Run(tmp_path, "adapter", {}))
+        checkpoints.finished(tmp_path / "adapter")
 
 
 def test_the_adapter_is_plain_peft(trained):
@@ -307,7 +353,7 @@ def test_the_adapter_is_plain_peft(trained):
 
 
 def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(trained, examples, tmp_path, monkeypatch):
-    run, real, calls = records.Run(tmp_path, "adapter", {}), loop._accumulate, []
+    folder, real, calls = tmp_path / "adapter", loop._accumulate, []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -318,12 +364,12 @@ def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(traine
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_accumulate", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            loop.fine_tune(SMOL, examples, settings(), run, save_seconds=0)
-    assert (run.folder / "checkpoint.pt").exists() and not (run.folder / "finished.json").exists()
+            loop.fine_tune(SMOL, examples, settings(save_seconds=0), folder)
+    assert (folder / "checkpoint.pt").exists() and not (folder / "finished.json").exists()
     torch.rand(7)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_accumulate", lambda *a: (calls.append(1), real(*a))[1])
-        resumed = loop.fine_tune(SMOL, examples, settings(), run, save_seconds=0)
+        resumed = loop.fine_tune(SMOL, examples, settings(save_seconds=0), folder)
     assert len(calls) == 4, "two steps before, one after"
     assert curve(resumed) == pytest.approx(curve(trained[1]), rel=1e-5)
     assert weights._content(resumed.path / "adapter_config.json") == weights._content(
@@ -337,7 +383,7 @@ def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(traine
 def test_checkpoints_that_take_long_are_written_seldom(examples, tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(checkpoints, "write", lambda *_: (written.append(1), time.sleep(1)))
-    adapter = loop.fine_tune(SMOL, examples, settings(), records.Run(tmp_path, "adapter", {}), save_seconds=0.001)
+    adapter = loop.fine_tune(SMOL, examples, settings(save_seconds=0.001), tmp_path / "adapter")
     assert len(adapter.losses) == 3 and len(written) == 1, "the next was due after half a minute"
 
 
@@ -356,18 +402,18 @@ def test_a_loss_that_is_no_number_stops_with_step_and_ids(examples, tmp_path, mo
         return model
 
     monkeypatch.setattr(loading, "load_weights", poisoned)
-    run = records.Run(tmp_path, "adapter", {})
+    folder = tmp_path / "adapter"
     with pytest.raises(FloatingPointError) as error:
-        loop.fine_tune(SMOL, examples[:1], settings(), run)
+        loop.fine_tune(SMOL, examples[:1], settings(), folder)
     assert "at step 0" in str(error.value) and "'q0'" in str(error.value) and "learning_rate" in str(error.value)
-    assert not (run.folder / "finished.json").exists()
+    assert not (folder / "finished.json").exists()
 
 
 def test_qlora_trains_on_a_cpu_and_saves_an_adapter_that_plain_peft_loads(examples, tmp_path):
     from peft import PeftModel
 
-    run = records.Run(tmp_path, "adapter", {})
-    adapter = loop.fine_tune(SMOL, examples[:3], settings(tuning="qlora"), run)
+    folder = tmp_path / "adapter"
+    adapter = loop.fine_tune(SMOL, examples[:3], settings(tuning="qlora"), folder)
     assert len(adapter.losses) == 2 and all(map(math.isfinite, curve(adapter)))
     plain = loading.load_weights(weights.fetch(SMOL), "cpu", "fp32", quantise=False)
     loaded = PeftModel.from_pretrained(plain, adapter.path)
@@ -381,8 +427,8 @@ def test_qlora_trains_on_a_cpu_and_saves_an_adapter_that_plain_peft_loads(exampl
 def test_full_tuning_saves_a_whole_model_that_differs_from_its_base(examples, tmp_path, smol):
     from transformers import AutoModelForCausalLM
 
-    run = records.Run(tmp_path, "adapter", {})
-    adapter = loop.fine_tune(SMOL, examples[:1], settings(tuning="full", full_learning_rate=1e-3), run)
+    folder = tmp_path / "adapter"
+    adapter = loop.fine_tune(SMOL, examples[:1], settings(tuning="full", full_learning_rate=1e-3), folder)
     assert len(adapter.losses) == 1 and adapter.losses[0]["learning_rate"] == 1e-3
     assert not (adapter.path / "adapter_config.json").exists()
     model = AutoModelForCausalLM.from_pretrained(adapter.path)

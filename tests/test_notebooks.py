@@ -12,7 +12,7 @@ import time
 import jupytext
 import nbformat
 import pytest
-from conftest import SMOL
+from conftest import SMOL, install_tiny
 
 from agentlib import config, records
 from agentlib.models import weights
@@ -110,6 +110,7 @@ def copied(folder):
     """A copy of the tree's parts that notebooks need, so that a run starts from nothing and leaves what is committed alone."""
     for part in ("agentlib", "notebooks", "figures", "tools", "tests/benchmarks"):
         shutil.copytree(config.ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(config.ROOT / "pyproject.toml", folder)
     return os.environ | {"PYTHONPATH": str(folder)}
 
 
@@ -136,23 +137,6 @@ class Tree:
         tracked = subprocess.run(["git", "ls-files", "notebooks", "figures"], cwd=config.ROOT, capture_output=True, text=True, check=True)
         return [name for name in tracked.stdout.splitlines()
                 if "records/smoke" not in name and (self.folder / name).read_bytes() != (config.ROOT / name).read_bytes()]  # fmt: skip
-
-
-def install_tiny(home, name):
-    """A random model of two layers with SmolLM2's tokenizer, in place of a real one's weights."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(SMOL))
-    torch.manual_seed(0)
-    shape = LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-                        num_key_value_heads=2, max_position_embeddings=8192, bos_token_id=tokenizer.bos_token_id,
-                        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)  # fmt: skip
-    fresh, folder = home / "fresh", home / "models" / records.slug(name)
-    folder.mkdir(parents=True)
-    LlamaForCausalLM(shape).save_pretrained(fresh)
-    tokenizer.save_pretrained(fresh)
-    weights._install(fresh, folder / "dense")
 
 
 # Texts of a random model end only where they are cut; two steps show that a run goes on after the first.

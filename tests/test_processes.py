@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from agentlib import config, records, training
 from agentlib.masks import Example
 from agentlib.runner import train
-from agentlib.training import Distributed, checkpoints, distributed
+from agentlib.training import Distributed, TrainingSettings, checkpoints, distributed
 
 # Three steps of five examples, two a step: the last step has none for the second process.
 EXAMPLES = [Example(f"q{k}", list(range(10, 22 + 3 * k)), [-100] * 6 + list(range(16, 22 + 3 * k))) for k in range(5)]
@@ -23,28 +23,27 @@ TUNING = {"lora": {"lora_dropout": 0.0}, "full": {"full_learning_rate": 1e-4}}
 PROGRAM = """
 import sys
 from pathlib import Path
-from agentlib import checkpoints, records, training
-from agentlib.masks import Example
-from agentlib.training.distributed import Distributed
+from agentlib.training import Distributed, loop
 sys.path.insert(0, {tests!r})
 from test_processes import EXAMPLES, settings
 folder, tuning, sharded, stop = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "sharded", int(sys.argv[4])
 with Distributed(sharded) as group:
     print(f"process {{group.rank}} of {{group.count}}", flush=True)
-    real, steps = training._accumulate, []
+    real, steps = loop._accumulate, []
     def counted(*arguments):
         steps.append(1)
         if len(steps) > stop:
             raise SystemExit(3)
         return real(*arguments)
-    training._accumulate = counted
-    training.fine_tune("SmolLM2-135M-Instruct", EXAMPLES, settings(tuning), records.Run(folder, "run", {{}}),
-                       save_seconds=0.0, group=group)
+    loop._accumulate = counted
+    loop.fine_tune("SmolLM2-135M-Instruct", EXAMPLES, settings(tuning, save_seconds=0.0), folder / "run", group=group)
 """
 
 
-def settings(tuning):
-    return config.load("smoke", tuning=tuning, precision="fp32", lora_rank=4, batch_size=2, epochs=1, **TUNING[tuning])
+def settings(tuning, **changed):
+    return TrainingSettings(
+        tuning=tuning, precision="fp32", lora_rank=4, batch_size=2, epochs=1, learning_rate=1e-3, **TUNING[tuning] | changed
+    )
 
 
 def launch(folder, tuning, kind, stop=99):
@@ -64,8 +63,7 @@ def alone(tmp_path_factory):
 
     def adapter(tuning):
         if tuning not in made:
-            run = records.Run(tmp_path_factory.mktemp(tuning), "run", {})
-            made[tuning] = training.fine_tune(SMOL, EXAMPLES, settings(tuning), run)
+            made[tuning] = training.fine_tune(SMOL, EXAMPLES, settings(tuning), tmp_path_factory.mktemp(tuning) / "run")
         return made[tuning]
 
     return adapter
@@ -73,8 +71,7 @@ def alone(tmp_path_factory):
 
 def same(folder, adapter):
     """Losses and saved weights of the launched run are those of the one process's."""
-    run = records.Run(folder, "run", {})
-    found = checkpoints.finished(run)
+    found = checkpoints.finished(folder / "run")
     ours, theirs = ([step["loss"] for step in a.losses] for a in (found, adapter))
     assert ours == pytest.approx(theirs, rel=2e-4)
     (name,) = (file.name for file in adapter.path.glob("*.safetensors"))
@@ -92,10 +89,10 @@ def test_two_processes_train_as_one_and_go_on_where_they_were_stopped(alone, tmp
     adapter = alone(tuning)
     stopped = launch(tmp_path, tuning, kind, stop=2)
     assert all(f"process {rank} of 2" in stopped.stdout for rank in (0, 1)), stopped.stdout + stopped.stderr[-2000:]
-    assert stopped.returncode != 0 and (tmp_path / records.Run(tmp_path, "run", {}).folder.name / "checkpoint.pt").exists()
+    assert stopped.returncode != 0 and (tmp_path / "run" / "checkpoint.pt").exists()
     done = launch(tmp_path, tuning, kind)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(list(records.read(checkpoints.finished(records.Run(tmp_path, "run", {})).path.parent / "loss.jsonl"))) == 3
+    assert len(list(records.read(tmp_path / "run" / "loss.jsonl"))) == 3
     assert same(tmp_path, adapter)
 
 
@@ -127,8 +124,7 @@ def test_a_checkpoint_of_other_processes_is_refused(tmp_path):
 def test_qlora_in_shards_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"tuning is 'qlora' in shards .* expected 'lora' or 'full' there"):
-        training.fine_tune(SMOL, EXAMPLES, config.load("smoke", tuning="qlora"), records.Run(tmp_path, "run", {}),
-                           group=Distributed(sharded=True))  # fmt: skip
+        training.fine_tune(SMOL, EXAMPLES, TrainingSettings(tuning="qlora"), tmp_path / "run", group=Distributed(sharded=True))
 
 
 @pytest.mark.parametrize(

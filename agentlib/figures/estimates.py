@@ -87,7 +87,7 @@ def read_published(name: str) -> pd.DataFrame:
 
     Raises FileNotFoundError, with the names that exist.
     """
-    folder = config.ROOT / "figures" / "paper"
+    folder = config.in_repository("figures", "paper")
     file = folder / f"paper_{name}.csv"
     if not file.exists():
         known = ", ".join(sorted(f.stem.removeprefix("paper_") for f in folder.glob("paper_*.csv")))

@@ -32,6 +32,7 @@ MIN_SHARED_TOKENS = 16  # a common prefix shorter than this is not worth a forwa
 class LocalModel:
     """`LanguageModel` in this process: transformers weights, PEFT adapters, our own decoding loop.
 
+    `tokenizer` is transformers' own, as `build_examples` takes it.
     The prompt is read once for all n samples of a conversation; rows leave the batch as they end.
     Keys and values are kept, so that a conversation's next step reads only what is new
     (`tokens_read` counts it). `source` is that of `weights.fetch`, `precision` that of

@@ -57,7 +57,8 @@ def pack(cfg: config.Config) -> list[Path]:
     for work, run in runs(cfg):
         file = folder(cfg) / f"{run.folder.name}.jsonl.xz"
         if work == "training":
-            rows = list(checkpoints.losses(run)) if checkpoints.is_finished(run) else []
+            finished = checkpoints.is_finished(run.folder)
+            rows = list(checkpoints.losses(run.folder)) if finished else []
         else:
             rows = list(run.finished().values())
         if not rows or (file.exists() and len(unpack(file)[1]) > len(rows)):
@@ -101,8 +102,8 @@ def restore(cfg: config.Config) -> Restored:
             continue
         head, rows = unpack(file)
         if work == "training":
-            if not checkpoints.is_finished(run):
-                checkpoints.restore_losses(run, rows)
+            if not checkpoints.is_finished(run.folder):
+                checkpoints.restore_losses(run.folder, rows, run.configuration)
                 restored += 1
             continue
         done = run.finished()

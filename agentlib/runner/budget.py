@@ -73,7 +73,7 @@ def table(cfg: config.Config) -> pd.DataFrame:
     """One row per part and model, and their sum, with the tokens per question of the recorded
     laptop teacher.
     """
-    folder = config.ROOT / "figures" / "records" / "laptop"
+    folder = config.in_repository("figures", "records", "laptop")
     cot, agent = (tokens(list(records.read(folder / f"teacher_{method}.jsonl"))) for method in ("cot", "agent"))
     found = pd.DataFrame(rows(cfg, cot, agent)).groupby(["part", "model"], sort=False).sum()
     total = found.sum().to_frame(("total", "")).T

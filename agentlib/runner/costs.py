@@ -56,7 +56,9 @@ def parts(cfg: config.Config) -> Iterator[Part]:
             seen.add(run.folder)
             steps = own.epochs * -(-len(distill.training_cases(own, method)) // own.batch_size)
             name = run.name + (f"-{own.tuning}" if own.tuning != "lora" else "")
-            there = checkpoints.has_weights(run) or (checkpoints.is_finished(run) and run.folder not in wanted)
+            there = checkpoints.has_weights(run.folder) or (
+                checkpoints.is_finished(run.folder) and run.folder not in wanted
+            )
             yield Part("training", name, "step", steps, steps * there, run, notebook)
     yield from answers
 
@@ -75,7 +77,8 @@ def measure(cfg: config.Config) -> Path:
     for part in parts(cfg):
         if part.work == "training":
             # A restored training has losses and no weights.
-            curve = checkpoints.losses(part.run) if checkpoints.has_weights(part.run) else ()
+            folder = part.run.folder
+            curve = checkpoints.losses(folder) if checkpoints.has_weights(folder) else ()
             steps = [s["seconds"] for s in curve if s.get("device", "cpu") == device]
             seconds, units = sum(steps), len(steps)
         else:

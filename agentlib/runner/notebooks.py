@@ -39,7 +39,10 @@ def select(only: Sequence[str], folder: Path = NOTEBOOKS) -> list[Path]:
     """The numbered notebooks to run, 00 to 05 or those whose number is in `only`."""
     found = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
     if not found:
-        raise ValueError(f"no numbered notebook in {folder}, expected NN_verb_object.ipynb; run from a clone")
+        raise ValueError(
+            f"no numbered notebook in {folder}, expected NN_verb_object.ipynb: notebooks come with the "
+            "repository, not with the installed package; clone the repository and start there"
+        )
     if not only:
         return [path for number, path in found.items() if number <= FIGURE_NOTEBOOK]
     for number in only:

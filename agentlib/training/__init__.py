@@ -1,11 +1,13 @@
 """Fine-tuning on examples: LoRA, QLoRA or all weights, on one process or several, resumed exactly.
 
-Owns the loop, its checkpoints and adapters in PEFT's format. Does not know trajectories or how examples were chosen.
+It owns the loop, its checkpoints and adapters in PEFT's format. It does not know trajectories, how
+examples were chosen, or the experiment's configuration: a run has `TrainingSettings` and a folder.
 """
 
 from agentlib import export
 
 __getattr__, __dir__, __all__ = export(__name__, {
+    "settings": "TrainingSettings",
     "loop": "fine_tune",
     "checkpoints": "Adapter finished",
     "distributed": "Distributed",

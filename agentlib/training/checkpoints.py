@@ -1,8 +1,9 @@
 """The files of a training run: its loss curve, its checkpoint, and the finished student.
 
-Owns what lies in the run's folder, and exact resume. Knows nothing of examples or of how a step is made.
+It owns what is in the run's folder, and exact resume.
 """
 
+import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,48 +19,74 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Adapter:
-    """A finished student: PEFT files (or a whole model, for full fine-tuning) and its loss curve."""
+    """A finished student: PEFT files (a whole model, after full fine-tuning) and its loss curve."""
 
     path: Path
     losses: tuple[dict, ...]  # step, loss (nats a token), tokens, learning_rate, seconds, device
 
 
-def is_finished(run: records.Run) -> bool:
+def is_finished(folder: Path) -> bool:
     """Whether a training run has come to its end."""
-    return (run.folder / "finished.json").exists()
+    return (folder / "finished.json").exists()
 
 
-def has_weights(run: records.Run) -> bool:
-    """Whether a training run has come to its end on this machine; one restored from records has no weights."""
-    return is_finished(run) and (run.folder / "student").exists()
+def has_weights(folder: Path) -> bool:
+    """Whether a training run came to its end on this machine; one restored from records has no
+    weights."""
+    return is_finished(folder) and (folder / "student").exists()
 
 
-def losses(run: records.Run) -> tuple[dict, ...]:
+def losses(folder: Path) -> tuple[dict, ...]:
     """The loss curve of a finished training run."""
-    return tuple(records.read(run.folder / "loss.jsonl"))
+    return tuple(records.read(folder / "loss.jsonl"))
 
 
-def restore_losses(run: records.Run, curve: Sequence[Mapping]) -> None:
-    """Make the folder of a training run that was finished elsewhere: its loss curve, no weights."""
-    with records.lock(run.folder):
-        records.write_json(run.folder / "config.json", run.configuration)
-        records.write_lines(run.folder / "loss.jsonl", curve)
-        records.write_json(run.folder / "finished.json", {"steps": len(curve), "weights": "not here"})
+def restore_losses(folder: Path, curve: Sequence[Mapping], configuration: Mapping) -> None:
+    """Make the folder of a training run that was finished elsewhere: its `configuration` and its
+    loss curve, no weights."""
+    with records.lock(folder):
+        records.write_json(folder / "config.json", configuration)
+        records.write_lines(folder / "loss.jsonl", curve)
+        records.write_json(folder / "finished.json", {"steps": len(curve), "weights": "not here"})
 
 
-def finished(run: records.Run) -> Adapter:
-    """The adapter of a finished training run. Raises FileNotFoundError naming the remedy if there is none."""
-    if not is_finished(run):
-        raise FileNotFoundError(f"no trained student in {run.folder}; train it with notebook 03 (--only 03) first")
-    if not has_weights(run):
+def finished(folder: Path) -> Adapter:
+    """The adapter of a finished training run. Raises FileNotFoundError, with the remedy, if there
+    is none."""
+    if not is_finished(folder):
         raise FileNotFoundError(
-            f"{run.folder} was restored from records and has no weights; delete it and train it with notebook 03 (--only 03)"
+            f"no trained student in {folder}; train it with notebook 03 (--only 03) first"
         )
-    return Adapter(run.folder / "student", losses(run))
+    if not has_weights(folder):
+        raise FileNotFoundError(
+            f"{folder} was restored from records and has no weights; delete it and train it with "
+            "notebook 03 (--only 03)"
+        )
+    return Adapter(folder / "student", losses(folder))
+
+
+def check_configuration(folder: Path, configuration: Mapping) -> None:
+    """Raise ValueError, naming a value that differs, for a folder that holds another run.
+
+    What ended before its first checkpoint, such as a run with a misspelt base, is replaced.
+    """
+    begun = is_finished(folder) or (folder / "checkpoint.pt").exists()
+    if not begun or not (folder / "config.json").exists():
+        return
+    held, ours = records.read_json(folder / "config.json"), json.loads(json.dumps(configuration))
+    if differing := [
+        name for name in held.keys() | ours.keys() if held.get(name) != ours.get(name)
+    ]:
+        name = min(differing)
+        raise ValueError(
+            f"folder {folder} holds a training run with {name} {held.get(name)!r}, expected "
+            f"{ours.get(name)!r}; give another folder, or delete that one"
+        )
 
 
 def write(file: Path, trained: Mapping, optimizer, losses: list[dict], group: Distributed) -> None:
-    """Write what exact resume needs: trained weights, optimiser, every process's random state (dropout), losses so far."""
+    """Write what exact resume needs: trained weights, optimiser, every process's random state
+    (dropout), losses so far."""
     import torch
 
     held = optimizer.state_dict()
@@ -74,7 +101,8 @@ def write(file: Path, trained: Mapping, optimizer, losses: list[dict], group: Di
 
 
 def resume(file: Path, trained: Mapping, optimizer, group: Distributed) -> list[dict]:
-    """Put a checkpoint back into weights, optimiser and random state; returns the losses so far, none without a file.
+    """Put a checkpoint back into weights, optimiser and random state; returns the losses so far,
+    none without a file.
 
     Raises ValueError for one of another number of processes.
     """
@@ -85,8 +113,8 @@ def resume(file: Path, trained: Mapping, optimizer, group: Distributed) -> list[
     state = torch.load(file, map_location="cpu", weights_only=True)
     if len(state["random"]) != group.count:
         raise ValueError(
-            f"checkpoint {file} is of {len(state['random'])} processes, this run has {group.count}; start as many as "
-            "before, or delete it to train from the start"
+            f"checkpoint {file} is of {len(state['random'])} processes, this run has "
+            f"{group.count}; start as many as before, or delete it to train from the start"
         )
     with torch.no_grad():
         for name, weight in trained.items():
@@ -95,7 +123,8 @@ def resume(file: Path, trained: Mapping, optimizer, group: Distributed) -> list[
     for number, held in state["optimizer"]["state"].items():
         like = weights_of[number]
         state["optimizer"]["state"][number] = {
-            name: shard_like(tensor, like) if tensor.shape == like.shape else tensor for name, tensor in held.items()
+            name: shard_like(tensor, like) if tensor.shape == like.shape else tensor
+            for name, tensor in held.items()
         }
     optimizer.load_state_dict(state["optimizer"])
     ours, cuda = state["random"][group.rank]
@@ -107,13 +136,18 @@ def resume(file: Path, trained: Mapping, optimizer, group: Distributed) -> list[
 
 
 def save(model, base: str, folder: Path, group: Distributed, source: str) -> None:
-    """Adapter or model files with the tokenizer of the base (from `source`, as in `weights.fetch`), moved into place when complete."""
+    """Adapter or model files with the tokenizer of the base (from `source`, as in `weights.fetch`),
+    moved into place when complete."""
     from transformers import AutoTokenizer
 
     adapter = hasattr(model, "peft_config")
     every, own = ({n for n, _ in model.named_parameters(remove_duplicate=r)} for r in (False, True))
-    state = {name: tensor for name, tensor in model.state_dict().items() if name not in every - own}  # tied ones once
-    state = full_tensors({name: tensor for name, tensor in state.items() if not adapter or "lora_" in name})
+    state = {
+        name: tensor for name, tensor in model.state_dict().items() if name not in every - own
+    }  # tied ones once
+    state = full_tensors(
+        {name: tensor for name, tensor in state.items() if not adapter or "lora_" in name}
+    )
     if not group.first:
         return
     fresh = folder.with_name(folder.name + ".part")
@@ -121,8 +155,10 @@ def save(model, base: str, folder: Path, group: Distributed, source: str) -> Non
     if adapter:
         for settings in model.peft_config.values():
             settings.base_model_name_or_path = weights.known(base).hub or base
-    # The vocabulary is never changed, so no embeddings need saving (and no base model need be looked up).
-    model.save_pretrained(fresh, state_dict=state, **({"save_embedding_layers": False} if adapter else {}))
+    # The vocabulary is never changed: no embeddings need saving, no base model need be looked up.
+    model.save_pretrained(
+        fresh, state_dict=state, **({"save_embedding_layers": False} if adapter else {})
+    )
     AutoTokenizer.from_pretrained(weights.fetch_tokenizer(base, source)).save_pretrained(fresh)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.replace(folder)

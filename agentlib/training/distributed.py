@@ -1,7 +1,7 @@
-"""Training by several processes, each with a device of its own, as `accelerate launch` (or torchrun) starts them.
+"""Training by several processes that `accelerate launch` or torchrun started, a device each.
 
-Owns who this process is among them, how a model is spread (DDP: a copy each; FSDP: a shard each), and how losses and
-tensors come together. Knows nothing of what is trained. Alone, every operation is its plain self.
+It owns who this process is among them, how a model is spread (DDP: a copy each; FSDP: a shard
+each), and how losses and tensors come together. Alone, every operation is its plain self.
 """
 
 import os
@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 class Distributed:
     """The processes that were launched together, and this one's `rank` among their `count`.
 
-    `sharded` splits weights, gradients and optimiser over them (torch's `fully_shard`, FSDP2) instead of copying them
-    (DistributedDataParallel). Use it as a context manager: it leaves the group at the end.
+    `sharded` splits weights, gradients and optimiser over them (torch's `fully_shard`, FSDP2)
+    instead of copying them (DistributedDataParallel). Use it as a context manager: it leaves the
+    group at the end.
     """
 
     def __init__(self, sharded: bool = False):
-        self.rank, self.count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank, self.count = (
+            int(os.environ.get("RANK", "0")),
+            int(os.environ.get("WORLD_SIZE", "1")),
+        )
         self.sharded = sharded and self.count > 1
         self._spread = None
 
@@ -55,10 +59,13 @@ class Distributed:
         """This process's part of what all of them are given alike."""
         return list(items[self.rank :: self.count])
 
-    def spread(self, module: "torch.nn.Module", layers: Sequence["torch.nn.Module"]) -> "torch.nn.Module":
-        """The module, whose forward gives the loss, spread over the processes; `layers` are gathered one by one.
+    def spread(
+        self, module: "torch.nn.Module", layers: Sequence["torch.nn.Module"]
+    ) -> "torch.nn.Module":
+        """The module, whose forward gives the loss, spread over the processes; `layers` are
+        gathered one by one.
 
-        With FSDP the parameters of the module itself become shards, so an optimiser is to be made after this.
+        With FSDP the module's own parameters become shards, so make the optimiser after this.
         """
         if self.count == 1:
             return module
@@ -77,7 +84,8 @@ class Distributed:
         return self._spread
 
     def backward(self, loss: "torch.Tensor", last: bool) -> None:
-        """Add the gradients of this process's loss; with `last` they become those of the sum over all processes."""
+        """Add the gradients of this process's loss; with `last` they become those of the sum over
+        all processes."""
         if self.count == 1:
             loss.backward()
             return
@@ -94,7 +102,11 @@ class Distributed:
         import torch
         from torch import distributed
 
-        held = torch.tensor(value, dtype=torch.float64 if self.device() == "cpu" else torch.float32, device=self.device())
+        held = torch.tensor(
+            value,
+            dtype=torch.float64 if self.device() == "cpu" else torch.float32,
+            device=self.device(),
+        )
         distributed.all_reduce(held)
         return float(held)
 
@@ -121,7 +133,10 @@ class Distributed:
 
 def full_tensors(tensors: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
     """Tensors as they are outside of FSDP, on the CPU; all processes must ask together."""
-    return {name: (t.full_tensor() if hasattr(t, "full_tensor") else t).detach().cpu() for name, t in tensors.items()}
+    return {
+        name: (t.full_tensor() if hasattr(t, "full_tensor") else t).detach().cpu()
+        for name, t in tensors.items()
+    }
 
 
 def shard_like(tensor: "torch.Tensor", other: "torch.Tensor") -> "torch.Tensor":

@@ -1,105 +1,173 @@
-"""The training loop: LoRA, QLoRA (NF4) or full fine-tuning of a student on masked conversations (§4.1).
+"""The training loop: LoRA, QLoRA (NF4) or full fine-tuning on masked conversations (§4.1).
 
-Owns the order of examples, the loss, and what of a student is trained. Knows nothing of where conversations come from. The
-files of a run are `checkpoints`'; what one process of several does is told by `processes`.
+It owns the order of examples, the loss, and what of a student is trained. The files of a run are in
+`checkpoints`, what one process of several does in `distributed`.
 """
 
 import collections
 import contextlib
+import hashlib
+import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from agentlib import config, records
+from agentlib import records
 from agentlib.masks import IGNORED, Example
 from agentlib.models import loading, weights
 from agentlib.progress import meter
 from agentlib.training import checkpoints
 from agentlib.training.checkpoints import Adapter
 from agentlib.training.distributed import Distributed
+from agentlib.training.settings import TrainingSettings
 
-CHECKPOINT_TIME_FRACTION = 0.03  # of the time may go into checkpoints: all of a student's weights and their optimiser are GBs
+# The share of the time that checkpoints may take: a whole student's weights and optimiser are GBs.
+CHECKPOINT_TIME_FRACTION = 0.03
 
 
-def fine_tune(base: str, examples: Sequence[Example], cfg: config.Config, run: records.Run, *, save_seconds: float = 60.0,
-              device: str | None = None, group: Distributed | None = None) -> Adapter:  # fmt: skip
-    """Fine-tune `base` on the examples into `run.folder / "student"`; a finished run is returned as it is.
+def fine_tune(
+    base: str,
+    examples: Sequence[Example],
+    settings: TrainingSettings,
+    folder: str | Path,
+    *,
+    configuration: Mapping[str, Any] | None = None,
+    device: str | None = None,
+    group: Distributed | None = None,
+) -> Adapter:
+    """Fine-tune a model into `folder / "student"`; a finished run is returned as it is.
 
-    An interrupted run goes on from its last checkpoint with the same losses as an undisturbed one. Where the
-    precision is bf16, matrix products are done in it; what is trained, its optimiser and the loss stay in 32 bits.
-    Checkpoints are `save_seconds` apart, or more where writing one takes long (`CHECKPOINT_TIME_FRACTION`); 0 writes one each step.
-    The processes of a `group` share each batch and come to the same losses as one process would; they must see the same
-    run folder, where the first of them writes. Raises FloatingPointError with the step and the batch's ids when the loss
-    is not finite, ValueError for QLoRA in shards.
+    `base` is a name that `LocalModel` takes; the examples come from `build_examples` with its
+    tokenizer. `folder` is made if it is missing and belongs to this one run: it gets config.json
+    first, then checkpoints and the loss curve. config.json says what shaped the weights
+    (`configuration`; by default the base, the settings and a digest of the examples).
+
+    An interrupted run resumes from its last checkpoint with the same losses as an undisturbed one.
+    Where the precision is bf16, matrix products are done in it; what is trained, its optimiser and
+    the loss stay in 32 bits. Checkpoints are `settings.save_seconds` apart, or more where writing
+    one takes long (`CHECKPOINT_TIME_FRACTION`). The processes of a `group` share each batch and
+    come to the same losses as one process would; they must see the same folder, where the first of
+    them writes.
+
+    Raises ValueError for a folder that holds another run and for QLoRA in shards, RuntimeError for
+    a folder that another process trains in, and FloatingPointError with the step and the batch's
+    ids when the loss is not finite.
     """
     import torch
 
-    group = group or Distributed()
-    if group.sharded and cfg.tuning == "qlora":
-        raise ValueError("tuning is 'qlora' in shards (FSDP), expected 'lora' or 'full' there; or leave --sharded out")
-    if all(group.gathered(checkpoints.has_weights(run))):
-        return checkpoints.finished(run)
+    group, folder = group or Distributed(), Path(folder)
+    if group.sharded and settings.tuning == "qlora":
+        raise ValueError(
+            "tuning is 'qlora' in shards (FSDP), expected 'lora' or 'full' there; "
+            "or leave --sharded out"
+        )
+    if configuration is None:
+        configuration = _configuration(base, examples, settings)
+    checkpoints.check_configuration(folder, configuration)
+    if all(group.gathered(checkpoints.has_weights(folder))):
+        return checkpoints.finished(folder)
     device = device or group.device()
-    with run if group.first else contextlib.nullcontext():
-        torch.manual_seed(cfg.seed)  # the same new weights in all processes
-        precision = loading.resolve_precision(cfg.precision, device)
-        model = _student(base, cfg, device, precision)
+    with records.lock(folder) if group.first else contextlib.nullcontext():
+        if group.first:
+            records.write_json(folder / "config.json", configuration)
+        torch.manual_seed(settings.seed)  # the same new weights in all processes
+        precision = loading.resolve_precision(settings.precision, device)
+        model = _student(base, settings, device, precision)
         loss_of = group.spread(_loss_module(model), model.get_decoder().layers)
         if group.count > 1:
-            torch.manual_seed(cfg.seed + group.rank)  # what each drops out is its own
+            torch.manual_seed(settings.seed + group.rank)  # what each drops out is its own
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        optimizer = torch.optim.AdamW(trained.values(), lr=_peak_rate(cfg), weight_decay=0.0)
+        optimizer = torch.optim.AdamW(trained.values(), lr=settings.peak_rate, weight_decay=0.0)
         lengths = [len(e.input_ids) for e in examples]
-        batches = [b for epoch in range(cfg.epochs) for b in order(lengths, cfg.batch_size, cfg.seed + epoch)]
-        curve = checkpoints.resume(run.folder / "checkpoint.pt", trained, optimizer, group)
-        saved, apart = time.monotonic(), save_seconds
+        batches = [
+            batch
+            for epoch in range(settings.epochs)
+            for batch in order(lengths, settings.batch_size, settings.seed + epoch)
+        ]
+        curve = checkpoints.resume(folder / "checkpoint.pt", trained, optimizer, group)
+        saved = time.monotonic()
+        apart = settings.save_seconds
         model.train()
-        bar = meter(total=len(batches), initial=len(curve), desc=f"train {base}", unit="step", mininterval=5,
-                   disable=not group.first)  # fmt: skip
+        bar = meter(
+            total=len(batches),
+            initial=len(curve),
+            desc=f"train {base}",
+            unit="step",
+            mininterval=5,
+            disable=not group.first,
+        )
         for step in range(len(curve), len(batches)):
             batch = [examples[i] for i in batches[step]]
-            rate = _peak_rate(cfg) * (1 - step / len(batches))  # linear decay, no warm-up (reference code)
+            # Linear decay, no warm-up (reference code).
+            rate = settings.peak_rate * (1 - step / len(batches))
             for parameters in optimizer.param_groups:
                 parameters["lr"] = rate
             started = time.perf_counter()
             loss, tokens = _accumulate(loss_of, batch, device, precision, group)
             if not math.isfinite(loss):
                 raise FloatingPointError(
-                    f"loss is {loss} at step {step} on examples {[e.id for e in batch]}; lower learning_rate"
+                    f"loss is {loss} at step {step} on examples {[e.id for e in batch]}; "
+                    "lower learning_rate"
                 )
             torch.nn.utils.clip_grad_norm_(trained.values(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            curve.append({"step": step, "loss": loss, "tokens": tokens, "learning_rate": rate,
-                           "seconds": round(time.perf_counter() - started, 3), "device": device.partition(":")[0]})  # fmt: skip
+            seconds = round(time.perf_counter() - started, 3)
+            curve.append(
+                {
+                    "step": step,
+                    "loss": loss,
+                    "tokens": tokens,
+                    "learning_rate": rate,
+                    "seconds": seconds,
+                    "device": device.partition(":")[0],
+                }
+            )
             bar.update()
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             if group.largest((due := time.monotonic()) - saved > apart):
-                checkpoints.write(run.folder / "checkpoint.pt", trained, optimizer, curve, group)
+                checkpoints.write(folder / "checkpoint.pt", trained, optimizer, curve, group)
                 saved = time.monotonic()
-                apart = save_seconds and max(save_seconds, (saved - due) / CHECKPOINT_TIME_FRACTION)
+                if apart:
+                    apart = max(settings.save_seconds, (saved - due) / CHECKPOINT_TIME_FRACTION)
         bar.close()
-        checkpoints.save(model, base, run.folder / "student", group, cfg.weights)
+        checkpoints.save(model, base, folder / "student", group, settings.weights)
         if group.first:
-            records.write_lines(run.folder / "loss.jsonl", curve)
-            records.write_json(run.folder / "finished.json", {"steps": len(curve), "examples": len(examples)})
-            (run.folder / "checkpoint.pt").unlink(missing_ok=True)
+            records.write_lines(folder / "loss.jsonl", curve)
+            records.write_json(
+                folder / "finished.json", {"steps": len(curve), "examples": len(examples)}
+            )
+            (folder / "checkpoint.pt").unlink(missing_ok=True)
         group.wait()
-    return checkpoints.finished(run)
+    return checkpoints.finished(folder)
 
 
-BATCHES_SORTED_TOGETHER = 8  # batches whose examples are sorted by length among each other, so that little is padded
+def _configuration(
+    base: str, examples: Sequence[Example], settings: TrainingSettings
+) -> dict[str, Any]:
+    """What shapes the weights of a run: base, settings, and a digest (SHA-256) of the examples."""
+    data = json.dumps([[e.id, e.input_ids, e.labels] for e in examples])
+    return {"base": base, **settings.shape, "examples": hashlib.sha256(data.encode()).hexdigest()}
+
+
+BATCHES_SORTED_TOGETHER = (
+    8  # batches whose examples are sorted by length among each other, so that little is padded
+)
 
 
 def order(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:
-    """One epoch's batches of example numbers, shuffled, with examples of like length (tokens) together."""
+    """One epoch's batches of example numbers, shuffled, examples of like length together."""
     random = np.random.default_rng(seed)
     shuffled = random.permutation(len(lengths)).tolist()
     batches = []
     for start in range(0, len(shuffled), BATCHES_SORTED_TOGETHER * batch_size):
-        alike = sorted(shuffled[start : start + BATCHES_SORTED_TOGETHER * batch_size], key=lambda k: lengths[k])
+        alike = sorted(
+            shuffled[start : start + BATCHES_SORTED_TOGETHER * batch_size], key=lambda k: lengths[k]
+        )
         batches += [alike[k : k + batch_size] for k in range(0, len(alike), batch_size)]
     return [batches[k] for k in random.permutation(len(batches))]
 
@@ -110,7 +178,8 @@ def token_loss(model, batch: Sequence[Example], device: str):
 
 
 def _padded(batch: Sequence[Example], device: str):
-    """Token ids and labels (examples, longest), padded on the right, where no token that counts looks: no mask is needed."""
+    """Token ids and labels (examples, longest), padded on the right, where no token with loss
+    looks: no mask is needed."""
     import torch
 
     width = max(len(e.input_ids) for e in batch)
@@ -134,7 +203,7 @@ def _negative_log_likelihood(model, ids, labels):
 
 
 def _loss_module(model):
-    """The student as a module from ids and labels to their loss, which several processes can wrap."""
+    """The student as a module from ids and labels to their loss; several processes can wrap it."""
     import torch
 
     class Loss(torch.nn.Module):
@@ -148,23 +217,30 @@ def _loss_module(model):
     return Loss()
 
 
-# Padded tokens run through the model at once; a batch larger than this is split. A CPU is busy with one
-# sequence, so padding would only be work thrown away; other devices (mps, xpu) were not measured, and may have little memory.
+# Padded tokens run through the model at once; a batch larger than this is split. A CPU is busy with
+# one sequence, so padding would only be wasted work; other devices (mps, xpu) were not measured,
+# and may have little memory.
 MICRO_TOKENS = collections.defaultdict(lambda: 512, cuda=8192)
 
 
-def _accumulate(loss_of, batch: Sequence[Example], device: str, precision: str, group: Distributed) -> tuple[float, int]:
-    """Gradients of the batch's mean loss a token, in parts of like length; returns that loss and the tokens read.
+def _accumulate(
+    loss_of, batch: Sequence[Example], device: str, precision: str, group: Distributed
+) -> tuple[float, int]:
+    """Gradients of the batch's mean loss per token, in parts of like length; returns that loss and
+    the tokens read.
 
-    `loss_of` is a module from ids and labels to their summed loss. Each process takes its share of the batch.
+    `loss_of` is a module from ids and labels to their summed loss. Each process takes its share of
+    the batch.
     """
     import torch
 
     learnt = sum(label != IGNORED for e in batch for label in e.labels[1:])
     by_length = sorted(batch, key=lambda e: -len(e.input_ids))
     parts = _parts(group.share(by_length), MICRO_TOKENS[device.partition(":")[0]])
-    # Distributed meet in every part, so all have the same number of them; one without loss adds nothing.
-    nothing = Example(by_length[-1].id, by_length[-1].input_ids, [IGNORED] * len(by_length[-1].input_ids))
+    # Processes meet in every part, so all have as many; a part without loss adds nothing.
+    nothing = Example(
+        by_length[-1].id, by_length[-1].input_ids, [IGNORED] * len(by_length[-1].input_ids)
+    )
     parts += [[nothing]] * (group.largest(len(parts)) - len(parts))
     total = 0.0
     for number, part in enumerate(parts, 1):
@@ -186,38 +262,44 @@ def _parts(examples: Sequence[Example], tokens: int) -> list[list[Example]]:
     return parts
 
 
-def _peak_rate(cfg: config.Config) -> float:
-    return cfg.full_learning_rate if cfg.tuning == "full" else cfg.learning_rate
-
-
-def _student(base: str, cfg: config.Config, device: str, precision: str):
-    """The base model with what is to be trained: LoRA on all linear layers (frozen or NF4 weights), or all of it."""
+def _student(base: str, settings: TrainingSettings, device: str, precision: str):
+    """The base model with what is to be trained: LoRA on all linear layers (frozen or NF4 weights),
+    or all of it."""
     import torch
     from peft import LoraConfig, get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     from agentlib.models.engine.attention import TRAINING
 
-    # Weights that are trained are held in 32 bits; on a CPU, where memory is not what is short, frozen ones too.
-    held = "fp32" if cfg.tuning == "full" or (device == "cpu" and cfg.tuning == "lora") else precision
-    model = loading.load_weights(weights.fetch(base, cfg.weights), device, held, cfg.tuning == "qlora", TRAINING)
-    if device == "cpu" and cfg.tuning == "lora" and precision == "bf16":
-        # Products would round these weights to bf16 each time; embeddings and norms stay as they are.
+    # Trained weights are held in 32 bits; on a CPU, where memory is not short, frozen ones too.
+    held = (
+        "fp32"
+        if settings.tuning == "full" or (device == "cpu" and settings.tuning == "lora")
+        else precision
+    )
+    model = loading.load_weights(
+        weights.fetch(base, settings.weights), device, held, settings.tuning == "qlora", TRAINING
+    )
+    if device == "cpu" and settings.tuning == "lora" and precision == "bf16":
+        # Products would round these weights to bf16 each time; embeddings and norms stay.
         for module in model.get_decoder().modules():
             if isinstance(module, torch.nn.Linear):
                 module.weight.data = module.weight.data.bfloat16()
-    if device != "cpu" or cfg.tuning == "qlora":
+    if device != "cpu" or settings.tuning == "qlora":
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
-    if cfg.tuning == "full":
+    if settings.tuning == "full":
         return model
     lora = LoraConfig(
-        r=cfg.lora_rank, lora_alpha=cfg.lora_alpha, lora_dropout=cfg.lora_dropout, target_modules="all-linear",
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules="all-linear",
         task_type="CAUSAL_LM",
-    )  # fmt: skip
+    )
     model = get_peft_model(model, lora)
     if precision == "bf16":
-        # Products take bf16 anyway; a copy in 32 bits between them would change nothing but the time.
+        # Products take bf16 anyway; a copy in 32 bits between them would only cost time.
         for module in model.modules():
             if isinstance(module, BaseTunerLayer):
                 module.cast_input_dtype_enabled = False

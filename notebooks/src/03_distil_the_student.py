@@ -34,7 +34,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 
 from agentlib import LocalModel, build_examples
-from agentlib import benchmarks, config, distill, figures, masks, models, pages, prompts, training
+from agentlib import benchmarks, config, distill, figures, masks, models, pages, prompts
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -160,10 +160,8 @@ figures.format_numbers(pd.DataFrame.from_dict(rows, orient="index"), 2)
 # Two steps of the same training on NF4 weights through bitsandbytes, to see it run on this machine and what it saves.
 
 # %%
-small = dataclasses.replace(cfg, tuning="qlora", epochs=1, batch_size=1)
-few = examples["agent_distill_ftp"][:2]
-packed_run = distill.adapter_run(dataclasses.replace(small, train_examples=2), student, "agent_distill_ftp")
-packed = training.fine_tune(student, few, small, packed_run)
+small = dataclasses.replace(cfg, tuning="qlora", epochs=1, batch_size=1, train_examples=2)
+packed = distill.train(small, student, "agent_distill_ftp")
 four_bit, full = (LocalModel(student, quantise=q, precision="fp32", source=cfg.weights) for q in (True, False))
 sizes = {"32-bit": full.base.get_memory_footprint() / 1e6, "NF4": four_bit.base.get_memory_footprint() / 1e6}
 pages.show_values({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()})

@@ -171,9 +171,11 @@ print(done.stdout.strip().replace(str(config.ROOT) + "/", "") or done.stderr[-20
 assert "on 2 processes" in done.stdout
 
 # %%
-two = training.finished(distill.adapter_run(few, student, method))
-alone = records.Run(cfg.runs, "alone", distill.adapter_run(few, student, method).configuration)
-one = training.fine_tune(student, distill.examples(few, student, method), few, alone)
+run = distill.adapter_run(few, student, method)
+two = training.finished(run.folder)
+alone = records.Run(cfg.runs, "alone", run.configuration)
+examples, settings = distill.examples(few, student, method), distill.training_settings(few)
+one = training.fine_tune(student, examples, settings, alone.folder, configuration=alone.configuration)
 ran = {"one process": one, "two processes": two}
 losses = pd.DataFrame({name: [s["loss"] for s in run.losses] for name, run in ran.items()})
 losses.rename_axis("step").round(4)

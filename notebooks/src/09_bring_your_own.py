@@ -32,7 +32,7 @@ import pandas as pd
 from transformers import AutoTokenizer
 
 from agentlib import Agent, LocalModel, Sandbox, build_examples
-from agentlib import benchmarks, cases, config, figures, models, pages, records, teach, training
+from agentlib import benchmarks, cases, config, distill, figures, models, pages, records, teach, training
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -154,7 +154,8 @@ tokenizer = AutoTokenizer.from_pretrained(models.fetch_tokenizer(student, cfg.we
 examples = build_examples({case["id"]: cases.conversation(case) for case in kept}, tokenizer, cfg.max_length)
 learnt = {"student": student, "cases": records.digest({c["id"]: c["trace"] for c in kept}), "rate": cfg.learning_rate}
 run = records.Run(cfg.runs, "own-student", shape | learnt | {"epochs": cfg.epochs, "tuning": cfg.tuning})
-adapter = training.fine_tune(student, examples, cfg, run)
+settings = distill.training_settings(cfg)
+adapter = training.fine_tune(student, examples, settings, run.folder, configuration=run.configuration)
 print(f"{len(adapter.losses)} steps, loss {adapter.losses[0]['loss']:.2f} → {adapter.losses[-1]['loss']:.2f} nats a token")
 
 # %%

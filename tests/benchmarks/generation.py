@@ -16,7 +16,7 @@ from pathlib import Path
 
 import common
 
-from agentlib import benchmarks, cases, config, distill, masks, prompts, records, training
+from agentlib import benchmarks, cases, config, distill, masks, prompts, training
 from agentlib.agent import Agent
 from agentlib.benchmarks import search
 from agentlib.models import LocalModel, weights
@@ -34,7 +34,7 @@ def train(folder: Path, cfg: config.Config) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(STUDENT))
     taught = {case["id"]: cases.conversation(case) for case in distill.training_cases(cfg, "agent_distill")}
     examples = masks.build_examples(taught, tokenizer, cfg.max_length)
-    return training.fine_tune(STUDENT, examples, cfg, records.Run(folder, "student", {})).path
+    return training.fine_tune(STUDENT, examples, distill.training_settings(cfg), folder / "student").path
 
 
 def questions(cfg: config.Config, count: int) -> list:

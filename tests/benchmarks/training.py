@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import common
 import numpy as np
@@ -56,14 +55,14 @@ def ours(changes: dict) -> list[dict]:
     import bitsandbytes  # noqa: F401 (libraries are no memory of the training)
     import peft  # noqa: F401
 
-    from agentlib import records
+    from agentlib import distill
     from agentlib.training import loop
 
     cfg = settings(**changes)
     found, _ = examples(cfg)
     with tempfile.TemporaryDirectory() as folder:
         common.start()
-        return list(loop.fine_tune(STUDENT, found, cfg, records.Run(Path(folder), "bench", {})).losses)
+        return list(loop.fine_tune(STUDENT, found, distill.training_settings(cfg), folder).losses)
 
 
 def trl(changes: dict) -> list[dict]:
