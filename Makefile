@@ -13,7 +13,7 @@ figures: .venv/ready          ## redraw the figures from committed records
 	$(BIN)/python -m agentlib run --preset $(PRESET) --only 05
 
 NEEDS := model or isolation or notebook or cluster or browser or server
-LINT := $(BIN)/ruff check agentlib tests tools notebooks/src && $(BIN)/lint-imports --no-cache --no-logo
+LINT := $(BIN)/ruff check agentlib tests tools notebooks/src && $(BIN)/ruff format --check agentlib tests tools && $(BIN)/lint-imports --no-cache --no-logo
 
 check: .venv/ready-test       ## before each commit: lint, and the tests that need no model, sandbox, notebook, server, cluster or browser
 	$(LINT)

@@ -1,7 +1,7 @@
 """Agent distillation: teach a small model to think, write Python, search and read the results.
 
-The paper (Kang et al., NeurIPS 2025, arXiv 2505.17612) fine-tunes small models on the trajectories of a large agent.
-Its steps, and where each one is:
+The paper (Kang et al., NeurIPS 2025, arXiv 2505.17612) fine-tunes small models on the trajectories
+of a large agent. Its steps, and where each one is:
 
     question = Question("q1", "mine", "Which country has Lima as its capital?", "Peru", "factual")
     passages = [Passage("1", "Lima", "Lima is the capital of Peru."), ...]
@@ -9,7 +9,8 @@ Its steps, and where each one is:
     model = LocalModel("SmolLM2-135M-Instruct")
 
     with Sandbox(tools={"web_search": web_search}) as box:  # model-written Python runs isolated
-        agent = Agent(model, box, sag=SAG(n=8))             # thinks, acts, reads; votes over 8 candidate actions
+        agent = Agent(model, box, sag=SAG(n=8)) # thinks, acts, reads; votes over 8 candidate
+        actions
         trajectory = next(agent.run([question]))            # a Trajectory: steps, answer, tokens
     grade(trajectory.answer, question.answer, "factual")    # right or wrong, as the paper counts
 
@@ -22,9 +23,10 @@ Its steps, and where each one is:
 A conversation is a list of {"role", "content"}; loss is on the assistant's words alone. Results are
 written to the folders that are named, here "index" and "student" in the current one.
 
-Modules hold the paper's ideas (`agent`, `first_thought`, `sag`, `cot`, `masks`) and its experiment (`cases`, `teach`,
-`distill`, `evaluate`); rooms hold what they stand on: `sandbox`, `models`, `retrieval`, `score`, `training`,
-`benchmarks`, `figures`, `pages`, `runner`. Names are loaded when they are first used, so that importing the package is quick.
+Modules hold the paper's ideas (`agent`, `first_thought`, `sag`, `cot`, `masks`) and its experiment
+(`cases`, `teach`, `distill`, `evaluate`); rooms hold what they stand on: `sandbox`, `models`,
+`retrieval`, `score`, `training`, `benchmarks`, `figures`, `pages`, `runner`. Names are loaded when
+they are first used, so that importing the package is quick.
 """
 
 import importlib
@@ -34,12 +36,20 @@ from typing import Any
 __version__ = "0.1.0"
 
 
-def export(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of a package whose names are loaded when they are first used (PEP 562).
+def export(
+    package: str, modules: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of a package whose names are loaded when they are
+    first used (PEP 562).
 
-    `modules` maps a module of the package to the names it offers, separated by spaces; "new=old" offers one under a new name.
+    `modules` maps a module of the package to the names it offers, separated by spaces; "new=old"
+    offers one under a new name.
     """
-    place = {name.partition("=")[0]: (module, name.rpartition("=")[2]) for module, names in modules.items() for name in names.split()}
+    place = {
+        name.partition("=")[0]: (module, name.rpartition("=")[2])
+        for module, names in modules.items()
+        for name in names.split()
+    }
 
     def load(name: str) -> Any:
         if name not in place:
@@ -50,17 +60,20 @@ def export(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], An
     return load, lambda: sorted(place), sorted(place)
 
 
-__getattr__, __dir__, __all__ = export(__name__, {
-    "agent": "Agent Trajectory",
-    "benchmarks": "load_questions=load",
-    "config": "Config load_config=load",
-    "first_thought": "first_thought_prefix",
-    "masks": "build_examples",
-    "models": "LocalModel ServerModel",
-    "retrieval": "Passage build_index open_index as_tool",
-    "sag": "SAG",
-    "sandbox": "Sandbox",
-    "score": "grade",
-    "tasks": "Question",
-    "training": "TrainingSettings fine_tune",
-})  # fmt: skip
+__getattr__, __dir__, __all__ = export(
+    __name__,
+    {
+        "agent": "Agent Trajectory",
+        "benchmarks": "load_questions=load",
+        "config": "Config load_config=load",
+        "first_thought": "first_thought_prefix",
+        "masks": "build_examples",
+        "models": "LocalModel ServerModel",
+        "retrieval": "Passage build_index open_index as_tool",
+        "sag": "SAG",
+        "sandbox": "Sandbox",
+        "score": "grade",
+        "tasks": "Question",
+        "training": "TrainingSettings fine_tune",
+    },
+)

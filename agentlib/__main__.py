@@ -1,4 +1,5 @@
-"""`python -m agentlib run | serve | train`: notebooks headless, an index on a server, one student's training."""
+"""`python -m agentlib run | serve | train`: notebooks headless, an index on a server, one
+student's training."""
 
 import importlib
 import sys
@@ -11,13 +12,17 @@ COMMANDS = {
 
 
 def main(arguments: list[str]) -> int:
-    """Hand the arguments to a command of `agentlib.runner`; 2, with a sentence, for a command that does not exist."""
+    """Hand the arguments to a command of `agentlib.runner`; 2, with a sentence, for a command
+    that does not exist."""
     if arguments[:1] in ([], ["-h"], ["--help"]):
         print("usage: python -m agentlib COMMAND [--help]\n")
         print("\n".join(f"  {name:6} {what}" for name, what in COMMANDS.items()))
         return 0
     if arguments[0] not in COMMANDS:
-        print(f"error: command {arguments[0]!r} is unknown, expected one of {', '.join(COMMANDS)}", file=sys.stderr)
+        print(
+            f"error: command {arguments[0]!r} is unknown, expected one of {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
         return 2
     return importlib.import_module(f"agentlib.runner.{arguments[0]}").main(arguments[1:])
 

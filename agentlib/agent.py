@@ -1,6 +1,7 @@
 """The CodeAct agent: think, write Python, run it, read what came back, until it answers (§3).
 
-Owns the loop, the reading of code out of a turn, and trajectories. Does not know training or grading.
+Owns the loop, the reading of code out of a turn, and trajectories. Does not know training or
+grading.
 """
 
 import time
@@ -20,7 +21,8 @@ Stopped = Literal["final_answer", "max_steps", "context_full"]
 
 @dataclass(frozen=True)
 class Step:
-    """One (thought, action, observation) r, a, o of §3. `candidates` holds all of SAG's, else only the one."""
+    """One (thought, action, observation) r, a, o of §3. `candidates` holds all of SAG's, else
+    only the one."""
 
     text: str  # thought and code as the model wrote them, ending in <end_code>
     code: str | None
@@ -33,8 +35,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One sampled action: its code, its outcome, its group in the vote (None if it failed), and its length, which
-    breaks ties."""
+    """One sampled action: its code, its outcome, its group in the vote (None if it failed), and
+    its length, which breaks ties."""
 
     code: str | None
     outcome: Outcome
@@ -63,7 +65,9 @@ class Trajectory:
 
     @property
     def prompt_tokens(self) -> int:
-        return sum(s.prompt_tokens for s in self.steps) + (self.final_turn.prompt_tokens if self.final_turn else 0)
+        return sum(s.prompt_tokens for s in self.steps) + (
+            self.final_turn.prompt_tokens if self.final_turn else 0
+        )
 
 
 def read_code(text: str) -> str | None:
@@ -71,16 +75,25 @@ def read_code(text: str) -> str | None:
     return "\n\n".join(block.code for block in prompts.blocks(text) if block.code) or None
 
 
-def initial_messages(question: str, style: Style, tools: str = "", search: bool = True) -> list[dict]:
-    """System and first user turn: the full prompt for teachers and untuned models, the short one for students. `tools` are
-    lines that tell of more tools than the search, which there is if `search`."""
+def initial_messages(
+    question: str, style: Style, tools: str = "", search: bool = True
+) -> list[dict]:
+    """System and first user turn: the full prompt for teachers and untuned models, the short one
+    for students. `tools` are lines that tell of more tools than the search, which there is if
+    `search`."""
     system = prompts.agent_system(style, tools, search)
-    return [{"role": "system", "content": system}, {"role": "user", "content": prompts.question_turn(question)}]
+    return [
+        {"role": "system", "content": system},
+        {"role": "user", "content": prompts.question_turn(question)},
+    ]
 
 
 def step_messages(step: Step) -> list[dict]:
     """The two turns a step adds to the conversation: what the model wrote, what it sees back."""
-    return [{"role": "assistant", "content": step.text}, {"role": "user", "content": observation_message(step.outcome)}]
+    return [
+        {"role": "assistant", "content": step.text},
+        {"role": "user", "content": observation_message(step.outcome)},
+    ]
 
 
 def observation_message(outcome: Outcome) -> str:
@@ -92,44 +105,73 @@ def observation_message(outcome: Outcome) -> str:
 class Agent:
     """Runs many questions at once: one call of the model a step for all that are still open.
 
-    `step_tokens` bounds one turn; `batch` the conversations open at once (each holds a sandbox session). The model is told of
-    `web_search` if the sandbox has it, and of every other tool by its signature and the first line of its docstring.
+    `step_tokens` bounds one turn; `batch` the conversations open at once (each holds a sandbox
+    session). The model is told of `web_search` if the sandbox has it, and of every other tool by
+    its signature and the first line of its docstring.
     """
 
-    def __init__(self, model: LanguageModel, box: Sandbox, *, style: Style = "student", max_steps: int = 5,
-                 sag: SAG | None = None, step_tokens: int = 1024, batch: int = 32, seed: int = 42):  # fmt: skip
+    def __init__(
+        self,
+        model: LanguageModel,
+        box: Sandbox,
+        *,
+        style: Style = "student",
+        max_steps: int = 5,
+        sag: SAG | None = None,
+        step_tokens: int = 1024,
+        batch: int = 32,
+        seed: int = 42,
+    ):
         if style not in ("teacher", "student"):
-            raise ValueError(f"agent style is {style!r}, expected 'teacher' (full prompt) or 'student' (short prompt)")
+            raise ValueError(
+                f"agent style is {style!r}, expected 'teacher' (full prompt) or 'student' (short"
+                " prompt)"
+            )
         if max_steps < 1 or batch < 1:
-            raise ValueError(f"agent has max_steps={max_steps} and batch={batch}, expected 1 or more of each")
+            raise ValueError(
+                f"agent has max_steps={max_steps} and batch={batch}, expected 1 or more of each"
+            )
         self.model, self.box, self.style, self.max_steps = model, box, style, max_steps
         self.sag = sag or SAG(n=1, temperature=0.0, top_p=1.0)
         self.step_tokens, self.batch, self.seed = step_tokens, batch, seed
         self.search = "web_search" in box.tools
-        self.tools = prompts.tool_lines({name: tool for name, tool in box.tools.items() if name != "web_search"})
+        self.tools = prompts.tool_lines(
+            {name: tool for name, tool in box.tools.items() if name != "web_search"}
+        )
 
-    def run(self, questions: Iterable[Question], prefixes: Sequence[str | None] | None = None) -> Iterator[Trajectory]:
+    def run(
+        self, questions: Iterable[Question], prefixes: Sequence[str | None] | None = None
+    ) -> Iterator[Trajectory]:
         """Yield each question's trajectory as it ends (not in the order asked).
 
-        `prefixes`: the start of each question's first turn, or None (§3.1; the teacher's runs only).
+        `prefixes`: the start of each question's first turn, or None (§3.1; the teacher's runs
+        only).
         """
         questions = list(questions)
         prefixes = [None] * len(questions) if prefixes is None else list(prefixes)
         if len(prefixes) != len(questions):
-            raise ValueError(f"{len(prefixes)} prefixes for {len(questions)} questions; give one each, or None")
+            raise ValueError(
+                f"{len(prefixes)} prefixes for {len(questions)} questions; give one each, or None"
+            )
         waiting = list(zip(questions, prefixes, strict=True))[::-1]
         open_runs: list[_Open] = []
         try:
             while waiting or open_runs:
                 while waiting and len(open_runs) < self.batch:
                     question, prefix = waiting.pop()
-                    trajectory = Trajectory(question.id, prefix=prefix or "", tools=self.tools, search=self.search)
+                    trajectory = Trajectory(
+                        question.id, prefix=prefix or "", tools=self.tools, search=self.search
+                    )
                     begun = initial_messages(question.text, self.style, self.tools, self.search)
                     open_runs.append(_Open(trajectory, begun, self.box.session(), question.domain))
-                yield from self._end(open_runs, [r for r in open_runs if self._full(r)], "context_full")
+                yield from self._end(
+                    open_runs, [r for r in open_runs if self._full(r)], "context_full"
+                )
                 if open_runs:
                     self._step(open_runs)
-                yield from self._end(open_runs, [r for r in open_runs if r.answered], "final_answer")
+                yield from self._end(
+                    open_runs, [r for r in open_runs if r.answered], "final_answer"
+                )
                 spent = [r for r in open_runs if len(r.trajectory.steps) == self.max_steps]
                 if spent:
                     self._ask_for_answer(spent)
@@ -138,7 +180,9 @@ class Agent:
             for run in open_runs:
                 run.session.close()
 
-    def _end(self, open_runs: list["_Open"], ended: list["_Open"], stopped: Stopped) -> Iterator[Trajectory]:
+    def _end(
+        self, open_runs: list["_Open"], ended: list["_Open"], stopped: Stopped
+    ) -> Iterator[Trajectory]:
         for run in ended:
             open_runs.remove(run)
             run.session.close()
@@ -146,19 +190,29 @@ class Agent:
             yield run.trajectory
 
     def _full(self, run: "_Open", room: int | None = None) -> bool:
-        """Whether the conversation leaves no room for another turn; the chat template adds a few tokens a turn."""
+        """Whether the conversation leaves no room for another turn; the chat template adds a few
+        tokens a turn."""
         written = self.model.count("".join(turn["content"] for turn in run.conversation))
-        return written + 8 * len(run.conversation) + (room or self.step_tokens) > self.model.max_context
+        return (
+            written + 8 * len(run.conversation) + (room or self.step_tokens)
+            > self.model.max_context
+        )
 
     def _step(self, open_runs: list["_Open"]) -> None:
         """Sample, run and vote one step for every open question."""
         started = time.perf_counter()
         sampled = self.model.generate(
             [r.conversation for r in open_runs],
-            n=self.sag.n, temperature=self.sag.temperature, top_p=self.sag.top_p,
-            max_new_tokens=self.step_tokens, stop=prompts.STOP, seed=self.seed,
-            prefixes=[r.trajectory.prefix or None if not r.trajectory.steps else None for r in open_runs],
-        )  # fmt: skip
+            n=self.sag.n,
+            temperature=self.sag.temperature,
+            top_p=self.sag.top_p,
+            max_new_tokens=self.step_tokens,
+            stop=prompts.STOP,
+            seed=self.seed,
+            prefixes=[
+                r.trajectory.prefix or None if not r.trajectory.steps else None for r in open_runs
+            ],
+        )
         codes = [[read_code(completion.text) for completion in samples] for samples in sampled]
         outcomes = self._run_candidates([run.session for run in open_runs], codes)
         seconds = (time.perf_counter() - started) / len(open_runs)
@@ -172,20 +226,31 @@ class Agent:
     def _run_candidates(
         self, sessions: Sequence[Session], codes: Sequence[Sequence[str | None]]
     ) -> list[list[Outcome]]:
-        """The outcomes of each question's candidates, all run together; one without code failed to parse."""
+        """The outcomes of each question's candidates, all run together; one without code failed
+        to parse."""
         written = [[code for code in of_one if code is not None] for of_one in codes]
-        batch = [(session, of_one) for session, of_one in zip(sessions, written, strict=True) if of_one]
+        batch = [
+            (session, of_one) for session, of_one in zip(sessions, written, strict=True) if of_one
+        ]
         ran = iter([outcome for outcomes in self.box.run_batch(batch) for outcome in outcomes])
         return [
-            [Outcome(failure=Failure("parse", "")) if code is None else next(ran) for code in of_one]
+            [
+                Outcome(failure=Failure("parse", "")) if code is None else next(ran)
+                for code in of_one
+            ]
             for of_one in codes
         ]
 
     def _select(
-        self, run: "_Open", completions: Sequence[Completion], codes: Sequence[str | None],
-        outcomes: Sequence[Outcome], seconds: float,
-    ) -> Step:  # fmt: skip
-        """Vote among a question's candidates, keep the state that the chosen one left, and return the step."""
+        self,
+        run: "_Open",
+        completions: Sequence[Completion],
+        codes: Sequence[str | None],
+        outcomes: Sequence[Outcome],
+        seconds: float,
+    ) -> Step:
+        """Vote among a question's candidates, keep the state that the chosen one left, and
+        return the step."""
         lengths = [completion.completion_tokens for completion in completions]
         groups = sag.groups(outcomes, self.sag.vote, lengths, run.domain)
         best = sag.winner(groups, lengths)
@@ -195,19 +260,27 @@ class Agent:
             run.session.commit(outcomes[best])
         candidates = zip(codes, outcomes, groups, lengths, strict=True)
         return Step(
-            text=prompts.close_turn(completions[best].text), code=codes[best], outcome=outcomes[best],
+            text=prompts.close_turn(completions[best].text),
+            code=codes[best],
+            outcome=outcomes[best],
             candidates=tuple(Candidate(*candidate) for candidate in candidates),
-            prompt_tokens=completions[best].prompt_tokens, completion_tokens=sum(lengths), seconds=seconds,
-        )  # fmt: skip
+            prompt_tokens=completions[best].prompt_tokens,
+            completion_tokens=sum(lengths),
+            seconds=seconds,
+        )
 
     def _ask_for_answer(self, spent: list["_Open"]) -> None:
-        """One last call without code (reference code); what it says is the answer, recorded as such."""
+        """One last call without code (reference code); what it says is the answer, recorded as
+        such."""
         room = min(64, self.step_tokens)
         for run in spent:
             run.conversation[-1]["content"] += f"\n\n{prompts.LAST_TURN}"
             if self._full(run, room):
-                # The last observation is what made it too long; the question and the steps before it remain.
-                run.conversation[-1]["content"] = f"{prompts.OBSERVATION}\n(too long to show)\n\n{prompts.LAST_TURN}"
+                # The last observation is what made it too long; the question and the steps before
+                # it remain.
+                run.conversation[-1]["content"] = (
+                    f"{prompts.OBSERVATION}\n(too long to show)\n\n{prompts.LAST_TURN}"
+                )
         spent = [run for run in spent if not self._full(run, room)]
         asked = [r.conversation for r in spent]
         if not asked:

@@ -1,8 +1,10 @@
-"""One question asked once is a case: a record with its answer, its grade and what it cost; and how many are collected.
+"""One question asked once is a case: a record with its answer, its grade and what it cost; and how
+many are collected.
 
-A `Case` is what run folders hold, one JSON line each. This module makes cases of an agent's trajectories and of chains of
-thought, asks every question of a run once (in batches, concurrently on a server, or by the workers of a cluster), and says
-which cases of a teacher pass the paper's filter.
+A `Case` is what run folders hold, one JSON line each. This module makes cases of an agent's
+trajectories and of chains of thought, asks every question of a run once (in batches, concurrently
+on a server, or by the workers of a cluster), and says which cases of a teacher pass the paper's
+filter.
 """
 
 import contextlib
@@ -22,16 +24,19 @@ from agentlib.scale import WorkerLost
 from agentlib.tasks import Question
 
 log = logging.getLogger(__name__)
-# What keeps a question from being answered and is no fault of the program: servers, retrievers (ConnectionError), sandboxes,
-# workers, a device's memory. Anything else is a bug, which stops a run: tried again, it would only come again.
+# What keeps a question from being answered and is no fault of the program: servers, retrievers
+# (ConnectionError), sandboxes, workers, a device's memory. Anything else is a bug, which stops a
+# run: tried again, it would only come again.
 OUTAGES = (ServerError, SandboxLost, WorkerLost, ConnectionError, TimeoutError, MemoryError)
 MAX_CONSECUTIVE_FAILURES = 3
 
 
 class Case(TypedDict, total=False):
-    """One question asked once, as a run folder records it. Tokens are the model's own, seconds are wall time.
+    """One question asked once, as a run folder records it. Tokens are the model's own, seconds are
+    wall time.
 
-    A case with `error` is not finished and a resumed run asks its question again. Agents have `trace`, chains of thought `text`.
+    A case with `error` is not finished and a resumed run asks its question again. Agents have
+    `trace`, chains of thought `text`.
     """
 
     id: str
@@ -75,7 +80,8 @@ class Case(TypedDict, total=False):
     # an agent's
     prefix: str  # the first-thought prefix, "" without
     last_words: str  # its answer without code after the last step
-    trace: list[dict[str, Any]]  # a step each: text, code, observation, failure, final, tokens, seconds, candidates of a vote
+    # a step each: text, code, observation, failure, final, tokens, seconds, candidates of a vote
+    trace: list[dict[str, Any]]
     tools: str
     search: bool
     # a chain of thought's
@@ -88,27 +94,31 @@ class Case(TypedDict, total=False):
 def agent_case(question: Question, trajectory: Trajectory, **labels: Any) -> Case:
     """The record of an agent's trajectory. `labels`: model, role, method, n, temperature, seed, …
 
-    `parse_errors` and `execution_errors` count steps whose kept action failed; `candidates` all sampled actions; `trace`
-    holds every step.
+    `parse_errors` and `execution_errors` count steps whose kept action failed; `candidates` all
+    sampled actions; `trace` holds every step.
     """
     steps = trajectory.steps
     kinds = [s.outcome.failure.kind for s in steps if s.outcome.failure]
-    return {
-        **_asked(question, trajectory.answer, labels),
-        "stopped": trajectory.stopped,
-        "steps": len(steps),
-        "errors": kinds,
-        "parse_errors": kinds.count("parse"),
-        "execution_errors": len(kinds) - kinds.count("parse"),
-        "tool_calls": sum(len(s.outcome.tool_calls) for s in steps),
-        "candidates": sum(len(step.candidates) for step in steps),
-        "prompt_tokens": trajectory.prompt_tokens,
-        "completion_tokens": trajectory.completion_tokens,
-        "seconds": round(sum(s.seconds for s in steps), 3),
-        "prefix": trajectory.prefix,
-        "last_words": trajectory.final_turn.text if trajectory.final_turn else "",
-        "trace": [_step(s) for s in steps],
-    } | ({"tools": trajectory.tools} if trajectory.tools else {}) | ({} if trajectory.search else {"search": False})
+    return (
+        {
+            **_asked(question, trajectory.answer, labels),
+            "stopped": trajectory.stopped,
+            "steps": len(steps),
+            "errors": kinds,
+            "parse_errors": kinds.count("parse"),
+            "execution_errors": len(kinds) - kinds.count("parse"),
+            "tool_calls": sum(len(s.outcome.tool_calls) for s in steps),
+            "candidates": sum(len(step.candidates) for step in steps),
+            "prompt_tokens": trajectory.prompt_tokens,
+            "completion_tokens": trajectory.completion_tokens,
+            "seconds": round(sum(s.seconds for s in steps), 3),
+            "prefix": trajectory.prefix,
+            "last_words": trajectory.final_turn.text if trajectory.final_turn else "",
+            "trace": [_step(s) for s in steps],
+        }
+        | ({"tools": trajectory.tools} if trajectory.tools else {})
+        | ({} if trajectory.search else {"search": False})
+    )
 
 
 def cot_case(question: Question, chain: CoTResult, **labels: Any) -> Case:
@@ -133,8 +143,8 @@ def cot_case(question: Question, chain: CoTResult, **labels: Any) -> Case:
 
 
 def error_case(question: Question, error: Exception, **labels: Any) -> Case:
-    """The record of a question that an outage kept from being asked; a resumed run tries it again. Any other error is
-    raised as it is."""
+    """The record of a question that an outage kept from being asked; a resumed run tries it
+    again. Any other error is raised as it is."""
     if not isinstance(error, OUTAGES):
         raise error
     return {**about(question, labels), "error": f"{type(error).__name__}: {error}"}
@@ -142,8 +152,16 @@ def error_case(question: Question, error: Exception, **labels: Any) -> Case:
 
 def about(question: Question, labels: Mapping[str, Any]) -> dict:
     """The fields of a record that say what was asked, and of whom."""
-    asked = {k: getattr(question, k) for k in ("id", "benchmark", "domain", "level", "subject", "split")}
-    return {**asked, "question": question.text, "gold": question.answer, "aliases": list(question.aliases), **labels}
+    asked = {
+        k: getattr(question, k) for k in ("id", "benchmark", "domain", "level", "subject", "split")
+    }
+    return {
+        **asked,
+        "question": question.text,
+        "gold": question.answer,
+        "aliases": list(question.aliases),
+        **labels,
+    }
 
 
 def _asked(question: Question, answer: Any, labels: Mapping[str, Any]) -> dict:
@@ -155,44 +173,66 @@ def graded(about: Mapping[str, Any], answer: Any) -> dict:
     """The grade fields of an answer to the question that a record is about."""
     grade = score.grade(answer, about["gold"], about["domain"], tuple(about["aliases"]))
     return {
-        "prediction": answer, "correct": grade.correct, "exact_match": grade.exact_match, "f1": grade.f1,
+        "prediction": answer,
+        "correct": grade.correct,
+        "exact_match": grade.exact_match,
+        "f1": grade.f1,
         "reason": grade.reason,
-    }  # fmt: skip
+    }
 
 
 def _step(step: Step) -> dict:
     found = {
-        "text": step.text, "code": step.code, "observation": observation_message(step.outcome),
+        "text": step.text,
+        "code": step.code,
+        "observation": observation_message(step.outcome),
         "failure": step.outcome.failure.kind if step.outcome.failure else None,
-        "final": step.outcome.is_final, "prompt_tokens": step.prompt_tokens,
-        "completion_tokens": step.completion_tokens, "seconds": round(step.seconds, 3),
-    }  # fmt: skip
+        "final": step.outcome.is_final,
+        "prompt_tokens": step.prompt_tokens,
+        "completion_tokens": step.completion_tokens,
+        "seconds": round(step.seconds, 3),
+    }
     if len(step.candidates) > 1:
         found["candidates"] = [
-            {"code": c.code, "outcome": _short(c.outcome), "failed": c.outcome.failure.kind if c.outcome.failure else None,
-             "group": c.group, "tokens": c.tokens} for c in step.candidates
-        ]  # fmt: skip
-        found["chosen"] = next(i for i, c in enumerate(step.candidates) if c.outcome is step.outcome)
+            {
+                "code": c.code,
+                "outcome": _short(c.outcome),
+                "failed": c.outcome.failure.kind if c.outcome.failure else None,
+                "group": c.group,
+                "tokens": c.tokens,
+            }
+            for c in step.candidates
+        ]
+        found["chosen"] = next(
+            i for i, c in enumerate(step.candidates) if c.outcome is step.outcome
+        )
     return found
 
 
 def _short(outcome: Any) -> str:
     """An outcome in a few words."""
     if outcome.failure is not None:
-        return f"{outcome.failure.kind}: {(outcome.failure.message or 'no code block').strip().splitlines()[-1]}"
+        return (
+            f"{outcome.failure.kind}:"
+            f" {(outcome.failure.message or 'no code block').strip().splitlines()[-1]}"
+        )
     if outcome.is_final:
         return f"final answer: {outcome.answer}"
     return prompts.shorten(
-        "\n".join(p for p in (outcome.stdout.strip(), outcome.value) if p) or "(nothing printed)", 160
+        "\n".join(p for p in (outcome.stdout.strip(), outcome.value) if p) or "(nothing printed)",
+        160,
     )
 
 
-def answer_in_batches(answer: Callable[[Sequence[Question]], Iterator[Case]], questions: Sequence[Question]
-                      ) -> Iterator[tuple[Question, Case | Exception]]:  # fmt: skip
-    """Each question with its case, or with the outage that kept it from one: all together, and after an outage the rest one by
-    one, so that a question which nobody can answer costs only itself.
+def answer_in_batches(
+    answer: Callable[[Sequence[Question]], Iterator[Case]], questions: Sequence[Question]
+) -> Iterator[tuple[Question, Case | Exception]]:
+    """Each question with its case, or with the outage that kept it from one: all together, and
+    after an outage the rest one by one, so that a question which nobody can answer costs only
+    itself.
 
-    After `MAX_CONSECUTIVE_FAILURES` in a row nothing works any more, and the remaining questions get the last outage unasked.
+    After `MAX_CONSECUTIVE_FAILURES` in a row nothing works any more, and the remaining questions
+    get the last outage unasked.
     """
     left = {question.id: question for question in questions}
     try:
@@ -214,13 +254,20 @@ def answer_in_batches(answer: Callable[[Sequence[Question]], Iterator[Case]], qu
         yield question, failure
 
 
-def answer_concurrently(answer: Callable[[Sequence[Question]], Iterator[Case]], questions: Sequence[Question], threads: int
-                        ) -> Iterator[tuple[Question, Case | Exception]]:  # fmt: skip
-    """As `answer_in_batches`, by `threads` that take one question at a time: on a server, each conversation to its end."""
+def answer_concurrently(
+    answer: Callable[[Sequence[Question]], Iterator[Case]],
+    questions: Sequence[Question],
+    threads: int,
+) -> Iterator[tuple[Question, Case | Exception]]:
+    """As `answer_in_batches`, by `threads` that take one question at a time: on a server, each
+    conversation to its end."""
     with contextlib.ExitStack() as stack:
         pool = ThreadPoolExecutor(threads)
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        jobs = {pool.submit(lambda question: list(answer([question])), question): question for question in questions}
+        jobs = {
+            pool.submit(lambda question: list(answer([question])), question): question
+            for question in questions
+        }
         for job in as_completed(jobs):
             error = job.exception()
             if isinstance(error, OUTAGES):
@@ -231,18 +278,26 @@ def answer_concurrently(answer: Callable[[Sequence[Question]], Iterator[Case]], 
                 yield jobs[job], case
 
 
-def collect(run: records.Run, questions: Sequence[Question],
-            answer: Callable[[Sequence[Question]], Iterator[tuple[Question, Case | Exception]]],
-            labels: Mapping[str, Any], title: str) -> list[Case]:  # fmt: skip
-    """The cases of all questions in the order given; those that the run lacks are asked now, and written as they come.
+def collect(
+    run: records.Run,
+    questions: Sequence[Question],
+    answer: Callable[[Sequence[Question]], Iterator[tuple[Question, Case | Exception]]],
+    labels: Mapping[str, Any],
+    title: str,
+) -> list[Case]:
+    """The cases of all questions in the order given; those that the run lacks are asked now, and
+    written as they come.
 
-    `answer` gives, for questions, each one with its case or the outage that kept it from one, in any order. Raises RuntimeError
-    with the count of questions left unanswered; what was finished is kept, and a resumed run asks only the rest.
+    `answer` gives, for questions, each one with its case or the outage that kept it from one, in
+    any order. Raises RuntimeError with the count of questions left unanswered; what was finished is
+    kept, and a resumed run asks only the rest.
     """
     failure = None
     with run:
         todo = run.todo(questions)
-        with meter(total=len(questions), initial=len(questions) - len(todo), desc=title, unit="q") as bar:
+        with meter(
+            total=len(questions), initial=len(questions) - len(todo), desc=title, unit="q"
+        ) as bar:
             for question, found in answer(todo) if todo else ():
                 if isinstance(found, Exception):
                     failure, found = found, error_case(question, found, **labels)
@@ -251,8 +306,8 @@ def collect(run: records.Run, questions: Sequence[Question],
         left, done = run.todo(questions), run.finished()
     if left:
         raise RuntimeError(
-            f"{len(left)} of {len(questions)} questions are unanswered ({failure}); their errors are in {run.file}, "
-            "resume to try them again"
+            f"{len(left)} of {len(questions)} questions are unanswered ({failure}); their errors"
+            f" are in {run.file}, resume to try them again"
         ) from failure
     return [done[question.id] for question in questions]
 
@@ -260,7 +315,9 @@ def collect(run: records.Run, questions: Sequence[Question],
 def conversation(case: Case) -> list[dict]:
     """A recorded case as the messages a student is trained on, with the student's own prompt."""
     if "trace" in case:
-        messages = initial_messages(case["question"], "student", case.get("tools", ""), case.get("search", True))
+        messages = initial_messages(
+            case["question"], "student", case.get("tools", ""), case.get("search", True)
+        )
         for number, step in enumerate(case["trace"], 1):
             messages.append({"role": "assistant", "content": step["text"]})
             if number < len(case["trace"]):
@@ -271,20 +328,25 @@ def conversation(case: Case) -> list[dict]:
 
 
 def passes_filter(case: Case) -> bool:
-    """The paper's filter on teacher cases: right, answered by final_answer, no step that failed to parse.
+    """The paper's filter on teacher cases: right, answered by final_answer, no step that failed to
+    parse.
 
     Steps that failed to run are kept: they show the student how to repair (reference code).
     """
     if case.get("error") or not case["correct"]:
         return False
-    return case["stopped"] == ("final_answer" if "trace" in case else "stop") and not case["parse_errors"]
+    return (
+        case["stopped"] == ("final_answer" if "trace" in case else "stop")
+        and not case["parse_errors"]
+    )
 
 
 REQUIRED = ("id", "question", "domain", "correct", "stopped", "parse_errors")
 
 
 def read(file: Path) -> list[Case]:
-    """Recorded cases of a file. Raises ValueError naming the line that is broken or lacks a field."""
+    """Recorded cases of a file. Raises ValueError naming the line that is broken or lacks a
+    field."""
     found = []
     for number, case in enumerate(records.read(file), 1):
         if not case.get("error"):
@@ -292,6 +354,8 @@ def read(file: Path) -> list[Case]:
                 ["trace or text"] if {"trace", "text"}.isdisjoint(case) else []
             )
             if missing:
-                raise ValueError(f"{file} record {number} lacks {', '.join(missing)}; delete or mend that line")
+                raise ValueError(
+                    f"{file} record {number} lacks {', '.join(missing)}; delete or mend that line"
+                )
         found.append(case)
     return found

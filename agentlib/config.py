@@ -3,8 +3,8 @@
 Owns the presets `smoke`, `laptop` and `paper`, the names of the methods that are compared, and the
 paths of caches, runs, records and figures. Knows nothing of models, tasks or notebooks.
 
-A `Config` is frozen and flat, so that one `--set name=value` reaches any of it and two runs with the
-same values share one folder. Paper values carry their source in a comment: "§" is a section of
+A `Config` is frozen and flat, so that one `--set name=value` reaches any of it and two runs with
+the same values share one folder. Paper values carry their source in a comment: "§" is a section of
 arXiv 2505.17612, "code" its reference implementation at commit 0f6cae3.
 """
 
@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 
 
 def _root(folder: Path) -> Path:
-    """`folder`, in which the package is, if that is a clone of the repository; else the current one."""
+    """`folder`, in which the package is, if that is a clone of the repository; else the current
+    one."""
     clone = (folder / "notebooks").is_dir() and (folder / "pyproject.toml").exists()
     return folder if clone else Path.cwd()
 
@@ -45,7 +46,8 @@ class Benchmark:
 
     @property
     def slice(self) -> str:
-        """Its test questions on a laptop: those that the slice of Wikipedia answers, or the first ones of a maths file."""
+        """Its test questions on a laptop: those that the slice of Wikipedia answers, or the
+        first ones of a maths file."""
         return f"{self.name}-slice"
 
 
@@ -60,8 +62,9 @@ BENCHMARKS = (
     Benchmark("olymmath", "OlymMATH", "math", 50),
 )
 
-# The methods compared (Table 2). A method says how a model was trained and prompted; `n` samples a step
-# (agent: SAG) or a question (CoT: self-consistency) is a second, independent setting of a case.
+# The methods compared (Table 2). A method says how a model was trained and prompted; `n` samples a
+# step (agent: SAG) or a question (CoT: self-consistency) is a second, independent setting of a
+# case.
 METHODS = {
     "cot": "CoT prompting",
     "cot_distill": "CoT distillation",
@@ -75,24 +78,28 @@ METHODS = {
 WEIGHTS = ("wheels", "hub")
 IN_PROCESS = "in-process"  # a teacher by transformers, many questions in one batch
 AT_LEAST_ONE = {
-    "top_k", "max_steps", "teacher_tries", "step_tokens", "cot_tokens", "context_tokens", "samples", "batch_questions", "epochs",
-    "batch_size", "lora_rank", "lora_alpha", "max_length", "cot_max_length", "sandbox_memory_mb",
+    "top_k", "max_steps", "teacher_tries", "step_tokens", "cot_tokens", "context_tokens", "samples",
+    "batch_questions", "epochs", "batch_size", "lora_rank", "lora_alpha", "max_length",
+    "cot_max_length", "sandbox_memory_mb",
 }  # fmt: skip
 ABOVE_ZERO = {"top_p", "learning_rate", "full_learning_rate", "sandbox_seconds"}
 
 
 @dataclass(frozen=True)
 class Config:
-    """One preset with its overrides. Lengths are tokens, times seconds, rates as in the optimiser."""
+    """One preset with its overrides. Lengths are tokens, times seconds, rates as in the
+    optimiser."""
 
     preset: str = "paper"
     seed: int = 42  # code
 
     # who teaches, who learns
     teacher: str = "Qwen2.5-32B-Instruct"  # §4.1
-    teacher_server: str = ""  # URL of an OpenAI-compatible server; "" starts llama.cpp here; or IN_PROCESS
+    # URL of an OpenAI-compatible server; "" starts llama.cpp here; or IN_PROCESS
+    teacher_server: str = ""
     teacher_records: str = ""  # folder of recorded trajectories to use instead of a live teacher
-    teacher_tries: int = 1  # §4.1; more are sampled for questions without a right answer until `teacher_kept` are there
+    # §4.1; more are sampled for questions without a right answer until `teacher_kept` are there
+    teacher_tries: int = 1
     teacher_kept: int = 0
     students: tuple[str, ...] = (
         "Qwen2.5-0.5B-Instruct",
@@ -101,16 +108,20 @@ class Config:
         "Qwen2.5-7B-Instruct",
     )  # §4.1
     student_server: str = ""  # "" runs students in this process
-    server_seed: str = "sent"  # "omitted": sampled requests to a server carry no seed (vLLM's CPU engine dies of one)
-    weights: str = "wheels"  # pinned packages, which hold 4-bit files, for the models they have; "hub" for the official ones
+    # "omitted": sampled requests to a server carry no seed (vLLM's CPU engine dies of one)
+    server_seed: str = "sent"
+    # pinned packages, which hold 4-bit files, for the models they have; "hub" for the official ones
+    weights: str = "wheels"
 
     # what is asked
     benchmarks: tuple[str, ...] = tuple(benchmark.name for benchmark in BENCHMARKS)  # Table 1
     train_sets: tuple[str, ...] = ("hotpotqa-train", "math-hard-train", "math-medium-train")  # §4.1
-    questions: int = 0  # test questions a benchmark; 0 is all of them, of a "-slice" as many as `BENCHMARKS` says
+    # test questions a benchmark; 0 is all of them, of a "-slice" as many as `BENCHMARKS` says
+    questions: int = 0
     train_questions: int = 0  # training questions a set; 0 is all of them
     panel_benchmarks: tuple[str, ...] = ("math500", "aime", "hotpotqa", "musique")  # Figs. 5 and 6
-    panel_student: str = "Qwen2.5-3B-Instruct"  # Fig. 5; the first of `students` where it is not one of them
+    # Fig. 5; the first of `students` where it is not one of them
+    panel_student: str = "Qwen2.5-3B-Instruct"
 
     # retrieval
     corpus: str = "wiki-18"  # code
@@ -132,16 +143,20 @@ class Config:
     sweep_temperatures: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)  # Table 6
     sweep_benchmarks: tuple[str, ...] = ("math500", "gsm-hard", "aime", "olymmath")  # Table 6
     seed_benchmarks: tuple[str, ...] = ("aime",)  # Table 7
-    sweep_questions: int = 0  # test questions a benchmark where one setting is varied; 0 is as many as elsewhere
+    # test questions a benchmark where one setting is varied; 0 is as many as elsewhere
+    sweep_questions: int = 0
     sweep_seeds: int = 5  # Table 7
     sweep_tunings: tuple[str, ...] = ("lora", "qlora", "full")  # Table 8, and QLoRA
     sweep_examples: tuple[int, ...] = (25, 50, 100, 0)  # trajectories; 0 is all
-    judge_server: str = ""  # of an LLM that also grades factual answers, as in §4.1; "" grades by rules alone
+    # of an LLM that also grades factual answers, as in §4.1; "" grades by rules alone
+    judge_server: str = ""
     judge: str = "gpt-4o-mini"  # §4.1
     vote: str = "outcome"  # "as_published" votes on printed text only
     batch_questions: int = 32  # conversations decoded together
-    workers: int = 0  # Ray workers that the teacher's runs and the evaluation are spread over; 0 is this process
-    ray_address: str = ""  # of the cluster's head, such as "auto"; "" starts a cluster on this machine
+    # Ray workers that the teacher's runs and the evaluation are spread over; 0 is this process
+    workers: int = 0
+    # of the cluster's head, such as "auto"; "" starts a cluster on this machine
+    ray_address: str = ""
     sandbox_seconds: float = 10.0
     sandbox_memory_mb: int = 1024
     precision: str = "auto"  # "fp32", "bf16", or bf16 wherever the hardware multiplies it natively
@@ -166,7 +181,9 @@ class Config:
                 object.__setattr__(self, field.name, float(found))
             elif expected is tuple and isinstance(found, list):
                 object.__setattr__(self, field.name, tuple(found))
-            elif not isinstance(found, expected) or (expected is not bool and isinstance(found, bool)):
+            elif not isinstance(found, expected) or (
+                expected is not bool and isinstance(found, bool)
+            ):
                 raise ValueError(
                     f"setting {field.name!r} is {found!r} ({type(found).__name__}), expected "
                     f"{expected.__name__} such as {field.default!r}"
@@ -181,13 +198,19 @@ class Config:
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"setting {name!r} is {getattr(self, name)!r}, expected one of {', '.join(allowed)}")
+                raise ValueError(
+                    f"setting {name!r} is {getattr(self, name)!r}, expected one of"
+                    f" {', '.join(allowed)}"
+                )
         for field in dataclasses.fields(self):
             found = getattr(self, field.name)
             if isinstance(field.default, tuple):
                 kind = type(field.default[0])
                 if wrong := [item for item in found if not isinstance(item, kind)]:
-                    raise ValueError(f"setting {field.name!r} holds {wrong[0]!r}, expected only {kind.__name__} values")
+                    raise ValueError(
+                        f"setting {field.name!r} holds {wrong[0]!r}, expected only {kind.__name__}"
+                        " values"
+                    )
             elif isinstance(found, int | float) and field.name != "seed":
                 low = 1 if field.name in AT_LEAST_ONE else 0
                 if found < low or (field.name in ABOVE_ZERO and found == 0):
@@ -200,7 +223,9 @@ class Config:
                 except ValueError as error:
                     raise ValueError(f"setting {name!r}: {error}") from None
         if self.top_p > 1:
-            raise ValueError(f"setting 'top_p' is {self.top_p}, expected a probability, above 0 and at most 1")
+            raise ValueError(
+                f"setting 'top_p' is {self.top_p}, expected a probability, above 0 and at most 1"
+            )
 
     def asdict(self) -> dict[str, Any]:
         """All settings as plain values, in the order they are declared."""
@@ -218,12 +243,14 @@ class Config:
 
     @property
     def teacher_on(self) -> str:
-        """Where the teacher runs, as `search_on`; "llama.cpp" is the one started here, on the 4-bit file."""
+        """Where the teacher runs, as `search_on`; "llama.cpp" is the one started here, on the
+        4-bit file."""
         return {"": "llama.cpp", IN_PROCESS: IN_PROCESS}.get(self.teacher_server, "server")
 
     @property
     def runs(self) -> Path:
-        """Run folders of this preset: trajectories, indexes, adapters, every case (not committed)."""
+        """Run folders of this preset: trajectories, indexes, adapters, every case (not
+        committed)."""
         return ROOT / "runs" / self.preset
 
     @property
@@ -258,7 +285,8 @@ LAPTOP = dataclasses.replace(
     step_tokens=256,
     cot_tokens=512,
     context_tokens=4096,
-    sweep_benchmarks=("mini-math",),  # the other maths sets are too hard for the smallest student to tell anything
+    # the other maths sets are too hard for the smallest student to tell anything
+    sweep_benchmarks=("mini-math",),
     seed_benchmarks=("mini-math",),
     sweep_questions=25,
     tuning="lora",
@@ -293,7 +321,8 @@ SMOKE = dataclasses.replace(
     sweep_examples=(),
 )
 
-# The paper's eight benchmarks at a laptop's size, over real passages: overrides that any preset can take.
+# The paper's eight benchmarks at a laptop's size, over real passages: overrides that any preset can
+# take.
 SLICE = {
     "benchmarks": tuple(benchmark.slice for benchmark in BENCHMARKS),
     "train_sets": ("hotpotqa-slice-train", "math-hard-slice-train", "math-medium-slice-train"),
@@ -311,8 +340,8 @@ PRESETS = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}
 def load(preset: str, **overrides: Any) -> Config:
     """The frozen settings of a preset, with overrides by name.
 
-    Raises ValueError, naming the nearest known name, for an unknown preset or setting, and for a value
-    of the wrong type.
+    Raises ValueError, naming the nearest known name, for an unknown preset or setting, and for a
+    value of the wrong type.
     """
     if preset not in PRESETS:
         raise ValueError(f"preset {preset!r} is unknown, expected one of {', '.join(PRESETS)}")
@@ -326,20 +355,37 @@ def load(preset: str, **overrides: Any) -> Config:
 
 
 def server_root(address: str) -> str:
-    """A server's address without what requests add to it (/v1, /retrieve), so that it may be given with or without.
+    """A server's address without what requests add to it (/v1, /retrieve), so that it may be given
+    with or without.
 
     Raises ValueError for what is no http address.
     """
-    root = re.sub(r"((?<!/)/v1(/(chat/)?completions|/models)?|/retrieve)?/*$", "", address.strip().rstrip("/"))
+    root = re.sub(
+        r"((?<!/)/v1(/(chat/)?completions|/models)?|/retrieve)?/*$", "", address.strip().rstrip("/")
+    )
     try:
         parts = urlsplit(root)
-        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port) and " " not in root
+        known = (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and (parts.port is None or parts.port)
+            and " " not in root
+        )
     except ValueError:  # a port that is no number, an IPv6 address without its brackets
         known = False
     if not known:
-        bare = not address.strip().startswith("http") and re.match(r"[\w.-]+(:\d+)?(/|$)|\[[\da-fA-F:]+\]", root)
-        hint = f"did you mean 'http://{root}'?" if bare else "write it whole, an IPv6 address in brackets"
-        raise ValueError(f"address {address!r} is none of a server, expected one such as http://127.0.0.1:8000; {hint}")
+        bare = not address.strip().startswith("http") and re.match(
+            r"[\w.-]+(:\d+)?(/|$)|\[[\da-fA-F:]+\]", root
+        )
+        hint = (
+            f"did you mean 'http://{root}'?"
+            if bare
+            else "write it whole, an IPv6 address in brackets"
+        )
+        raise ValueError(
+            f"address {address!r} is none of a server, expected one such as http://127.0.0.1:8000;"
+            f" {hint}"
+        )
     return root
 
 
@@ -351,8 +397,8 @@ def in_repository(*parts: str) -> Path:
     place = ROOT.joinpath(*parts)
     if not place.exists():
         raise FileNotFoundError(
-            f"{'/'.join(parts)} is not in {ROOT}, expected it there: it comes with the repository, not "
-            "with the installed package; clone the repository and start there"
+            f"{'/'.join(parts)} is not in {ROOT}, expected it there: it comes with the repository,"
+            " not with the installed package; clone the repository and start there"
         )
     return place
 
@@ -363,7 +409,8 @@ def home() -> Path:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """A `--set name=value` as a name and a value of that setting's type (lists as comma-separated words)."""
+    """A `--set name=value` as a name and a value of that setting's type (lists as
+    comma-separated words)."""
     name, equals, value = text.partition("=")
     fields = {f.name: type(f.default) for f in dataclasses.fields(Config)}
     if not equals:

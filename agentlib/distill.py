@@ -1,7 +1,7 @@
 """Distillation: what a student of each method is trained on, and its training run (§3, §4.1).
 
-Owns the choice of the teacher's cases and the folders of training runs. Knows nothing of how cases were made, of token
-masks (`masks`), of the loop (`training`), nor of figures.
+Owns the choice of the teacher's cases and the folders of training runs. Knows nothing of how cases
+were made, of token masks (`masks`), of the loop (`training`), nor of figures.
 """
 
 import dataclasses
@@ -22,31 +22,47 @@ TEACHER_OF = {
 
 
 def training_cases(cfg: config.Config, method: str) -> list[dict]:
-    """The teacher's cases a method trains on: those the filter keeps, at most `train_examples` of them."""
+    """The teacher's cases a method trains on: those the filter keeps, at most `train_examples`
+    of them."""
     if method not in TEACHER_OF:
-        raise ValueError(f"method {method!r} is not trained, expected one of {', '.join(TEACHER_OF)}")
+        raise ValueError(
+            f"method {method!r} is not trained, expected one of {', '.join(TEACHER_OF)}"
+        )
     return teach.filtered_cases(cfg, TEACHER_OF[method])[: cfg.train_examples or None]
 
 
-def conversations(cfg: config.Config, method: str, search: Callable[[str], str] | None = None) -> dict[str, list[dict]]:
-    """What a method trains on, as messages by id; CoT + RAG has what `search` finds for the question in front.
+def conversations(
+    cfg: config.Config, method: str, search: Callable[[str], str] | None = None
+) -> dict[str, list[dict]]:
+    """What a method trains on, as messages by id; CoT + RAG has what `search` finds for the
+    question in front.
 
     Raises ValueError for CoT + RAG without a search.
     """
     kept = training_cases(cfg, method)
     if method == "cot_distill_rag":
         if search is None:
-            raise ValueError(f"method {method!r} trains on retrieved passages, expected a search to get them from")
+            raise ValueError(
+                f"method {method!r} trains on retrieved passages, expected a search to get them"
+                " from"
+            )
         kept = [case | {"passages": search(case["question"])} for case in kept]
     return {case["id"]: cases.conversation(case) for case in kept}
 
 
-def train(cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None, *,
-          recorded: bool = False, group: Distributed | None = None) -> Adapter:  # fmt: skip
+def train(
+    cfg: config.Config,
+    student: str,
+    method: str,
+    search: Callable[[str], str] | None = None,
+    *,
+    recorded: bool = False,
+    group: Distributed | None = None,
+) -> Adapter:
     """The student of a method, trained now unless that was done before.
 
-    With `recorded` a run that was restored from records will do: its losses are there, its weights are not.
-    The processes of a `group` train it together.
+    With `recorded` a run that was restored from records will do: its losses are there, its weights
+    are not. The processes of a `group` train it together.
     """
     run = adapter_run(cfg, student, method)
     if recorded and checkpoints.is_finished(run.folder):
@@ -55,7 +71,12 @@ def train(cfg: config.Config, student: str, method: str, search: Callable[[str],
         return checkpoints.finished(run.folder)
     found = examples(cfg, student, method, search)
     return training.fine_tune(
-        student, found, training_settings(cfg), run.folder, configuration=run.configuration, group=group
+        student,
+        found,
+        training_settings(cfg),
+        run.folder,
+        configuration=run.configuration,
+        group=group,
     )
 
 
@@ -65,23 +86,35 @@ def training_settings(cfg: config.Config) -> TrainingSettings:
     return TrainingSettings(**{name: getattr(cfg, name) for name in shared})
 
 
-def examples(cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None) -> list[masks.Example]:
+def examples(
+    cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None
+) -> list[masks.Example]:
     """What a method trains a student on, as its tokens."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(student, cfg.weights))
-    return masks.build_examples(conversations(cfg, method, search), tokenizer, max_length_for(cfg, method))
+    return masks.build_examples(
+        conversations(cfg, method, search), tokenizer, max_length_for(cfg, method)
+    )
 
 
-def load_or_train_preview(cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None) -> Adapter:
-    """The student of a method if its weights are here, else one trained now on a few trajectories, for a look at it; that,
-    and the line that trains the real one, is printed."""
+def load_or_train_preview(
+    cfg: config.Config, student: str, method: str, search: Callable[[str], str] | None = None
+) -> Adapter:
+    """The student of a method if its weights are here, else one trained now on a few
+    trajectories, for a look at it; that, and the line that trains the real one, is printed."""
     if checkpoints.has_weights(folder := adapter_run(cfg, student, method).folder):
         return checkpoints.finished(folder)
-    few = dataclasses.replace(cfg, train_examples=min(PREVIEW_EXAMPLES, cfg.train_examples or PREVIEW_EXAMPLES), epochs=1)
-    # Printed, not logged: a reader of the page must see whose answers these are, and pages show no logs.
-    print(f"STAND-IN: the weights of {student}, {method} are not here, so what follows is by a student of at most "
-          f"{few.train_examples} trajectories and one epoch. To train the real one:\n{train_command(cfg, student, method)}")  # fmt: skip
+    few = dataclasses.replace(
+        cfg, train_examples=min(PREVIEW_EXAMPLES, cfg.train_examples or PREVIEW_EXAMPLES), epochs=1
+    )
+    # Printed, not logged: a reader of the page must see whose answers these are, and pages show no
+    # logs.
+    print(
+        f"STAND-IN: the weights of {student}, {method} are not here, so what follows is by a"
+        f" student of at most {few.train_examples} trajectories and one epoch. To train the real"
+        f" one:\n{train_command(cfg, student, method)}"
+    )
     return train(few, student, method, search)
 
 
@@ -89,9 +122,15 @@ def train_command(cfg: config.Config, student: str, method: str) -> str:
     """The line for a shell that trains a student with exactly these settings."""
     preset = config.PRESETS[cfg.preset].asdict()
     own = {name: value for name, value in cfg.asdict().items() if value != preset[name]}
-    settings = [f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}" for name, value in own.items()]
+    settings = [
+        f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in own.items()
+    ]
     sets = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
-    return f"python -m agentlib train --preset {cfg.preset} --student {shlex.quote(student)} --method {method}{sets}"
+    return (
+        f"python -m agentlib train --preset {cfg.preset} --student {shlex.quote(student)} --method"
+        f" {method}{sets}"
+    )
 
 
 def max_length_for(cfg: config.Config, method: str) -> int:
@@ -100,9 +139,13 @@ def max_length_for(cfg: config.Config, method: str) -> int:
 
 
 def adapter_run(cfg: config.Config, student: str, method: str) -> records.Run:
-    """The run folder of one student's training; its name holds the data and everything that shapes the weights."""
-    names = ["seed", "tuning", "lora_rank", "lora_alpha", "lora_dropout", "learning_rate", "full_learning_rate",
-             "epochs", "batch_size", "max_length", "cot_max_length", "precision", "weights"]  # fmt: skip
+    """The run folder of one student's training; its name holds the data and everything that
+    shapes the weights."""
+    names = [
+        "seed", "tuning", "lora_rank", "lora_alpha", "lora_dropout", "learning_rate",
+        "full_learning_rate", "epochs", "batch_size", "max_length", "cot_max_length", "precision",
+        "weights",
+    ]  # fmt: skip
     if method == "cot_distill_rag":
         names += ["corpus", "passages", "encoder", "retriever", "search_on", "top_k"]
     data = [cases.conversation(c) for c in training_cases(cfg, method)]

@@ -21,12 +21,23 @@ from agentlib.scale import WorkerPool
 from agentlib.tasks import Question
 from agentlib.training import checkpoints
 
-LONG_FIELDS = {"seconds", "trace", "text", "passages", "question", "answers", "chain_tokens", "last_words", "prefix"}
+LONG_FIELDS = {
+    "seconds",
+    "trace",
+    "text",
+    "passages",
+    "question",
+    "answers",
+    "chain_tokens",
+    "last_words",
+    "prefix",
+}
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One method with one number of samples on some benchmarks. n = 1 is greedy; more is SAG or self-consistency.
+    """One method with one number of samples on some benchmarks. n = 1 is greedy; more is SAG or
+    self-consistency.
 
     `seed` and `temperature` of the sampling stand for the configuration's where they are given.
     """
@@ -40,99 +51,168 @@ class Condition:
 
     @property
     def label(self) -> str:
-        more = {True: f" + SAG {self.n}", False: f" + self-consistency {self.n}"}[self.method.startswith("agent")]
+        more = {True: f" + SAG {self.n}", False: f" + self-consistency {self.n}"}[
+            self.method.startswith("agent")
+        ]
         return config.METHODS[self.method] + (more if self.n > 1 else "")
 
 
 def plan(cfg: config.Config, student: str) -> list[Condition]:
-    """What a student is evaluated on: Table 2 everywhere, and for the student of Fig. 5 its sample counts on its panels."""
+    """What a student is evaluated on: Table 2 everywhere, and for the student of Fig. 5 its
+    sample counts on its panels."""
     conditions = [Condition(student, method, 1, cfg.benchmarks) for method in config.METHODS]
-    conditions += [Condition(student, method, cfg.samples, cfg.benchmarks) for method in ("agent_distill", "agent_distill_ftp")]
+    conditions += [
+        Condition(student, method, cfg.samples, cfg.benchmarks)
+        for method in ("agent_distill", "agent_distill_ftp")
+    ]
     shown = cfg.panel_student if cfg.panel_student in cfg.students else cfg.students[0]
     counts = sorted(n for n in cfg.sample_counts if n > 1) if student == shown else []
-    conditions += [Condition(student, "agent_distill_ftp", n, cfg.panel_benchmarks) for n in counts if n != cfg.samples]
+    conditions += [
+        Condition(student, "agent_distill_ftp", n, cfg.panel_benchmarks)
+        for n in counts
+        if n != cfg.samples
+    ]
     if counts:
         conditions.append(Condition(student, "cot_distill", counts[-1], cfg.panel_benchmarks))
     return sorted(conditions, key=lambda a: list(config.METHODS).index(a.method))
 
 
 def condition_run(cfg: config.Config, condition: Condition) -> records.Run:
-    """The run folder of one condition. Neither how many questions are asked nor the address of a server changes it; the kind of
-    device, on which a resume may go on, is in each case."""
-    names = ["seed", "corpus", "passages", "encoder", "retriever", "search_on", "top_k", "max_steps", "step_tokens", "cot_tokens",
-             "context_tokens", "sandbox_seconds", "sandbox_memory_mb", "precision", "weights", "student_on"]  # fmt: skip
+    """The run folder of one condition. Neither how many questions are asked nor the address of a
+    server changes it; the kind of device, on which a resume may go on, is in each case."""
+    names = [
+        "seed", "corpus", "passages", "encoder", "retriever", "search_on", "top_k", "max_steps",
+        "step_tokens", "cot_tokens", "context_tokens", "sandbox_seconds", "sandbox_memory_mb",
+        "precision", "weights", "student_on",
+    ]  # fmt: skip
     if condition.n > 1:
         names += ["temperature", "top_p", "vote"] + ["server_seed"] * bool(cfg.student_server)
     shape = {name: getattr(_sampling(cfg, condition), name) for name in names}
     shape |= {"student": condition.student, "method": condition.method, "n": condition.n}
     if not cfg.student_server:
         shape["quantised"] = _quantised(cfg)
-    shape |= {"prompts": prompts.version(agent=condition.method.startswith("agent")),
-              "questions": benchmarks.fingerprint(condition.benchmarks)}  # fmt: skip
+    shape |= {
+        "prompts": prompts.version(agent=condition.method.startswith("agent")),
+        "questions": benchmarks.fingerprint(condition.benchmarks),
+    }
     if condition.method in distill.TEACHER_OF:
         shape["adapter"] = distill.adapter_run(cfg, condition.student, condition.method).folder.name
-    return records.Run(cfg.runs, f"eval-{records.slug(condition.student)}-{condition.method}-n{condition.n}", shape)
+    return records.Run(
+        cfg.runs, f"eval-{records.slug(condition.student)}-{condition.method}-n{condition.n}", shape
+    )
 
 
 def _quantised(cfg: config.Config) -> bool:
-    """Whether a student in this process has its weights in 4 bits, as it was or would be trained; adapter or not."""
+    """Whether a student in this process has its weights in 4 bits, as it was or would be
+    trained; adapter or not."""
     return cfg.tuning == "qlora"
 
 
 def _sampling(cfg: config.Config, condition: Condition) -> config.Config:
     """The configuration with the condition's own seed and temperature."""
     own = {"seed": condition.seed, "temperature": condition.temperature}
-    return dataclasses.replace(cfg, **{name: value for name, value in own.items() if value is not None})
+    return dataclasses.replace(
+        cfg, **{name: value for name, value in own.items() if value is not None}
+    )
 
 
-def evaluate(cfg: config.Config, condition: Condition, model: LanguageModel | WorkerPool | None, questions: Sequence[Question], *,
-             box: Sandbox | None = None, search: Callable[[str], str] | None = None) -> list[Case]:  # fmt: skip
-    """One condition over its questions, resuming; returns the cases in the order asked. Where all are there, no model is needed;
-    the workers of a pool opened with `answerer` need no sandbox or search here.
+def evaluate(
+    cfg: config.Config,
+    condition: Condition,
+    model: LanguageModel | WorkerPool | None,
+    questions: Sequence[Question],
+    *,
+    box: Sandbox | None = None,
+    search: Callable[[str], str] | None = None,
+) -> list[Case]:
+    """One condition over its questions, resuming; returns the cases in the order asked. Where all
+    are there, no model is needed; the workers of a pool opened with `answerer` need no sandbox or
+    search here.
 
-    Raises RuntimeError with the count when questions are left unanswered; what was finished is kept.
+    Raises RuntimeError with the count when questions are left unanswered; what was finished is
+    kept.
     """
     if isinstance(model, WorkerPool):
         ask, labels = functools.partial(model.ask, condition), _labels(cfg, condition)
     else:
         labels = _labels(cfg, condition, model)
-        ask = functools.partial(cases.answer_in_batches, lambda part: _cases(cfg, condition, model, part, box, search))
+        ask = functools.partial(
+            cases.answer_in_batches, lambda part: _cases(cfg, condition, model, part, box, search)
+        )
     return cases.collect(condition_run(cfg, condition), questions, ask, labels, condition.label)
 
 
 def _labels(cfg: config.Config, condition: Condition, model: LanguageModel | None = None) -> dict:
     sampling = _sampling(cfg, condition)
-    return {"model": condition.student, "role": "student", "method": condition.method, "n": condition.n, "seed": sampling.seed,
-            "temperature": sampling.temperature if condition.n > 1 else 0.0, "preset": cfg.preset,
-            **{name: getattr(model, name, "server") for name in ("weights", "precision", "device")}}  # fmt: skip
+    return {
+        "model": condition.student,
+        "role": "student",
+        "method": condition.method,
+        "n": condition.n,
+        "seed": sampling.seed,
+        "temperature": sampling.temperature if condition.n > 1 else 0.0,
+        "preset": cfg.preset,
+        **{name: getattr(model, name, "server") for name in ("weights", "precision", "device")},
+    }
 
 
-def _cases(cfg: config.Config, condition: Condition, model: LanguageModel, todo: Sequence[Question], box: Sandbox | None,
-           search: Callable[[str], str] | None) -> Iterator[Case]:  # fmt: skip
+def _cases(
+    cfg: config.Config,
+    condition: Condition,
+    model: LanguageModel,
+    todo: Sequence[Question],
+    box: Sandbox | None,
+    search: Callable[[str], str] | None,
+) -> Iterator[Case]:
     """The cases of some questions, as they are done."""
-    cfg, labels, by_id = _sampling(cfg, condition), _labels(cfg, condition, model), {q.id: q for q in todo}
-    sampling = {"n": condition.n, "temperature": cfg.temperature, "top_p": cfg.top_p} if condition.n > 1 else {"n": 1}
+    cfg, labels, by_id = (
+        _sampling(cfg, condition),
+        _labels(cfg, condition, model),
+        {q.id: q for q in todo},
+    )
+    sampling = (
+        {"n": condition.n, "temperature": cfg.temperature, "top_p": cfg.top_p}
+        if condition.n > 1
+        else {"n": 1}
+    )
     if condition.method.startswith("agent"):
         agent = Agent(
-            model, box, style="teacher" if condition.method == "agent" else "student", max_steps=cfg.max_steps,
-            sag=SAG(**sampling, vote=cfg.vote) if condition.n > 1 else None, step_tokens=cfg.step_tokens,
-            batch=cfg.batch_questions, seed=cfg.seed,
-        )  # fmt: skip
+            model,
+            box,
+            style="teacher" if condition.method == "agent" else "student",
+            max_steps=cfg.max_steps,
+            sag=SAG(**sampling, vote=cfg.vote) if condition.n > 1 else None,
+            step_tokens=cfg.step_tokens,
+            batch=cfg.batch_questions,
+            seed=cfg.seed,
+        )
         for trajectory in agent.run(todo):
             yield cases.agent_case(by_id[trajectory.question_id], trajectory, **labels)
         return
     shown = search if condition.method == "cot_distill_rag" else None
-    for chain in cot.generate_cot(model, todo, max_new_tokens=cfg.cot_tokens, search=shown, batch=cfg.batch_questions,
-                           examples=condition.method == "cot", seed=cfg.seed, **sampling):  # fmt: skip
+    for chain in cot.generate_cot(
+        model,
+        todo,
+        max_new_tokens=cfg.cot_tokens,
+        search=shown,
+        batch=cfg.batch_questions,
+        examples=condition.method == "cot",
+        seed=cfg.seed,
+        **sampling,
+    ):
         yield cases.cot_case(by_id[chain.question_id], chain, **labels)
 
 
 @contextlib.contextmanager
-def answerer(cfg: config.Config, student: str, methods: Iterable[str]
-             ) -> Iterator[Callable[[Condition, Sequence[Question]], Iterator[dict]]]:  # fmt: skip
-    """What a worker of a pool holds open for a student: its weights, its search, a sandbox of its own."""
+def answerer(
+    cfg: config.Config, student: str, methods: Iterable[str]
+) -> Iterator[Callable[[Condition, Sequence[Question]], Iterator[dict]]]:
+    """What a worker of a pool holds open for a student: its weights, its search, a sandbox of
+    its own."""
     search = web_search(cfg)
-    with Sandbox(tools={"web_search": search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb) as box:
+    with Sandbox(
+        tools={"web_search": search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb
+    ) as box:
         model, adapters = open_student(cfg, student, methods)
 
         def answer(condition: Condition, questions: Sequence[Question]) -> Iterator[dict]:
@@ -143,37 +223,74 @@ def answerer(cfg: config.Config, student: str, methods: Iterable[str]
         model.close()
 
 
-def open_student(cfg: config.Config, student: str, methods: Iterable[str]) -> tuple[LanguageModel, dict[str, Path]]:
-    """A student with its weights loaded once, in this process or on the server at `cfg.student_server`, which holds the
-    adapters under their run folders' names; and its adapters for those of the methods that have one.
+def open_student(
+    cfg: config.Config, student: str, methods: Iterable[str]
+) -> tuple[LanguageModel, dict[str, Path]]:
+    """A student with its weights loaded once, in this process or on the server at
+    `cfg.student_server`, which holds the adapters under their run folders' names; and its adapters
+    for those of the methods that have one.
 
-    Raises FileNotFoundError or ServerError, before anything is asked, for an adapter that is not there.
+    Raises FileNotFoundError or ServerError, before anything is asked, for an adapter that is not
+    there.
     """
     trained = [m for m in distill.TEACHER_OF if m in methods]
     folders = {m: distill.adapter_run(cfg, student, m).folder for m in trained}
     adapters = {m: checkpoints.finished(folder).path for m, folder in folders.items()}
     if not cfg.student_server:
-        return LocalModel(student, max_context=cfg.context_tokens, quantise=_quantised(cfg), unpack=True,
-                          precision=cfg.precision, source=cfg.weights), adapters  # fmt: skip
-    model = ServerModel(cfg.student_server, student, max_context=cfg.context_tokens, concurrency=cfg.batch_questions,
-                        source=cfg.weights, seeded=cfg.server_seed == "sent")  # fmt: skip
+        return (
+            LocalModel(
+                student,
+                max_context=cfg.context_tokens,
+                quantise=_quantised(cfg),
+                unpack=True,
+                precision=cfg.precision,
+                source=cfg.weights,
+            ),
+            adapters,
+        )
+    model = ServerModel(
+        cfg.student_server,
+        student,
+        max_context=cfg.context_tokens,
+        concurrency=cfg.batch_questions,
+        source=cfg.weights,
+        seeded=cfg.server_seed == "sent",
+    )
     for adapter in adapters.values():
         model.use(adapter)
     return model, adapters
 
 
-def evaluate_student(cfg: config.Config, student: str, *, box: Sandbox, search: Callable[[str], str]) -> list[dict]:
-    """All conditions of one student, in this process or over `cfg.workers` Ray workers; each loads its weights once, and not
-    at all where every case is there already."""
+def evaluate_student(
+    cfg: config.Config, student: str, *, box: Sandbox, search: Callable[[str], str]
+) -> list[dict]:
+    """All conditions of one student, in this process or over `cfg.workers` Ray workers; each
+    loads its weights once, and not at all where every case is there already."""
     found, conditions = [], plan(cfg, student)
-    asked = {condition: [q for name in condition.benchmarks for q in benchmarks.load(name, cfg.questions)] for condition in conditions}
-    pending = {condition.method for condition in conditions if condition_run(cfg, condition).todo(asked[condition])}
+    asked = {
+        condition: [
+            q for name in condition.benchmarks for q in benchmarks.load(name, cfg.questions)
+        ]
+        for condition in conditions
+    }
+    pending = {
+        condition.method
+        for condition in conditions
+        if condition_run(cfg, condition).todo(asked[condition])
+    }
     with contextlib.ExitStack() as stack:
         model, adapters = None, None
         if pending and cfg.workers:
             opened = functools.partial(answerer, cfg, student, tuple(sorted(pending)))
-            model = stack.enter_context(WorkerPool(opened, cfg.workers, chunk=cfg.batch_questions, address=cfg.ray_address,
-                                            models=not cfg.student_server))  # fmt: skip
+            model = stack.enter_context(
+                WorkerPool(
+                    opened,
+                    cfg.workers,
+                    chunk=cfg.batch_questions,
+                    address=cfg.ray_address,
+                    models=not cfg.student_server,
+                )
+            )
         elif pending:
             model, adapters = open_student(cfg, student, pending)
             stack.callback(model.close)
@@ -185,7 +302,8 @@ def evaluate_student(cfg: config.Config, student: str, *, box: Sandbox, search: 
 
 
 def fewer_chains(found: Sequence[dict], counts: Iterable[int]) -> list[dict]:
-    """Self-consistency at smaller n from the chains of the largest: its first n samples are that run's samples."""
+    """Self-consistency at smaller n from the chains of the largest: its first n samples are that
+    run's samples."""
     derived = []
     for case in found:
         if case["n"] > 1 and "answers" in case:
@@ -193,7 +311,9 @@ def fewer_chains(found: Sequence[dict], counts: Iterable[int]) -> list[dict]:
                 answer = cot.majority(case["answers"][:n])
                 graded = cases.graded(case, answer)
                 derived.append(
-                    case | graded | {"n": n, "completion_tokens": sum(case["chain_tokens"][:n]), "derived": True}
+                    case
+                    | graded
+                    | {"n": n, "completion_tokens": sum(case["chain_tokens"][:n]), "derived": True}
                 )
     return derived
 

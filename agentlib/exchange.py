@@ -19,7 +19,8 @@ from agentlib.agent import read_code
 
 log = logging.getLogger(__name__)
 ROLES = {"system", "user", "assistant", "tool-call", "tool-response"}
-MATHS = ("math", "gsm", "aime", "amc", "olym")  # in the names of sets of maths problems; other sets ask for facts
+# in the names of sets of maths problems; other sets ask for facts
+MATHS = ("math", "gsm", "aime", "amc", "olym")
 SCORES = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 MARKS = {"Error:", "Call id:"}  # how smolagents begins an observation of a step that failed
 
@@ -35,17 +36,28 @@ def from_published(rows: Iterable[Mapping[str, Any]], name: str = "published") -
     """
     found, left_out = [], []
     for number, row in enumerate(rows):
-        given = {field: None if isinstance(value, float) and math.isnan(value) else value for field, value in row.items()}
+        given = {
+            field: None if isinstance(value, float) and math.isnan(value) else value
+            for field, value in row.items()
+        }
         try:
             case = _case(given, f"{name}-{number:04d}")
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"row {number} of {name} cannot be read ({type(error).__name__}: {error}); check its fields") from None
+            raise ValueError(
+                f"row {number} of {name} cannot be read ({type(error).__name__}: {error}); check"
+                " its fields"
+            ) from None
         if case is None:
             left_out.append(number)
         else:
             found.append(records.replace_surrogates(case))
     if left_out:
-        log.warning("%s: left out %d rows without a log or with a plan (%s)", name, len(left_out), ", ".join(map(str, left_out)))
+        log.warning(
+            "%s: left out %d rows without a log or with a plan (%s)",
+            name,
+            len(left_out),
+            ", ".join(map(str, left_out)),
+        )
     return found
 
 
@@ -57,9 +69,26 @@ def _case(row: Mapping[str, Any], name: str) -> dict | None:
     benchmark = str(row.get("dataset_name") or "")
     domain = "math" if any(part in benchmark.lower() for part in MATHS) else "factual"
     golds = tasks.golds(row.get("true_answer"), domain)
-    question = tasks.Question(name, benchmark, told.pop("question"), golds[0] if golds else "", domain, split="train", aliases=golds[1:])
-    about = cases.about(question, {"model": str(row.get("model_id") or ""), "role": "teacher", "method": "agent" if agent else "cot",
-                                   "n": 1, "seed": None, "temperature": None})  # fmt: skip
+    question = tasks.Question(
+        name,
+        benchmark,
+        told.pop("question"),
+        golds[0] if golds else "",
+        domain,
+        split="train",
+        aliases=golds[1:],
+    )
+    about = cases.about(
+        question,
+        {
+            "model": str(row.get("model_id") or ""),
+            "role": "teacher",
+            "method": "agent" if agent else "cot",
+            "n": 1,
+            "seed": None,
+            "temperature": None,
+        },
+    )
     answer = row.get("generated_answer") if agent else told["answers"][0]
     return about | _grade(about, answer, row.get("score")) | told
 
@@ -70,7 +99,13 @@ def _grade(about: Mapping[str, Any], answer: Any, published: Any) -> dict:
     if right is None and about["gold"]:
         return cases.graded(about, answer)
     reason = "no gold answer" if right is None else f"published score {published}"
-    return {"prediction": answer, "correct": right, "exact_match": None, "f1": None, "reason": reason}
+    return {
+        "prediction": answer,
+        "correct": right,
+        "exact_match": None,
+        "f1": None,
+        "reason": reason,
+    }
 
 
 def _score(published: Any) -> bool | None:
@@ -94,14 +129,29 @@ def _agent(row: Mapping[str, Any]) -> dict | None:
     turns = [(_role(m["role"]), _text(m["content"])) for m in data["messages"]]
     if [role for role, _ in turns].count("system") > 1:
         return None
-    question = row.get("question") or next(text for role, text in turns if role == "user").removeprefix("New task:\n").strip()
+    question = (
+        row.get("question")
+        or next(text for role, text in turns if role == "user").removeprefix("New task:\n").strip()
+    )
     trace: list[dict] = []
     for role, text in turns:
         if role == "assistant":
-            trace.append({"text": prompts.close_turn(text), "code": read_code(text), "observation": "", "failure": None, "final": False,
-                          "prompt_tokens": None, "completion_tokens": None, "seconds": None})  # fmt: skip
+            trace.append(
+                {
+                    "text": prompts.close_turn(text),
+                    "code": read_code(text),
+                    "observation": "",
+                    "failure": None,
+                    "final": False,
+                    "prompt_tokens": None,
+                    "completion_tokens": None,
+                    "seconds": None,
+                }
+            )
         elif role in ("tool-response", "user") and trace:
-            seen = text if text.startswith(prompts.OBSERVATION) else f"{prompts.OBSERVATION}\n{text}"
+            seen = (
+                text if text.startswith(prompts.OBSERVATION) else f"{prompts.OBSERVATION}\n{text}"
+            )
             trace[-1]["observation"] += ("\n" if trace[-1]["observation"] else "") + seen
     if not trace:
         raise ValueError("log_data has no assistant turn")
@@ -114,11 +164,21 @@ def _agent(row: Mapping[str, Any]) -> dict | None:
     trace[-1]["final"] = trace[-1]["failure"] is None and "final_answer" in (calls[-1] or [])
     failures = [step["failure"] for step in trace if step["failure"]]
     return {
-        "question": question, "trace": trace, "steps": len(trace), "stopped": "final_answer" if trace[-1]["final"] else "max_steps",
-        "errors": failures, "parse_errors": failures.count("parse"), "execution_errors": failures.count("execution"),
-        "tool_calls": sum((called or []).count("web_search") for called in calls), "candidates": len(trace),
-        "prompt_tokens": None, "completion_tokens": None, "seconds": None, "prefix": "", "last_words": "",
-    }  # fmt: skip
+        "question": question,
+        "trace": trace,
+        "steps": len(trace),
+        "stopped": "final_answer" if trace[-1]["final"] else "max_steps",
+        "errors": failures,
+        "parse_errors": failures.count("parse"),
+        "execution_errors": failures.count("execution"),
+        "tool_calls": sum((called or []).count("web_search") for called in calls),
+        "candidates": len(trace),
+        "prompt_tokens": None,
+        "completion_tokens": None,
+        "seconds": None,
+        "prefix": "",
+        "last_words": "",
+    }
 
 
 def _calls(code: str | None) -> list[str] | None:
@@ -128,7 +188,11 @@ def _calls(code: str | None) -> list[str] | None:
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
     own = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
-    called = [node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    called = [
+        node.func.id
+        for node in nodes
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]
     return [name for name in called if name not in own]
 
 
@@ -139,10 +203,21 @@ def _chain(row: Mapping[str, Any]) -> dict | None:
     answer = row.get("generated_answer")
     answer = score.extract_answer(row["response"]) if answer is None else answer
     return {
-        "question": row.get("question") or asked[-1], "text": row["response"], "stopped": "stop", "steps": 1, "errors": [],
-        "parse_errors": 0, "execution_errors": 0, "tool_calls": 0, "prompt_tokens": None, "completion_tokens": None, "seconds": None,
-        "answers": [answer], "chain_tokens": [None], "passages": "",
-    }  # fmt: skip
+        "question": row.get("question") or asked[-1],
+        "text": row["response"],
+        "stopped": "stop",
+        "steps": 1,
+        "errors": [],
+        "parse_errors": 0,
+        "execution_errors": 0,
+        "tool_calls": 0,
+        "prompt_tokens": None,
+        "completion_tokens": None,
+        "seconds": None,
+        "answers": [answer],
+        "chain_tokens": [None],
+        "passages": "",
+    }
 
 
 def _role(role: str) -> str:
@@ -166,4 +241,7 @@ def to_messages(found: Sequence[Mapping[str, Any]]) -> list[dict]:
     """Cases as rows of {"id", "messages"}: the conversations students are trained on, which TRL and
     `datasets` take. As a file: `records.write_lines(file, to_messages(found))`.
     """
-    return [{"id": case["id"], "messages": records.replace_surrogates(cases.conversation(case))} for case in found]
+    return [
+        {"id": case["id"], "messages": records.replace_surrogates(cases.conversation(case))}
+        for case in found
+    ]

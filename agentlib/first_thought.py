@@ -1,32 +1,42 @@
-"""The first-thought prefix (FTP, §3.1): the teacher's agent run starts from the first paragraph of its own chain of thought.
+"""The first-thought prefix (FTP, §3.1): the teacher's agent run starts from the first paragraph of
+its own chain of thought.
 
-A large model that is prompted as an agent reasons worse than the same model asked to think step by step. Putting
-the first thought of its chain of thought at the start of its first turn keeps that reasoning; the student needs no prefix.
+A large model that is prompted as an agent reasons worse than the same model asked to think step by
+step. Putting the first thought of its chain of thought at the start of its first turn keeps that
+reasoning; the student needs no prefix.
 """
 
 import re
 
 from agentlib import prompts
 
-# Around a first thought: the tags of reasoning models, code, its label, a heading on a line of its own.
-_FRAME = re.compile(r"</?(?:think|thinking|thought|reasoning)>|```.*?(?:```|\Z)", re.IGNORECASE | re.DOTALL)
+# Around a first thought: the tags of reasoning models, code, its label, a heading on a line of its
+# own.
+_FRAME = re.compile(
+    r"</?(?:think|thinking|thought|reasoning)>|```.*?(?:```|\Z)", re.IGNORECASE | re.DOTALL
+)
 _LABEL = re.compile(r"^\s*(?:[*_#> ]*thoughts?[ \t]*\d*[ \t]*[*_]*:[*_\s]*)+", re.IGNORECASE)
 _HEADING = re.compile(
     r"^[ \t]*(?:#+[ \t].*|\*\*[^*\n]*[^*\n.!?]\*\*:?|[*_]*(?:step|part)[ \t]*\d+[*_:.)]*"
-    r"|[*_]*(?:plan|approach|reasoning|analysis|explanation|solution|chain of thought)[*_]*:[*_]*)[ \t]*$",
+    r"|[*_]*(?:plan|approach|reasoning|analysis|explanation|solution|chain of thought)[*_]*:[*_]*)["
+    r" \t]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 
 
 def first_thought_prefix(cot: str) -> str | None:
-    """The start of the agent's first turn: "Thought: " and the first paragraph of a chain of thought (§3.1); None for one
-    without words.
+    """The start of the agent's first turn: "Thought: " and the first paragraph of a chain of
+    thought (§3.1); None for one without words.
 
-    The paragraph ends at the first blank line or heading. Headings, the tags of reasoning models, code and a "Thought:" that
-    is there already are no part of it; a chain of headings alone begins with its first.
+    The paragraph ends at the first blank line or heading. Headings, the tags of reasoning models,
+    code and a "Thought:" that is there already are no part of it; a chain of headings alone begins
+    with its first.
     """
     text = _HEADING.sub(r"\n\g<0>\n", _FRAME.sub("\n\n", cot.replace("\r\n", "\n")))
     paragraphs = [_LABEL.sub("", part).strip() for part in re.split(r"\n[ \t]*\n", text.strip())]
     paragraphs = [part for part in paragraphs if part]
-    first = next((part for part in paragraphs if not _HEADING.fullmatch(part)), paragraphs[0] if paragraphs else None)
+    first = next(
+        (part for part in paragraphs if not _HEADING.fullmatch(part)),
+        paragraphs[0] if paragraphs else None,
+    )
     return first and f"{prompts.THOUGHT} {first}"

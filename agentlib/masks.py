@@ -1,6 +1,8 @@
-"""Token masks: conversations as token sequences, with loss on what the teacher wrote and on nothing else (§3).
+"""Token masks: conversations as token sequences, with loss on what the teacher wrote and on nothing
+else (§3).
 
-Owns the cutting of a rendered conversation into turns, and examples. Knows nothing of training or of models' weights.
+Owns the cutting of a rendered conversation into turns, and examples. Knows nothing of training or
+of models' weights.
 
 The loss is the mean negative log-likelihood of every token of every assistant turn (r_t, a_t), with
 its end-of-turn token; system, user and observation turns are context only.
@@ -51,8 +53,9 @@ def build_examples(
             examples.append(Example(name, ids, labels))
     if not examples:
         raise ValueError(
-            f"none of {len(lengths)} conversations fits in {max_length} tokens (the shortest has {min(lengths, default=0)}); "
-            "raise max_length or check the filter of the teacher's trajectories"
+            f"none of {len(lengths)} conversations fits in {max_length} tokens (the shortest has"
+            f" {min(lengths, default=0)}); raise max_length or check the filter of the teacher's"
+            " trajectories"
         )
     if len(examples) < len(lengths):
         log.warning(
@@ -65,7 +68,8 @@ def build_examples(
 
 
 def segments(messages: Sequence[dict], tokenizer) -> list[tuple[str, bool]]:
-    """The rendered conversation in pieces (text, whether there is loss on it), for `language.encode`."""
+    """The rendered conversation in pieces (text, whether there is loss on it), for
+    `language.encode`."""
     found: list[tuple[str, bool]] = []
     written, eos = "", tokenizer.eos_token or ""
     for number, message in enumerate(messages):
@@ -73,13 +77,20 @@ def segments(messages: Sequence[dict], tokenizer) -> list[tuple[str, bool]]:
             continue
         before = language.render(tokenizer, messages[:number])
         after = language.apply_template(tokenizer, messages[: number + 1], asked=False)
-        going_on = language.apply_template(tokenizer, [*messages[: number + 1], {"role": "user", "content": "?"}], asked=True)
+        going_on = language.apply_template(
+            tokenizer, [*messages[: number + 1], {"role": "user", "content": "?"}], asked=True
+        )
         if not going_on.startswith(after):
-            after = after.removesuffix(eos)  # Phi's template ends what is not asked to go on, not the turn
-        if not before.startswith(written) or not after.startswith(before) or not going_on.startswith(after):
+            # Phi's template ends what is not asked to go on, not the turn
+            after = after.removesuffix(eos)
+        if (
+            not before.startswith(written)
+            or not after.startswith(before)
+            or not going_on.startswith(after)
+        ):
             raise ValueError(
-                f"chat template of {tokenizer.name_or_path!r} rewrites earlier turns, expected one that only appends; "
-                "choose another student or its base template"
+                f"chat template of {tokenizer.name_or_path!r} rewrites earlier turns, expected one"
+                " that only appends; choose another student or its base template"
             )
         turn = after[len(before) :]
         end = turn.rfind(eos) + len(eos) if eos in turn else len(turn)

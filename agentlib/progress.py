@@ -36,4 +36,8 @@ def meter(items: Iterable[Any] | None = None, **options: Any) -> tqdm:
     minute.
     """
     watched = sys.stderr.isatty() or "ipykernel" in type(sys.stderr).__module__
-    return tqdm(items, **{"mininterval": 2.0} | options, **({} if watched else {"file": Lines(sys.stderr), "ascii": True}))
+    return tqdm(
+        items,
+        **{"mininterval": 2.0} | options,
+        **({} if watched else {"file": Lines(sys.stderr), "ascii": True}),
+    )

@@ -29,13 +29,24 @@ _ANSWER = "final_answer(answer), which ends the task with your answer."
 
 # Rules and examples that speak of a search are left out where there is none.
 _RULES = (
-    'Every step has a "Thought:" line, then "Code:" and one ```py block that ends with ```<end_code>.',
-    "Look up facts with web_search and print what it returns; never answer a factual question from memory.",
+    (
+        'Every step has a "Thought:" line, then "Code:" and one ```py block that ends with'
+        " ```<end_code>."
+    ),
+    (
+        "Look up facts with web_search and print what it returns; never answer a factual question"
+        " from memory."
+    ),
     "One search asks about one thing. Read the observation before you search for the next.",
     "Compute with Python; never do arithmetic in your head. numpy and sympy can be imported.",
-    "If a search did not find it, search with other words; never run the same code twice. web_search knows no mathematics.",
-    "When you know the answer, call final_answer(answer) inside a ```py block: a name or a number, no sentence. "
-    "An answer written outside of code is lost.",
+    (
+        "If a search did not find it, search with other words; never run the same code twice."
+        " web_search knows no mathematics."
+    ),
+    (
+        "When you know the answer, call final_answer(answer) inside a ```py block: a name or a"
+        " number, no sentence. An answer written outside of code is lost."
+    ),
     "If the code failed, read the error and write it differently.",
 )
 
@@ -119,22 +130,26 @@ final_answer(min(heights, key=heights.get))
 
 # Appended to a turn that follows a step without code, or one that failed.
 NO_CODE = (
-    'No code block was found. Write a line "Thought:", then "Code:" and a ```py block that ends with '
-    "```<end_code>. To give the answer, call final_answer(answer) in it."
+    'No code block was found. Write a line "Thought:", then "Code:" and a ```py block that ends'
+    " with ```<end_code>. To give the answer, call final_answer(answer) in it."
 )
 RETRY = "Read the error and write the code differently."
 LAST_TURN = (
-    "You have no steps left. Write the final answer to the question now: only the name or the number, no explanation."
+    "You have no steps left. Write the final answer to the question now: only the name or the"
+    " number, no explanation."
 )
 
 # The first paragraph becomes the first thought of an agent's run (§3.1), so it should be a plan and
 # no answer.
 _PLAN = "First write one sentence that says what has to be found and how, then an empty line. "
 COT = {
-    "math": f"{_PLAN}Then solve the problem step by step. Write the final answer as \\boxed{{answer}} at the end.",
+    "math": (
+        f"{_PLAN}Then solve the problem step by step. Write the final answer as \\boxed{{answer}}"
+        " at the end."
+    ),
     "factual": (
-        f"{_PLAN}Then answer the question step by step from what you know. Write the final answer, a name or a number, "
-        "as \\boxed{answer} at the end."
+        f"{_PLAN}Then answer the question step by step from what you know. Write the final answer,"
+        " a name or a number, as \\boxed{answer} at the end."
     ),
 }
 # Turns of their own, for teachers and untuned models. Facts and numbers here appear in no training
@@ -142,8 +157,10 @@ COT = {
 COT_EXAMPLES = {
     "math": (
         (
-            "A number leaves remainder 2 when divided by 3, and 3 when divided by 5. What is the sum of all such numbers "
-            "below 100?",
+            (
+                "A number leaves remainder 2 when divided by 3, and 3 when divided by 5. What is"
+                " the sum of all such numbers below 100?"
+            ),
             """\
 I have to find the first number that fits both conditions, step through the others, and add them up.
 
@@ -189,11 +206,18 @@ def tool_lines(tools: Mapping[str, Callable[..., Any]]) -> str:
         bound = tool.keywords if isinstance(tool, functools.partial) else {}
         try:
             signature = inspect.signature(tool)
-            free = [parameter for parameter in signature.parameters.values() if parameter.name not in bound]
-            parameters = re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "...", str(signature.replace(parameters=free)))
+            free = [
+                parameter
+                for parameter in signature.parameters.values()
+                if parameter.name not in bound
+            ]
+            parameters = re.sub(
+                r"<[^<>]* at 0x[0-9a-f]+>", "...", str(signature.replace(parameters=free))
+            )
         except ValueError:  # a builtin may not tell its parameters
             parameters = "(...)"
-        told = tool.func if isinstance(tool, functools.partial) else tool  # its own docstring is that of `partial`
+        # its own docstring is that of `partial`
+        told = tool.func if isinstance(tool, functools.partial) else tool
         meaning = (inspect.getdoc(told) or "").partition("\n")[0].strip()
         lines.append(f"You can also call {name}{parameters}{f': {meaning}' if meaning else ''}")
     return "\n".join(lines)
@@ -231,12 +255,17 @@ def cot_turns(text: str, domain: str, passages: str = "", examples: bool = False
     """
     turns = [{"role": "system", "content": COT[domain]}]
     for question, answer in COT_EXAMPLES[domain] if examples else ():
-        turns += [{"role": "user", "content": question_turn(question)}, {"role": "assistant", "content": answer}]
+        turns += [
+            {"role": "user", "content": question_turn(question)},
+            {"role": "assistant", "content": answer},
+        ]
     user = f"{passages}\n\n{question_turn(text)}" if passages else question_turn(text)
     return [*turns, {"role": "user", "content": user}]
 
 
-def observation_turn(stdout: str, value: str, failure: tuple[str, str] | None, stderr: str = "") -> str:
+def observation_turn(
+    stdout: str, value: str, failure: tuple[str, str] | None, stderr: str = ""
+) -> str:
     """The user turn that shows what a step did: printed text, warnings, last value, error."""
     warned = shorten(stderr.strip(), WARNING_CHARACTERS)
     shown = shorten("\n".join(part for part in (stdout.rstrip(), warned, value) if part))
@@ -260,8 +289,15 @@ def version(agent: bool) -> str:
     """Names an agent's words, or those of a chain of thought: part of a run's configuration, so
     that changed prompts never share its folder.
     """
-    chain = [*COT.values(), *(text for domain in COT_EXAMPLES.values() for example in domain for text in example)]
-    words = [AGENT_TEACHER, NO_CODE, RETRY, LAST_TURN, *STOP, str(OBSERVATION_CHARACTERS)] if agent else chain
+    chain = [
+        *COT.values(),
+        *(text for domain in COT_EXAMPLES.values() for example in domain for text in example),
+    ]
+    words = (
+        [AGENT_TEACHER, NO_CODE, RETRY, LAST_TURN, *STOP, str(OBSERVATION_CHARACTERS)]
+        if agent
+        else chain
+    )
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:10]
 
 
@@ -270,13 +306,20 @@ def version(agent: bool) -> str:
 # A block opens with a fence and a name of Python, or with the tag of newer smolagents, and the line
 # must end there: a turn may also quote the prompt ("a ```py block that ends with ```"). A block
 # without a name is text: the prompt asks for ```py.
-_OPENING = re.compile(r"(?P<fence>`{3,}|~{3,})[ \t]*(?:i?python|py)[\d.]*[ \t]*(?:\r?\n|\Z)|<code>[ \t]*\r?\n", re.IGNORECASE)
-_CLOSING = re.compile(rf"^[ \t]*(?P<line>`{{3,}}|~{{3,}}|</code>)|(?P<tail>`{{3,}}|~{{3,}}|</code>)(?=[ \t]*(?:{END_CODE})?[ \t]*\r?$)|(?={END_CODE})",
-                      re.IGNORECASE | re.MULTILINE)  # fmt: skip
+_OPENING = re.compile(
+    r"(?P<fence>`{3,}|~{3,})[ \t]*(?:i?python|py)[\d.]*[ \t]*(?:\r?\n|\Z)|<code>[ \t]*\r?\n",
+    re.IGNORECASE,
+)
+_CLOSING = re.compile(
+    r"^[ \t]*(?P<line>`{3,}|~{3,}|</code>)|(?P<tail>`{3,}|~{3,}|</code>)(?=["
+    rf" \t]*(?:{END_CODE})?[ \t]*\r?$)|(?={END_CODE})",
+    re.IGNORECASE | re.MULTILINE,
+)
 _NAMED = re.compile(r"(?:`{3,}|~{3,})[ \t]*\w[^\s`]*[ \t]*\r?\n")
 _ACTION = re.compile(r"^[ \t]*Code:|Code:\s*(?=```|~~~|<code>)|```|~~~|<code>\s*\n", re.MULTILINE)
 
-_TRIED = 16  # places where a block may end, for each block: a model that cannot stop writes hundreds of fences
+# places where a block may end, for each block: a model that cannot stop writes hundreds of fences
+_TRIED = 16
 
 
 class Block(NamedTuple):
@@ -352,7 +395,11 @@ def close_turn(text: str) -> str:
     end = last[0].end if last else 0
     tail = text[end:].strip("`~ \t\r\n")  # a fence written twice is one too many
     if last and any(stop.startswith(tail) for stop in STOP):
-        text = text[:end].rstrip(" \t").rstrip("\r\n") + f"\n{last[0].missing}" if last[0].missing else text[:end]
+        text = (
+            text[:end].rstrip(" \t").rstrip("\r\n") + f"\n{last[0].missing}"
+            if last[0].missing
+            else text[:end]
+        )
     elif text.count("```", end) % 2:
         text += "\n```"
     return text + END_CODE if text.endswith(("```", "~~~", "</code>")) else text

@@ -41,7 +41,8 @@ def lock(folder: Path) -> IO:
         if not isinstance(error, BlockingIOError):  # a network disk without locks, say
             raise
         raise RuntimeError(
-            f"run folder {folder} is in use by another process; wait for it, or stop it, then start again"
+            f"run folder {folder} is in use by another process; wait for it, or stop it, then start"
+            " again"
         ) from None
     return held
 
@@ -77,7 +78,11 @@ class Run:
         self._stream = None
         with self._open:
             if self._cases:
-                spent = {"cases": self._cases, "seconds": round(time.monotonic() - self._opened, 1), "machine": machine()}
+                spent = {
+                    "cases": self._cases,
+                    "seconds": round(time.monotonic() - self._opened, 1),
+                    "machine": machine(),
+                }
                 with open(self.times, "a", encoding="utf-8") as stream:
                     stream.write(json.dumps(spent) + "\n")
 
@@ -94,13 +99,20 @@ class Run:
         except OSError as error:
             self._stream.truncate(whole)
             raise OSError(
-                error.errno, f"{error.strerror} for case {record.get('id')!r}: free some disk space, then resume", str(self.file)
+                error.errno,
+                f"{error.strerror} for case {record.get('id')!r}: free some disk space, then"
+                " resume",
+                str(self.file),
             ) from error
         self._cases += not record.get("error")
 
     def finished(self) -> dict[str, dict]:
         """The finished cases by id, the last of each id; cases with an error are not among them."""
-        return {r["id"]: r for r in read(self.file) if not r.get("error")} if self.file.exists() else {}
+        return (
+            {r["id"]: r for r in read(self.file) if not r.get("error")}
+            if self.file.exists()
+            else {}
+        )
 
     def todo(self, items: Iterable[Any], key: str = "id") -> list[Any]:
         """Those of `items` (objects with an attribute `key`) that have no finished case yet."""
@@ -113,11 +125,19 @@ def machine() -> str:
     with native bf16, NVIDIA H100".
     """
     info, cards = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia/gpus")
-    told = [line.partition(":") for line in info.read_text(encoding="utf-8").splitlines()] if info.exists() else []
+    told = (
+        [line.partition(":") for line in info.read_text(encoding="utf-8").splitlines()]
+        if info.exists()
+        else []
+    )
     names = [value.strip() for key, _, value in told if key.strip() == "model name"]
     flags = {flag for key, _, value in told if key.strip() == "flags" for flag in value.split()}
-    gpus = [line.partition(":")[2].strip() for file in sorted(cards.glob("*/information"))
-            for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("Model:")]  # fmt: skip
+    gpus = [
+        line.partition(":")[2].strip()
+        for file in sorted(cards.glob("*/information"))
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if line.startswith("Model:")
+    ]
     native = " with native bf16" if flags & {"avx512_bf16", "amx_bf16"} else ""
     processor = names[0] if names else platform.processor() or platform.machine()
     return ", ".join([f"{os.cpu_count()} cores of {processor}{native}", *gpus])
@@ -138,7 +158,11 @@ def repair_last_line(file: Path) -> None:
             _record(file, 0, content[keep:])
             stream.write(b"\n")
         except ValueError:
-            log.warning("%s: dropped a torn last line of %d bytes; its case will be run again", file, len(content) - keep)
+            log.warning(
+                "%s: dropped a torn last line of %d bytes; its case will be run again",
+                file,
+                len(content) - keep,
+            )
             stream.truncate(keep)
 
 
@@ -149,7 +173,9 @@ def read(file: Path) -> Iterator[dict]:
     a last line without a line end that cannot be read is a torn write and is left out.
     """
     if not Path(file).exists():
-        raise FileNotFoundError(f"records file {file} is missing; run the notebook that makes it first")
+        raise FileNotFoundError(
+            f"records file {file} is missing; run the notebook that makes it first"
+        )
     with open(file, "rb") as stream:
         for number, content in enumerate(stream, 1):
             if not content.strip():
@@ -187,7 +213,9 @@ def read_rows(file: Path) -> Iterator[dict]:
     the line or the entry, for what is no such file.
     """
     with unpacked(file) as stream:
-        lines = ((n, line) for n, line in enumerate(stream, 1) if line.strip(b"\xef\xbb\xbf \t\r\n"))
+        lines = (
+            (n, line) for n, line in enumerate(stream, 1) if line.strip(b"\xef\xbb\xbf \t\r\n")
+        )
         first = True
         for number, content in lines:
             try:
@@ -195,7 +223,8 @@ def read_rows(file: Path) -> Iterator[dict]:
             except ValueError:
                 if not first:
                     raise
-                yield from _entries(file, content + stream.read())  # a list, or one value over many lines
+                # a list, or one value over many lines
+                yield from _entries(file, content + stream.read())
                 return
             yield replace_surrogates(record)
             first = False
@@ -206,7 +235,9 @@ def _entries(file: Path, content: bytes) -> Iterator[dict]:
     value = _parsed(file, content)
     for number, entry in enumerate(value if isinstance(value, list) else [value], 1):
         if not isinstance(entry, dict):
-            raise ValueError(f"{file} entry {number} is {type(entry).__name__}, expected a JSON object")
+            raise ValueError(
+                f"{file} entry {number} is {type(entry).__name__}, expected a JSON object"
+            )
         yield replace_surrogates(entry)
 
 
@@ -220,13 +251,18 @@ def _record(file: Path, number: int, content: bytes) -> dict:
 
 def _parsed(where: Any, content: bytes) -> Any:
     try:
-        return json.loads(content.decode("utf-8-sig", errors="surrogatepass"), parse_constant=lambda name: None)
+        return json.loads(
+            content.decode("utf-8-sig", errors="surrogatepass"), parse_constant=lambda name: None
+        )
     except UnicodeDecodeError as error:
         raise ValueError(f"{where} is not UTF-8 ({error.reason}); delete or correct it") from None
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
-        raise ValueError(f"{where} is not JSON ({error.msg} at {line}column {error.colno}); delete or correct it") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, a thousand lists in each other
+        raise ValueError(
+            f"{where} is not JSON ({error.msg} at {line}column {error.colno}); delete or correct it"
+        ) from None
+    # a number of thousands of digits, a thousand lists in each other
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} cannot be read ({error}); delete or correct it") from None
 
 

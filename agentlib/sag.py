@@ -1,4 +1,5 @@
-"""Self-consistent action generation: of several candidate actions, keep the one most agree on (§3.2).
+"""Self-consistent action generation: of several candidate actions, keep the one most agree on
+(§3.2).
 
 Owns the outcome keys and the vote. Knows nothing of models, sampling or training.
 """
@@ -19,7 +20,8 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
 
 @dataclass(frozen=True)
 class SAG:
-    """How candidates are sampled and compared: N, temperature and nucleus of §4.1 and the reference code."""
+    """How candidates are sampled and compared: N, temperature and nucleus of §4.1 and the
+    reference code."""
 
     n: int = 8
     temperature: float = 0.4
@@ -33,11 +35,14 @@ class SAG:
             raise ValueError(f"SAG has vote={self.vote!r}, expected 'outcome' or 'as_published'")
 
 
-def outcome_key(outcome: Outcome, vote: Vote = "outcome", domain: str | None = None) -> Hashable | None:
+def outcome_key(
+    outcome: Outcome, vote: Vote = "outcome", domain: str | None = None
+) -> Hashable | None:
     """What a candidate is compared by; None for one that failed. `domain` is the question's.
 
-    "outcome": final answers by their normalised value, other actions by what they printed and their last value, in which an
-    object's address is not compared. "as_published": printed text alone, so final answers are never compared by value.
+    "outcome": final answers by their normalised value, other actions by what they printed and their
+    last value, in which an object's address is not compared. "as_published": printed text alone, so
+    final answers are never compared by value.
     """
     if outcome.failure is not None:
         return None
@@ -48,16 +53,19 @@ def outcome_key(outcome: Outcome, vote: Vote = "outcome", domain: str | None = N
     return ("output", *(_ADDRESS.sub("", text.strip()) for text in (outcome.stdout, outcome.value)))
 
 
-_DIGITS = re.compile(r"(?<![^\s(\[{,])-?\d+(?:/\d+|\.\d+)(?![^\s)\]},])")  # a fraction or a decimal that stands alone
+# a fraction or a decimal that stands alone
+_DIGITS = re.compile(r"(?<![^\s(\[{,])-?\d+(?:/\d+|\.\d+)(?![^\s)\]},])")
 
 
 def answer_key(answer: object, domain: str | None = None) -> str:
-    """One key for answers to a question of `domain` ("math" or "factual") that are the same: those with the same normal form
-    under the grader, and in maths those whose numbers agree in 12 figures (1/3 and 0.3333333333333333).
+    """One key for answers to a question of `domain` ("math" or "factual") that are the same: those
+    with the same normal form under the grader, and in maths those whose numbers agree in 12 figures
+    (1/3 and 0.3333333333333333).
 
-    Answers that only algebra (1+x, x+1) or only a tolerance (0.333333, 1/3) finds equal have two keys: equality within a
-    tolerance is not transitive, so no key can express it. Nor can one key serve both domains: as a name, 1/2 is the same as
-    1-2. Without a domain, a date or an answer with words is compared as a name, any other as maths.
+    Answers that only algebra (1+x, x+1) or only a tolerance (0.333333, 1/3) finds equal have two
+    keys: equality within a tolerance is not transitive, so no key can express it. Nor can one key
+    serve both domains: as a name, 1/2 is the same as 1-2. Without a domain, a date or an answer
+    with words is compared as a name, any other as maths.
     """
     if domain == "factual":
         return score.normalise(answer, domain)
@@ -75,11 +83,16 @@ def _twelve_figures(number: re.Match) -> str:
     return rounded if re.search(r"[./]", rounded) else number[0]
 
 
-def groups(outcomes: Sequence[Outcome], vote: Vote = "outcome", lengths: Sequence[int] | None = None,
-           domain: str | None = None) -> list[int | None]:  # fmt: skip
+def groups(
+    outcomes: Sequence[Outcome],
+    vote: Vote = "outcome",
+    lengths: Sequence[int] | None = None,
+    domain: str | None = None,
+) -> list[int | None]:
     """The group of each candidate, numbered from the largest down; None for failed ones.
 
-    Groups of one size are ordered by their first candidate: the shortest by `lengths` (tokens), then in sample order.
+    Groups of one size are ordered by their first candidate: the shortest by `lengths` (tokens),
+    then in sample order.
     """
     return rank([outcome_key(outcome, vote, domain) for outcome in outcomes], lengths)
 
@@ -91,11 +104,16 @@ def rank(keys: Sequence[Hashable | None], lengths: Sequence[int] | None = None) 
     return [None if key is None else ranked.index(key) for key in keys]
 
 
-def choose(outcomes: Sequence[Outcome], vote: Vote = "outcome", lengths: Sequence[int] | None = None,
-           domain: str | None = None) -> int:  # fmt: skip
+def choose(
+    outcomes: Sequence[Outcome],
+    vote: Vote = "outcome",
+    lengths: Sequence[int] | None = None,
+    domain: str | None = None,
+) -> int:
     """Index of the candidate to keep: the first of the largest group (first as in `groups`).
 
-    If all failed it is sample 0; candidates are independent samples, so this is the paper's random one.
+    If all failed it is sample 0; candidates are independent samples, so this is the paper's random
+    one.
     """
     if not outcomes:
         raise ValueError("no outcomes to choose from, expected one or more candidates")

@@ -20,7 +20,8 @@ SOURCE = "https://raw.githubusercontent.com/Nardien/agent-distillation/0f6cae3/d
 
 @dataclass(frozen=True)
 class Question:
-    """One question with its gold answer. `domain` is "math" or "factual"; `level` is "" where there is none."""
+    """One question with its gold answer. `domain` is "math" or "factual"; `level` is "" where
+    there is none."""
 
     id: str
     benchmark: str
@@ -31,7 +32,8 @@ class Question:
     subject: str = ""
     split: str = "test"
     aliases: tuple[str, ...] = ()
-    supporting: tuple[str, ...] = ()  # titles of the passages that hold the facts it needs, where its data set names them
+    # titles of the passages that hold the facts it needs, where its data set names them
+    supporting: tuple[str, ...] = ()
 
     def asdict(self) -> dict:
         return asdict(self)
@@ -64,7 +66,8 @@ PUBLISHED = {
 
 
 def load(name: str, limit: int = 0) -> list[Question]:
-    """The questions of one of the paper's sets, downloaded once and checked by SHA-256; 0 is all of them.
+    """The questions of one of the paper's sets, downloaded once and checked by SHA-256; 0 is all of
+    them.
 
     Raises ValueError for an unknown name, and for a file whose entries lack a question or an id.
     """
@@ -74,10 +77,17 @@ def load(name: str, limit: int = 0) -> list[Question]:
 
 
 def unknown(name: str, known: Iterable[str]) -> ValueError:
-    """What to raise for a set's name that is none: the known ones, and the one that was probably meant."""
+    """What to raise for a set's name that is none: the known ones, and the one that was probably
+    meant."""
     spelt = {_letters(other): other for other in known}
-    spelt |= {_letters(source.file.rpartition("_")[0]): other for other, source in PUBLISHED.items() if other in known}
-    near = [letters for letters in spelt if letters.startswith(_letters(name))] or difflib.get_close_matches(_letters(name), spelt)
+    spelt |= {
+        _letters(source.file.rpartition("_")[0]): other
+        for other, source in PUBLISHED.items()
+        if other in known
+    }
+    near = [
+        letters for letters in spelt if letters.startswith(_letters(name))
+    ] or difflib.get_close_matches(_letters(name), spelt)
     hint = f"; did you mean {spelt[near[0]]!r}?" if near and name.strip() else ""
     return ValueError(f"question set {name!r} is unknown, expected one of {', '.join(known)}{hint}")
 
@@ -102,12 +112,14 @@ def _published(name: str, folder: Path) -> tuple[Question, ...]:
 
 
 def is_downloaded() -> bool:
-    """Whether all of the paper's question files are in the cache, so that nothing need be downloaded."""
+    """Whether all of the paper's question files are in the cache, so that nothing need be
+    downloaded."""
     return all((config.home() / "tasks" / source.file).exists() for source in PUBLISHED.values())
 
 
 def read(file: Path, name: str, domain: str, split: str) -> list[Question]:
-    """Questions of one published file. Repeated questions and those without a gold answer are left out, with a notice.
+    """Questions of one published file. Repeated questions and those without a gold answer are left
+    out, with a notice.
 
     Raises ValueError for an entry without a question or an id, and for two questions of one id.
     """
@@ -120,19 +132,34 @@ def read(file: Path, name: str, domain: str, split: str) -> list[Question]:
     for number, entry in enumerate(entries):
         if entry.get("id") is None or not isinstance(entry.get("question"), str):
             raise ValueError(
-                f"{file} entry {number} has fields {sorted(k for k, v in entry.items() if v is not None)}, "
-                "expected 'id', 'question' and 'answer'"
+                f"{file} entry {number} has fields"
+                f" {sorted(k for k, v in entry.items() if v is not None)}, expected 'id',"
+                " 'question' and 'answer'"
             )
         right, text = golds(entry.get("answer"), domain), entry["question"].strip()
         if not right or text in found:
             left_out.append(str(entry["id"]))
             continue
         if (first := ids.setdefault(str(entry["id"]), number)) != number:
-            raise ValueError(f"{file} entries {first} and {number} have the same id {entry['id']!r}, expected it once; number them anew")
+            raise ValueError(
+                f"{file} entries {first} and {number} have the same id {entry['id']!r}, expected it"
+                " once; number them anew"
+            )
         level = str(entry.get("level") or "").removeprefix("Level ")
-        aliases = (*right[1:], *golds(entry.get("answer_aliases") or entry.get("aliases"), "factual"))
+        aliases = (
+            *right[1:],
+            *golds(entry.get("answer_aliases") or entry.get("aliases"), "factual"),
+        )
         found[text] = Question(
-            f"{name}-{entry['id']}", name, text, right[0], domain, level, str(entry.get("type") or entry.get("subject") or ""), split, aliases
+            f"{name}-{entry['id']}",
+            name,
+            text,
+            right[0],
+            domain,
+            level,
+            str(entry.get("type") or entry.get("subject") or ""),
+            split,
+            aliases,
         )
     if left_out:
         log.warning(
@@ -142,19 +169,27 @@ def read(file: Path, name: str, domain: str, split: str) -> list[Question]:
             ", ".join(left_out),
         )
     if not found:
-        raise ValueError(f"{file} has no question with a gold answer, expected at least one; check the field 'answer'")
+        raise ValueError(
+            f"{file} has no question with a gold answer, expected at least one; check the field"
+            " 'answer'"
+        )
     return list(found.values())
 
 
 def golds(answer: Any, domain: str) -> tuple[str, ...]:
-    """The right answers that data sets write as one value, the first of them first; none for null or nothing.
+    """The right answers that data sets write as one value, the first of them first; none for null
+    or nothing.
 
-    A list holds other names of one answer (NQ), so does {"value", "aliases"} (TriviaQA) and {"text"} (SQuAD); a list in maths
-    holds the parts of one answer. Raises ValueError for other objects.
+    A list holds other names of one answer (NQ), so does {"value", "aliases"} (TriviaQA) and
+    {"text"} (SQuAD); a list in maths holds the parts of one answer. Raises ValueError for other
+    objects.
     """
     if isinstance(answer, dict):
         if answer.keys().isdisjoint(("value", "text")):
-            raise ValueError(f"answer is an object with the fields {sorted(answer)}, expected a text, a list, or value and aliases")
+            raise ValueError(
+                f"answer is an object with the fields {sorted(answer)}, expected a text, a list, or"
+                " value and aliases"
+            )
         named = [answer.get("value", answer.get("text")), answer.get("aliases")]
         return tuple(dict.fromkeys(text for part in named for text in golds(part, domain)))
     if isinstance(answer, list | tuple) and domain != "math":
@@ -164,7 +199,8 @@ def golds(answer: Any, domain: str) -> tuple[str, ...]:
 
 
 def gold(answer: Any) -> str | None:
-    """A gold answer as text: whole floats without their ".0" (GSM-Hard), lists joined, nulls as None."""
+    """A gold answer as text: whole floats without their ".0" (GSM-Hard), lists joined, nulls as
+    None."""
     if answer is None or answer == "" or answer != answer:  # NaN is unlike itself
         return None
     if isinstance(answer, float) and answer.is_integer():

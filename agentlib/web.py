@@ -21,7 +21,10 @@ def answers(url: str, key: str = "", seconds: float = 5.0) -> bool:
     """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
-        return httpx.get(url, timeout=seconds, headers=headers, follow_redirects=True).status_code < 400
+        return (
+            httpx.get(url, timeout=seconds, headers=headers, follow_redirects=True).status_code
+            < 400
+        )
     return False
 
 
@@ -46,7 +49,9 @@ def retrying(attempts: int, when: Callable[[BaseException], bool] = may_pass) ->
     )
 
 
-def post(client: httpx.Client, url: str, body: dict[str, Any], optional: Sequence[str], refused: set[str]) -> httpx.Response:
+def post(
+    client: httpx.Client, url: str, body: dict[str, Any], optional: Sequence[str], refused: set[str]
+) -> httpx.Response:
     """A server's answer to a request; where it refuses some of the `optional` fields by name, its
     answer without them.
 
@@ -57,7 +62,9 @@ def post(client: httpx.Client, url: str, body: dict[str, Any], optional: Sequenc
     named = {name for name in optional if name in body and re.search(rf"\b{name}\b", reply.text)}
     if reply.status_code not in (400, 422) or not named:
         return reply
-    again = client.post(url, json={name: value for name, value in body.items() if name not in named})
+    again = client.post(
+        url, json={name: value for name, value in body.items() if name not in named}
+    )
     if again.status_code >= 400:
         return reply
     log.warning("%s refuses %s, which further requests leave out", url, ", ".join(sorted(named)))

@@ -1,4 +1,5 @@
-"""Which sandbox backends isolate on this machine: the first that a sandbox takes by itself, and the second."""
+"""Which sandbox backends isolate on this machine: the first that a sandbox takes by itself, and
+the second."""
 
 import functools
 import warnings
@@ -20,7 +21,10 @@ def first() -> str:
         with Sandbox() as box:
             name = box.protection.backend
     if name not in ISOLATING:
-        pytest.skip(f"no sandbox backend isolates on this machine ({name} is left): install bubblewrap or sandlock")
+        pytest.skip(
+            f"no sandbox backend isolates on this machine ({name} is left): install bubblewrap or"
+            " sandlock"
+        )
     return name
 
 

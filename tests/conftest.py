@@ -1,4 +1,5 @@
-"""What several test files share: the small real model, a sandbox, a scripted model, and a private project folder."""
+"""What several test files share: the small real model, a sandbox, a scripted model, and a
+private project folder."""
 
 import json
 import os
@@ -33,7 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Scripted:
-    """A `LanguageModel` with canned replies: `reply(conversation, prefix, k)` gives the text of sample k.
+    """A `LanguageModel` with canned replies: `reply(conversation, prefix, k)` gives the text of
+    sample k.
 
     Tokens are words. `calls` keeps what each call was asked, as it stood at that moment.
     """
@@ -44,12 +46,30 @@ class Scripted:
         self.reply, self.max_context = reply, max_context
         self.calls: list[dict] = []
 
-    def generate(self, conversations: Sequence[list[dict]], *, n=1, temperature=0.0, top_p=1.0, max_new_tokens,
-                 stop=(), prefixes=None, seed=None):  # fmt: skip
+    def generate(
+        self,
+        conversations: Sequence[list[dict]],
+        *,
+        n=1,
+        temperature=0.0,
+        top_p=1.0,
+        max_new_tokens,
+        stop=(),
+        prefixes=None,
+        seed=None,
+    ):
         prefixes = [None] * len(conversations) if prefixes is None else list(prefixes)
         asked = [[dict(turn) for turn in c] for c in conversations]
-        self.calls.append({"conversations": asked, "prefixes": prefixes, "n": n, "temperature": temperature,
-                           "max_new_tokens": max_new_tokens, "stop": tuple(stop)})  # fmt: skip
+        self.calls.append(
+            {
+                "conversations": asked,
+                "prefixes": prefixes,
+                "n": n,
+                "temperature": temperature,
+                "max_new_tokens": max_new_tokens,
+                "stop": tuple(stop),
+            }
+        )
         found = []
         for conversation, prefix in zip(asked, prefixes, strict=True):
             texts = [(prefix or "") + self.reply(conversation, prefix or "", k) for k in range(n)]
@@ -66,8 +86,12 @@ def act(code: str, thought: str = "I go on.") -> str:
     return f"Thought: {thought}\nCode:\n```py\n{code}\n```"
 
 
-def ask(number: int = 0, text: str = "What is 6 times 7?", answer: str = "42", domain: str = "math") -> Question:
-    return Question(f"q-{number}", "mini-math" if domain == "math" else "mini-hotpot", text, answer, domain)
+def ask(
+    number: int = 0, text: str = "What is 6 times 7?", answer: str = "42", domain: str = "math"
+) -> Question:
+    return Question(
+        f"q-{number}", "mini-math" if domain == "math" else "mini-hotpot", text, answer, domain
+    )
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +107,9 @@ def box():
     """A sandbox whose search returns what it was asked."""
     from agentlib.sandbox import Sandbox
 
-    with Sandbox(tools={"web_search": lambda query: f"[1] {query}"}, seconds=5.0, memory_mb=512) as opened:
+    with Sandbox(
+        tools={"web_search": lambda query: f"[1] {query}"}, seconds=5.0, memory_mb=512
+    ) as opened:
         yield opened
 
 
@@ -96,9 +122,19 @@ def install_tiny(home, name):
 
     tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(SMOL))
     torch.manual_seed(0)
-    tokens = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    shape = LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-                        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=8192, **tokens)  # fmt: skip
+    tokens = {
+        name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")
+    }
+    shape = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=8192,
+        **tokens,
+    )
     fresh, folder = home / "fresh", home / "models" / records.slug(name)
     folder.mkdir(parents=True)
     LlamaForCausalLM(shape).save_pretrained(fresh)
@@ -107,7 +143,8 @@ def install_tiny(home, name):
 
 
 class Moody(BaseHTTPRequestHandler):
-    """Plays the server's list of replies one a request, the last one for ever; keeps what it was asked."""
+    """Plays the server's list of replies one a request, the last one for ever; keeps what it was
+    asked."""
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -167,7 +204,10 @@ def paper_home(tmp_path_factory):
             home = tmp_path_factory.mktemp("home")
             shutil.copytree(folder, home / "tasks")
             return home
-    pytest.skip("the paper's question files are not here; tasks.load downloads them when they are first used")
+    pytest.skip(
+        "the paper's question files are not here; tasks.load downloads them when they are first"
+        " used"
+    )
 
 
 @pytest.fixture

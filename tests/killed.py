@@ -1,4 +1,5 @@
-"""One run of each kind, to be killed by `test_kill.py`: `python killed.py KIND FOLDER`. Says "ready" as it begins."""
+"""One run of each kind, to be killed by `test_kill.py`: `python killed.py KIND FOLDER`. Says
+"ready" as it begins."""
 
 import sys
 import time
@@ -38,10 +39,17 @@ def run(kind: str) -> None:
     if kind == "index":
         encoder = Encoder(weights.fetch("all-MiniLM-L6-v2"), **encoder_settings("all-MiniLM-L6-v2"))
         begin()
-        build.build_index(config.ROOT / "index", encyclopedia.passages()[:96], encoder, shard=8, progress=False)
+        build.build_index(
+            config.ROOT / "index", encyclopedia.passages()[:96], encoder, shard=8, progress=False
+        )
     elif kind == "train":
-        settings = training.TrainingSettings(lora_rank=4, batch_size=1, epochs=1, precision="fp32", save_seconds=0.0)
-        examples = [masks.Example(f"q{k}", list(range(10, 30 + k)), [-100] * 5 + list(range(15, 30 + k))) for k in range(12)]
+        settings = training.TrainingSettings(
+            lora_rank=4, batch_size=1, epochs=1, precision="fp32", save_seconds=0.0
+        )
+        examples = [
+            masks.Example(f"q{k}", list(range(10, 30 + k)), [-100] * 5 + list(range(15, 30 + k)))
+            for k in range(12)
+        ]
         begin()
         training.fine_tune(SMOL, examples, settings, config.ROOT / "train")
     else:

@@ -1,4 +1,5 @@
-"""Packed runs: what was finished elsewhere is put back, exactly, and never where another configuration asks."""
+"""Packed runs: what was finished elsewhere is put back, exactly, and never where another
+configuration asks."""
 
 import dataclasses
 import shlex
@@ -13,9 +14,18 @@ from agentlib.training import checkpoints
 
 SMOL = "SmolLM2-135M-Instruct"
 CFG = dataclasses.replace(
-    config.load("laptop"), students=(SMOL,), benchmarks=("mini-aime",), panel_benchmarks=("mini-aime",), questions=2,
-    train_questions=3, sweep_temperatures=(), sweep_seeds=0, sweep_tunings=(), sweep_examples=(), sample_counts=(1,),
-)  # fmt: skip
+    config.load("laptop"),
+    students=(SMOL,),
+    benchmarks=("mini-aime",),
+    panel_benchmarks=("mini-aime",),
+    questions=2,
+    train_questions=3,
+    sweep_temperatures=(),
+    sweep_seeds=0,
+    sweep_tunings=(),
+    sweep_examples=(),
+    sample_counts=(1,),
+)
 CURVE = [{"step": 0, "loss": 2.5, "tokens": 7, "learning_rate": 0.1, "seconds": 1.0}]
 
 
@@ -26,11 +36,14 @@ def trained(project, monkeypatch):
 
 
 def answered(condition):
-    """The run of an condition with all its cases; their text holds what models can write: a lone surrogate, a line separator."""
+    """The run of an condition with all its cases; their text holds what models can write: a lone
+    surrogate, a line separator."""
     done = evaluate.condition_run(CFG, condition)
     with done:
         for question in benchmarks.test_questions(CFG):
-            chain = CoTResult(question.id, (Completion("\\boxed{1} \udcff\u2028.", 3, 2, "stop"),), ("1",), "1")
+            chain = CoTResult(
+                question.id, (Completion("\\boxed{1} \udcff\u2028.", 3, 2, "stop"),), ("1",), "1"
+            )
             done.append(cases.cot_case(question, chain, model=SMOL, method=condition.method, n=1))
     return done
 
@@ -43,14 +56,21 @@ def forget(*runs):
 def test_a_packed_run_comes_back_as_it_was_and_nothing_is_asked_again(trained):
     conditions = evaluate.plan(CFG, SMOL)
     runs = [answered(condition) for condition in conditions]
-    before = [(r.finished(), list(records.read(r.times)), records.read_json(r.folder / "config.json")) for r in runs]
+    before = [
+        (r.finished(), list(records.read(r.times)), records.read_json(r.folder / "config.json"))
+        for r in runs
+    ]
     assert len(archive.pack(CFG)) == len(runs)
     forget(*runs)
     assert evaluate.condition_run(CFG, conditions[0]).finished() == {}
     restored = archive.restore(CFG)
     assert (restored.runs, restored.cases, restored.unmatched) == (len(runs), 2 * len(runs), ())
-    assert before == [(r.finished(), list(records.read(r.times)), records.read_json(r.folder / "config.json")) for r in runs]
-    found = evaluate.evaluate_student(CFG, SMOL, box=None, search=None)  # no weights are loaded, none are here
+    assert before == [
+        (r.finished(), list(records.read(r.times)), records.read_json(r.folder / "config.json"))
+        for r in runs
+    ]
+    # no weights are loaded, none are here
+    found = evaluate.evaluate_student(CFG, SMOL, box=None, search=None)
     assert len(found) == 2 * len(conditions)
     assert archive.restore(CFG).runs == 0, "what is there already is not put back again"
 
@@ -65,7 +85,10 @@ def test_restoring_keeps_newer_cases_and_adds_what_is_lacking(trained):
         whole.append({"id": first.id, "mine": True})
         whole.append({"id": second.id, "error": "outage"})
     assert archive.restore(CFG).cases == 1
-    assert whole.finished()[first.id] == {"id": first.id, "mine": True} and "text" in whole.finished()[second.id]
+    assert (
+        whole.finished()[first.id] == {"id": first.id, "mine": True}
+        and "text" in whole.finished()[second.id]
+    )
 
 
 def test_a_run_with_less_does_not_replace_a_packed_one_with_more(trained):
@@ -104,11 +127,16 @@ def test_a_restored_student_has_its_losses_and_no_weights(trained):
     archive.restore(CFG)
     assert distill.train(CFG, SMOL, "agent_distill", recorded=True).losses == tuple(CURVE)
     assert checkpoints.is_finished(one.folder) and not checkpoints.has_weights(one.folder)
-    with pytest.raises(FileNotFoundError, match="was restored from records and has no weights; delete it and train it"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="was restored from records and has no weights; delete it and train it",
+    ):
         checkpoints.finished(one.folder)
 
 
-def test_weights_that_are_not_here_are_trained_where_they_are_needed_and_the_page_says_so(trained, monkeypatch, capsys):
+def test_weights_that_are_not_here_are_trained_where_they_are_needed_and_the_page_says_so(
+    trained, monkeypatch, capsys
+):
     asked = []
     monkeypatch.setattr(distill, "train", lambda cfg, student, method, search: asked.append(cfg))
     one = distill.adapter_run(CFG, SMOL, "agent_distill")
@@ -116,27 +144,56 @@ def test_weights_that_are_not_here_are_trained_where_they_are_needed_and_the_pag
     distill.load_or_train_preview(CFG, SMOL, "agent_distill")
     assert [(c.train_examples, c.epochs) for c in asked] == [(distill.PREVIEW_EXAMPLES, 1)]
     said = capsys.readouterr().out  # what a page shows: logs are left out of it
-    assert f"STAND-IN: the weights of {SMOL}, agent_distill are not here" in said and "at most 20 trajectories and one epoch" in said
+    assert (
+        f"STAND-IN: the weights of {SMOL}, agent_distill are not here" in said
+        and "at most 20 trajectories and one epoch" in said
+    )
     assert distill.train_command(CFG, SMOL, "agent_distill") in said.splitlines()
     (one.folder / "student").mkdir()
-    assert distill.load_or_train_preview(CFG, SMOL, "agent_distill").path == one.folder / "student" and len(asked) == 1
+    assert (
+        distill.load_or_train_preview(CFG, SMOL, "agent_distill").path == one.folder / "student"
+        and len(asked) == 1
+    )
     assert capsys.readouterr().out == "", "the real student needs no word"
 
 
-@pytest.mark.parametrize("own", [{}, {"learning_rate": 1e-5, "teacher_server": "", "students": ("a b", SMOL), "sample_counts": (), "weights": "hub"}])
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {
+            "learning_rate": 1e-5,
+            "teacher_server": "",
+            "students": ("a b", SMOL),
+            "sample_counts": (),
+            "weights": "hub",
+        },
+    ],
+)
 def test_the_line_that_trains_the_real_student_has_its_very_settings(trained, monkeypatch, own):
     cfg, asked = config.load("laptop", **own), []
-    monkeypatch.setattr(train.distill, "train", lambda *a, **_: asked.append(a) or checkpoints.Adapter(None, ({"loss": 1.0},)))
-    python, dash, module, command, *arguments = shlex.split(distill.train_command(cfg, SMOL, "agent_distill"))
-    assert (python, dash, module, command) == ("python", "-m", "agentlib", "train") and train.main(arguments) == 0
+    monkeypatch.setattr(
+        train.distill,
+        "train",
+        lambda *a, **_: asked.append(a) or checkpoints.Adapter(None, ({"loss": 1.0},)),
+    )
+    python, dash, module, command, *arguments = shlex.split(
+        distill.train_command(cfg, SMOL, "agent_distill")
+    )
+    assert (python, dash, module, command) == ("python", "-m", "agentlib", "train") and train.main(
+        arguments
+    ) == 0
     assert asked == [(cfg, SMOL, "agent_distill", None)]
 
 
 def test_the_committed_runs_are_those_of_the_laptop_preset_as_it_is_now():
-    """A setting that is added to a run's configuration renames the packed runs too, or `--from-records` finds none of them."""
+    """A setting that is added to a run's configuration renames the packed runs too, or
+    `--from-records` finds none of them."""
     cfg = config.load("laptop")
     asked = {run.folder.name: run.configuration for _, run in archive.runs(cfg)}
-    files = {file.name.removesuffix(".jsonl.xz"): file for file in archive.folder(cfg).glob("*.jsonl.xz")}
+    files = {
+        file.name.removesuffix(".jsonl.xz"): file for file in archive.folder(cfg).glob("*.jsonl.xz")
+    }
     assert files and set(files) <= set(asked)
     for name, file in files.items():
         assert archive.unpack(file)[0]["configuration"] == asked[name], name
@@ -153,7 +210,10 @@ def test_a_broken_file_is_named(trained):
     answered(evaluate.plan(CFG, SMOL)[0])
     (file,) = archive.pack(CFG)
     file.write_bytes(file.read_bytes()[:-9])
-    with pytest.raises(ValueError, match=r"packed run .*\.jsonl\.xz cannot be read .*; check it out again, or delete it"):
+    with pytest.raises(
+        ValueError,
+        match=r"packed run .*\.jsonl\.xz cannot be read .*; check it out again, or delete it",
+    ):
         archive.unpack(file)
 
 
@@ -161,14 +221,19 @@ def test_the_command_says_what_it_took_from_records(trained):
     answered(evaluate.plan(CFG, SMOL)[0])
     archive.pack(CFG)
     assert run._restore(CFG).startswith("0 runs with 0 cases are restored from ")
-    assert run._restore(dataclasses.replace(CFG, cot_tokens=17, step_tokens=17)).endswith(".jsonl.xz")
+    assert run._restore(dataclasses.replace(CFG, cot_tokens=17, step_tokens=17)).endswith(
+        ".jsonl.xz"
+    )
 
 
 def test_the_command_packs_what_is_finished_so_far(trained, capsys, monkeypatch):
     answered(evaluate.plan(CFG, SMOL)[0])
     monkeypatch.setattr(run.config, "load", lambda preset, **_: CFG)
     assert run.main(["--preset", "laptop", "--pack"]) == 0
-    assert capsys.readouterr().out.startswith("1 runs of ") and len(list(archive.folder(CFG).iterdir())) == 1
+    assert (
+        capsys.readouterr().out.startswith("1 runs of ")
+        and len(list(archive.folder(CFG).iterdir())) == 1
+    )
     assert records.read_json(CFG.records / "costs.json")["parts"]
 
 

@@ -1,7 +1,9 @@
-"""Attacks on the sandbox, each with a canary: what model-written code might try, and what must stop it.
+"""Attacks on the sandbox, each with a canary: what model-written code might try, and what must stop
+it.
 
-Every attack ends in the failure it deserves within its limit, touches nothing outside, leaves no process and no
-file behind, and the next session works. `SECRET` and the like in an attack are filled in from the canaries.
+Every attack ends in the failure it deserves within its limit, touches nothing outside, leaves no
+process and no file behind, and the next session works. `SECRET` and the like in an attack are
+filled in from the canaries.
 """
 
 import contextlib
@@ -29,11 +31,13 @@ LIBC = ctypes.CDLL(None)
 SECONDS = 1.5
 MEGABYTES = 256
 REFUSED = {"execution", "forbidden"}  # the attempt raised, and the code did not catch it
-STOPPED = {"timeout", "memory", "killed", "execution"}  # a resource ran out, whichever limit was first
+# a resource ran out, whichever limit was first
+STOPPED = {"timeout", "memory", "killed", "execution"}
 HARMLESS = {None}  # nothing was refused because nothing was reached
 
-# Classes of attacks: name, code, the kinds of failure that are right (None: it ran and came to nothing). `make test` runs the
-# first attack of each class behind the first backend that works here, `make test-all` all of them behind both.
+# Classes of attacks: name, code, the kinds of failure that are right (None: it ran and came to
+# nothing). `make test` runs the first attack of each class behind the first backend that works
+# here, `make test-all` all of them behind both.
 CLASSES = {
     "files: reading": {
         "read a secret": ("print(open(SECRET).read())", REFUSED),
@@ -357,7 +361,8 @@ class Canaries:
 
     def __init__(self, folder: Path):
         self.folder, self.word = folder, secrets.token_hex(12)
-        self.name = f"agentlib-{secrets.token_hex(8)}"  # of what would lie in places that all programs share
+        # of what would lie in places that all programs share
+        self.name = f"agentlib-{secrets.token_hex(8)}"
         self.secret = folder / "secret.txt"
         self.secret.write_text(self.word)
         state = self.secret.stat()
@@ -383,16 +388,25 @@ class Canaries:
             self.knocks.append(connection.recv(10))
 
     def fill(self, code: str) -> str:
-        names = {"SECRET": str(self.secret), "FOLDER": str(self.folder), "PORT": self.port.getsockname()[1],
-                 "PARENT": os.getpid(), "VICTIM": self.victim.pid, "NAME": self.name,
-                 "QUEUE": self.queue, "SEGMENT": self.segment}  # fmt: skip
+        names = {
+            "SECRET": str(self.secret),
+            "FOLDER": str(self.folder),
+            "PORT": self.port.getsockname()[1],
+            "PARENT": os.getpid(),
+            "VICTIM": self.victim.pid,
+            "NAME": self.name,
+            "QUEUE": self.queue,
+            "SEGMENT": self.segment,
+        }
         lines = [f"{name} = {value!r}" for name, value in names.items() if name in code]
         return "\n".join([*lines, textwrap.dedent(code)])
 
     def untouched(self) -> list[str]:
         """What has been touched, in words; empty if nothing."""
         found = []
-        if self.secret.read_text() != self.word or [p.name for p in self.folder.iterdir()] != ["secret.txt"]:
+        if self.secret.read_text() != self.word or [p.name for p in self.folder.iterdir()] != [
+            "secret.txt"
+        ]:
             found.append("the folder was changed")
         state = self.secret.stat()
         if (state.st_mode, state.st_uid, state.st_mtime) != self.state or os.listxattr(self.secret):
@@ -401,12 +415,21 @@ class Canaries:
             found.append(f"a datagram came: {self.datagrams.recv(10)!r}")
         if self.knocks:
             found.append(f"someone connected: {self.knocks}")
-        if self.victim.poll() is not None or psutil.Process(self.victim.pid).nice() != psutil.Process().nice():
+        if (
+            self.victim.poll() is not None
+            or psutil.Process(self.victim.pid).nice() != psutil.Process().nice()
+        ):
             found.append("the bystander was hurt")
         limits = psutil.Process(self.victim.pid)
-        if limits.rlimit(psutil.RLIMIT_NOFILE)[0] == 0 or limits.cpu_affinity() != psutil.Process().cpu_affinity():
+        if (
+            limits.rlimit(psutil.RLIMIT_NOFILE)[0] == 0
+            or limits.cpu_affinity() != psutil.Process().cpu_affinity()
+        ):
             found.append("the bystander was limited")
-        if any(Path(folder, self.name).exists() for folder in ("/dev/shm", "/dev/mqueue", "/tmp", "/usr/share/zoneinfo")):
+        if any(
+            Path(folder, self.name).exists()
+            for folder in ("/dev/shm", "/dev/mqueue", "/tmp", "/usr/share/zoneinfo")
+        ):
             found.append("something was left")
         if (queue := LIBC.mq_open(self.queue.encode(), os.O_RDONLY)) < 0:
             found.append("the message queue was removed")
@@ -445,8 +468,13 @@ def temporary(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=backends.BACKENDS)
 def box(request, canaries, temporary):
-    with Sandbox(tools={"web_search": lambda query: query[:100]}, seconds=SECONDS, memory_mb=MEGABYTES,
-                 backend=getattr(backends, request.param)(), tool_seconds=2.0) as opened:  # fmt: skip
+    with Sandbox(
+        tools={"web_search": lambda query: query[:100]},
+        seconds=SECONDS,
+        memory_mb=MEGABYTES,
+        backend=getattr(backends, request.param)(),
+        tool_seconds=2.0,
+    ) as opened:
         yield opened
 
 
@@ -460,9 +488,14 @@ def test_a_machine_that_runs_these_tests_contains_them():
         assert opened.protection.backend in ("sandlock", "bwrap")
 
 
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=() if name == next(iter(attacks)) else pytest.mark.full) for attacks in CLASSES.values() for name in attacks
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == next(iter(attacks)) else pytest.mark.full)
+        for attacks in CLASSES.values()
+        for name in attacks
+    ],
+)
 def test_attack(name, box, canaries, temporary):
     code, right = ATTACKS[name]
     before = set(temporary.iterdir())
@@ -474,7 +507,8 @@ def test_attack(name, box, canaries, temporary):
         assert kind in right, attack
         assert canaries.word not in repr(attack), "the secret got out"
         assert (bystander.value, bystander.failure) == ("42", None), "another candidate was altered"
-        assert took < SECONDS + 2 * GRACE_SECONDS, f"{took:.1f} s"  # to begin, to run, and to be gone
+        # to begin, to run, and to be gone
+        assert took < SECONDS + 2 * GRACE_SECONDS, f"{took:.1f} s"
         if kind not in ("timeout", "memory", "killed"):
             session.commit(attack)
             assert session.run("1 + 1").failure is None or name in SELF_HARM
@@ -488,10 +522,18 @@ def test_attack(name, box, canaries, temporary):
 SELF_HARM = {"replace print", "trace every line", "replace json", "forge an outcome"}
 
 
-LEAVERS = ["leave a process running", "leave a process in its own session", "a fork bomb", "leave a thread running"]
+LEAVERS = [
+    "leave a process running",
+    "leave a process in its own session",
+    "a fork bomb",
+    "leave a thread running",
+]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.full if "bomb" in name else ()) for name in LEAVERS])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.full if "bomb" in name else ()) for name in LEAVERS],
+)
 def test_no_process_outlives_its_session(name, box, canaries):
     """In a sandbox that stays open: what an action left running ends, wherever it has hidden."""
     pristine = psutil.Process(box._zygote.pid)
@@ -516,6 +558,9 @@ def test_no_process_is_left_after_all_attacks(canaries):
             with opened.session() as session:
                 session.run(canaries.fill(ATTACKS[name][0]))
     gone = time.monotonic() + 5
-    while time.monotonic() < gone and {p.pid for p in psutil.Process().children(recursive=True)} - before:
+    while (
+        time.monotonic() < gone
+        and {p.pid for p in psutil.Process().children(recursive=True)} - before
+    ):
         time.sleep(0.02)
     assert {p.pid for p in psutil.Process().children(recursive=True)} <= before

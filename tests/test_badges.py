@@ -9,7 +9,10 @@ import pytest
 
 from agentlib import config
 
-SCRIPT = "# ---\n# jupyter: x\n# ---\n\n# %% [markdown]\n# # 00 · Title\n\n# %%\nimport agentlib\n\n# %% [markdown]\n# More\n"
+SCRIPT = (
+    "# ---\n# jupyter: x\n# ---\n\n# %% [markdown]\n# # 00 · Title\n\n# %%\nimport agentlib\n\n# %%"
+    " [markdown]\n# More\n"
+)
 
 
 @pytest.fixture
@@ -21,13 +24,22 @@ def copy(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("remote", ["https://github.com/o/n.git", "https://github.com/o/n", "git@github.com:o/n.git\n",
-                                    "ssh://git@github.com/o/n"])  # fmt: skip
+@pytest.mark.parametrize(
+    "remote",
+    [
+        "https://github.com/o/n.git",
+        "https://github.com/o/n",
+        "git@github.com:o/n.git\n",
+        "ssh://git@github.com/o/n",
+    ],
+)
 def test_a_remote_is_read_however_it_is_spelt(remote):
     assert badges.repository(remote) == "o/n"
 
 
-@pytest.mark.parametrize("remote", ["https://example.org/o/n.git", "/home/me/clone", "https://github.com/o"])
+@pytest.mark.parametrize(
+    "remote", ["https://example.org/o/n.git", "/home/me/clone", "https://github.com/o"]
+)
 def test_another_remote_is_named(remote):
     with pytest.raises(ValueError, match=r"is not on github\.com"):
         badges.repository(remote)
@@ -36,7 +48,9 @@ def test_another_remote_is_named(remote):
 def test_badges_are_written_once_and_follow_a_move(copy):
     assert len(badges.write(copy, "o/n", "main")) == 3
     page = (copy / "README.md").read_text()
-    assert "mybinder.org/v2/gh/o/n/main?urlpath=lab/tree/notebooks" in page and page.endswith("\n\nText\n")
+    assert "mybinder.org/v2/gh/o/n/main?urlpath=lab/tree/notebooks" in page and page.endswith(
+        "\n\nText\n"
+    )
     for name in ("00_look", "01_build"):
         assert f"colab.research.google.com/github/o/n/blob/main/notebooks/{name}.ipynb" in page
     assert badges.write(copy, "o/n", "main") == []
@@ -44,7 +58,10 @@ def test_badges_are_written_once_and_follow_a_move(copy):
     page, script = (copy / "README.md").read_text(), (copy / "notebooks/src/00_look.py").read_text()
     assert "o/n" not in page and "/gh/me/fork/class?" in page
     assert script.count("google.colab") == 2 and "o/n" not in script
-    places = [script.index(part) for part in ("# 00 · Title", 'tags=["colab"]', "import agentlib", "# More")]
+    places = [
+        script.index(part)
+        for part in ("# 00 · Title", 'tags=["colab"]', "import agentlib", "# More")
+    ]
     assert places == sorted(places)
 
 
@@ -64,17 +81,27 @@ def test_the_cell_fetches_the_project_in_colab_only(monkeypatch):
     monkeypatch.setitem(sys.modules, "google.colab", types.ModuleType("google.colab"))
     exec(code, {})
     assert [command[:2] for command in asked] == [["git", "clone"], [sys.executable, "-m"]]
-    assert "https://github.com/o/n" in asked[0] and entered == ["/content/n/notebooks"] and sys.path[0] == "/content/n"
+    assert (
+        "https://github.com/o/n" in asked[0]
+        and entered == ["/content/n/notebooks"]
+        and sys.path[0] == "/content/n"
+    )
 
 
 def test_the_command_says_where_it_leads_or_why_not(copy, monkeypatch, capsys):
     monkeypatch.setattr(config, "ROOT", copy)
-    assert badges.main(["--repository", "o/n"]) == 0 and "3 files changed" in capsys.readouterr().out
+    assert (
+        badges.main(["--repository", "o/n"]) == 0 and "3 files changed" in capsys.readouterr().out
+    )
     assert badges.main(["--repository", "o/n"]) == 0 and "stand already" in capsys.readouterr().out
-    assert badges.main(["--repository", "nonsense"]) == 2 and "owner/name" in capsys.readouterr().err
+    assert (
+        badges.main(["--repository", "nonsense"]) == 2 and "owner/name" in capsys.readouterr().err
+    )
     subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)
     assert badges.main([]) == 2 and "no remote 'origin'" in capsys.readouterr().err
-    subprocess.run(["git", "remote", "add", "origin", "git@github.com:me/fork.git"], cwd=copy, check=True)
+    subprocess.run(
+        ["git", "remote", "add", "origin", "git@github.com:me/fork.git"], cwd=copy, check=True
+    )
     assert badges.main([]) == 0 and "me/fork: 3 files changed" in capsys.readouterr().out
 
 

@@ -1,4 +1,5 @@
-"""GPU-hours: estimated from tokens and sizes, more for more of anything, and said with what they rest on."""
+"""GPU-hours: estimated from tokens and sizes, more for more of anything, and said with what they
+rest on."""
 
 import dataclasses
 
@@ -9,14 +10,23 @@ from agentlib.runner import budget
 from agentlib.runner.budget import Tokens
 
 SMALL = dataclasses.replace(
-    config.load("laptop"), students=("SmolLM2-135M-Instruct",), sweep_temperatures=(), sweep_seeds=0, sweep_tunings=(),
-    sweep_examples=(), sample_counts=(1,), questions=10, train_questions=30,
-)  # fmt: skip
+    config.load("laptop"),
+    students=("SmolLM2-135M-Instruct",),
+    sweep_temperatures=(),
+    sweep_seeds=0,
+    sweep_tunings=(),
+    sweep_examples=(),
+    sample_counts=(1,),
+    questions=10,
+    train_questions=30,
+)
 COT, AGENT = Tokens(100, 50), Tokens(1000, 200)
 
 
 def hours(cfg, part=None):
-    return sum(row["GPU-hours"] for row in budget.rows(cfg, COT, AGENT) if part in (None, row["part"]))
+    return sum(
+        row["GPU-hours"] for row in budget.rows(cfg, COT, AGENT) if part in (None, row["part"])
+    )
 
 
 def test_tokens_are_those_of_the_last_prompt_and_all_that_was_written():
@@ -32,7 +42,9 @@ def test_one_part_by_hand():
     (row,) = (r for r in budget.rows(SMALL, COT, AGENT) if r["part"] == "teacher: CoT")
     size, asked = 1.54e9, 60
     by_hand = size * (2 * asked * 100 / 0.4 + 2 * asked * 50 / 0.08) / 312e12 / 3600
-    assert row["GPU-hours"] == pytest.approx(by_hand, rel=0.05) and row["million tokens read"] == pytest.approx(0.006)
+    assert row["GPU-hours"] == pytest.approx(by_hand, rel=0.05) and row[
+        "million tokens read"
+    ] == pytest.approx(0.006)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +64,9 @@ def test_an_index_on_a_server_and_a_recorded_teacher_cost_nothing(paper_files):
 
 def test_the_paper_preset_is_said_with_its_assumptions(paper_files):
     said = budget.sentence(config.load("paper"))
-    assert "GPU-hours of an A100, estimated, not measured" in said and 5 < float(said.split()[2]) < 100_000
+    assert (
+        "GPU-hours of an A100, estimated, not measured" in said
+        and 5 < float(said.split()[2]) < 100_000
+    )
     table = budget.table(config.load("paper"))
     assert table["GPU-hours"].iloc[-1] == pytest.approx(table["GPU-hours"].iloc[:-1].sum())

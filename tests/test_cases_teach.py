@@ -1,4 +1,5 @@
-"""Cases and the teacher's runs: records that read back as the conversation, the filter, and resuming."""
+"""Cases and the teacher's runs: records that read back as the conversation, the filter, and
+resuming."""
 
 import dataclasses
 import threading
@@ -40,9 +41,13 @@ def test_a_case_reads_back_as_the_conversation_the_agent_saw(box, tokenizer):
     case, model = recorded(mending, box)
     messages = cases.conversation(case)
     seen = model.calls[-1]["conversations"][0]
-    assert messages[:-1] == seen and messages[-1]["content"] == act("final_answer(42)") + "<end_code>"
+    assert (
+        messages[:-1] == seen and messages[-1]["content"] == act("final_answer(42)") + "<end_code>"
+    )
     trained = tokenizer.apply_chat_template(messages, tokenize=False)
-    assert trained.startswith(language.render(tokenizer, seen)), "the student is trained on what it will read"
+    assert trained.startswith(language.render(tokenizer, seen)), (
+        "the student is trained on what it will read"
+    )
 
 
 def test_a_teachers_case_reads_back_with_the_students_prompt(box):
@@ -54,8 +59,17 @@ def test_a_teachers_case_reads_back_with_the_students_prompt(box):
 def test_a_case_counts_what_happened(box):
     case, _ = recorded(mending, box)
     assert (case["prediction"], case["correct"], case["gold"]) == (42, True, "42")
-    assert (case["steps"], case["errors"], case["parse_errors"], case["execution_errors"]) == (3, ["execution"], 0, 1)
-    assert (case["stopped"], case["method"], case["question"]) == ("final_answer", "agent", "What is 6 times 7?")
+    assert (case["steps"], case["errors"], case["parse_errors"], case["execution_errors"]) == (
+        3,
+        ["execution"],
+        0,
+        1,
+    )
+    assert (case["stopped"], case["method"], case["question"]) == (
+        "final_answer",
+        "agent",
+        "What is 6 times 7?",
+    )
     assert case["completion_tokens"] == sum(s["completion_tokens"] for s in case["trace"])
 
 
@@ -127,10 +141,14 @@ def test_the_filter_keeps_right_answers_with_code_that_parsed(case, kept):
 
 def test_a_case_that_lacks_a_field_names_file_record_and_field(tmp_path):
     file = tmp_path / "c.jsonl"
-    records.write_lines(file, [AGENT, {k: v for k, v in AGENT.items() if k not in ("domain", "trace")}])
+    records.write_lines(
+        file, [AGENT, {k: v for k, v in AGENT.items() if k not in ("domain", "trace")}]
+    )
     with pytest.raises(ValueError) as error:
         cases.read(file)
-    assert str(file) in str(error.value) and "record 2 lacks domain, trace or text" in str(error.value)
+    assert str(file) in str(error.value) and "record 2 lacks domain, trace or text" in str(
+        error.value
+    )
 
 
 def test_a_broken_line_names_file_and_line(tmp_path):
@@ -171,9 +189,21 @@ class Failing(Scripted):
         return super().generate(conversations, **settings)
 
 
-OUTAGES = [ServerError("status 500"), ConnectionError("reset"), TimeoutError("late"), SandboxLost("ended"), WorkerLost("killed"),
-           MemoryError("no room")]  # fmt: skip
-BUGS = [RuntimeError("cannot schedule new futures after shutdown"), KeyError("mps"), ValueError("wrong"), TypeError("None"), OSError("disk full")]
+OUTAGES = [
+    ServerError("status 500"),
+    ConnectionError("reset"),
+    TimeoutError("late"),
+    SandboxLost("ended"),
+    WorkerLost("killed"),
+    MemoryError("no room"),
+]
+BUGS = [
+    RuntimeError("cannot schedule new futures after shutdown"),
+    KeyError("mps"),
+    ValueError("wrong"),
+    TypeError("None"),
+    OSError("disk full"),
+]
 
 
 @pytest.mark.parametrize("error", BUGS, ids=repr)
@@ -181,7 +211,9 @@ def test_a_bug_is_no_outage_and_stops_the_run(cfg, error):
     asked = questions(cfg)
     with pytest.raises(type(error)) as raised:
         teach.teach(cfg, Failing(lambda *_: r"\boxed{42}", asked[1].text, error), "cot", asked)
-    assert raised.value is error and not any(r.get("error") for r in records.read(teach.teacher_run(cfg, "cot").file))
+    assert raised.value is error and not any(
+        r.get("error") for r in records.read(teach.teacher_run(cfg, "cot").file)
+    )
     with pytest.raises(type(error)):
         cases.error_case(ask(), error)
 
@@ -199,7 +231,9 @@ def test_a_run_with_an_error_says_how_many_are_left_and_goes_on_when_resumed(cfg
     found = teach.teach(cfg, model, "cot", asked)
     assert [c["id"] for c in found] == [q.id for q in asked] and len(model.calls) == before + 1
     lines = [r for r in records.read(run.file) if not r.get("error")]
-    assert sorted(r["id"] for r in lines) == sorted(q.id for q in asked), "each question is answered exactly once"
+    assert sorted(r["id"] for r in lines) == sorted(q.id for q in asked), (
+        "each question is answered exactly once"
+    )
     teach.teach(cfg, model, "cot", asked)
     assert len(model.calls) == before + 1, "a finished run asks nothing"
 
@@ -210,7 +244,9 @@ def test_more_questions_go_on_in_the_same_folder(cfg):
     found = teach.teach(cfg, model, "cot", asked)
     assert len(found) == len(asked) == len(model.calls)
     assert all(c["model"] == "scripted" and c["role"] == "teacher" for c in found)
-    assert {tuple(c[name] for name in ("weights", "precision", "device")) for c in found} == {("server",) * 3}
+    assert {tuple(c[name] for name in ("weights", "precision", "device")) for c in found} == {
+        ("server",) * 3
+    }
 
 
 def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box):
@@ -231,7 +267,9 @@ def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box
         assert case["prefix"] == f"Thought: First about: {question.text[:20]}."
         assert case["trace"][0]["text"].startswith(case["prefix"] + "\nCode:")
         assert case["correct"] and cases.passes_filter(case)
-    assert all("Rules:" in call["conversations"][0][0]["content"] for call in model.calls[-len(asked) :])
+    assert all(
+        "Rules:" in call["conversations"][0][0]["content"] for call in model.calls[-len(asked) :]
+    )
 
 
 def test_an_empty_chain_of_thought_does_not_stop_the_other_questions(cfg, box):
@@ -259,7 +297,10 @@ def test_what_shapes_a_trajectory_names_the_folder_and_the_number_of_questions_d
         ).folder
 
     assert folder() == folder(train_questions=9) == folder(lora_rank=4)
-    assert len({folder(), folder(max_steps=2), folder(step_tokens=9), folder(seed=1), folder(top_k=1)}) == 5
+    assert (
+        len({folder(), folder(max_steps=2), folder(step_tokens=9), folder(seed=1), folder(top_k=1)})
+        == 5
+    )
     assert teach.teacher_run(cfg, "cot").folder != folder()
 
 
@@ -277,16 +318,22 @@ def test_later_tries_ask_only_what_is_not_right_until_enough_is_kept(cfg):
     assert not any(case["correct"] for case in first)
     later = teach.retry_failed(cfg, model, "cot", asked, first)
     assert [c["id"] for c in later] == [q.id for q in asked] and len(tried) == 2 * len(asked) + 1
-    assert {c["temperature"] for c in later} == {teach.RETRY_TEMPERATURE} and len({c["seed"] for c in later}) == 2
+    assert {c["temperature"] for c in later} == {teach.RETRY_TEMPERATURE} and len(
+        {c["seed"] for c in later}
+    ) == 2
     few = dataclasses.replace(cfg, teacher_kept=1)
-    assert len(teach.retry_failed(few, model, "cot", asked, first)) == len(asked) - 1, "a try is made of all questions, then counted"
+    assert len(teach.retry_failed(few, model, "cot", asked, first)) == len(asked) - 1, (
+        "a try is made of all questions, then counted"
+    )
     assert len(tried) == 2 * len(asked) + 1, "a finished try is not asked again"
 
 
 def test_what_is_trained_on_are_first_tries_and_what_later_ones_added(project):
     laptop = config.load("laptop")
     wrong = AGENT | {"correct": False}
-    teach.publish(laptop, "agent", [AGENT | {"id": "a"}, wrong | {"id": "b"}], [AGENT | {"id": "b"}])
+    teach.publish(
+        laptop, "agent", [AGENT | {"id": "a"}, wrong | {"id": "b"}], [AGENT | {"id": "b"}]
+    )
     assert [c["id"] for c in teach.filtered_cases(laptop, "agent")] == ["a", "b"]
     teach.publish(laptop, "agent", [wrong | {"id": "b"}])
     with pytest.raises(ValueError, match="no case that passes the filter"):
@@ -294,7 +341,9 @@ def test_what_is_trained_on_are_first_tries_and_what_later_ones_added(project):
 
 
 def test_an_unknown_teacher_method_is_named_with_the_known_ones(cfg):
-    with pytest.raises(ValueError, match=r"'ftp' is unknown, expected one of cot, agent, agent_ftp"):
+    with pytest.raises(
+        ValueError, match=r"'ftp' is unknown, expected one of cot, agent, agent_ftp"
+    ):
         teach.teacher_run(cfg, "ftp")
 
 
@@ -303,4 +352,6 @@ def test_published_cases_are_what_a_preset_without_a_teacher_reads(project):
     for method in teach.METHODS:
         teach.publish(laptop, method, [AGENT | {"id": f"{method}-1"}])
     found = teach.teacher_cases(config.load("smoke"), lambda query: "")
-    assert {m: [c["id"] for c in some] for m, some in found.items()} == {m: [f"{m}-1"] for m in teach.METHODS}
+    assert {m: [c["id"] for c in some] for m, some in found.items()} == {
+        m: [f"{m}-1"] for m in teach.METHODS
+    }

@@ -1,4 +1,5 @@
-"""Claims: verdicts follow the numbers, both ways; gaps stay gaps; what the prefix changes is counted."""
+"""Claims: verdicts follow the numbers, both ways; gaps stay gaps; what the prefix changes is
+counted."""
 
 import pandas as pd
 import pytest
@@ -11,12 +12,22 @@ SMALL, LARGE = "SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"
 
 
 def arm(model, method, right, n=1, asked=100, broken=0):
-    """`asked` questions of which the first `right` are right and the last `broken` have a broken step."""
+    """`asked` questions of which the first `right` are right and the last `broken` have a broken
+    step."""
     return [
-        {"model": model, "method": method, "n": n, "benchmark": "mini-math", "id": f"q{k}", "correct": k < right,
-         "parse_errors": int(k >= asked - broken), "execution_errors": 0, "split": "test"}
+        {
+            "model": model,
+            "method": method,
+            "n": n,
+            "benchmark": "mini-math",
+            "id": f"q{k}",
+            "correct": k < right,
+            "parse_errors": int(k >= asked - broken),
+            "execution_errors": 0,
+            "split": "test",
+        }
         for k in range(asked)
-    ]  # fmt: skip
+    ]
 
 
 def suite(**changed):
@@ -56,7 +67,8 @@ def test_a_claim_holds_or_fails_as_the_numbers_say(words, holds, fails):
     ("words", "changed"),
     [
         ("P1 · 135M", {"agent": 22}),
-        ("135M: SAG halves", {"broken_sag": 19}),  # less than half of 40, but the interval reaches beyond the half
+        # less than half of 40, but the interval reaches beyond the half
+        ("135M: SAG halves", {"broken_sag": 19}),
         ("135M: SAG costs less than 5 points", {"ftp": 55, "sag": 51}),
     ],
 )
@@ -65,22 +77,44 @@ def test_an_interval_that_spans_the_margin_settles_nothing(words, changed):
     assert row["holds"] == "not settled" and row["low"] <= row["margin"] <= row["high"]
 
 
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=4, max_size=60), st.sampled_from(["P1", "halves", "costs less"]))
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans()), min_size=4, max_size=60),
+    st.sampled_from(["P1", "halves", "costs less"]),
+)
 @settings(max_examples=40, deadline=None)
 def test_no_verdict_without_the_whole_interval_on_one_side(pairs, words):
-    """Two arms of any answers: the verdict never says more than its interval and its corrected p."""
+    """Two arms of any answers: the verdict never says more than its interval and its corrected
+    p."""
+
     def arm_of(method, side, n=1):
         return [
-            {"model": SMALL, "method": method, "n": n, "benchmark": "b", "id": k, "correct": pair[side], "split": "test",
-             "parse_errors": int(pair[side]), "execution_errors": 0}
+            {
+                "model": SMALL,
+                "method": method,
+                "n": n,
+                "benchmark": "b",
+                "id": k,
+                "correct": pair[side],
+                "split": "test",
+                "parse_errors": int(pair[side]),
+                "execution_errors": 0,
+            }
             for k, pair in enumerate(pairs)
-        ]  # fmt: skip
+        ]
 
-    cases = pd.DataFrame(arm_of("cot_distill", 0) + arm_of("agent_distill", 1) + arm_of("agent_distill_ftp", 0)
-                         + arm_of("agent_distill_ftp", 1, n=8))  # fmt: skip
+    cases = pd.DataFrame(
+        arm_of("cot_distill", 0)
+        + arm_of("agent_distill", 1)
+        + arm_of("agent_distill_ftp", 0)
+        + arm_of("agent_distill_ftp", 1, n=8)
+    )
     row = verdict(cases, words)
     above, below = row["low"] > row["margin"], row["high"] < row["margin"]
-    assert row["low"] < row["high"] and row["low"] <= row["difference"] <= row["high"] and row["p (Holm)"] >= row["p"]
+    assert (
+        row["low"] < row["high"]
+        and row["low"] <= row["difference"] <= row["high"]
+        and row["p (Holm)"] >= row["p"]
+    )
     settled = row["holds"] != "not settled"
     assert settled == ((above or below) and row["p (Holm)"] <= 0.05)
     assert not settled or (row["holds"] == "yes") == (below if words == "halves" else above)
@@ -88,14 +122,22 @@ def test_no_verdict_without_the_whole_interval_on_one_side(pairs, words):
 
 def test_a_comparison_is_the_same_one_everywhere():
     cases = suite()
-    row, found = verdict(cases, "P1 · 135M"), statistics.compare(cases[(cases["model"] == SMALL) & (cases["method"] == "cot_distill")],
-                                                              cases[(cases["model"] == SMALL) & (cases["method"] == "agent_distill")])  # fmt: skip
+    row, found = (
+        verdict(cases, "P1 · 135M"),
+        statistics.compare(
+            cases[(cases["model"] == SMALL) & (cases["method"] == "cot_distill")],
+            cases[(cases["model"] == SMALL) & (cases["method"] == "agent_distill")],
+        ),
+    )
     assert (row["difference"], row["low"], row["high"], row["p"]) == tuple(
-        [100 * found[name] for name in ("difference", "low", "high")] + [found["p"]])  # fmt: skip
+        [100 * found[name] for name in ("difference", "low", "high")] + [found["p"]]
+    )
 
 
 def test_two_sides_that_score_nothing_on_a_few_questions_settle_nothing():
-    none = pd.DataFrame(arm(SMALL, "cot_distill", 0, asked=8) + arm(SMALL, "agent_distill", 0, asked=8))
+    none = pd.DataFrame(
+        arm(SMALL, "cot_distill", 0, asked=8) + arm(SMALL, "agent_distill", 0, asked=8)
+    )
     row = verdict(none, "P1 · 135M")
     assert row["holds"] == "not settled" and row["low"] < -20 and row["high"] > 20
 
@@ -105,13 +147,18 @@ def test_numbers_stand_beside_the_verdict_with_the_papers():
     assert (row["a"], row["b"], row["difference"], row["n"]) == (20, 50, 30, 100)
     assert row["low"] < 30 < row["high"] and row["p"] < 0.01
     published = claims.check_claims(suite())["published"].round(1).to_dict()
-    assert published["P1 · 135M: agent distillation beats CoT distillation"] == 5.6  # 19.24 - 13.64, Table 2 at 0.5B
-    assert published["P2 · 135M: agent + FTP + SAG reaches 0.5B CoT distillation"] == 0.6  # 21.90 - 21.29, CoT at 1.5B
-    assert published["P4 · 135M: SAG halves the questions with broken code (b < a/2)"] == -12.2  # Fig. 7: 2.6 - 29.7 / 2
+    # 19.24 - 13.64, Table 2 at 0.5B
+    assert published["P1 · 135M: agent distillation beats CoT distillation"] == 5.6
+    # 21.90 - 21.29, CoT at 1.5B
+    assert published["P2 · 135M: agent + FTP + SAG reaches 0.5B CoT distillation"] == 0.6
+    # Fig. 7: 2.6 - 29.7 / 2
+    assert published["P4 · 135M: SAG halves the questions with broken code (b < a/2)"] == -12.2
 
 
 def test_a_student_larger_than_any_published_one_has_no_published_difference():
-    large = suite().assign(model=lambda cases: cases["model"].replace({SMALL: "Qwen2.5-32B", LARGE: "Qwen2.5-72B"}))
+    large = suite().assign(
+        model=lambda cases: cases["model"].replace({SMALL: "Qwen2.5-32B", LARGE: "Qwen2.5-72B"})
+    )
     shown = claims.claim_table(claims.check_claims(large))
     assert shown["published"].tolist()[:3] == ["", "", ""] and "nan" not in shown.to_string()
 
@@ -123,17 +170,30 @@ def test_methods_that_were_not_run_leave_a_gap():
 
 def test_an_answer_that_is_missing_is_neither_broken_nor_sound():
     cases = suite().astype(dict.fromkeys(("correct", "parse_errors", "execution_errors"), object))
-    lost = (cases["method"] == "agent_distill_ftp") & (cases["n"] == 1) & (cases["id"].isin([f"q{k}" for k in range(20)]))
+    lost = (
+        (cases["method"] == "agent_distill_ftp")
+        & (cases["n"] == 1)
+        & (cases["id"].isin([f"q{k}" for k in range(20)]))
+    )
     cases.loc[lost, ["correct", "parse_errors", "execution_errors"]] = None
     row = verdict(cases, "135M: SAG halves")
     assert (row["n"], row["a"]) == (80, 50)
-    assert claims.code_error_rates(cases).loc[(SMALL, "agent_distill_ftp", 1)].tolist() == [50, 0, 80]
+    assert claims.code_error_rates(cases).loc[(SMALL, "agent_distill_ftp", 1)].tolist() == [
+        50,
+        0,
+        80,
+    ]
 
 
 def test_claims_are_shown_as_text_without_gaps_named_nan():
     shown = claims.claim_table(claims.check_claims(suite()))
     lead = shown.loc["P1 · 135M: agent distillation beats CoT distillation"]
-    assert lead["a (%)"] == "20.0" and lead["difference"].startswith("+30.0 [") and lead["p"] == "<0.001" and lead["n"] == 100
+    assert (
+        lead["a (%)"] == "20.0"
+        and lead["difference"].startswith("+30.0 [")
+        and lead["p"] == "<0.001"
+        and lead["n"] == 100
+    )
     assert lead["published"] == "+5.6" and lead["margin"] == "0" and lead["p (Holm)"] == "<0.001"
     missing = claims.claim_table(claims.check_claims(suite().query("method != 'cot_distill'")))
     assert "not run" in missing["holds"].tolist() and "nan" not in missing.to_string()
@@ -142,13 +202,23 @@ def test_claims_are_shown_as_text_without_gaps_named_nan():
 def test_steps_that_broke_are_counted_by_question():
     found = claims.code_error_rates(suite())
     assert found.loc[(SMALL, "agent_distill_ftp", 1)].tolist() == [40, 0, 100]
-    assert found.loc[(SMALL, "agent_distill_ftp", 8)].tolist() == [10, 0, 100] and "cot_distill" not in str(found.index)
+    assert found.loc[(SMALL, "agent_distill_ftp", 8)].tolist() == [
+        10,
+        0,
+        100,
+    ] and "cot_distill" not in str(found.index)
 
 
 def test_what_a_first_thought_changes_is_counted():
     def case(text, correct, calls):
-        return {"correct": correct, "tool_calls": calls, "steps": 1, "parse_errors": 0, "execution_errors": calls,
-                "trace": [{"text": text}]}  # fmt: skip
+        return {
+            "correct": correct,
+            "tool_calls": calls,
+            "steps": 1,
+            "parse_errors": 0,
+            "execution_errors": calls,
+            "trace": [{"text": text}],
+        }
 
     found = claims.prefix_effects({
         "agent": [case("Thought: go.\nCode:\nx = 1", True, 0), case("Thought: go on.\nCode:\n", None, 1)],
@@ -157,4 +227,6 @@ def test_what_a_first_thought_changes_is_counted():
     assert found["right (%)"].tolist() == [50, 100]
     assert found["words of the first thought"].tolist() == [2.5, 5]
     assert found["searches a question"].tolist() == [0.5, 2]
-    assert found["code failed to run (%)"].tolist() == [50, 100] and found["code missing or not parsed (%)"].tolist() == [0, 0]
+    assert found["code failed to run (%)"].tolist() == [50, 100] and found[
+        "code missing or not parsed (%)"
+    ].tolist() == [0, 0]

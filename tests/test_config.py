@@ -31,8 +31,19 @@ def test_the_paper_preset_holds_the_published_values():
         2,
         8,
     )
-    assert (cfg.learning_rate, cfg.lora_dropout, cfg.max_length, cfg.cot_max_length) == (2e-4, 0.05, 10240, 4096)
-    assert (cfg.samples, cfg.temperature, cfg.top_p, cfg.max_steps, cfg.top_k) == (8, 0.4, 0.8, 5, 3)
+    assert (cfg.learning_rate, cfg.lora_dropout, cfg.max_length, cfg.cot_max_length) == (
+        2e-4,
+        0.05,
+        10240,
+        4096,
+    )
+    assert (cfg.samples, cfg.temperature, cfg.top_p, cfg.max_steps, cfg.top_k) == (
+        8,
+        0.4,
+        0.8,
+        5,
+        3,
+    )
     assert len(cfg.benchmarks) == 8 and len(cfg.students) == 4 and cfg.questions == 0
 
 
@@ -54,8 +65,18 @@ NEVER = {
     "judge_server", "judge", "batch_questions", "workers", "ray_address", "samples", "teacher_tries", "teacher_kept", "teacher_records",
 }  # fmt: skip
 SEARCHED = {"corpus", "passages", "encoder", "retriever", "retriever_url", "top_k"}
-ASKED = SEARCHED | {"seed", "max_steps", "step_tokens", "cot_tokens", "context_tokens", "sandbox_seconds", "sandbox_memory_mb", "precision",
-                    "weights", "student_server"}  # fmt: skip
+ASKED = SEARCHED | {
+    "seed",
+    "max_steps",
+    "step_tokens",
+    "cot_tokens",
+    "context_tokens",
+    "sandbox_seconds",
+    "sandbox_memory_mb",
+    "precision",
+    "weights",
+    "student_server",
+}
 SAMPLED = {"temperature", "top_p", "vote"}
 TRAINED = {"tuning", "lora_rank", "lora_alpha", "lora_dropout", "learning_rate", "full_learning_rate", "epochs", "batch_size", "max_length",
            "cot_max_length"}  # fmt: skip
@@ -65,7 +86,9 @@ ACTED = TAUGHT | SEARCHED | {"max_steps", "step_tokens", "sandbox_seconds", "san
 
 def condition(method: str, n: int = 1, **own):
     cfg = config.load("laptop", **own)
-    return cfg, lambda cfg: evaluate.condition_run(cfg, evaluate.Condition("s", method, n, ("mini-aime",)))
+    return cfg, lambda cfg: evaluate.condition_run(
+        cfg, evaluate.Condition("s", method, n, ("mini-aime",))
+    )
 
 
 def taught(method: str, attempt: int = 0, **own):
@@ -94,22 +117,35 @@ FOLDERS = {
 
 
 @pytest.mark.parametrize("run", FOLDERS)
-def test_a_run_folder_is_named_by_every_setting_that_shapes_it_and_by_no_other(project, monkeypatch, run):
-    """Each setting in turn has another value; a new setting must be put into one of the sets above."""
+def test_a_run_folder_is_named_by_every_setting_that_shapes_it_and_by_no_other(
+    project, monkeypatch, run
+):
+    """Each setting in turn has another value; a new setting must be put into one of the sets
+    above."""
     monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [])
     monkeypatch.setattr(sets, "fingerprint", str)
     (cfg, run_of), expected = FOLDERS[run]
     names = {field.name for field in dataclasses.fields(cfg)} - {"preset"}
-    assert names - NEVER == ASKED | SAMPLED | TRAINED | TAUGHT | {"server_seed", "train_examples"}, "of these, each run has its part"
+    assert names - NEVER == ASKED | SAMPLED | TRAINED | TAUGHT | {
+        "server_seed",
+        "train_examples",
+    }, "of these, each run has its part"
     changed = {name: dataclasses.replace(cfg, **{name: other(cfg, name)}) for name in names}
-    assert {name for name, one in changed.items() if run_of(one).folder.name != run_of(cfg).folder.name} == expected
+    assert {
+        name for name, one in changed.items() if run_of(one).folder.name != run_of(cfg).folder.name
+    } == expected
 
 
 @pytest.mark.parametrize("setting", ["student_server", "teacher_server", "retriever_url"])
-def test_the_address_of_a_server_names_no_folder_but_that_there_is_one_does(project, monkeypatch, setting):
+def test_the_address_of_a_server_names_no_folder_but_that_there_is_one_does(
+    project, monkeypatch, setting
+):
     def folders(address):
         cfg = config.load("laptop", **{setting: address})
-        return [evaluate.condition_run(cfg, evaluate.Condition("s", "agent", 8, ("mini-aime",))).folder, teach.teacher_run(cfg, "agent").folder]
+        return [
+            evaluate.condition_run(cfg, evaluate.Condition("s", "agent", 8, ("mini-aime",))).folder,
+            teach.teacher_run(cfg, "agent").folder,
+        ]
 
     none, one, another = folders(""), folders("http://a:8000"), folders("https://b.example:9/v1")
     assert none != one == another
@@ -117,8 +153,20 @@ def test_the_address_of_a_server_names_no_folder_but_that_there_is_one_does(proj
 
 def test_a_teacher_on_llama_cpp_or_in_process_or_on_a_server_is_three_teachers(project):
     where = ("", config.IN_PROCESS, "http://host:8000")
-    assert [config.load("laptop", teacher_server=url).teacher_on for url in where] == ["llama.cpp", "in-process", "server"]
-    assert len({teach.teacher_run(config.load("laptop", teacher_server=url), "cot").folder for url in where}) == 3
+    assert [config.load("laptop", teacher_server=url).teacher_on for url in where] == [
+        "llama.cpp",
+        "in-process",
+        "server",
+    ]
+    assert (
+        len(
+            {
+                teach.teacher_run(config.load("laptop", teacher_server=url), "cot").folder
+                for url in where
+            }
+        )
+        == 3
+    )
 
 
 def test_a_config_is_frozen():
@@ -135,7 +183,9 @@ def test_whole_numbers_become_floats_and_lists_become_tuples():
     cfg = config.load("smoke", temperature=1, students=["a", "b"], sample_counts=[1, 2])
     assert type(cfg.temperature) is float and cfg.temperature == 1.0
     assert cfg.students == ("a", "b") and cfg.sample_counts == (1, 2)
-    assert hash(cfg) == hash(config.load("smoke", temperature=1.0, students=("a", "b"), sample_counts=(1, 2)))
+    assert hash(cfg) == hash(
+        config.load("smoke", temperature=1.0, students=("a", "b"), sample_counts=(1, 2))
+    )
 
 
 def test_an_unknown_preset_is_named_with_the_known_ones():
@@ -145,7 +195,8 @@ def test_an_unknown_preset_is_named_with_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "near"), [("questons", "questions"), ("learning_rat", "learning_rate"), ("sample", "samples")]
+    ("wrong", "near"),
+    [("questons", "questions"), ("learning_rat", "learning_rate"), ("sample", "samples")],
 )
 def test_an_unknown_setting_is_named_with_the_nearest_known_one(wrong, near):
     with pytest.raises(ValueError) as error:
@@ -170,13 +221,17 @@ def test_a_value_of_the_wrong_type_is_refused_by_name_value_and_type(name, value
     assert one_sentence(error, repr(name), repr(value), type(value).__name__, "expected")
 
 
-@pytest.mark.parametrize(("name", "value"), [("sample_counts", ("a",)), ("students", (1,)), ("benchmarks", (None,))])
+@pytest.mark.parametrize(
+    ("name", "value"), [("sample_counts", ("a",)), ("students", (1,)), ("benchmarks", (None,))]
+)
 def test_a_list_of_things_of_the_wrong_type_is_refused(name, value):
     with pytest.raises(ValueError, match=name):
         config.load("smoke", **{name: value})
 
 
-@pytest.mark.parametrize(("name", "value"), [("tuning", "lorra"), ("vote", "majority"), ("retriever", "bm52")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("tuning", "lorra"), ("vote", "majority"), ("retriever", "bm52")]
+)
 def test_a_choice_that_is_none_is_refused_with_the_choices(name, value):
     with pytest.raises(ValueError) as error:
         config.load("smoke", **{name: value})
@@ -184,7 +239,17 @@ def test_a_choice_that_is_none_is_refused_with_the_choices(name, value):
 
 
 @pytest.mark.parametrize(
-    "name", ["top_k", "max_steps", "step_tokens", "cot_tokens", "samples", "epochs", "batch_size", "lora_rank"]
+    "name",
+    [
+        "top_k",
+        "max_steps",
+        "step_tokens",
+        "cot_tokens",
+        "samples",
+        "epochs",
+        "batch_size",
+        "lora_rank",
+    ],
 )
 def test_counts_below_one_are_refused(name):
     with pytest.raises(ValueError, match=f"{name!r} is 0, expected 1 or more"):
@@ -216,8 +281,16 @@ def test_a_servers_root_is_the_same_however_its_address_ends(address, root):
     assert config.server_root(address) == root == config.server_root(root)
 
 
-@pytest.mark.parametrize("name", ["teacher_server", "student_server", "judge_server", "retriever_url"])
+@pytest.mark.parametrize(
+    "name", ["teacher_server", "student_server", "judge_server", "retriever_url"]
+)
 def test_a_setting_without_a_scheme_is_said_at_once(name):
-    with pytest.raises(ValueError, match=rf"setting '{name}': address 'localhost:8000/v1' is none .*did you mean 'http://localhost:8000'\?"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            rf"setting '{name}': address 'localhost:8000/v1' is none .*did you mean"
+            r" 'http://localhost:8000'\?"
+        ),
+    ):
         config.load("smoke", **{name: "localhost:8000/v1"})
     assert config.load("smoke", teacher_server=config.IN_PROCESS)

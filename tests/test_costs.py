@@ -1,4 +1,5 @@
-"""What a run takes: wall times are kept beside its cases, become rates, and rates become an estimate before the start."""
+"""What a run takes: wall times are kept beside its cases, become rates, and rates become an
+estimate before the start."""
 
 import dataclasses
 
@@ -8,16 +9,27 @@ from agentlib import benchmarks, config, distill, evaluate, records, teach
 from agentlib.runner import costs
 
 CFG = dataclasses.replace(
-    config.load("laptop"), students=("SmolLM2-135M-Instruct",), questions=2, train_questions=3, sweep_temperatures=(),
-    sweep_seeds=0, sweep_tunings=(), sweep_examples=(), sample_counts=(1,), epochs=2, batch_size=4,
-)  # fmt: skip
+    config.load("laptop"),
+    students=("SmolLM2-135M-Instruct",),
+    questions=2,
+    train_questions=3,
+    sweep_temperatures=(),
+    sweep_seeds=0,
+    sweep_tunings=(),
+    sweep_examples=(),
+    sample_counts=(1,),
+    epochs=2,
+    batch_size=4,
+)
 
 
 @pytest.fixture
 def trained(project, monkeypatch):
     """Ten trajectories a method, none of them trained on yet."""
     kept = [{"id": f"q{k}"} for k in range(10)]
-    monkeypatch.setattr(distill, "training_cases", lambda cfg, method: kept[: cfg.train_examples or None])
+    monkeypatch.setattr(
+        distill, "training_cases", lambda cfg, method: kept[: cfg.train_examples or None]
+    )
     monkeypatch.setattr(distill.cases, "conversation", lambda case: case)
 
 
@@ -31,19 +43,29 @@ def test_a_run_keeps_the_time_it_was_open_and_what_it_finished(tmp_path):
     with run:
         run.append({"id": "b"})
     first, second = records.read(run.times)
-    assert (first["cases"], second["cases"]) == (1, 1) and first["seconds"] >= 0 and first["machine"] == records.machine()
+    assert (
+        (first["cases"], second["cases"]) == (1, 1)
+        and first["seconds"] >= 0
+        and first["machine"] == records.machine()
+    )
 
 
 def spend(part, seconds, cases, machine=None):
     part.run.folder.mkdir(parents=True, exist_ok=True)
-    records.write_lines(part.run.times, [{"seconds": seconds, "cases": cases, "machine": machine or records.machine()}])
+    records.write_lines(
+        part.run.times,
+        [{"seconds": seconds, "cases": cases, "machine": machine or records.machine()}],
+    )
 
 
 def test_parts_are_the_teacher_the_adapters_and_every_arm(trained):
     found = list(costs.parts(CFG))
-    assert [p.work for p in found] == ["teacher"] * 3 + ["training"] * 4 + ["evaluation"] * len(evaluate.plan(CFG, CFG.students[0]))
+    assert [p.work for p in found] == ["teacher"] * 3 + ["training"] * 4 + ["evaluation"] * len(
+        evaluate.plan(CFG, CFG.students[0])
+    )
     assert {p.planned for p in found if p.work == "teacher"} == {6}
-    assert {p.planned for p in found if p.work == "training"} == {2 * 3}  # epochs times steps: ten cases, four a step
+    # epochs times steps: ten cases, four a step
+    assert {p.planned for p in found if p.work == "training"} == {2 * 3}
     assert {p.planned for p in found if p.work == "evaluation"} == {16}
 
 
@@ -70,12 +92,15 @@ def test_rates_become_an_estimate(trained):
     conditions = len(evaluate.plan(CFG, CFG.students[0]))
     said = costs.estimate(CFG)
     hours = (3 * 6 + 16 * conditions) / 60
-    assert said.startswith(f"about {hours:.1f} h are left (teacher 18 min, evaluation {16 * conditions / 60:.1f} h)"), said
+    assert said.startswith(
+        f"about {hours:.1f} h are left (teacher 18 min, evaluation {16 * conditions / 60:.1f} h)"
+    ), said
     assert costs.estimate(CFG, ["02"]).startswith("about 18 min are left (teacher 18 min)")
     assert costs.estimate(CFG, ["03"]) == "nothing long is left to do: all cases are there"
     for part in costs.parts(CFG):
         if part.work == "training":
-            (part.run.folder / "student").rmdir()  # its losses alone are here, and questions are left to ask it
+            # its losses alone are here, and questions are left to ask it
+            (part.run.folder / "student").rmdir()
     assert "training 24 min" in costs.estimate(CFG)
 
 
@@ -106,7 +131,13 @@ def test_steps_timed_on_another_kind_of_device_do_not_count(trained):
         assert (known and known["seconds"] / known["units"]) == rate
 
 
-PUBLISHED = {"work": "teacher", "unit": "question", "machine": "8 cores of another", "seconds": 100.0, "units": 10}
+PUBLISHED = {
+    "work": "teacher",
+    "unit": "question",
+    "machine": "8 cores of another",
+    "seconds": 100.0,
+    "units": 10,
+}
 
 
 def test_a_machine_without_runs_keeps_what_was_published(trained):
@@ -115,8 +146,12 @@ def test_a_machine_without_runs_keeps_what_was_published(trained):
 
 
 def test_each_part_names_the_machine_it_was_measured_on(trained):
-    """Runs that were restored bring other machines' times, or times without a machine, and losses without weights."""
-    records.write_json(CFG.records / "costs.json", {"parts": {"teacher-cot": PUBLISHED, "teacher-agent": PUBLISHED}})
+    """Runs that were restored bring other machines' times, or times without a machine, and
+    losses without weights."""
+    records.write_json(
+        CFG.records / "costs.json",
+        {"parts": {"teacher-cot": PUBLISHED, "teacher-agent": PUBLISHED}},
+    )
     by_name = {part.name: part for part in costs.parts(CFG)}
     spend(by_name["teacher-cot"], 1.0, 10, "16 cores of a server")
     spend(by_name["teacher-agent"], 30.0, 10)
@@ -127,13 +162,21 @@ def test_each_part_names_the_machine_it_was_measured_on(trained):
     assert found["teacher-cot"] == PUBLISHED and training.name not in found
     assert found["teacher-agent"] == PUBLISHED | {"seconds": 30.0, "machine": records.machine()}
     said = costs.estimate(CFG, ["02"])
-    assert f"as measured on 8 cores of another and on {records.machine()}; this machine has {records.machine()}" in said
+    assert (
+        f"as measured on 8 cores of another and on {records.machine()}; this machine has"
+        f" {records.machine()}" in said
+    )
 
 
 @pytest.mark.parametrize("preset", ["smoke", "laptop"])
 def test_every_committed_part_names_its_machine(preset):
-    for name, part in records.read_json(config.load(preset).records / "costs.json")["parts"].items():
-        assert set(part) == {"work", "unit", "machine", "seconds", "units"} and "cores of" in part["machine"], name
+    for name, part in records.read_json(config.load(preset).records / "costs.json")[
+        "parts"
+    ].items():
+        assert (
+            set(part) == {"work", "unit", "machine", "seconds", "units"}
+            and "cores of" in part["machine"]
+        ), name
 
 
 def test_parts_without_a_rate_are_named(trained):
@@ -145,6 +188,8 @@ def test_parts_without_a_rate_are_named(trained):
 
 def test_nothing_left_says_so(trained, monkeypatch):
     records.write_json(CFG.records / "costs.json", {"parts": {}})
-    done = [costs.Part("teacher", "teacher-cot", "question", 3, 3, teach.teacher_run(CFG, "cot"), "02")]
+    done = [
+        costs.Part("teacher", "teacher-cot", "question", 3, 3, teach.teacher_run(CFG, "cot"), "02")
+    ]
     monkeypatch.setattr(costs, "parts", lambda cfg: done)
     assert costs.estimate(CFG) == "nothing long is left to do: all cases are there"

@@ -38,8 +38,14 @@ def test_a_chain_without_an_answer_is_still_a_chain():
 
 
 def test_questions_go_in_batches_and_come_back_in_order():
-    model = Scripted(lambda conversation, prefix, k: rf"\boxed{{{conversation[-1]['content'].split()[-1]}}}")
-    found = list(cot.generate_cot(model, [ask(i, f"number {i}") for i in range(5)], max_new_tokens=10, batch=2))
+    model = Scripted(
+        lambda conversation, prefix, k: rf"\boxed{{{conversation[-1]['content'].split()[-1]}}}"
+    )
+    found = list(
+        cot.generate_cot(
+            model, [ask(i, f"number {i}") for i in range(5)], max_new_tokens=10, batch=2
+        )
+    )
     assert [c.question_id for c in found] == [f"q-{i}" for i in range(5)]
     assert [c.answer for c in found] == list("01234")
     assert [len(call["conversations"]) for call in model.calls] == [2, 2, 1]
@@ -52,10 +58,14 @@ def test_a_batchs_time_is_shared_equally_by_its_questions():
 
     began = time.perf_counter()
     found = []
-    for chain in cot.generate_cot(Scripted(slow), [ask(i) for i in range(5)], max_new_tokens=10, batch=2):
+    for chain in cot.generate_cot(
+        Scripted(slow), [ask(i) for i in range(5)], max_new_tokens=10, batch=2
+    ):
         found.append(chain.seconds)
         time.sleep(0.02)  # what is done with a chain is not its time
-    assert found[0] == found[1] != found[2] == found[3] and all(0.02 <= seconds < 0.2 for seconds in found)
+    assert found[0] == found[1] != found[2] == found[3] and all(
+        0.02 <= seconds < 0.2 for seconds in found
+    )
     assert sum(found) <= time.perf_counter() - began - 5 * 0.02
 
 
@@ -85,16 +95,29 @@ def test_without_search_the_prompt_has_the_question_alone_and_each_domain_its_ow
     model = Scripted(lambda *_: r"\boxed{1}")
     list(cot.generate_cot(model, [ask(0), ask(1, "Who?", domain="factual")], max_new_tokens=10))
     maths, factual = model.calls[0]["conversations"]
-    assert maths[0]["content"] == prompts.COT["math"] and factual[0]["content"] == prompts.COT["factual"]
+    assert (
+        maths[0]["content"] == prompts.COT["math"]
+        and factual[0]["content"] == prompts.COT["factual"]
+    )
     assert factual[-1]["content"] == "Question: Who?"
 
 
 def test_worked_examples_stand_between_the_rules_and_the_question_and_each_begins_with_a_plan():
     model = Scripted(lambda *_: r"\boxed{1}")
-    list(cot.generate_cot(model, [ask(), ask(1, "Who?", domain="factual")], max_new_tokens=10, examples=True))
-    for conversation, domain in zip(model.calls[0]["conversations"], ("math", "factual"), strict=True):
+    list(
+        cot.generate_cot(
+            model, [ask(), ask(1, "Who?", domain="factual")], max_new_tokens=10, examples=True
+        )
+    )
+    for conversation, domain in zip(
+        model.calls[0]["conversations"], ("math", "factual"), strict=True
+    ):
         shown = prompts.COT_EXAMPLES[domain]
-        assert [turn["role"] for turn in conversation] == ["system", *["user", "assistant"] * len(shown), "user"]
+        assert [turn["role"] for turn in conversation] == [
+            "system",
+            *["user", "assistant"] * len(shown),
+            "user",
+        ]
         for question, answer in shown:
             assert f"Question: {question}" in [turn["content"] for turn in conversation]
             plan, _, rest = answer.partition("\n\n")

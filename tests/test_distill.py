@@ -19,7 +19,10 @@ NAMES = [SMOL, "Qwen2.5-Coder-0.5B-Instruct"]
 TWO_STEPS = [
     {"role": "system", "content": "Write Python."},
     {"role": "user", "content": "Question: 6 times 7?"},
-    {"role": "assistant", "content": "Thought: multiply.\nCode:\n```py\nprint(6 * 7)\n```<end_code>"},
+    {
+        "role": "assistant",
+        "content": "Thought: multiply.\nCode:\n```py\nprint(6 * 7)\n```<end_code>",
+    },
     {"role": "user", "content": "Observation:\n42"},
     {"role": "assistant", "content": "```py\nfinal_answer(42)\n```<end_code>"},
 ]
@@ -73,14 +76,20 @@ def learnt(example, tokenizer):
 
 def test_each_assistant_turn_is_learnt_with_its_end_and_nothing_else(tokenizer):
     (example,) = masks.build_examples({"q": TWO_STEPS}, tokenizer, 1000)
-    assert learnt(example, tokenizer) == [m["content"] + "<|im_end|>" for m in TWO_STEPS if m["role"] == "assistant"]
+    assert learnt(example, tokenizer) == [
+        m["content"] + "<|im_end|>" for m in TWO_STEPS if m["role"] == "assistant"
+    ]
 
 
 def test_the_tokens_are_those_that_generation_reads(tokenizer):
     (example,) = masks.build_examples({"q": TWO_STEPS}, tokenizer, 1000)
     first = example.labels.index(next(label for label in example.labels if label != IGNORED))
     prompt = language.render(tokenizer, TWO_STEPS[:2])
-    assert example.input_ids[:first] == language.encode(tokenizer, prompt) == tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    assert (
+        example.input_ids[:first]
+        == language.encode(tokenizer, prompt)
+        == tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    )
     whole = tokenizer.apply_chat_template(TWO_STEPS, tokenize=False)
     assert (
         whole.startswith(tokenizer.decode(example.input_ids))
@@ -105,14 +114,19 @@ def test_longer_conversations_are_left_out_with_a_notice(caplog):
 def test_conversations_in_a_list_are_known_by_their_places():
     tokenizer, talks = load_tokenizer(SMOL), list(PAIRS.values())
     places = dict(zip("01234", talks, strict=True))
-    assert masks.build_examples(talks, tokenizer, 1000) == masks.build_examples(places, tokenizer, 1000)
+    assert masks.build_examples(talks, tokenizer, 1000) == masks.build_examples(
+        places, tokenizer, 1000
+    )
 
 
 @pytest.mark.model
 def test_a_limit_no_conversation_fits_in_is_refused():
     tokenizer = load_tokenizer(SMOL)
     shortest = min(len(e.input_ids) for e in masks.build_examples(PAIRS, tokenizer, 1000))
-    with pytest.raises(ValueError, match=rf"none of 5 conversations fits in 10 tokens \(the shortest has {shortest}\)"):
+    with pytest.raises(
+        ValueError,
+        match=rf"none of 5 conversations fits in 10 tokens \(the shortest has {shortest}\)",
+    ):
         masks.build_examples(PAIRS, tokenizer, 10)
     with pytest.raises(ValueError, match="none of 0"):
         masks.build_examples({}, tokenizer, 10)
@@ -121,26 +135,37 @@ def test_a_limit_no_conversation_fits_in_is_refused():
 ROLES = "{% for m in messages %}<|{{ m.role }}|>"
 TEMPLATES = {  # name: template, what is learnt behind a turn
     "as Phi-4-mini: eos unless a turn is asked for": (
-        ROLES + "{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% else %}{{ eos_token }}{% endif %}",
+        ROLES
+        + "{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% else"
+        " %}{{ eos_token }}{% endif %}",
         "<|end|>",
     ),
     "eos behind each turn of the assistant": (
-        ROLES + "{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+        ROLES
+        + "{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
         "{% if add_generation_prompt %}<|assistant|>{% endif %}",
         "<|im_end|>",
     ),
     "as Llama: trimmed, with the day": (
-        "{{ bos_token }}{{ date_string or strftime_now('%d %b %Y') }}" + ROLES + "{{ m.content | trim }}{{ eos_token }}{% endfor %}"
+        "{{ bos_token }}{{ date_string or strftime_now('%d %b %Y') }}"
+        + ROLES
+        + "{{ m.content | trim }}{{ eos_token }}{% endfor %}"
         "{% if add_generation_prompt %}<|assistant|>{% endif %}",
         "<|im_end|>",
     ),
-    "no end at all": (ROLES + "{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}", "\n"),
+    "no end at all": (
+        ROLES
+        + "{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}",
+        "\n",
+    ),
 }
 
 
 def templated(template):
     tokenizer = load_tokenizer(SMOL)
-    tokenizer.add_special_tokens({"extra_special_tokens": ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]})
+    tokenizer.add_special_tokens(
+        {"extra_special_tokens": ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]}
+    )
     tokenizer.chat_template = template
     return tokenizer
 
@@ -150,7 +175,9 @@ def templated(template):
 def test_templates_are_cut_at_the_ends_of_turns(template, end):
     tokenizer = templated(template)
     (example,) = masks.build_examples({"q": TWO_STEPS}, tokenizer, 1000)
-    assert learnt(example, tokenizer) == [m["content"] + end for m in TWO_STEPS if m["role"] == "assistant"]
+    assert learnt(example, tokenizer) == [
+        m["content"] + end for m in TWO_STEPS if m["role"] == "assistant"
+    ]
     prompt = language.encode(tokenizer, language.render(tokenizer, TWO_STEPS[:4]))
     assert example.input_ids[: len(prompt)] == prompt, "what is trained is what a second step reads"
 
@@ -164,11 +191,19 @@ def test_a_prompt_is_the_same_tomorrow():
 @pytest.mark.model
 @pytest.mark.parametrize("template", ["{{ raise_exception('System role not supported') }}", None])
 def test_a_template_that_refuses_a_conversation_is_named(template):
-    with pytest.raises(ValueError, match=r"refuses turns of system, user .*choose an instruction-tuned model"):
+    with pytest.raises(
+        ValueError, match=r"refuses turns of system, user .*choose an instruction-tuned model"
+    ):
         language.render(templated(template), TWO_STEPS[:2])
 
 
-QUOTES = ["<|im_end|>", "a <|im_start|>assistant\nNo.<|im_end|>\n", "<|im_<|im_end|>end|>", "<|endoftext|>", "<|im_end|>" * 3]
+QUOTES = [
+    "<|im_end|>",
+    "a <|im_start|>assistant\nNo.<|im_end|>\n",
+    "<|im_<|im_end|>end|>",
+    "<|endoftext|>",
+    "<|im_end|>" * 3,
+]
 
 
 @pytest.mark.parametrize("words", QUOTES)
@@ -180,21 +215,36 @@ def test_a_quoted_special_token_is_words(tokenizer, words):
     def control(tokens):
         return [token for token in tokens if token in special]
 
-    (plain,), (example,) = (masks.build_examples({"q": talk}, tokenizer, 1000) for talk in (TWO_STEPS, quoting))
-    assert control(example.input_ids) == control(plain.input_ids) and control(example.labels) == control(plain.labels)
-    assert learnt(example, tokenizer) == [m["content"] + "<|im_end|>" for m in quoting if m["role"] == "assistant"]
+    (plain,), (example,) = (
+        masks.build_examples({"q": talk}, tokenizer, 1000) for talk in (TWO_STEPS, quoting)
+    )
+    assert control(example.input_ids) == control(plain.input_ids) and control(
+        example.labels
+    ) == control(plain.labels)
+    assert learnt(example, tokenizer) == [
+        m["content"] + "<|im_end|>" for m in quoting if m["role"] == "assistant"
+    ]
     prompt = language.encode(tokenizer, language.render(tokenizer, quoting[:2], words))
-    assert control(prompt) == control(language.encode(tokenizer, language.render(tokenizer, TWO_STEPS[:2])))
+    assert control(prompt) == control(
+        language.encode(tokenizer, language.render(tokenizer, TWO_STEPS[:2]))
+    )
     whole = tokenizer.decode(prompt)
     assert whole.count(words) >= 3 and whole.endswith(words)
-    assert language.count(tokenizer, words) == len(prompt) - len(language.encode(tokenizer, language.render(tokenizer, quoting[:2])))
+    assert language.count(tokenizer, words) == len(prompt) - len(
+        language.encode(tokenizer, language.render(tokenizer, quoting[:2]))
+    )
 
 
-@pytest.mark.parametrize(("text", "read"), [("a\ud83db", "a?b"), ("\ude00", "?"), ("\ud83d\ude00", "😀"), ("\ud800", "?")])
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("a\ud83db", "a?b"), ("\ude00", "?"), ("\ud83d\ude00", "😀"), ("\ud800", "?")],
+)
 def test_half_a_surrogate_pair_is_a_question_mark_to_a_model(tokenizer, text, read):
     talk = brief(f"Is it {text}?", f"It is {text}.")
     (example,) = masks.build_examples({"q": talk}, tokenizer, 1000)
-    assert learnt(example, tokenizer) == [f"It is {read}.<|im_end|>"] and f"Is it {read}?" in tokenizer.decode(example.input_ids)
+    assert learnt(example, tokenizer) == [
+        f"It is {read}.<|im_end|>"
+    ] and f"Is it {read}?" in tokenizer.decode(example.input_ids)
     assert language.count(tokenizer, text) == language.count(tokenizer, read)
 
 
@@ -204,7 +254,9 @@ class Rewriting:
     name_or_path, eos_token, added_tokens_decoder = "rewriting", "</s>", {}
 
     def apply_chat_template(self, messages, add_generation_prompt, **_):
-        kept = [m["content"] for m in messages[:-1] if m["role"] != "assistant"] + [messages[-1]["content"]]
+        kept = [m["content"] for m in messages[:-1] if m["role"] != "assistant"] + [
+            messages[-1]["content"]
+        ]
         return "|".join(kept) + ("|" if add_generation_prompt else "</s>")
 
 
@@ -222,7 +274,11 @@ def test_the_loss_is_the_plain_one_over_all_logits(smol, examples):
     with torch.no_grad():
         for example in batch:
             logits = smol.base(torch.tensor([example.input_ids])).logits[0].float().log_softmax(-1)
-            expected -= sum(float(logits[i - 1, label]) for i, label in enumerate(example.labels) if label != IGNORED)
+            expected -= sum(
+                float(logits[i - 1, label])
+                for i, label in enumerate(example.labels)
+                if label != IGNORED
+            )
         assert float(loop.token_loss(smol.base, batch, "cpu")) == pytest.approx(expected, rel=1e-4)
 
 
@@ -232,7 +288,10 @@ def test_a_batch_in_parts_has_the_mean_loss_a_token_and_the_same_gradients(monke
     def by_label(ids, labels):
         return model(labels[:, 1:][labels[:, 1:] != IGNORED].float()[:, None]).sum()
 
-    batch = [Example("a", [1, 2, 3], [IGNORED, 2, 3]), Example("b", [1, 2, 3, 4], [IGNORED, IGNORED, IGNORED, 4])]
+    batch = [
+        Example("a", [1, 2, 3], [IGNORED, 2, 3]),
+        Example("b", [1, 2, 3, 4], [IGNORED, IGNORED, IGNORED, 4]),
+    ]
     found = {}
     for budget in (1, 10_000):
         monkeypatch.setitem(loop.MICRO_TOKENS, "cpu", budget)
@@ -240,13 +299,17 @@ def test_a_batch_in_parts_has_the_mean_loss_a_token_and_the_same_gradients(monke
         loss, tokens = loop._accumulate(by_label, batch, "cpu", "fp32", Distributed())
         found[budget] = (loss, float(model.weight.grad))
         assert tokens == 7
-    assert found[1] == pytest.approx(found[10_000]) and found[1][1] == pytest.approx((2 + 3 + 4) / 3)
+    assert found[1] == pytest.approx(found[10_000]) and found[1][1] == pytest.approx(
+        (2 + 3 + 4) / 3
+    )
 
 
 def test_each_epoch_sees_every_example_once_in_its_own_order():
     lengths = [5, 1, 9, 2, 8, 3, 7]
     one, two = loop.order(lengths, 3, 1), loop.order(lengths, 3, 2)
-    assert all(sorted(k for batch in epoch for k in batch) == list(range(7)) for epoch in (one, two))
+    assert all(
+        sorted(k for batch in epoch for k in batch) == list(range(7)) for epoch in (one, two)
+    )
     assert one == loop.order(lengths, 3, 1) != two and sorted(map(len, one)) == [1, 3, 3]
 
 
@@ -256,15 +319,26 @@ def test_a_batch_holds_examples_of_like_length():
     padded = sum(4 * max(lengths[k] for k in batch) for batch in batches)
     assert padded < 1.15 * sum(lengths), "shuffled alone it is 1.5"
     firsts = [lengths[batch[0]] for batch in batches]
-    assert firsts != sorted(firsts) and firsts != sorted(firsts, reverse=True), "not from short to long"
+    assert firsts != sorted(firsts) and firsts != sorted(firsts, reverse=True), (
+        "not from short to long"
+    )
 
 
 # --- training ---------------------------------------------------------------------------------------------------
 
 
 def settings(**changed):
-    return TrainingSettings(**{"lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.1, "batch_size": 2, "epochs": 1,
-                               "learning_rate": 5e-3} | changed)  # fmt: skip
+    return TrainingSettings(
+        **{
+            "lora_rank": 4,
+            "lora_alpha": 8,
+            "lora_dropout": 0.1,
+            "batch_size": 2,
+            "epochs": 1,
+            "learning_rate": 5e-3,
+        }
+        | changed
+    )
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +354,9 @@ def curve(adapter):
 
 def test_training_makes_a_curve_with_a_falling_rate_and_learns(trained, examples, smol):
     _, adapter = trained
-    assert [line["step"] for line in adapter.losses] == [0, 1, 2] and all(map(math.isfinite, curve(adapter)))
+    assert [line["step"] for line in adapter.losses] == [0, 1, 2] and all(
+        map(math.isfinite, curve(adapter))
+    )
     rates = [line["learning_rate"] for line in adapter.losses]
     assert rates == pytest.approx([5e-3, 5e-3 * 2 / 3, 5e-3 / 3])
 
@@ -299,7 +375,11 @@ def test_training_makes_a_curve_with_a_falling_rate_and_learns(trained, examples
 def test_a_finished_run_is_returned_as_it_is(trained, examples, monkeypatch):
     folder, adapter = trained
     monkeypatch.setattr(loop, "_student", lambda *_: pytest.fail("it was trained again"))
-    assert loop.fine_tune(SMOL, examples, settings(), folder) == adapter == checkpoints.finished(folder)
+    assert (
+        loop.fine_tune(SMOL, examples, settings(), folder)
+        == adapter
+        == checkpoints.finished(folder)
+    )
     assert not (folder / "checkpoint.pt").exists()
 
 
@@ -307,7 +387,10 @@ def test_a_folder_holds_one_run_and_says_what_shaped_it(trained, examples):
     folder, _ = trained
     said = json.loads((folder / "config.json").read_text())
     assert said["base"] == SMOL and said["lora_rank"] == 4 and "save_seconds" not in said
-    with pytest.raises(ValueError, match=r"adapter holds a training run with epochs 1, expected 3; give another folder"):
+    with pytest.raises(
+        ValueError,
+        match=r"adapter holds a training run with epochs 1, expected 3; give another folder",
+    ):
         loop.fine_tune(SMOL, examples, settings(epochs=3), folder)
     with pytest.raises(ValueError, match="holds a training run with examples"):
         loop.fine_tune(SMOL, examples[:2], settings(), folder)
@@ -318,8 +401,12 @@ def test_a_run_that_never_trained_is_replaced(tmp_path):
         loop.fine_tune("SmolLM2-135M-Instuct", [], settings(), tmp_path)
     assert checkpoints.check_configuration(tmp_path, {"base": SMOL}) is None
     (tmp_path / "checkpoint.pt").touch()
-    with pytest.raises(ValueError, match="with base 'SmolLM2-135M-Instuct', expected 'SmolLM2-135M-Instruct'"):
-        checkpoints.check_configuration(tmp_path, json.loads((tmp_path / "config.json").read_text()) | {"base": SMOL})
+    with pytest.raises(
+        ValueError, match="with base 'SmolLM2-135M-Instuct', expected 'SmolLM2-135M-Instruct'"
+    ):
+        checkpoints.check_configuration(
+            tmp_path, json.loads((tmp_path / "config.json").read_text()) | {"base": SMOL}
+        )
 
 
 @pytest.mark.parametrize(
@@ -336,9 +423,18 @@ def test_settings_that_nothing_can_be_trained_with_are_refused(changed, said):
 
 
 def test_the_settings_of_a_training_are_the_papers_and_those_of_a_configuration():
-    assert distill.training_settings(dataclasses.replace(config.PAPER, tuning="lora")) == TrainingSettings()
-    smoke = distill.training_settings(config.load("smoke", tuning="full", full_learning_rate=3e-5, weights="hub"))
-    assert (smoke.peak_rate, smoke.batch_size, smoke.weights) == (3e-5, config.SMOKE.batch_size, "hub")
+    assert (
+        distill.training_settings(dataclasses.replace(config.PAPER, tuning="lora"))
+        == TrainingSettings()
+    )
+    smoke = distill.training_settings(
+        config.load("smoke", tuning="full", full_learning_rate=3e-5, weights="hub")
+    )
+    assert (smoke.peak_rate, smoke.batch_size, smoke.weights) == (
+        3e-5,
+        config.SMOKE.batch_size,
+        "hub",
+    )
 
 
 def test_an_unfinished_run_names_the_remedy(tmp_path):
@@ -348,11 +444,20 @@ def test_an_unfinished_run_names_the_remedy(tmp_path):
 
 def test_the_adapter_is_plain_peft(trained):
     saved = json.loads((trained[1].path / "adapter_config.json").read_text())
-    assert (saved["r"], saved["lora_alpha"], saved["base_model_name_or_path"]) == (4, 8, f"HuggingFaceTB/{SMOL}")
-    assert {p.name for p in trained[1].path.iterdir()} >= {"adapter_model.safetensors", "tokenizer.json"}
+    assert (saved["r"], saved["lora_alpha"], saved["base_model_name_or_path"]) == (
+        4,
+        8,
+        f"HuggingFaceTB/{SMOL}",
+    )
+    assert {p.name for p in trained[1].path.iterdir()} >= {
+        "adapter_model.safetensors",
+        "tokenizer.json",
+    }
 
 
-def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(trained, examples, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on_with_the_losses_of_an_undisturbed_one(
+    trained, examples, tmp_path, monkeypatch
+):
     folder, real, calls = tmp_path / "adapter", loop._accumulate, []
 
     def interrupted(*arguments):
@@ -405,7 +510,11 @@ def test_a_loss_that_is_no_number_stops_with_step_and_ids(examples, tmp_path, mo
     folder = tmp_path / "adapter"
     with pytest.raises(FloatingPointError) as error:
         loop.fine_tune(SMOL, examples[:1], settings(), folder)
-    assert "at step 0" in str(error.value) and "'q0'" in str(error.value) and "learning_rate" in str(error.value)
+    assert (
+        "at step 0" in str(error.value)
+        and "'q0'" in str(error.value)
+        and "learning_rate" in str(error.value)
+    )
     assert not (folder / "finished.json").exists()
 
 
@@ -428,7 +537,9 @@ def test_full_tuning_saves_a_whole_model_that_differs_from_its_base(examples, tm
     from transformers import AutoModelForCausalLM
 
     folder = tmp_path / "adapter"
-    adapter = loop.fine_tune(SMOL, examples[:1], settings(tuning="full", full_learning_rate=1e-3), folder)
+    adapter = loop.fine_tune(
+        SMOL, examples[:1], settings(tuning="full", full_learning_rate=1e-3), folder
+    )
     assert len(adapter.losses) == 1 and adapter.losses[0]["learning_rate"] == 1e-3
     assert not (adapter.path / "adapter_config.json").exists()
     model = AutoModelForCausalLM.from_pretrained(adapter.path)
@@ -462,12 +573,19 @@ def test_training_cases_are_those_the_filter_keeps(project):
     cfg = config.load("smoke", train_examples=2)
     file = distill.teach.records_path(cfg, "agent")
     records.write_lines(
-        file, [teacher_case(0, correct=False), *map(teacher_case, range(1, 5)), {"id": "q9", "error": "x"}]
+        file,
+        [
+            teacher_case(0, correct=False),
+            *map(teacher_case, range(1, 5)),
+            {"id": "q9", "error": "x"},
+        ],
     )
     assert [c["id"] for c in distill.training_cases(cfg, "agent_distill")] == ["q1", "q2"]
     assert len(distill.training_cases(config.load("smoke", train_examples=0), "agent_distill")) == 4
     records.write_lines(file, [teacher_case(0, correct=False)])
-    with pytest.raises(ValueError, match=r"teacher_agent\.jsonl has no case that passes the filter"):
+    with pytest.raises(
+        ValueError, match=r"teacher_agent\.jsonl has no case that passes the filter"
+    ):
         distill.training_cases(cfg, "agent_distill")
     with pytest.raises(ValueError, match="'agent' is not trained, expected one of cot_distill"):
         distill.training_cases(cfg, "agent")
@@ -475,14 +593,23 @@ def test_training_cases_are_those_the_filter_keeps(project):
 
 def test_what_is_trained_on_are_conversations_and_rag_has_passages_in_front(project):
     cfg = config.load("smoke")
-    chain = {**teacher_case(1), "question": "Where is Lima?", "stopped": "stop", "text": "In Peru. \\boxed{Peru}"}
+    chain = {
+        **teacher_case(1),
+        "question": "Where is Lima?",
+        "stopped": "stop",
+        "text": "In Peru. \\boxed{Peru}",
+    }
     del chain["trace"]
     records.write_lines(distill.teach.records_path(cfg, "cot"), [chain])
     (plain,) = distill.conversations(cfg, "cot_distill").values()
-    (shown,) = distill.conversations(cfg, "cot_distill_rag", lambda text: f"FOUND for {text}").values()
+    (shown,) = distill.conversations(
+        cfg, "cot_distill_rag", lambda text: f"FOUND for {text}"
+    ).values()
     assert "FOUND" not in str(plain) and "FOUND for Where is Lima?" in shown[-2]["content"]
     assert plain[-1] == shown[-1] == {"role": "assistant", "content": chain["text"]}
-    with pytest.raises(ValueError, match="'cot_distill_rag' trains on retrieved passages, expected a search"):
+    with pytest.raises(
+        ValueError, match="'cot_distill_rag' trains on retrieved passages, expected a search"
+    ):
         distill.conversations(cfg, "cot_distill_rag")
 
 
@@ -506,6 +633,17 @@ def test_the_folder_of_a_training_names_its_data_and_all_that_shapes_the_weights
 
     first = folder()
     assert first == folder(questions=9) == folder(temperature=0.9)
-    assert len({first, folder(lora_rank=8), folder(epochs=3), folder(tuning="qlora"), folder(train_examples=1)}) == 5
+    assert (
+        len(
+            {
+                first,
+                folder(lora_rank=8),
+                folder(epochs=3),
+                folder(tuning="qlora"),
+                folder(train_examples=1),
+            }
+        )
+        == 5
+    )
     records.write_lines(file, [teacher_case(1), teacher_case(2, question="Changed?")])
     assert folder() != first

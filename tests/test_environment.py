@@ -1,4 +1,5 @@
-"""One set of dependencies in four files: pyproject.toml, environment.yml and the two lock files agree."""
+"""One set of dependencies in four files: pyproject.toml, environment.yml and the two lock files
+agree."""
 
 import tomllib
 
@@ -14,7 +15,9 @@ CORE = [Requirement(line) for line in PROJECT["dependencies"]]
 
 
 def conda():
-    listed = yaml.safe_load((config.ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    listed = yaml.safe_load((config.ROOT / "environment.yml").read_text(encoding="utf-8"))[
+        "dependencies"
+    ]
     pip = next(entry["pip"] for entry in listed if isinstance(entry, dict))
     return listed, [Requirement(line) for line in pip if not line.startswith("-e")], pip
 
@@ -40,13 +43,21 @@ def test_the_conda_environment_has_the_gpu_index_and_installs_this_package_alone
     listed, pip, lines = conda()
     assert "faiss-gpu" in {r.name for r in pip}
     assert "-e . --no-deps" in lines and "pip" in listed
-    (python,) = [entry for entry in listed if isinstance(entry, str) and entry.startswith("python=")]
-    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python.removeprefix("python="))
+    (python,) = [
+        entry for entry in listed if isinstance(entry, str) and entry.startswith("python=")
+    ]
+    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(
+        python.removeprefix("python=")
+    )
 
 
 def test_each_line_of_the_conda_environment_says_why():
     text = (config.ROOT / "environment.yml").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line.strip().startswith("- ") and any(c in line for c in "=>")]
+    lines = [
+        line
+        for line in text.splitlines()
+        if line.strip().startswith("- ") and any(c in line for c in "=>")
+    ]
     assert lines and all("#" in line for line in lines)
 
 
@@ -61,12 +72,16 @@ def test_every_core_dependency_is_locked_within_its_range(requirement):
 def test_every_test_dependency_is_locked_in_one_of_the_two_files():
     locked = lock("requirements.lock") | lock("requirements-test.lock")
     extras = PROJECT["optional-dependencies"]
-    wanted = [Requirement(line) for extra in ("test", "server", "retriever") for line in extras[extra]]
+    wanted = [
+        Requirement(line) for extra in ("test", "server", "retriever") for line in extras[extra]
+    ]
     for requirement in wanted:
         if requirement.name != "agentlib":
             (only,) = locked[canonicalize_name(requirement.name)].specifier
             assert requirement.specifier.contains(only.version)
-    assert not lock("requirements.lock").keys() & lock("requirements-test.lock").keys(), "no package is pinned twice"
+    assert not lock("requirements.lock").keys() & lock("requirements-test.lock").keys(), (
+        "no package is pinned twice"
+    )
 
 
 def test_torch_is_locked_to_the_cpu_sized_release():

@@ -1,4 +1,5 @@
-"""Evaluation: the plan covers the paper's tables and figures, folders name what shapes a case, runs resume."""
+"""Evaluation: the plan covers the paper's tables and figures, folders name what shapes a case,
+runs resume."""
 
 import dataclasses
 import time
@@ -43,10 +44,16 @@ def test_the_plan_covers_every_sample_count_of_figure_5_on_its_panels(preset):
     conditions = evaluate.plan(cfg, cfg.panel_student)
 
     def counts(method):
-        return {a.n for a in conditions if a.method == method and set(cfg.panel_benchmarks) <= set(a.benchmarks)}
+        return {
+            a.n
+            for a in conditions
+            if a.method == method and set(cfg.panel_benchmarks) <= set(a.benchmarks)
+        }
 
     assert counts("agent_distill_ftp") >= set(cfg.sample_counts)
-    assert counts("cot_distill") >= {1, max(cfg.sample_counts)}, "the counts between are derived from its chains"
+    assert counts("cot_distill") >= {1, max(cfg.sample_counts)}, (
+        "the counts between are derived from its chains"
+    )
     keys = [(a.method, a.n, b) for a in conditions for b in a.benchmarks]
     assert len(keys) == len(set(keys)), "nothing is run twice"
 
@@ -57,7 +64,9 @@ def test_samples_are_varied_for_one_student_the_first_where_figure_5s_is_not_the
 
     assert varied(config.load("laptop")) == ["SmolLM2-135M-Instruct"]
     assert varied(config.load("paper")) == ["Qwen2.5-3B-Instruct"]
-    assert varied(config.load("paper", students=["Qwen2.5-7B-Instruct", "Qwen2.5-0.5B-Instruct"])) == ["Qwen2.5-7B-Instruct"]
+    assert varied(
+        config.load("paper", students=["Qwen2.5-7B-Instruct", "Qwen2.5-0.5B-Instruct"])
+    ) == ["Qwen2.5-7B-Instruct"]
 
 
 def test_arms_of_one_adapter_follow_each_other():
@@ -80,18 +89,27 @@ def test_labels_say_how_an_arm_was_sampled():
 
 
 def folder(n=1, method="agent", benchmarks=("mini-aime",), **changed):
-    return evaluate.condition_run(config.load("smoke", **changed), Condition("s", method, n, benchmarks)).folder
+    return evaluate.condition_run(
+        config.load("smoke", **changed), Condition("s", method, n, benchmarks)
+    ).folder
 
 
-@pytest.mark.parametrize("changed", [{"temperature": 0.9}, {"top_p": 0.5}, {"vote": "as_published"}])
+@pytest.mark.parametrize(
+    "changed", [{"temperature": 0.9}, {"top_p": 0.5}, {"vote": "as_published"}]
+)
 def test_sampling_settings_name_the_folder_only_where_there_is_sampling(project, changed):
     assert folder(1) == folder(1, **changed)
     assert folder(4) != folder(4, **changed)
 
 
-def test_the_number_of_questions_does_not_name_the_folder_and_what_shapes_a_case_does(project, monkeypatch):
+def test_the_number_of_questions_does_not_name_the_folder_and_what_shapes_a_case_does(
+    project, monkeypatch
+):
     assert folder() == folder(questions=40) == folder(batch_questions=3)
-    others = [folder(**c) for c in ({"max_steps": 2}, {"step_tokens": 9}, {"seed": 1}, {"top_k": 1}, {"passages": 5})]
+    others = [
+        folder(**c)
+        for c in ({"max_steps": 2}, {"step_tokens": 9}, {"seed": 1}, {"top_k": 1}, {"passages": 5})
+    ]
     others += [folder(4), folder(method="cot"), folder(benchmarks=("mini-olym",))]
     before = folder()
     monkeypatch.setattr(prompts, "RETRY", "Try again.")
@@ -104,14 +122,17 @@ def test_another_adapter_is_another_folder(project):
             "trace": [{"text": "x", "observation": ""}]}  # fmt: skip
     records.write_lines(file, [case])
     assert folder(method="agent_distill") != folder(method="agent_distill", lora_rank=2)
-    assert folder(method="agent") == folder(method="agent", lora_rank=2), "an untuned model has no adapter"
+    assert folder(method="agent") == folder(method="agent", lora_rank=2), (
+        "an untuned model has no adapter"
+    )
 
 
 # --- running ----------------------------------------------------------------------------------------------------
 
 
 class Answering(Scripted):
-    """Answers every question right, as an agent or in a chain; raises the errors it is given, one a call."""
+    """Answers every question right, as an agent or in a chain; raises the errors it is given,
+    one a call."""
 
     def __init__(self, questions, *errors):
         golds = {q.text: q.answer for q in questions}
@@ -119,9 +140,12 @@ class Answering(Scripted):
         self.errors = list(errors)
 
     def answer(self, golds, conversation):
-        if conversation[0]["content"] in prompts.COT.values():  # after worked examples, if there are any
+        # after worked examples, if there are any
+        if conversation[0]["content"] in prompts.COT.values():
             return f"\\boxed{{{golds[conversation[-1]['content'].rpartition('Question: ')[2]]}}}"
-        return act(f"final_answer({golds[conversation[1]['content'].rpartition('Question: ')[2]]!r})")
+        return act(
+            f"final_answer({golds[conversation[1]['content'].rpartition('Question: ')[2]]!r})"
+        )
 
     def generate(self, conversations, **settings):
         if self.errors and (error := self.errors.pop(0)):
@@ -136,7 +160,9 @@ def test_untuned_models_are_shown_worked_chains_and_distilled_ones_are_not(cfg, 
     turns = {}
     for method in ("cot", "cot_distill"):
         model = Answering(asked)
-        evaluate.evaluate(cfg, Condition("s", method, 1, ("mini-hotpot",)), model, asked, box=box, search=None)
+        evaluate.evaluate(
+            cfg, Condition("s", method, 1, ("mini-hotpot",)), model, asked, box=box, search=None
+        )
         turns[method] = len(model.calls[0]["conversations"][0])
     assert turns == {"cot": 2 + 2 * len(prompts.COT_EXAMPLES["factual"]), "cot_distill": 2}
 
@@ -151,8 +177,13 @@ def test_an_arm_gives_one_graded_case_a_question_in_order_and_resumes(cfg, box):
         ("s", "agent", 1, 0.0, "smoke")
     }
     calls = len(model.calls)
-    assert evaluate.evaluate(cfg, condition, model, asked, box=box, search=None) == found and len(model.calls) == calls
-    assert "Rules:" in model.calls[0]["conversations"][0][0]["content"], "an untuned model gets the full prompt"
+    assert (
+        evaluate.evaluate(cfg, condition, model, asked, box=box, search=None) == found
+        and len(model.calls) == calls
+    )
+    assert "Rules:" in model.calls[0]["conversations"][0][0]["content"], (
+        "an untuned model gets the full prompt"
+    )
 
 
 def test_cases_say_what_weights_in_what_precision_on_what_device(cfg, box):
@@ -162,7 +193,10 @@ def test_cases_say_what_weights_in_what_precision_on_what_device(cfg, box):
     model.weights, model.precision, model.device = "hub", "bf16", "cuda"
     _, here = evaluate.evaluate(cfg, condition, model, asked, box=box, search=None)
     names = ("weights", "precision", "device")
-    assert [tuple(case[name] for name in names) for case in (served, here)] == [("server",) * 3, ("hub", "bf16", "cuda")]
+    assert [tuple(case[name] for name in names) for case in (served, here)] == [
+        ("server",) * 3,
+        ("hub", "bf16", "cuda"),
+    ]
 
 
 class Noted(Exception):
@@ -179,7 +213,9 @@ class Noted(Exception):
      (search.encoder, "fetch", "all-MiniLM-L6-v2"), (lambda c: distill.examples(c, SMOL, "agent_distill"), "fetch_tokenizer", SMOL),
      (lambda c: loop._student(SMOL, c, "cpu", "fp32"), "fetch", SMOL)],
 )  # fmt: skip
-def test_every_model_of_a_configuration_comes_from_where_its_weights_are_to_come_from(project, monkeypatch, opened, fetched, name, source):
+def test_every_model_of_a_configuration_comes_from_where_its_weights_are_to_come_from(
+    project, monkeypatch, opened, fetched, name, source
+):
     def note(*asked):
         raise Noted(*asked)
 
@@ -191,21 +227,28 @@ def test_every_model_of_a_configuration_comes_from_where_its_weights_are_to_come
 
 def test_a_teacher_from_the_hub_is_not_run_by_llama_cpp_on_the_file_of_a_wheel(project):
     cfg = config.load("laptop", weights="hub", teacher_server="")
-    with pytest.raises(ValueError, match="is to come from the hub, but setting 'teacher_server' is ''"), teach.open_teacher(cfg):
+    with (
+        pytest.raises(
+            ValueError, match="is to come from the hub, but setting 'teacher_server' is ''"
+        ),
+        teach.open_teacher(cfg),
+    ):
         pass
     assert not all(check.met for check in preflight.checks(cfg, ["02"]))
 
 
 def test_a_distilled_student_gets_the_short_prompt_and_sampling_settings(cfg, box, monkeypatch):
     condition = Condition("s", "agent_distill", 4, ("mini-aime",))
-    monkeypatch.setattr(evaluate, "condition_run", lambda cfg, condition: records.Run(cfg.runs, "condition", {}))
+    monkeypatch.setattr(
+        evaluate, "condition_run", lambda cfg, condition: records.Run(cfg.runs, "condition", {})
+    )
     asked = benchmarks.load("mini-aime", 2)
     model = Answering(asked)
     found = evaluate.evaluate(cfg, condition, model, asked, box=box, search=None)
     assert "Rules:" not in model.calls[0]["conversations"][0][0]["content"]
-    assert (model.calls[0]["n"], model.calls[0]["temperature"]) == (4, cfg.temperature) and found[0][
-        "temperature"
-    ] == cfg.temperature
+    assert (model.calls[0]["n"], model.calls[0]["temperature"]) == (4, cfg.temperature) and found[
+        0
+    ]["temperature"] == cfg.temperature
     assert len(found[0]["trace"][0]["candidates"]) == 4
 
 
@@ -215,7 +258,9 @@ def test_chains_of_one_batch_share_its_seconds_equally_whoever_asks(cfg):
     evaluated = evaluate.evaluate(cfg, condition, Answering(asked), asked, box=None, search=None)
     taught = list(teach._answers(cfg, Answering(asked), None, teach.Job("cot", 0, {}), asked))
     for found in (evaluated, taught):
-        assert len({case["seconds"] for case in found}) == 1 and len(found) == 4 <= cfg.batch_questions
+        assert (
+            len({case["seconds"] for case in found}) == 1 and len(found) == 4 <= cfg.batch_questions
+        )
 
 
 @pytest.mark.parametrize("error", [MemoryError("out of memory"), ConnectionError("lost retriever")])
@@ -223,9 +268,13 @@ def test_an_outage_that_lasts_is_counted_and_a_resume_asks_only_the_rest(project
     cfg = config.load("smoke", batch_questions=1)
     condition, asked = Condition("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 8)
     model = Answering(asked, None, *[error] * 8)
-    with pytest.raises(RuntimeError, match=rf"7 of 8 questions are unanswered \({error}\); .* resume"):
+    with pytest.raises(
+        RuntimeError, match=rf"7 of 8 questions are unanswered \({error}\); .* resume"
+    ):
         evaluate.evaluate(cfg, condition, model, asked, box=None, search=None)
-    assert len(model.errors) == 8 - 1 - cases.MAX_CONSECUTIVE_FAILURES, "what nothing answers is not asked for ever"
+    assert len(model.errors) == 8 - 1 - cases.MAX_CONSECUTIVE_FAILURES, (
+        "what nothing answers is not asked for ever"
+    )
     run = evaluate.condition_run(cfg, condition)
     assert len(run.finished()) == 1 and sum("error" in r for r in records.read(run.file)) == 7
     model.errors, calls = [], len(model.calls)
@@ -233,13 +282,21 @@ def test_an_outage_that_lasts_is_counted_and_a_resume_asks_only_the_rest(project
     assert [c["id"] for c in found] == [q.id for q in asked] and len(model.calls) == calls + 7
 
 
-@pytest.mark.parametrize("error", [RuntimeError("Expected all tensors on one device"), KeyError("mps"), ValueError("wrong")], ids=repr)
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("Expected all tensors on one device"), KeyError("mps"), ValueError("wrong")],
+    ids=repr,
+)
 def test_a_bug_is_no_outage_and_is_not_tried_again(cfg, error):
     condition, asked = Condition("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 3)
     model = Answering(asked, error)
     with pytest.raises(type(error)) as raised:
         evaluate.evaluate(cfg, condition, model, asked, box=None, search=None)
-    assert raised.value is error and model.calls == [] and list(records.read(evaluate.condition_run(cfg, condition).file)) == []
+    assert (
+        raised.value is error
+        and model.calls == []
+        and list(records.read(evaluate.condition_run(cfg, condition).file)) == []
+    )
 
 
 def test_a_question_that_nothing_answers_costs_only_itself(cfg):
@@ -259,14 +316,22 @@ def test_a_question_that_nothing_answers_costs_only_itself(cfg):
 
 
 def test_a_lost_retriever_is_an_error_record_and_never_an_answer(cfg):
-    condition, asked = Condition("s", "agent", 1, ("mini-hotpot",)), benchmarks.load("mini-hotpot", 2)
+    condition, asked = (
+        Condition("s", "agent", 1, ("mini-hotpot",)),
+        benchmarks.load("mini-hotpot", 2),
+    )
     reply = act("try:\n    print(web_search('x'))\nexcept Exception:\n    final_answer('a guess')")
 
     def gone(query):
         raise ConnectionError("retriever cannot be reached")
 
-    with Sandbox(tools={"web_search": gone}, seconds=5.0) as lonely, pytest.raises(RuntimeError, match="2 of 2 questions"):
-        evaluate.evaluate(cfg, condition, Scripted(lambda *_: reply), asked, box=lonely, search=None)
+    with (
+        Sandbox(tools={"web_search": gone}, seconds=5.0) as lonely,
+        pytest.raises(RuntimeError, match="2 of 2 questions"),
+    ):
+        evaluate.evaluate(
+            cfg, condition, Scripted(lambda *_: reply), asked, box=lonely, search=None
+        )
     lines = list(records.read(evaluate.condition_run(cfg, condition).file))
     assert len(lines) == 2 and all("retriever cannot be reached" in line["error"] for line in lines)
     assert not any("prediction" in line for line in lines)
@@ -281,7 +346,11 @@ def test_more_questions_go_on_in_the_same_folder(cfg):
 
 
 def test_only_cot_with_rag_searches(cfg, monkeypatch):
-    monkeypatch.setattr(evaluate, "condition_run", lambda cfg, condition: records.Run(cfg.runs, condition.method, {}))
+    monkeypatch.setattr(
+        evaluate,
+        "condition_run",
+        lambda cfg, condition: records.Run(cfg.runs, condition.method, {}),
+    )
     asked, queries = benchmarks.load("mini-hotpot", 2), []
 
     def search(query):
@@ -290,7 +359,12 @@ def test_only_cot_with_rag_searches(cfg, monkeypatch):
 
     for method in ("cot", "cot_distill", "cot_distill_rag"):
         found = evaluate.evaluate(
-            cfg, Condition("s", method, 1, ("mini-hotpot",)), Answering(asked), asked, box=None, search=search
+            cfg,
+            Condition("s", method, 1, ("mini-hotpot",)),
+            Answering(asked),
+            asked,
+            box=None,
+            search=search,
         )
         assert all(c["correct"] for c in found)
     assert queries == [q.text for q in asked] and {c["passages"] for c in found} == {"[1] passage"}
@@ -302,7 +376,9 @@ def test_only_cot_with_rag_searches(cfg, monkeypatch):
 def sampled_case(*answers, gold="4"):
     question = benchmarks.load("mini-aime", 1)[0]
     question = type(question)(**question.asdict() | {"answer": gold})
-    completions = tuple(cot.Completion(f"\\boxed{{{a}}}", 5, 10 + i, "stop") for i, a in enumerate(answers))
+    completions = tuple(
+        cot.Completion(f"\\boxed{{{a}}}", 5, 10 + i, "stop") for i, a in enumerate(answers)
+    )
     chain = cot.CoTResult(question.id, completions, answers, cot.majority(answers))
     return cases.cot_case(question, chain, model="s", method="cot_distill", n=len(answers))
 
@@ -313,7 +389,10 @@ def test_fewer_chains_are_the_votes_of_the_first_ones():
     assert case["correct"] and sorted(derived) == [2, 4]
     assert (derived[2]["prediction"], derived[2]["correct"]) == ("4", True)
     assert (derived[4]["prediction"], derived[4]["correct"]) == ("5", False)
-    assert derived[2]["completion_tokens"] == 10 + 11 and derived[4]["completion_tokens"] == 10 + 11 + 12 + 13
+    assert (
+        derived[2]["completion_tokens"] == 10 + 11
+        and derived[4]["completion_tokens"] == 10 + 11 + 12 + 13
+    )
     assert all(c["derived"] and c["id"] == case["id"] for c in derived.values())
 
 
@@ -325,19 +404,47 @@ def test_nothing_is_derived_from_greedy_or_agent_cases():
 def test_published_cases_are_small_and_keep_what_figures_need(cfg):
     case = sampled_case("4", "5") | {"trace": [1], "prefix": "x", "last_words": "y"}
     (found,) = records.read(evaluate.publish(cfg, [case]))
-    assert not found.keys() & {"trace", "text", "question", "passages", "answers", "prefix", "last_words", "seconds"}
-    needed = "id benchmark level subject prediction gold correct stopped steps parse_errors execution_errors tool_calls"
+    assert not found.keys() & {
+        "trace",
+        "text",
+        "question",
+        "passages",
+        "answers",
+        "prefix",
+        "last_words",
+        "seconds",
+    }
+    needed = (
+        "id benchmark level subject prediction gold correct stopped steps parse_errors"
+        " execution_errors tool_calls"
+    )
     assert found.keys() >= {*needed.split(), "prompt_tokens", "completion_tokens"}
 
 
 def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, monkeypatch):
     def vote(*groups):
-        return {"failure": None, "candidates": [{"code": f"x = {g}\nfinal_answer(x)", "group": g} for g in groups]}
+        return {
+            "failure": None,
+            "candidates": [{"code": f"x = {g}\nfinal_answer(x)", "group": g} for g in groups],
+        }
 
     def case(method, number, correct, n=1, **more):
         own = {"text": "a chain"} if method == "cot_distill" else {"trace": [{}]}
-        return {"model": cfg.students[-1], "method": method, "n": n, "id": f"q{number}", "question": f"question {number}",
-                "gold": "4", "prediction": "5", "correct": correct, "tool_calls": 0} | own | more  # fmt: skip
+        return (
+            {
+                "model": cfg.students[-1],
+                "method": method,
+                "n": n,
+                "id": f"q{number}",
+                "question": f"question {number}",
+                "gold": "4",
+                "prediction": "5",
+                "correct": correct,
+                "tool_calls": 0,
+            }
+            | own
+            | more
+        )
 
     taught = case("agent_ftp", 9, True, prefix="Thought: first")
     monkeypatch.setattr(evaluate.cases, "read", lambda file: [taught])
@@ -350,7 +457,10 @@ def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, mon
         case("agent_distill", 4, True, n=5, trace=[vote(0, 1, 2, 3, 4), vote(0, 0, 0, 0, 0), won, vote(None, None, None, None, None)]),
     ]  # fmt: skip
     chosen = examples.select_examples(cfg, found)
-    assert chosen["pair"]["agent"]["question"] == "question 2" and chosen["pair"]["cot"]["text"] == "a chain"
+    assert (
+        chosen["pair"]["agent"]["question"] == "question 2"
+        and chosen["pair"]["cot"]["text"] == "a chain"
+    )
     assert chosen["vote"] == won and chosen["prefix"]["prefix"] == "Thought: first"
 
 
@@ -358,7 +468,9 @@ def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, mon
 
 
 @pytest.mark.model
-def test_an_adapter_that_the_student_server_lacks_stops_before_anything_is_asked(project, monkeypatch):
+def test_an_adapter_that_the_student_server_lacks_stops_before_anything_is_asked(
+    project, monkeypatch
+):
     cfg = config.load("smoke", student_server="http://127.0.0.1:9")
     monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [])
     for method in distill.TEACHER_OF:
@@ -367,6 +479,10 @@ def test_an_adapter_that_the_student_server_lacks_stops_before_anything_is_asked
             records.write_json(run.folder / "finished.json", {"steps": 1})
             (run.folder / "student").mkdir()
     monkeypatch.setattr(evaluate.ServerModel, "listed", lambda self: [SMOL])
-    monkeypatch.setattr(evaluate.ServerModel, "generate", lambda *a, **k: pytest.fail("the server was asked"))
-    with pytest.raises(RuntimeError, match=r"lists SmolLM2-135M-Instruct, expected the adapter 'adapter-smollm2"):
+    monkeypatch.setattr(
+        evaluate.ServerModel, "generate", lambda *a, **k: pytest.fail("the server was asked")
+    )
+    with pytest.raises(
+        RuntimeError, match=r"lists SmolLM2-135M-Instruct, expected the adapter 'adapter-smollm2"
+    ):
         evaluate.evaluate_student(cfg, SMOL, box=None, search=None)

@@ -13,12 +13,19 @@ COURSE = sorted((config.ROOT / "notebooks").glob("0[1-5]_*.ipynb"))
 
 
 def cells(path, tag=None):
-    return [c for c in nbformat.read(path, 4).cells if c.cell_type == "code" and (tag is None or tag in c.metadata.get("tags", []))]
+    return [
+        c
+        for c in nbformat.read(path, 4).cells
+        if c.cell_type == "code" and (tag is None or tag in c.metadata.get("tags", []))
+    ]
 
 
 def test_a_check_says_solved_not_yet_and_why_not():
     assert "✓ 1 · solved" in exercises.check_exercise("1", lambda: True).data
-    assert "… 1 · not yet · Look above." in exercises.check_exercise("1", lambda: False, "Look above.").data
+    assert (
+        "… 1 · not yet · Look above."
+        in exercises.check_exercise("1", lambda: False, "Look above.").data
+    )
     assert "TypeError" in exercises.check_exercise("1", lambda: len(...) == 3).data
 
 
@@ -29,7 +36,9 @@ def test_the_course_has_three_solved_exercises_a_notebook_each_with_its_check(pa
     assert len(asked) >= 3
     for k in asked:
         assert "pages.check_exercise(" in every[k + 1].source
-        shown = "".join(output.get("data", {}).get("text/html", "") for output in every[k + 1].outputs)
+        shown = "".join(
+            output.get("data", {}).get("text/html", "") for output in every[k + 1].outputs
+        )
         assert exercises.DONE in shown, f"not solved: {every[k].source}"
 
 
@@ -50,11 +59,19 @@ def test_a_copy_that_somebody_works_in_is_left_alone(tmp_path, capsys):
     mine = tmp_path / COURSE[0].name
     mine.write_text("my work")
     assert workshop.main(["--out", str(tmp_path)]) == 0
-    assert mine.read_text() == "my work" and capsys.readouterr().out.splitlines()[-1].startswith("0 student")
+    assert mine.read_text() == "my work" and capsys.readouterr().out.splitlines()[-1].startswith(
+        "0 student"
+    )
 
 
 @pytest.mark.parametrize("source", ["answer = 42", "\n# solution\nanswer = 42"])
 def test_an_exercise_without_a_start_or_a_solution_is_refused(source):
-    cell = {"cell_type": "code", "source": source, "metadata": {"tags": ["exercise"]}, "outputs": [], "execution_count": 1}
+    cell = {
+        "cell_type": "code",
+        "source": source,
+        "metadata": {"tags": ["exercise"]},
+        "outputs": [],
+        "execution_count": 1,
+    }
     with pytest.raises(ValueError, match="lacks a start"):
         workshop.student(json.loads(json.dumps({"cells": [cell]})))

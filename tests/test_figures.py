@@ -1,4 +1,5 @@
-"""The figures and tables: what is drawn is what the records say, a gap stays a gap, and bytes repeat."""
+"""The figures and tables: what is drawn is what the records say, a gap stays a gap, and bytes
+repeat."""
 
 import itertools
 import math
@@ -13,14 +14,30 @@ from agentlib.figures import estimates, extra, statistics, style, tables
 
 STUDENTS = ("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct")
 TEACHER = "Qwen2.5-Coder-1.5B-Instruct"
-SUBJECTS = ("Algebra", "Counting & Probability", "Geometry", "Intermediate Algebra", "Number Theory", "Prealgebra",
-            "Precalculus")  # fmt: skip
-MEASURED = ("fig1_mean_accuracy", "fig4_math_breakdown", "fig5_samples", "fig6_tokens", "fig7_code_errors",
-            "fig8_retrieval_calls")  # fmt: skip
+SUBJECTS = (
+    "Algebra",
+    "Counting & Probability",
+    "Geometry",
+    "Intermediate Algebra",
+    "Number Theory",
+    "Prealgebra",
+    "Precalculus",
+)
+MEASURED = (
+    "fig1_mean_accuracy",
+    "fig4_math_breakdown",
+    "fig5_samples",
+    "fig6_tokens",
+    "fig7_code_errors",
+    "fig8_retrieval_calls",
+)
 
 
-def synthetic(students: tuple[str, ...], teacher: str | None, questions: int, counts: tuple[int, ...]) -> pd.DataFrame:
-    """Records as an evaluation writes them, with invented but plausible values: a few errors, a few missing."""
+def synthetic(
+    students: tuple[str, ...], teacher: str | None, questions: int, counts: tuple[int, ...]
+) -> pd.DataFrame:
+    """Records as an evaluation writes them, with invented but plausible values: a few errors, a
+    few missing."""
     draw = random.Random(0)
     rows = []
     for model in (*students, *([teacher] if teacher else ())):
@@ -28,23 +45,48 @@ def synthetic(students: tuple[str, ...], teacher: str | None, questions: int, co
         for method, benchmark in itertools.product(methods, config.FACTUAL + config.MATHS):
             panel = benchmark in config.LAPTOP.panel_benchmarks
             voted = method in ("agent_distill", "agent_distill_ftp")
-            ns = counts if method in ("cot_distill", "agent_distill_ftp") and panel else (1, counts[-1])
-            for n, k in itertools.product(ns if voted or method == "cot_distill" else (1,), range(questions)):
-                chance = 0.12 + 0.1 * method.startswith("agent_") + 0.03 * n**0.5 + 0.1 * (model != STUDENTS[0])
+            ns = (
+                counts
+                if method in ("cot_distill", "agent_distill_ftp") and panel
+                else (1, counts[-1])
+            )
+            for n, k in itertools.product(
+                ns if voted or method == "cot_distill" else (1,), range(questions)
+            ):
+                chance = (
+                    0.12
+                    + 0.1 * method.startswith("agent_")
+                    + 0.03 * n**0.5
+                    + 0.1 * (model != STUDENTS[0])
+                )
                 errored = draw.random() < 0.01
                 agent = method.startswith("agent")
-                rows.append({
-                    "id": f"{benchmark}-{k}", "benchmark": benchmark, "level": str(k % 5 + 1),
-                    "domain": "factual" if benchmark in config.FACTUAL else "math",
-                    "subject": SUBJECTS[k % 7] if benchmark == "mini-math" else "",
-                    "model": model, "role": "teacher" if model == teacher else "student", "method": method, "n": n,
-                    "temperature": 0.0 if n == 1 else 0.4, "seed": 42, "split": "test",
-                    "correct": None if errored else draw.random() < chance, "error": "lost" if errored else None,
-                    "parse_errors": None if errored else int(agent and draw.random() < 0.2 / n),
-                    "execution_errors": None if errored else int(agent and draw.random() < 0.3 / n),
-                    "tool_calls": None if errored else int(agent) * draw.randint(0, 4),
-                    "completion_tokens": None if errored else int(draw.lognormvariate(5.2 + 0.3 * agent, 0.4)),
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "id": f"{benchmark}-{k}",
+                        "benchmark": benchmark,
+                        "level": str(k % 5 + 1),
+                        "domain": "factual" if benchmark in config.FACTUAL else "math",
+                        "subject": SUBJECTS[k % 7] if benchmark == "mini-math" else "",
+                        "model": model,
+                        "role": "teacher" if model == teacher else "student",
+                        "method": method,
+                        "n": n,
+                        "temperature": 0.0 if n == 1 else 0.4,
+                        "seed": 42,
+                        "split": "test",
+                        "correct": None if errored else draw.random() < chance,
+                        "error": "lost" if errored else None,
+                        "parse_errors": None if errored else int(agent and draw.random() < 0.2 / n),
+                        "execution_errors": None
+                        if errored
+                        else int(agent and draw.random() < 0.3 / n),
+                        "tool_calls": None if errored else int(agent) * draw.randint(0, 4),
+                        "completion_tokens": (
+                            None if errored else int(draw.lognormvariate(5.2 + 0.3 * agent, 0.4))
+                        ),
+                    }
+                )
     return statistics.to_frame(rows)
 
 
@@ -58,13 +100,19 @@ def laptop() -> pd.DataFrame:
     return synthetic(STUDENTS, TEACHER, 40, (1, 2, 4, 8))
 
 
-QUESTION = "In which country was the composer of the Brindle Suite born, and what is 48,211 × 7,309 in $?"
+QUESTION = (
+    "In which country was the composer of the Brindle Suite born, and what is 48,211 × 7,309 in $?"
+)
 COT = {
-    "question": QUESTION, "answer": "Norway", "correct": False,
-    "text": "The Brindle Suite was composed by Ada Holm. She was born in the north, where she learnt the violin from "
-    "her uncle. I recall that the north belongs to Norway.\n\nSo 48,211 × 7,309 is about $352,000,000.\n"
-    "Therefore the answer is \\boxed{Norway}. 中文",
-}  # fmt: skip
+    "question": QUESTION,
+    "answer": "Norway",
+    "correct": False,
+    "text": (
+        "The Brindle Suite was composed by Ada Holm. She was born in the north, where she learnt"
+        " the violin from her uncle. I recall that the north belongs to Norway.\n\nSo 48,211 ×"
+        " 7,309 is about $352,000,000.\nTherefore the answer is \\boxed{Norway}. 中文"
+    ),
+}
 AGENT = {
     "question": QUESTION, "gold": "Denmark", "answer": "Denmark", "correct": True,
     "steps": [
@@ -80,9 +128,13 @@ AGENT = {
     ],
 }  # fmt: skip
 EXAMPLE = {
-    "question": QUESTION, "trajectory": AGENT,
-    "prefix": "To answer this I first find who composed the Brindle Suite, then where that person was born.",
-}  # fmt: skip
+    "question": QUESTION,
+    "trajectory": AGENT,
+    "prefix": (
+        "To answer this I first find who composed the Brindle Suite, then where that person was"
+        " born."
+    ),
+}
 VOTE = {
     "candidates": [
         {"code": "r = web_search('Ada Holm')\nprint(r)", "outcome": "Ada Holm was a composer born in Aarhus.",
@@ -120,15 +172,24 @@ def every_figure(cases: pd.DataFrame, note: str) -> dict[str, matplotlib.figure.
 
 
 def varied(cases: pd.DataFrame) -> pd.DataFrame:
-    """The greedy agent at three numbers of trajectories: right on none, on those of maths, on all."""
-    greedy = estimates.select(cases, model=STUDENTS[0], method="agent_distill", n=1).assign(setting="trajectories")
+    """The greedy agent at three numbers of trajectories: right on none, on those of maths, on
+    all."""
+    greedy = estimates.select(cases, model=STUDENTS[0], method="agent_distill", n=1).assign(
+        setting="trajectories"
+    )
     right = {25: False, 50: greedy["domain"] == "math", 190: True}
-    return pd.concat([greedy.assign(value=value, correct=correct) for value, correct in right.items()])
+    return pd.concat(
+        [greedy.assign(value=value, correct=correct) for value, correct in right.items()]
+    )
 
 
 def heights(axes: matplotlib.axes.Axes, label: str) -> list[float]:
-    return [bar.get_height() for group in axes.containers if getattr(group, "patches", None)
-            and group.get_label() == label for bar in group]  # fmt: skip
+    return [
+        bar.get_height()
+        for group in axes.containers
+        if getattr(group, "patches", None) and group.get_label() == label
+        for bar in group
+    ]
 
 
 def texts(axes: matplotlib.axes.Axes) -> list[str]:
@@ -139,7 +200,9 @@ def test_every_figure_draws_one_student_with_footer_and_alt_text(smoke, tmp_path
     drawn = every_figure(smoke, "preset smoke · run 0123456789")
     assert set(drawn) == set(style.ALT_TEXT)
     for name, figure in drawn.items():
-        assert any("preset smoke" in text.get_text() for text in [*figure.texts, figure._supxlabel] if text)
+        assert any(
+            "preset smoke" in text.get_text() for text in [*figure.texts, figure._supxlabel] if text
+        )
         assert len(style.ALT_TEXT[name]) > 40
 
 
@@ -150,7 +213,8 @@ def test_the_same_records_give_the_same_bytes(smoke, tmp_path):
     }.items():
         first = figures.save_figure(draw(), tmp_path / "a", name)
         shown = draw()
-        assert shown._repr_png_()[0].startswith(b"\x89PNG")  # shown in a notebook before it is saved
+        # shown in a notebook before it is saved
+        assert shown._repr_png_()[0].startswith(b"\x89PNG")
         second = figures.save_figure(shown, tmp_path / "b", name)
         assert [p.name for p in first] == [f"{name}.svg", f"{name}.png"]
         assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
@@ -160,7 +224,11 @@ def test_the_same_records_give_the_same_bytes(smoke, tmp_path):
 
 def test_data_efficiency_draws_the_mean_of_each_kind_of_benchmark(smoke):
     (axes,) = extra.data_efficiency(varied(smoke)).axes
-    lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines if not line.get_label().startswith("_")}
+    lines = {
+        line.get_label(): list(line.get_ydata())
+        for line in axes.lines
+        if not line.get_label().startswith("_")
+    }
     assert lines == {"all benchmarks": [0, 50, 100], "factual": [0, 0, 100], "maths": [0, 100, 100]}
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["25", "50", "190"]
     with pytest.raises(ValueError, match="no case varies the number of trajectories"):
@@ -169,10 +237,21 @@ def test_data_efficiency_draws_the_mean_of_each_kind_of_benchmark(smoke):
 
 def test_claims_are_drawn_by_their_verdict_and_those_that_were_not_run_are_not():
     (axes,) = extra.claim_chart(CLAIMS).axes
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["acting helps", "a prefix helps", "a vote helps"]
-    places = {c.get_label(): (list(c.lines[0].get_xdata()), list(c.lines[0].get_ydata())) for c in axes.containers}
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [
+        "acting helps",
+        "a prefix helps",
+        "a vote helps",
+    ]
+    places = {
+        c.get_label(): (list(c.lines[0].get_xdata()), list(c.lines[0].get_ydata()))
+        for c in axes.containers
+    }
     assert places == {"yes (1)": ([15], [0]), "not settled (1)": ([1], [2]), "no (1)": ([-6], [1])}
-    marks = {line.get_label(): list(line.get_xdata()) for line in axes.lines if line.get_label() in ("margin", "published, nearest size")}
+    marks = {
+        line.get_label(): list(line.get_xdata())
+        for line in axes.lines
+        if line.get_label() in ("margin", "published, nearest size")
+    }
     assert marks == {"margin": [0, 0, -5], "published, nearest size": [5.6, 0.8, 1.9]}
     with pytest.raises(ValueError, match="no claim was run"):
         extra.claim_chart(CLAIMS.iloc[3:])
@@ -181,7 +260,9 @@ def test_claims_are_drawn_by_their_verdict_and_those_that_were_not_run_are_not()
 def test_loss_curves_have_a_line_a_method_and_a_dot_for_a_single_step():
     curve = [{"step": k, "loss": 2.0 - k} for k in range(2)]
     (axes,) = extra.loss_curves({"cot_distill": curve, "agent_distill": curve[:1]}, "note").axes
-    assert [list(line.get_ydata()) for line in axes.lines] == [[2.0, 1.0], [2.0]] and axes.lines[1].get_marker() == "o"
+    assert [list(line.get_ydata()) for line in axes.lines] == [[2.0, 1.0], [2.0]] and axes.lines[
+        1
+    ].get_marker() == "o"
 
 
 def test_bars_of_other_peoples_questions_stand_at_their_accuracy(smoke):
@@ -190,7 +271,11 @@ def test_bars_of_other_peoples_questions_stand_at_their_accuracy(smoke):
     (axes,) = figure.axes
     heights = [patch.get_height() for patch in axes.patches]
     rights = [100 * mine[mine["method"] == m]["correct"].eq(True).mean() for m in config.METHODS]
-    assert heights == pytest.approx(rights) and [t.get_text() for t in axes.get_xticklabels()] == ["mine"] and "mine" in figure.alt
+    assert (
+        heights == pytest.approx(rights)
+        and [t.get_text() for t in axes.get_xticklabels()] == ["mine"]
+        and "mine" in figure.alt
+    )
     with pytest.raises(ValueError, match="method 'magic' has no colour"):
         extra.accuracy_bars(mine.assign(method="magic"))
 
@@ -204,21 +289,40 @@ def test_drawing_leaves_no_settings_behind_and_shows_without_pyplot(smoke):
 
 def test_bars_are_as_high_as_the_accuracies(laptop):
     axes = figures.fig1_mean_accuracy(laptop).axes[0]
-    for method, n, label in (("cot", 1, "CoT prompting"), ("agent_distill_ftp", 8, "Agent distillation (FTP + SAG)")):
-        chosen = laptop[(laptop["method"] == method) & (laptop["n"] == n) & (laptop["role"] == "student")]
+    for method, n, label in (
+        ("cot", 1, "CoT prompting"),
+        ("agent_distill_ftp", 8, "Agent distillation (FTP + SAG)"),
+    ):
+        chosen = laptop[
+            (laptop["method"] == method) & (laptop["n"] == n) & (laptop["role"] == "student")
+        ]
         right = chosen["correct"].eq(True).groupby([chosen["model"], chosen["benchmark"]]).mean()
-        assert heights(axes, label)[:2] == pytest.approx([100 * right[model].mean() for model in STUDENTS])
+        assert heights(axes, label)[:2] == pytest.approx(
+            [100 * right[model].mean() for model in STUDENTS]
+        )
     assert len(heights(axes, "CoT distillation")) == 2  # a teacher is not distilled ...
     assert "not run" not in texts(axes)  # ... and that is no gap
 
     by_subject = figures.fig4_math_breakdown(laptop).axes[0]
-    chosen = laptop[(laptop["benchmark"] == "mini-math") & (laptop["model"] == STUDENTS[1]) & (laptop["n"] == 8)]
-    right = chosen[chosen["method"] == "agent_distill"].groupby("subject")["correct"].apply(lambda c: c.eq(True).mean())
-    assert heights(by_subject, "Agent distillation + SAG") == pytest.approx([100 * right[s] for s in SUBJECTS])
+    chosen = laptop[
+        (laptop["benchmark"] == "mini-math") & (laptop["model"] == STUDENTS[1]) & (laptop["n"] == 8)
+    ]
+    right = (
+        chosen[chosen["method"] == "agent_distill"]
+        .groupby("subject")["correct"]
+        .apply(lambda c: c.eq(True).mean())
+    )
+    assert heights(by_subject, "Agent distillation + SAG") == pytest.approx(
+        [100 * right[s] for s in SUBJECTS]
+    )
 
 
 def test_no_bar_or_whisker_is_cut_off(laptop):
-    for draw in (figures.fig4_math_breakdown, figures.fig7_code_errors, figures.fig8_retrieval_calls):
+    for draw in (
+        figures.fig4_math_breakdown,
+        figures.fig7_code_errors,
+        figures.fig8_retrieval_calls,
+    ):
         for axes in draw(laptop).axes:
             assert axes.dataLim.y1 <= axes.get_ylim()[1] and axes.get_ylim()[0] == 0
 
@@ -229,7 +333,11 @@ def test_a_gap_stays_a_gap(laptop):
     assert heights(axes, "CoT distillation") == [] and texts(axes).count("not run") == 2
     # One benchmark short is a gap too: a mean over seven is not comparable with a mean over eight.
     short = laptop[
-        ~((laptop["method"] == "cot") & (laptop["benchmark"] == "mini-2wiki") & (laptop["model"] == TEACHER))
+        ~(
+            (laptop["method"] == "cot")
+            & (laptop["benchmark"] == "mini-2wiki")
+            & (laptop["model"] == TEACHER)
+        )
     ]
     axes = figures.fig1_mean_accuracy(short).axes[0]
     assert len(heights(axes, "CoT prompting")) == 2 and texts(axes).count("not run") == 1
@@ -237,7 +345,9 @@ def test_a_gap_stays_a_gap(laptop):
     axes = figures.fig1_mean_accuracy(laptop, models=[*STUDENTS, "Qwen2.5-7B-Instruct"]).axes[0]
     assert texts(axes) == ["not run"]
     # A line is broken where a number of samples is missing.
-    figure = figures.fig5_samples(laptop[~((laptop["n"] == 4) & (laptop["method"] == "agent_distill_ftp"))])
+    figure = figures.fig5_samples(
+        laptop[~((laptop["n"] == 4) & (laptop["method"] == "agent_distill_ftp"))]
+    )
     line = next(line for line in figure.axes[0].lines if line.get_label().startswith("Agent"))
     assert [math.isnan(y) for y in line.get_ydata()] == [False, False, True, False]
     assert texts(figure.axes[0]) == ["not run"]
@@ -268,7 +378,10 @@ def test_partial_records_draw_and_empty_ones_say_so(name, smoke):
     figure.draw_without_rendering()
 
 
-@pytest.mark.parametrize("name, second", [("model", "Qwen2.5-7B"), ("method", "agent"), ("n", 8), ("temperature", 0.7), ("seed", 43)])
+@pytest.mark.parametrize(
+    "name, second",
+    [("model", "Qwen2.5-7B"), ("method", "agent"), ("n", 8), ("temperature", 0.7), ("seed", 43)],
+)
 def test_one_accuracy_never_mixes_two_experiments(smoke, name, second):
     one = estimates.select(smoke, method="cot", n=1)
     with pytest.raises(ValueError, match=f"several values of {name}"):
@@ -277,32 +390,58 @@ def test_one_accuracy_never_mixes_two_experiments(smoke, name, second):
 
 def test_an_id_in_two_benchmarks_is_two_questions(smoke):
     one = estimates.select(smoke, method="cot", n=1, benchmark="mini-math").assign(correct=True)
-    assert estimates.accuracy(pd.concat([one, one.assign(benchmark="mini-aime", correct=False)]))[::3] == (50, 4)
+    assert estimates.accuracy(pd.concat([one, one.assign(benchmark="mini-aime", correct=False)]))[
+        ::3
+    ] == (50, 4)
 
 
 def test_a_question_without_a_case_counts_as_wrong_and_is_named(laptop):
-    """Asked is what any arm of the experiment has a case of, and what the caller knows that was asked."""
+    """Asked is what any arm of the experiment has a case of, and what the caller knows that was
+    asked."""
     right = laptop.assign(correct=True)
-    arm = (right["model"] == STUDENTS[0]) & (right["method"] == "cot") & (right["benchmark"] == "mini-math")
+    arm = (
+        (right["model"] == STUDENTS[0])
+        & (right["method"] == "cot")
+        & (right["benchmark"] == "mini-math")
+    )
     lost = right[~(arm & (right["level"] == "1"))]  # 8 of 40 questions
     assert len(right) - len(lost) == 8
     point = estimates.accuracy_table(lost).loc[(STUDENTS[0], "cot", 1), "mini-math"]
     assert (point.value, point.n, point.unanswered) == (80, 40, 8)
     row = tables.table2(lost).loc[(STUDENTS[0], "CoT prompting")]
-    assert row["mini-math (n=40)"].endswith("(8 unanswered)") and row["mean (n=320)"].startswith("97.5 [") and "(8 un" in row["mean (n=320)"]
+    assert (
+        row["mini-math (n=40)"].endswith("(8 unanswered)")
+        and row["mean (n=320)"].startswith("97.5 [")
+        and "(8 un" in row["mean (n=320)"]
+    )
     assert tables.mean_table(lost).loc["CoT prompting", "135M (n=320)"].startswith("97.5")
-    assert "8 answers missing, counted as wrong" in figures.fig1_mean_accuracy(lost).get_supxlabel().replace("\n", " ")
+    assert "8 answers missing, counted as wrong" in figures.fig1_mean_accuracy(
+        lost
+    ).get_supxlabel().replace("\n", " ")
     axes = extra.accuracy_bars(estimates.select(lost, model=STUDENTS[0], n=1)).axes[0]
-    assert heights(axes, "CoT prompting")[list(dict.fromkeys(laptop["benchmark"])).index("mini-math")] == 80
-    whole = estimates.add_missing_cases(right, {"mini-math": [f"mini-math-{k}" for k in range(50)]})  # ten that no arm has
-    assert (estimates.accuracy(estimates.select(whole, model=STUDENTS[0], method="cot", benchmark="mini-math"))[::3]) == (80, 50)
-    assert set(whole[whole["error"] == "no case"]["domain"].dropna()) <= {"math"} and estimates.add_missing_cases(right).equals(right)
+    assert (
+        heights(axes, "CoT prompting")[list(dict.fromkeys(laptop["benchmark"])).index("mini-math")]
+        == 80
+    )
+    # ten that no arm has
+    whole = estimates.add_missing_cases(right, {"mini-math": [f"mini-math-{k}" for k in range(50)]})
+    assert (
+        estimates.accuracy(
+            estimates.select(whole, model=STUDENTS[0], method="cot", benchmark="mini-math")
+        )[::3]
+    ) == (80, 50)
+    assert set(whole[whole["error"] == "no case"]["domain"].dropna()) <= {
+        "math"
+    } and estimates.add_missing_cases(right).equals(right)
 
 
 def test_a_gap_is_counted_within_its_own_setting_and_missing_labels_part_nothing(smoke):
     one = estimates.select(smoke, method="cot", n=1, benchmark="mini-math").assign(correct=True)
     varied = pd.concat([one.assign(seed=1), one.iloc[:1].assign(seed=2)])
-    assert [estimates.accuracy(group)[::3] for _, group in estimates.add_missing_cases(varied).groupby("seed")] == [(100, 2), (50, 2)]
+    assert [
+        estimates.accuracy(group)[::3]
+        for _, group in estimates.add_missing_cases(varied).groupby("seed")
+    ] == [(100, 2), (50, 2)]
     unlabelled = one.assign(setting=None, value=float("nan"))
     assert estimates.add_missing_cases(unlabelled).equals(unlabelled)
 
@@ -318,18 +457,31 @@ def test_two_seeds_in_one_figure_are_refused(smoke):
 def test_code_errors_are_counted_once_a_question(smoke):
     cases = smoke.assign(parse_errors=2, execution_errors=3)
     axes = figures.fig7_code_errors(cases).axes[0]
-    assert heights(axes, "at least one parse error") == [100, 100] and heights(axes, "execution errors only") == [0, 0]
+    assert heights(axes, "at least one parse error") == [100, 100] and heights(
+        axes, "execution errors only"
+    ) == [0, 0]
 
 
 def test_table_means_are_the_means_of_their_columns(laptop):
     points, shown = estimates.accuracy_table(laptop), tables.table2(laptop)
     assert len(points.columns) == 9 == len(shown.columns)
-    half_run = [tables.method_label(method, n) for (_, method, n), mean in points["mean"].items() if math.isnan(mean.value)]
-    assert len(shown) == len(points) - len(half_run) < len(points) and "not run" not in shown.to_numpy()
+    half_run = [
+        tables.method_label(method, n)
+        for (_, method, n), mean in points["mean"].items()
+        if math.isnan(mean.value)
+    ]
+    assert (
+        len(shown) == len(points) - len(half_run) < len(points)
+        and "not run" not in shown.to_numpy()
+    )
     greedy = points.loc[(STUDENTS[0], "cot", 1)]
     assert greedy["mean"].value == pytest.approx(sum(point.value for point in greedy.iloc[:-1]) / 8)
-    assert greedy["mean"].low < greedy["mean"].value < greedy["mean"].high and greedy["mean"].n == 320
-    assert shown.loc[(STUDENTS[0], "CoT prompting"), "mean (n=320)"] == tables.format_estimate(greedy["mean"], count=False)
+    assert (
+        greedy["mean"].low < greedy["mean"].value < greedy["mean"].high and greedy["mean"].n == 320
+    )
+    assert shown.loc[(STUDENTS[0], "CoT prompting"), "mean (n=320)"] == tables.format_estimate(
+        greedy["mean"], count=False
+    )
     # n = 2 ran on four benchmarks only
     half = points.loc[(STUDENTS[0], "agent_distill_ftp", 2)]
     assert math.isnan(half["mean"].value) and tables.format_estimate(half["mean"]) == "not run"
@@ -338,29 +490,52 @@ def test_table_means_are_the_means_of_their_columns(laptop):
 def test_means_are_the_last_column_of_table_2_by_size(laptop):
     short, long = tables.mean_table(laptop), tables.table2(laptop)
     assert list(short.columns) == ["135M (n=320)", "0.5B (n=320)", "1.5B (n=320)"]
-    assert short.loc["Agent distillation", "135M (n=320)"] == long.loc[(STUDENTS[0], "Agent distillation"), "mean (n=320)"]
+    assert (
+        short.loc["Agent distillation", "135M (n=320)"]
+        == long.loc[(STUDENTS[0], "Agent distillation"), "mean (n=320)"]
+    )
     voted = (laptop["method"] == "cot_distill") & (laptop["n"] == 8)
-    panels = tables.mean_table(laptop[~voted | (laptop["benchmark"] == "mini-aime")])  # run on one of eight: no mean
+    # run on one of eight: no mean
+    panels = tables.mean_table(laptop[~voted | (laptop["benchmark"] == "mini-aime")])
     assert set(short.index) - set(panels.index) == {"CoT distillation + self-consistency (n=8)"}
-    alone = tables.mean_table(laptop[~((laptop["model"] == STUDENTS[1]) & (laptop["method"] == "agent"))])
-    assert alone.loc["Agent prompting", "0.5B (n=320)"] == tables.NOT_RUN != alone.loc["Agent prompting", "135M (n=320)"]
+    alone = tables.mean_table(
+        laptop[~((laptop["model"] == STUDENTS[1]) & (laptop["method"] == "agent"))]
+    )
+    assert (
+        alone.loc["Agent prompting", "0.5B (n=320)"]
+        == tables.NOT_RUN
+        != alone.loc["Agent prompting", "135M (n=320)"]
+    )
 
 
 def test_how_many_were_asked_stands_once_where_it_can():
     point = estimates.Estimate(50.0, 40.0, 60.0, 40)
-    shown = tables.format_estimates(pd.DataFrame({"a": [point, estimates.Estimate()], "b": [point, point._replace(n=25)]}).astype(object))
+    shown = tables.format_estimates(
+        pd.DataFrame(
+            {"a": [point, estimates.Estimate()], "b": [point, point._replace(n=25)]}
+        ).astype(object)
+    )
     assert shown.to_dict("list") == {
-        "a (n=40)": ["50.0 [40.0,\xa060.0]", tables.NOT_RUN], "b": ["50.0 [40.0,\xa060.0] n=40", "50.0 [40.0,\xa060.0] n=25"],
-    }  # fmt: skip
+        "a (n=40)": ["50.0 [40.0,\xa060.0]", tables.NOT_RUN],
+        "b": ["50.0 [40.0,\xa060.0] n=40", "50.0 [40.0,\xa060.0] n=25"],
+    }
 
 
 def test_numbers_are_shown_as_people_write_them():
     table = pd.DataFrame({"n": [300.0, 20.0], "share": [1 / 3, None], "name": ["a", "b"]})
-    assert tables.format_numbers(table, 2).to_dict("list") == {"n": ["300", "20"], "share": ["0.33", ""], "name": ["a", "b"]}
+    assert tables.format_numbers(table, 2).to_dict("list") == {
+        "n": ["300", "20"],
+        "share": ["0.33", ""],
+        "name": ["a", "b"],
+    }
     assert tables.format_numbers(table.iloc[:0]).empty
     assert [tables.format_p(p) for p in (0.0001, 0.0456, math.nan)] == ["<0.001", "0.046", ""]
-    index = pd.MultiIndex.from_tuples([("maths", STUDENTS[0], "agent", 8)], names=["questions", "model", "method", "n"])
-    assert list(tables.label_rows(pd.DataFrame({"ours": [1]}, index=index)).index) == [("maths", "135M", "Agent prompting + SAG (n=8)")]
+    index = pd.MultiIndex.from_tuples(
+        [("maths", STUDENTS[0], "agent", 8)], names=["questions", "model", "method", "n"]
+    )
+    assert list(tables.label_rows(pd.DataFrame({"ours": [1]}, index=index)).index) == [
+        ("maths", "135M", "Agent prompting + SAG (n=8)")
+    ]
 
 
 def test_a_comparison_is_shown_with_its_interval_and_p():
@@ -373,10 +548,16 @@ def test_a_comparison_is_shown_with_its_interval_and_p():
 def test_a_table_is_saved_as_markdown_with_its_note(laptop, tmp_path):
     file = tables.save_table(tables.mean_table(laptop), tmp_path / "new", "table", "preset laptop")
     lines = file.read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "| method | 135M (n=320) | 0.5B (n=320) | 1.5B (n=320) |" and lines[1] == "| --- | --- | --- | --- |"
+    assert (
+        lines[0] == "| method | 135M (n=320) | 0.5B (n=320) | 1.5B (n=320) |"
+        and lines[1] == "| --- | --- | --- | --- |"
+    )
     assert lines[-1] == "preset laptop" and f"| {tables.NOT_RUN} |" in file.read_text()
     odd = pd.DataFrame({"a|b": ["x|y"], "share": [1 / 3], "none": [float("nan")]})
-    assert tables.to_markdown(odd).splitlines()[::2] == ["| a\\|b | share | none |", "| x\\|y | 0.333333 |  |"]
+    assert tables.to_markdown(odd).splitlines()[::2] == [
+        "| a\\|b | share | none |",
+        "| x\\|y | 0.333333 |  |",
+    ]
 
 
 def test_the_other_tables(smoke, laptop):
@@ -384,7 +565,12 @@ def test_the_other_tables(smoke, laptop):
     train = pd.concat([train, train[train["method"] == "agent"].assign(method="agent_ftp")])
     assert list(tables.table5(train).loc[TEACHER].index) == ["CoT", "Agent", "Agent + FTP"]
 
-    sweep = pd.concat([smoke.assign(temperature=t, correct=smoke["correct"] if t < 1 else True) for t in (0.2, 1.0)])
+    sweep = pd.concat(
+        [
+            smoke.assign(temperature=t, correct=smoke["correct"] if t < 1 else True)
+            for t in (0.2, 1.0)
+        ]
+    )
     assert tables.table6(sweep).filter(like="mean").loc[1.0].item().startswith("100.0")
 
     assert list(tables.table6(sweep[sweep["benchmark"] == "mini-math"])) == ["mini-math (n=2)"]
@@ -396,7 +582,9 @@ def test_the_other_tables(smoke, laptop):
     assert row["std"] == pytest.approx(pd.Series([0, 0, 100, 100]).std())
 
     tuned = tables.table8({"LoRA": smoke, "QLoRA": smoke[smoke["benchmark"] == "mini-math"]})
-    assert tuned.filter(like="mini-aime").loc[("QLoRA", "135M", 1)].item() == "not run" and tuned.columns[-1].startswith("mean")
+    assert tuned.filter(like="mini-aime").loc[
+        ("QLoRA", "135M", 1)
+    ].item() == "not run" and tuned.columns[-1].startswith("mean")
 
     beside = tables.compare_with_paper(laptop).set_index(["model", "method", "benchmark"])
     row = beside.loc[(STUDENTS[1], "CoT distillation", "mini-hotpot")]
@@ -408,15 +596,26 @@ def test_published_values_load_and_agree_with_themselves():
         assert len(figures.read_published(file.stem.removeprefix("paper_")))
     table = figures.read_published("table2_main")
     assert set(estimates.PUBLISHED_AS.values()) <= set(table.columns)
-    assert table[list(dict.fromkeys(estimates.PUBLISHED_AS.values()))].mean(axis=1).tolist() == pytest.approx(
-        table["Avg_recomputed"].tolist(), abs=0.01)  # fmt: skip
+    assert table[list(dict.fromkeys(estimates.PUBLISHED_AS.values()))].mean(
+        axis=1
+    ).tolist() == pytest.approx(table["Avg_recomputed"].tolist(), abs=0.01)
     with pytest.raises(FileNotFoundError, match="fig1_avg"):
         figures.read_published("fig9")
 
 
 def test_sizes_are_read_from_names():
-    names = ["Qwen2.5-32B-Instruct", "SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct", "Phi-4-mini-instruct"]
-    assert [estimates.size_label(name) for name in estimates.sort_by_size(names)] == ["135M", "0.5B", "3.8B", "32B"]
+    names = [
+        "Qwen2.5-32B-Instruct",
+        "SmolLM2-135M-Instruct",
+        "Qwen2.5-Coder-0.5B-Instruct",
+        "Phi-4-mini-instruct",
+    ]
+    assert [estimates.size_label(name) for name in estimates.sort_by_size(names)] == [
+        "135M",
+        "0.5B",
+        "3.8B",
+        "32B",
+    ]
     with pytest.raises(ValueError, match="all-MiniLM-L6-v2"):
         estimates.parameter_count("all-MiniLM-L6-v2")
 
@@ -425,15 +624,23 @@ def test_diagrams_show_what_was_written():
     figure = figures.fig3_prefix_and_vote(EXAMPLE, VOTE)
     shown = "\n".join(text.get_text() for text in figure.texts)
     assert (
-        "1 · group A · chosen" in shown and "4 · ✗ parse" in shown and "votes A: 3, B: 1, C: 1; failed 3 of 8" in shown
+        "1 · group A · chosen" in shown
+        and "4 · ✗ parse" in shown
+        and "votes A: 3, B: 1, C: 1; failed 3 of 8" in shown
     )
-    assert shown.count("first find who composed") == 1  # the prefix is not repeated in the first thought
-    unfinished = {"code": None, "outcome": "", "failed": "dropped", "group": None}  # in earlier records
+    # the prefix is not repeated in the first thought
+    assert shown.count("first find who composed") == 1
+    # in earlier records
+    unfinished = {"code": None, "outcome": "", "failed": "dropped", "group": None}
     early = {**VOTE, "candidates": [*VOTE["candidates"][:-1], unfinished]}
-    shown = "\n".join(text.get_text() for text in figures.fig3_prefix_and_vote(EXAMPLE, early).texts)
+    shown = "\n".join(
+        text.get_text() for text in figures.fig3_prefix_and_vote(EXAMPLE, early).texts
+    )
     assert "8 · ✗ dropped" in shown and ", dropped 1" in shown
     long = {**COT, "text": "word " * 2000}
-    assert any(text.get_text().endswith("…") for text in figures.fig2_cot_against_agent(long, AGENT).texts)
+    assert any(
+        text.get_text().endswith("…") for text in figures.fig2_cot_against_agent(long, AGENT).texts
+    )
 
 
 def test_diagrams_refuse_what_cannot_be_compared():
@@ -459,8 +666,16 @@ def test_a_table_of_numbers_is_drawn_as_bars_of_its_height() -> None:
 
 @pytest.mark.parametrize("groups", [1, 4, 7])
 def test_long_names_below_bars_keep_out_of_each_other(groups) -> None:
-    names = ["Agent prompting", "Agent distillation", "Agent distillation + FTP + SAG (n=8)", "CoT distillation + RAG"]
-    table = pd.DataFrame({"parse": range(groups), "execution": range(groups)}, index=[names[k % 4] for k in range(groups)])
+    names = [
+        "Agent prompting",
+        "Agent distillation",
+        "Agent distillation + FTP + SAG (n=8)",
+        "CoT distillation + RAG",
+    ]
+    table = pd.DataFrame(
+        {"parse": range(groups), "execution": range(groups)},
+        index=[names[k % 4] for k in range(groups)],
+    )
     figure = extra.bar_chart(table, "questions", alt="Bars.")
     figure.draw_without_rendering()
     places = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
@@ -471,4 +686,6 @@ def test_a_legend_stays_within_its_figure(laptop) -> None:
     figure = extra.accuracy_bars(laptop[(laptop["n"] == 1) & (laptop["model"] == STUDENTS[0])])
     figure.draw_without_rendering()
     (legend,) = figure.legends
-    assert legend.get_window_extent().x1 <= figure.bbox.x1 and len(legend.get_texts()) == len(config.METHODS)
+    assert legend.get_window_extent().x1 <= figure.bbox.x1 and len(legend.get_texts()) == len(
+        config.METHODS
+    )

@@ -1,4 +1,5 @@
-"""`kill -9` at random moments, then again: what was finished is kept exactly once, and the end is as if undisturbed."""
+"""`kill -9` at random moments, then again: what was finished is kept exactly once, and the end
+is as if undisturbed."""
 
 import hashlib
 import json
@@ -22,9 +23,14 @@ CLOCK = {"seconds"}  # what two runs of the same seeds may differ in
 
 def start(kind, folder):
     """The run as a process of its own, once it has loaded what it needs."""
-    process = subprocess.Popen([sys.executable, str(SCRIPT), kind, str(folder)], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-                               start_new_session=True)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), kind, str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
     line = process.stdout.readline()
     assert line == "ready\n", process.communicate()[1]
     return process
@@ -50,7 +56,9 @@ def results(kind, folder):
     for file in sorted(folder.rglob("loss.jsonl" if kind == "train" else "records.jsonl")):
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         key = "step" if kind == "train" else "id"
-        assert max(Counter(line[key] for line in lines).values()) == 1, f"a case is there twice in {file}"
+        assert max(Counter(line[key] for line in lines).values()) == 1, (
+            f"a case is there twice in {file}"
+        )
         found[file.parent.name] = {line[key]: without_clock(line) for line in lines}
     return found
 
@@ -93,7 +101,9 @@ def test_killed_runs_end_as_an_undisturbed_one(kind, undisturbed, tmp_path):
             done = sum(len(list(records.read(file))) for file in tmp_path.rglob("records.jsonl"))
             assert done >= kept, "a finished case was lost"
             kept = done
-    assert killed >= KILLS[kind] // 2, "most runs ended before they were killed; the test shows nothing"
+    assert killed >= KILLS[kind] // 2, (
+        "most runs ended before they were killed; the test shows nothing"
+    )
     code, words = finish(start(kind, tmp_path))
     assert code == 0, words
     assert results(kind, tmp_path) == expected

@@ -1,4 +1,5 @@
-"""What is kept of earlier calls: always the keys and values of exactly these tokens in exactly this order."""
+"""What is kept of earlier calls: always the keys and values of exactly these tokens in exactly
+this order."""
 
 import gc
 import weakref
@@ -18,7 +19,8 @@ sequences = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_si
 
 
 def true_layers(tokens, start=0):
-    """Keys and values that depend on all tokens up to their own, as attention's do: one layer, one head, width 2."""
+    """Keys and values that depend on all tokens up to their own, as attention's do: one layer,
+    one head, width 2."""
     seen = [float(hash(tuple(tokens[: k + 1])) % 10_007) for k in range(len(tokens))]
     keys = torch.tensor([[[value, -value] for value in seen]])[:, start:]
     return [(keys, keys + 0.5)]
@@ -36,7 +38,10 @@ def test_the_longest_known_start_comes_with_its_own_keys_and_values(kept, asked)
     path = tree.match(asked)
     known = sum(count for _, count in path)
     alike = [
-        next((k for k, (a, b) in enumerate(zip(t, asked, strict=False)) if a != b), min(len(t), len(asked)))
+        next(
+            (k for k, (a, b) in enumerate(zip(t, asked, strict=False)) if a != b),
+            min(len(t), len(asked)),
+        )
         for t in kept
     ]
     assert known == max(alike)
@@ -69,19 +74,24 @@ def test_a_full_tree_drops_what_was_used_longest_ago_and_tells_no_lies(kept, roo
             known = sum(count for _, count in path)
             assert torch.equal(remembered(path), true_layers(tokens)[0][0][:, :known])
     if len(kept[-1]) <= room:
-        assert sum(count for _, count in tree.match(kept[-1])) == len(kept[-1]), "the newest is the last to go"
+        assert sum(count for _, count in tree.match(kept[-1])) == len(kept[-1]), (
+            "the newest is the last to go"
+        )
 
 
 def test_tokens_cannot_be_kept_without_those_before_them():
     tree = PrefixCache(10**9)
-    with pytest.raises(ValueError, match="0 tokens of this sequence are known, expected the 2 before the new ones"):
+    with pytest.raises(
+        ValueError, match="0 tokens of this sequence are known, expected the 2 before the new ones"
+    ):
         tree.add([1, 2, 3], true_layers([1, 2, 3], 2), 2)
 
 
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("width", [1, 3])
 def test_attention_over_prompts_held_once_is_attention_over_repeated_ones(padded, width):
-    """Rows leave one by one, then whole prompts; some keep fewer tokens than were read, as after a wrong guess."""
+    """Rows leave one by one, then whole prompts; some keep fewer tokens than were read, as after
+    a wrong guess."""
     torch.manual_seed(0)
     prompts, copies, shared, group, past, size = 5, 4, 2, 3, 9, 8
     keys, values = torch.randn(2, prompts, shared, past, size)
@@ -94,16 +104,28 @@ def test_attention_over_prompts_held_once_is_attention_over_repeated_ones(padded
     cache.select([prompt for prompt in range(prompts) for _ in range(copies)])
     left = list(range(prompts * copies))
     whole = {
-        row: (keys[row // copies][:, mask[row // copies].bool()], values[row // copies][:, mask[row // copies].bool()])
+        row: (
+            keys[row // copies][:, mask[row // copies].bool()],
+            values[row // copies][:, mask[row // copies].bool()],
+        )
         for row in left
     }
-    leaving = {3: [0], 5: [4, 6, 7], SLOTS_ADDED + 2: [16, 17, 18, 19], SLOTS_ADDED + 3: [5], SLOTS_ADDED + 4: [8, 9, 11]}
+    leaving = {
+        3: [0],
+        5: [4, 6, 7],
+        SLOTS_ADDED + 2: [16, 17, 18, 19],
+        SLOTS_ADDED + 3: [5],
+        SLOTS_ADDED + 4: [8, 9, 11],
+    }
     held = []
     for step in range(SLOTS_ADDED + 6):
         if step in leaving:
             cache.select([k for k, row in enumerate(left) if row not in leaving[step]])
             left = [row for row in left if row not in leaving[step]]
-        query, new = torch.randn(len(left), shared * group, width, size), torch.randn(2, len(left), shared, width, size)
+        query, new = (
+            torch.randn(len(left), shared * group, width, size),
+            torch.randn(2, len(left), shared, width, size),
+        )
         cache.reserve(width)
         found, _ = attend_generating(None, query, *cache.update(*new, 0), None)
         kept = [1 + (row + step) % width for row in left]
@@ -119,7 +141,9 @@ def test_attention_over_prompts_held_once_is_attention_over_repeated_ones(padded
         cache.advance(kept)
         held.append(cache.row_map.prompts)
     assert cache.get_seq_length() == past + max(cache.slots.lengths)
-    assert held[SLOTS_ADDED + 2] == 5 and held[-1] == 3, "prompts without rows are dropped once they are a quarter"
+    assert held[SLOTS_ADDED + 2] == 5 and held[-1] == 3, (
+        "prompts without rows are dropped once they are a quarter"
+    )
 
 
 @pytest.mark.parametrize("new", [2, BLOCK_QUERIES, 3 * BLOCK_QUERIES + 5])
@@ -136,9 +160,13 @@ def test_attention_while_prompts_are_read_is_torchs_own(new, padded, past):
         own[2, :1] = False
     mask = own[:, None, None] & torch.ones(new, past + new, dtype=torch.bool).tril(past)
     found, _ = attend_generating(None, query, keys, values, mask if padded else None)
-    expected = torch.nn.functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=True)
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, keys, values, attn_mask=mask, enable_gqa=True
+    )
     real = own[:, past:]  # a padded token has no attention to speak of
-    assert found.isfinite().all() and torch.allclose(found[real], expected.transpose(1, 2)[real], atol=1e-5)
+    assert found.isfinite().all() and torch.allclose(
+        found[real], expected.transpose(1, 2)[real], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("new", [5, 2 * BLOCK_QUERIES + 3])
@@ -158,11 +186,16 @@ def test_trainings_attention_and_its_gradients_are_as_near_as_torchs_own(new):
         return attend(query, key, value, is_causal=True, enable_gqa=True).transpose(1, 2)
 
     exact = results(torchs, torch.float32)
-    ours = results(lambda query, key, value: attend_training(None, query, key, value, None)[0], torch.bfloat16)
+    ours = results(
+        lambda query, key, value: attend_training(None, query, key, value, None)[0], torch.bfloat16
+    )
     peers = results(torchs, torch.bfloat16)
     for one, other, true in zip(ours, peers, exact, strict=True):
         error, usual = ((found.float() - true).abs().mean() for found in (one, other))
-        assert one.shape == true.shape and error < max(3 * usual, 0.02 * true.abs().mean()), (error, usual)
+        assert one.shape == true.shape and error < max(3 * usual, 0.02 * true.abs().mean()), (
+            error,
+            usual,
+        )
 
 
 def test_what_a_batch_held_is_free_when_its_decoding_ends():
@@ -173,7 +206,9 @@ def test_what_a_batch_held_is_free_when_its_decoding_ends():
     gc.disable()
     try:
         del cache
-        assert gone() is None, "no circle of references keeps gigabytes until the collector comes by"
+        assert gone() is None, (
+            "no circle of references keeps gigabytes until the collector comes by"
+        )
     finally:
         gc.enable()
 
@@ -185,7 +220,11 @@ def test_rows_of_unlike_pasts_are_joined_with_padding_on_the_left():
     paths = [tree.match(tokens) for tokens in ([1, 2, 3], [1, 5, 9], [7])]
     keys = join_paths(paths, 3).layers[0].keys
     assert torch.equal(keys[0], true_layers([1, 2, 3])[0][0])
-    assert torch.equal(keys[1, :, 1:], true_layers([1, 5])[0][0]) and not keys[1, :, 0].any() and not keys[2].any()
+    assert (
+        torch.equal(keys[1, :, 1:], true_layers([1, 5])[0][0])
+        and not keys[1, :, 0].any()
+        and not keys[2].any()
+    )
     assert join_paths([[], []], 0).get_seq_length() == 0
 
 

@@ -1,4 +1,5 @@
-"""The mini-suite: fixed, varied, split cleanly; facts stand in the passages; maths answers recomputed independently."""
+"""The mini-suite: fixed, varied, split cleanly; facts stand in the passages; maths answers
+recomputed independently."""
 
 import itertools
 import math
@@ -16,9 +17,14 @@ from agentlib.benchmarks.minisuite import facts as atlas
 
 PASSAGES = {p.id: p for p in encyclopedia.passages()}
 MATH_SUBJECTS = {
-    "Algebra", "Counting & Probability", "Geometry", "Intermediate Algebra", "Number Theory", "Prealgebra",
+    "Algebra",
+    "Counting & Probability",
+    "Geometry",
+    "Intermediate Algebra",
+    "Number Theory",
+    "Prealgebra",
     "Precalculus",
-}  # fmt: skip
+}
 
 
 def test_encyclopedia_is_fixed_unique_and_of_readable_length():
@@ -27,7 +33,14 @@ def test_encyclopedia_is_fixed_unique_and_of_readable_length():
     assert len({p.id for p in passages}) == len({p.title for p in passages}) == len(passages)
     assert all(28 <= len(p.text.split()) <= 72 for p in passages)
     encyclopedia._all.cache_clear()
-    for cached in (atlas.atlas, topics.places, atlas.regions, atlas.currencies, atlas.languages, atlas.zones):
+    for cached in (
+        atlas.atlas,
+        topics.places,
+        atlas.regions,
+        atlas.currencies,
+        atlas.languages,
+        atlas.zones,
+    ):
         cached.cache_clear()
     assert encyclopedia.passages() == passages
 
@@ -75,15 +88,21 @@ def test_train_and_test_share_nothing():
             found |= set(suite.support(question))
         return found
 
-    owners = {c.id: {c.code} for c in atlas.atlas()[0]} | {r.id: {r.country} for r in atlas.regions()}
-    owners |= {c.id: {c.country} for c in atlas.atlas()[1]} | {z.id: set(z.countries) for z in atlas.zones().values()}
+    owners = {c.id: {c.code} for c in atlas.atlas()[0]} | {
+        r.id: {r.country} for r in atlas.regions()
+    }
+    owners |= {c.id: {c.country} for c in atlas.atlas()[1]} | {
+        z.id: set(z.countries) for z in atlas.zones().values()
+    }
     owners |= {c.id: set(c.users) for c in atlas.currencies().values()}
     owners |= {x.id: set(x.first_in) for x in atlas.languages().values()}
     train = set().union(*(owners[i] for i in places("mini-hotpot-train")))
     for name in config.FACTUAL:
         test = set().union(*(owners[i] for i in places(name)))
         assert not train & test, name
-    assert not {q.text for q in suite.load("mini-math-train")} & {q.text for q in suite.load("mini-math")}
+    assert not {q.text for q in suite.load("mini-math-train")} & {
+        q.text for q in suite.load("mini-math")
+    }
 
 
 def test_unknown_names_and_splits_are_refused():
@@ -101,7 +120,9 @@ def test_bridge_answers_stand_in_the_supporting_passages(name):
         if q.answer in ("yes", "no") or "total area" in q.text or "difference" in q.text:
             continue
         assert any(form in text for form in (q.answer, *q.aliases)), q
-        named = [n for n in re.findall(r"[A-Z][\w'-]+", q.text)[1:] if n not in text and n != "Which"]
+        named = [
+            n for n in re.findall(r"[A-Z][\w'-]+", q.text)[1:] if n not in text and n != "Which"
+        ]
         assert not named, q
 
 
@@ -120,16 +141,21 @@ def test_comparisons_follow_from_the_passages_alone():
     checked = 0
     for q in [*suite.load("mini-hotpot"), *suite.load("mini-2wiki"), *suite.load("mini-musique")]:
         texts = [facts(PASSAGES[i].text) for i in suite.support(q)]
-        if found := re.fullmatch(r"Which city has more people, (.+) or (.+)\?", q.text) or re.fullmatch(
+        if found := re.fullmatch(
+            r"Which city has more people, (.+) or (.+)\?", q.text
+        ) or re.fullmatch(
             r"Of the cities (.+) and (.+), which has the larger population\?", q.text
         ):
             first = int(texts[0]["population"]) > int(texts[1]["population"])
         elif found := re.fullmatch(
             r"Which (?:country is larger in area|of the two covers more square kilometres), "
-            r"(?:the )?(.+) or (?:the )?(.+)\?", q.text,
-        ):  # fmt: skip
+            r"(?:the )?(.+) or (?:the )?(.+)\?",
+            q.text,
+        ):
             first = int(texts[0]["area"]) > int(texts[1]["area"])
-        elif found := re.search(r"(?:kilometre, in|kilometre,) (?:the )?(.+) or (?:in )?(?:the )?(.+)\?", q.text):
+        elif found := re.search(
+            r"(?:kilometre, in|kilometre,) (?:the )?(.+) or (?:in )?(?:the )?(.+)\?", q.text
+        ):
             density = [int(t["population"]) / int(t["area"]) for t in texts]
             first = density[0] > density[1]
         elif "total area" in q.text:
@@ -150,7 +176,11 @@ def test_comparisons_follow_from_the_passages_alone():
 def test_names_in_questions_belong_to_one_entry_only():
     countries, cities = topics.places()
     kinds = ("city-", "country-", "state-")
-    entries = [p.title.split(",")[0].removesuffix(" (US state)") for p in PASSAGES.values() if p.id.startswith(kinds)]
+    entries = [
+        p.title.split(",")[0].removesuffix(" (US state)")
+        for p in PASSAGES.values()
+        if p.id.startswith(kinds)
+    ]
     folded = [atlas.fold(e) for e in entries]
     for city in cities:
         assert folded.count(atlas.fold(city.name)) == 1, city
@@ -170,8 +200,14 @@ def test_the_teachers_worked_examples_are_about_nothing_that_is_asked():
 def test_clocks_are_those_of_the_time_zone_database():
     zones = atlas.zones()
     assert (zones["Asia/Kolkata"].january, zones["Asia/Kolkata"].july) == ("+05:30", "+05:30")
-    assert (zones["America/New_York"].january, zones["America/New_York"].july) == ("-05:00", "-04:00")
-    assert (zones["Australia/Sydney"].january, zones["Australia/Sydney"].july) == ("+11:00", "+10:00")
+    assert (zones["America/New_York"].january, zones["America/New_York"].july) == (
+        "-05:00",
+        "-04:00",
+    )
+    assert (zones["Australia/Sydney"].january, zones["Australia/Sydney"].july) == (
+        "+11:00",
+        "+10:00",
+    )
 
 
 # Each check recomputes the answer from the wording alone, by another way than the template's.
@@ -199,7 +235,13 @@ def check_paths(m):
     right, up, x, y = map(int, m.groups())
     ways = {}
     for i, j in itertools.product(range(right + 1), range(up + 1)):
-        ways[i, j] = 0 if (i, j) == (x, y) else ways.get((i - 1, j), 0) + ways.get((i, j - 1), 0) if i + j else 1
+        ways[i, j] = (
+            0
+            if (i, j) == (x, y)
+            else ways.get((i - 1, j), 0) + ways.get((i, j - 1), 0)
+            if i + j
+            else 1
+        )
     return ways[right, up]
 
 
@@ -214,7 +256,9 @@ def check_divisors(m):
 
 
 def check_determinant(m):
-    return sympy.Matrix([[int(v) for v in row.split(",")] for row in re.findall(r"\[(.*?)\]", m[0])]).det()
+    return sympy.Matrix(
+        [[int(v) for v in row.split(",")] for row in re.findall(r"\[(.*?)\]", m[0])]
+    ).det()
 
 
 def check_complex(m):
@@ -224,12 +268,16 @@ def check_complex(m):
 
 
 def check_polygon(m):
-    return abs(sympy.Polygon(*[tuple(map(int, p.split(","))) for p in re.findall(r"\((.*?)\)", m[1])]).area)
+    return abs(
+        sympy.Polygon(*[tuple(map(int, p.split(","))) for p in re.findall(r"\((.*?)\)", m[1])]).area
+    )
 
 
 def check_pairs(m):
     a, b, total = map(int, m.groups())
-    return sum(a * x + b * y == total for x in range(1, total // a + 1) for y in range(1, total // b + 1))
+    return sum(
+        a * x + b * y == total for x in range(1, total // a + 1) for y in range(1, total // b + 1)
+    )
 
 
 def check_last_digits(m):
@@ -249,7 +297,9 @@ def check_power_sums(m):
 
 def check_lattice(m):
     a, b, k = map(int, m.groups())
-    inside = ((x, y) for x in range(1, a) for y in range(1, b) if Fraction(x, a) + Fraction(y, b) < 1)
+    inside = (
+        (x, y) for x in range(1, a) for y in range(1, b) if Fraction(x, a) + Fraction(y, b) < 1
+    )
     return sum((x + 2 * y) % k == 0 for x, y in inside)
 
 
@@ -327,7 +377,9 @@ CHECKS = {
     r"one of (\d+)\^1, .*\^(\d+) leaves when divided by (\d+)": check_largest_residue,
     r"Solve (.+) = (.+) for x\.": check_linear,
     r"Let r, s and t be the complex roots of (.+) = 0\. What is r\^(\d+)": check_vieta,
-    r"A committee of (\d+) is chosen from (\d+) women and (\d+) men.*at least (\d+)": check_committee,
+    r"A committee of (\d+) is chosen from (\d+) women and (\d+) men.*at least (\d+)": (
+        check_committee
+    ),
     r"How many paths lead from \(0, 0\) to \((\d+), (\d+)\).*through \((\d+), (\d+)\)": check_paths,
     r"A triangle has sides (\d+), (\d+) and (\d+)\.": check_heron,
     r"How many positive divisors does (\d+)": check_divisors,
@@ -336,13 +388,18 @@ CHECKS = {
     r"polygon with vertices (.+), in this": check_polygon,
     r"How many pairs .+ satisfy (\d+)x \+ (\d+)y = (\d+)": check_pairs,
     r"1\^(\d+) \+ 2\^\d+ \+ \.\.\. \+ (\d+)\^": check_last_digits,
-    r"remainder (\d+) when divided by (\d+), (\d+) when divided by (\d+) and (\d+) when divided by (\d+)\?":
-        check_congruences,
-    r"x \+ y \+ z = (-?\d+), xy \+ yz \+ zx = (-?\d+) and xyz = (-?\d+)\. What is x\^(\d+)": check_power_sums,
+    r"remainder (\d+) when divided by (\d+), (\d+) when divided by (\d+) and (\d+) when divided by (\d+)\?": (
+        check_congruences
+    ),
+    r"x \+ y \+ z = (-?\d+), xy \+ yz \+ zx = (-?\d+) and xyz = (-?\d+)\. What is x\^(\d+)": (
+        check_power_sums
+    ),
     r"\(0, 0\), \((\d+), 0\) and \(0, (\d+)\) and have x \+ 2y divisible by (\d+)": check_lattice,
     r"(\d+) numbers are drawn with replacement from 1 to (\d+)": check_largest,
-    r"holds (\d+) books. Every week it buys (\d+) books and loses (\d+)\. .+ after (\d+) weeks": check_library,
-}  # fmt: skip
+    r"holds (\d+) books. Every week it buys (\d+) books and loses (\d+)\. .+ after (\d+) weeks": (
+        check_library
+    ),
+}
 
 
 @pytest.mark.parametrize("pattern", CHECKS)
@@ -361,7 +418,9 @@ def test_word_problems_take_as_many_operations_as_their_level_says():
     numbers = {}
     for question in suite.load("mini-gsm-hard"):
         numbers.setdefault(question.level, []).append(len(re.findall(r"\d+", question.text)))
-    assert sorted(numbers) == list("12345") and set(numbers["1"]) == {2} and set(numbers["2"]) == {3}
+    assert (
+        sorted(numbers) == list("12345") and set(numbers["1"]) == {2} and set(numbers["2"]) == {3}
+    )
     assert all(min(numbers[level]) >= 3 for level in "345")
     assert {q.level for q in suite.load("mini-aime")} == {"3", "5"}
 

@@ -1,4 +1,5 @@
-"""Decoding with a real model: like transformers' own, each prompt read once, exact seeds, adapters that come off."""
+"""Decoding with a real model: like transformers' own, each prompt read once, exact seeds,
+adapters that come off."""
 
 import numpy as np
 import pytest
@@ -46,26 +47,41 @@ def test_a_batch_of_unlike_lengths_decodes_as_each_alone(smol, greedy):
 
 def test_greedy_decoding_is_transformers_own(smol, greedy):
     for text, ours in zip(ASKED, greedy, strict=True):
-        ids = smol.tokenizer(language.render(smol.tokenizer, talk(text)), return_tensors="pt", add_special_tokens=False)
-        out = smol.base.generate(**ids, max_new_tokens=NEW, do_sample=False)[0, ids["input_ids"].shape[1] :]
+        ids = smol.tokenizer(
+            language.render(smol.tokenizer, talk(text)),
+            return_tensors="pt",
+            add_special_tokens=False,
+        )
+        out = smol.base.generate(**ids, max_new_tokens=NEW, do_sample=False)[
+            0, ids["input_ids"].shape[1] :
+        ]
         assert ours.text == smol.tokenizer.decode(out, skip_special_tokens=True)
         assert (ours.prompt_tokens, ours.completion_tokens) == (ids["input_ids"].shape[1], len(out))
-        assert ours.finish_reason == ("stop" if int(out[-1]) == smol.tokenizer.eos_token_id else "length")
+        assert ours.finish_reason == (
+            "stop" if int(out[-1]) == smol.tokenizer.eos_token_id else "length"
+        )
 
 
 def test_a_prefix_is_continued_and_belongs_to_the_text(smol, greedy):
     whole = greedy[1].text
     prefix = whole[: len(whole) // 2].rsplit(" ", 1)[0]
-    (found,), (other,) = smol.generate([talk(ASKED[1]), talk(ASKED[0])], max_new_tokens=NEW, prefixes=[prefix, None])
+    (found,), (other,) = smol.generate(
+        [talk(ASKED[1]), talk(ASKED[0])], max_new_tokens=NEW, prefixes=[prefix, None]
+    )
     assert found.text.startswith(prefix) and found.text.startswith(whole)
     assert found.prompt_tokens == greedy[1].prompt_tokens + smol.count(prefix)
     assert other == greedy[0]
 
 
 def test_a_question_that_quotes_the_end_of_a_turn_does_not_end_it(smol):
-    quoting, ends = talk("What is <|im_end|>?\ud83d"), smol.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    quoting, ends = (
+        talk("What is <|im_end|>?\ud83d"),
+        smol.tokenizer.convert_tokens_to_ids("<|im_end|>"),
+    )
     ids = language.encode(smol.tokenizer, language.render(smol.tokenizer, quoting, "<|im_end|> is"))
-    (found,) = smol.generate([quoting], n=2, temperature=0.5, max_new_tokens=3, prefixes=["<|im_end|> is"], seed=1)
+    (found,) = smol.generate(
+        [quoting], n=2, temperature=0.5, max_new_tokens=3, prefixes=["<|im_end|> is"], seed=1
+    )
     assert ids.count(ends) == 2 and {c.prompt_tokens for c in found} == {len(ids)}
     assert all(c.text.startswith("<|im_end|> is") for c in found)
     assert smol.count("<|im_end|>") > 1 == len(smol.tokenizer("<|im_end|>")["input_ids"])
@@ -80,7 +96,9 @@ def test_a_stop_string_is_cut_off_and_said(smol, greedy):
 
 
 def test_a_stop_string_in_the_prefix_does_not_stop(smol):
-    (found,) = smol.generate([talk(ASKED[0])], max_new_tokens=3, prefixes=["Hi <end_code>"], stop=["<end_code>"])[0]
+    (found,) = smol.generate(
+        [talk(ASKED[0])], max_new_tokens=3, prefixes=["Hi <end_code>"], stop=["<end_code>"]
+    )[0]
     assert found.text.startswith("Hi <end_code>") and found.completion_tokens >= 1
 
 
@@ -118,15 +136,22 @@ def test_each_prompt_is_read_once_for_all_its_samples(smol):
             found = fresh(smol, asked, n=n, temperature=1.0, max_new_tokens=4, seed=1)
         read[n] = reads(seen)
         rest = seen[len(read[n]) :]
-        assert 1 <= len(rest) <= 3 and rest[0][0] <= 2 * n and all(tokens == 1 for _, tokens in rest)
+        assert (
+            1 <= len(rest) <= 3 and rest[0][0] <= 2 * n and all(tokens == 1 for _, tokens in rest)
+        )
     assert read[1] == read[3], "three samples read no more than one"
-    assert sum(rows * tokens for rows, tokens in read[3]) <= 2 * max(c[0].prompt_tokens for c in found)
+    assert sum(rows * tokens for rows, tokens in read[3]) <= 2 * max(
+        c[0].prompt_tokens for c in found
+    )
 
 
 def test_prompts_that_begin_alike_or_are_the_same_decode_as_each_alone(smol, greedy):
     asked, prefixes = [talk(ASKED[0])] * 3 + [talk(ASKED[1])], [None, "Hi", None, None]
     together = smol.generate(asked, max_new_tokens=6, prefixes=prefixes)
-    alone = [fresh(smol, [c], max_new_tokens=6, prefixes=[p])[0] for c, p in zip(asked[:2], prefixes, strict=False)]
+    alone = [
+        fresh(smol, [c], max_new_tokens=6, prefixes=[p])[0]
+        for c, p in zip(asked[:2], prefixes, strict=False)
+    ]
     assert together[:2] == alone and together[2] == alone[0]
     assert greedy[1].text.startswith(together[3][0].text)
 
@@ -149,7 +174,9 @@ def test_ended_rows_leave_the_batch(smol):
 REPEATING = "Repeat: one two three four five six. one two three four five six. one two three four"
 
 
-@pytest.mark.parametrize("how", [{}, {"n": 3, "temperature": 0.5, "top_p": 0.9, "seed": 5}, {"stop": ["five"]}])
+@pytest.mark.parametrize(
+    "how", [{}, {"n": 3, "temperature": 0.5, "top_p": 0.9, "seed": 5}, {"stop": ["five"]}]
+)
 def test_guesses_change_the_time_and_no_token(smol, monkeypatch, how):
     asked = [talk(REPEATING), talk(ASKED[1])]
     prefixes = ["one two three four five six. one", None]
@@ -157,12 +184,16 @@ def test_guesses_change_the_time_and_no_token(smol, monkeypatch, how):
     for together in (1, 1000):
         monkeypatch.setitem(decoding.MAX_BATCHED_TOKENS, "cpu", together)
         with Sizes(smol._model) as seen:
-            calls.append((fresh(smol, asked, max_new_tokens=20, prefixes=prefixes, **how), len(seen)))
+            calls.append(
+                (fresh(smol, asked, max_new_tokens=20, prefixes=prefixes, **how), len(seen))
+            )
     assert calls[0][0] == calls[1][0] and calls[1][1] < calls[0][1]
 
 
 def test_a_guess_that_is_wrong_costs_nothing_but_itself(smol, greedy, monkeypatch):
-    monkeypatch.setattr(PromptLookup, "propose", lambda self, tokens, count: [11, 12, 13, 14][:count])
+    monkeypatch.setattr(
+        PromptLookup, "propose", lambda self, tokens, count: [11, 12, 13, 14][:count]
+    )
     assert [fresh(smol, [talk(text)], max_new_tokens=NEW)[0][0] for text in ASKED] == greedy
 
 
@@ -173,7 +204,10 @@ def test_samples_share_a_row_until_they_differ(smol, greedy):
     assert set(alike) == {greedy[0]} and all(rows == 1 for rows, _ in seen)
     with Sizes(smol._model) as seen:
         (unlike,) = fresh(smol, [talk(ASKED[0])], n=8, temperature=1.0, max_new_tokens=NEW, seed=1)
-    alone = [fresh(smol, [talk(ASKED[0])], n=k, temperature=1.0, max_new_tokens=NEW, seed=1)[0][-1] for k in (1, 4, 8)]
+    alone = [
+        fresh(smol, [talk(ASKED[0])], n=k, temperature=1.0, max_new_tokens=NEW, seed=1)[0][-1]
+        for k in (1, 4, 8)
+    ]
     rows = [rows for rows, _ in seen]
     assert rows[0] == 1 < max(rows) < len(set(unlike)) == 8, "a row is shared while they agree"
     assert [unlike[0], unlike[3], unlike[7]] == alone
@@ -181,7 +215,15 @@ def test_samples_share_a_row_until_they_differ(smol, greedy):
 
 def test_samples_are_set_by_their_seed_and_not_by_their_company(smol):
     def sample(texts, seed, n=3):
-        return fresh(smol, [talk(t) for t in texts], n=n, temperature=1.0, top_p=0.9, max_new_tokens=5, seed=seed)
+        return fresh(
+            smol,
+            [talk(t) for t in texts],
+            n=n,
+            temperature=1.0,
+            top_p=0.9,
+            max_new_tokens=5,
+            seed=seed,
+        )
 
     (alone,) = sample(ASKED[:1], 7)
     assert sample(ASKED[:1], 7) == [alone], "the same again"
@@ -192,13 +234,18 @@ def test_samples_are_set_by_their_seed_and_not_by_their_company(smol):
 
 
 def test_without_a_seed_samples_are_fresh(smol):
-    draws = {smol.generate([talk(ASKED[1])], temperature=2.0, max_new_tokens=4)[0][0].text for _ in range(3)}
+    draws = {
+        smol.generate([talk(ASKED[1])], temperature=2.0, max_new_tokens=4)[0][0].text
+        for _ in range(3)
+    }
     assert len(draws) > 1
 
 
 def test_text_is_neither_lost_nor_tidied_by_tokens(smol):
     text = "a , b . don 't\n```py\nprint( 1 )\n\n  x\t= 'é…'"
-    assert smol.tokenizer.decode(smol.tokenizer(text, add_special_tokens=False)["input_ids"]) == text
+    assert (
+        smol.tokenizer.decode(smol.tokenizer(text, add_special_tokens=False)["input_ids"]) == text
+    )
     assert smol.count("Hello world") == 2
 
 
@@ -238,7 +285,8 @@ def test_no_conversations_have_no_completions(smol):
 
 
 def make_adapter(folder, seed):
-    """A random LoRA adapter, saved as PEFT saves it, on the small model's shapes (its weights are not needed)."""
+    """A random LoRA adapter, saved as PEFT saves it, on the small model's shapes (its weights
+    are not needed)."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -247,7 +295,9 @@ def make_adapter(folder, seed):
     torch.manual_seed(seed)
     base = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(weights.fetch(SMOL)))
     modules = ["q_proj", "down_proj"]
-    lora = LoraConfig(r=4, lora_alpha=64, target_modules=modules, task_type="CAUSAL_LM", init_lora_weights=False)
+    lora = LoraConfig(
+        r=4, lora_alpha=64, target_modules=modules, task_type="CAUSAL_LM", init_lora_weights=False
+    )
     get_peft_model(base, lora).save_pretrained(folder)
     return folder
 
@@ -266,7 +316,9 @@ def fingerprint(model):
     return {name: weight.clone() for name, weight in model.state_dict().items()}
 
 
-def test_switching_adapters_changes_the_text_and_taking_them_off_restores_every_bit(smol, greedy, adapters):
+def test_switching_adapters_changes_the_text_and_taking_them_off_restores_every_bit(
+    smol, greedy, adapters
+):
     before = fingerprint(smol.base)
     try:
         smol.use(adapters[0])
@@ -302,18 +354,34 @@ def test_a_merged_adapter_speaks_as_peft_itself(smol, adapters):
 def test_unpacked_weights_are_the_numbers_that_nf4_stands_for(adapters):
     from bitsandbytes.functional import dequantize_4bit
 
-    packed, unpacked = (local.LocalModel(SMOL, quantise=True, unpack=u, device="cpu", precision="fp32", max_context=512) for u in (False, True))
-    held = {name: m.weight for name, m in packed.base.named_modules() if type(m).__name__ == "Linear4bit"}
+    packed, unpacked = (
+        local.LocalModel(
+            SMOL, quantise=True, unpack=u, device="cpu", precision="fp32", max_context=512
+        )
+        for u in (False, True)
+    )
+    held = {
+        name: m.weight
+        for name, m in packed.base.named_modules()
+        if type(m).__name__ == "Linear4bit"
+    }
     plain = dict(unpacked.base.named_modules())
     assert held and not any(type(m).__name__ == "Linear4bit" for m in plain.values())
     for name, weight in held.items():
-        assert torch.equal(dequantize_4bit(weight.data, weight.quant_state).float(), plain[name].weight), name
+        assert torch.equal(
+            dequantize_4bit(weight.data, weight.quant_state).float(), plain[name].weight
+        ), name
     before, first = unpacked.base.get_input_embeddings().weight.clone(), say(unpacked)
     unpacked.use(adapters[0])
-    assert unpacked._originals and say(unpacked) != first  # merged, as into weights that never were packed
+    # merged, as into weights that never were packed
+    assert unpacked._originals and say(unpacked) != first
     unpacked.use(None)
-    assert say(unpacked) == first and torch.equal(before, unpacked.base.get_input_embeddings().weight)
-    half = local.LocalModel(SMOL, quantise=True, unpack=True, device="cpu", precision="bf16", max_context=512)
+    assert say(unpacked) == first and torch.equal(
+        before, unpacked.base.get_input_embeddings().weight
+    )
+    half = local.LocalModel(
+        SMOL, quantise=True, unpack=True, device="cpu", precision="bf16", max_context=512
+    )
     assert any(type(m).__name__ == "Linear4bit" for m in half.base.modules())
 
 
@@ -321,7 +389,10 @@ def test_unpacked_weights_are_the_numbers_that_nf4_stands_for(adapters):
 def test_a_folder_without_an_adapter_is_refused_and_changes_nothing(smol, greedy, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no adapter_config\.json; train it"):
         smol.use(tmp_path)
-    assert smol.adapter is None and smol.generate([talk(ASKED[0])], max_new_tokens=NEW)[0][0] == greedy[0]
+    assert (
+        smol.adapter is None
+        and smol.generate([talk(ASKED[0])], max_new_tokens=NEW)[0][0] == greedy[0]
+    )
 
 
 @pytest.mark.full
@@ -349,7 +420,8 @@ def test_a_damaged_adapter_is_refused_each_time_and_the_model_stays_usable(adapt
 
 
 def three_steps(model, forget):
-    """Two conversations of three turns, answered greedily; every turn, and the prompt tokens asked and read."""
+    """Two conversations of three turns, answered greedily; every turn, and the prompt tokens
+    asked and read."""
     talks = [talk(ASKED[0] + " Then stop."), talk(ASKED[1])]
     model.forget()
     said, asked, before = [], 0, model.tokens_read
@@ -358,11 +430,21 @@ def three_steps(model, forget):
         said.append([c.text for c in found])
         asked += sum(c.prompt_tokens for c in found)
         for conversation, completion in zip(talks, found, strict=True):
-            conversation += [{"role": "assistant", "content": completion.text},
-                             {"role": "user", "content": f"Observation: {step}"}]  # fmt: skip
+            conversation += [
+                {"role": "assistant", "content": completion.text},
+                {"role": "user", "content": f"Observation: {step}"},
+            ]
         if forget:
             model.forget()
-    return said, asked, model.tokens_read - before, sum(len(language.encode(model.tokenizer, language.render(model.tokenizer, t))) for t in talks)
+    return (
+        said,
+        asked,
+        model.tokens_read - before,
+        sum(
+            len(language.encode(model.tokenizer, language.render(model.tokenizer, t)))
+            for t in talks
+        ),
+    )
 
 
 @pytest.mark.full
@@ -387,7 +469,9 @@ def test_prompts_of_unlike_length_are_read_without_much_padding_and_say_the_same
     monkeypatch.setattr(type(smol._model), "forward", noted)
     smol.forget()
     before = smol.tokens_read
-    _, logits, _ = smol._read([smol.tokenizer(language.render(smol.tokenizer, c))["input_ids"] for c in asked])
+    _, logits, _ = smol._read(
+        [smol.tokenizer(language.render(smol.tokenizer, c))["input_ids"] for c in asked]
+    )
     assert len(logits) == len(asked)
     assert sum(computed) <= 1.3 * (smol.tokens_read - before) + len(asked), computed
     assert [found for (found,) in fresh(smol, asked, max_new_tokens=8)] == alone
@@ -406,11 +490,17 @@ def test_groups_by_length_hold_each_once_and_pad_little(lengths):
 def test_samples_of_a_step_are_gone_on_from(smol):
     (found,) = smol.generate([talk(ASKED[1])], n=3, temperature=1.0, max_new_tokens=10, seed=3)
     for completion in found:
-        going_on = [*talk(ASKED[1]), {"role": "assistant", "content": completion.text}, {"role": "user", "content": "On."}]
+        going_on = [
+            *talk(ASKED[1]),
+            {"role": "assistant", "content": completion.text},
+            {"role": "user", "content": "On."},
+        ]
         before = smol.tokens_read
         (kept,) = smol.generate([going_on], max_new_tokens=6)[0]
         read = smol.tokens_read - before
-        assert read <= kept.prompt_tokens - found[0].prompt_tokens - completion.completion_tokens + 4
+        assert (
+            read <= kept.prompt_tokens - found[0].prompt_tokens - completion.completion_tokens + 4
+        )
         assert fresh(smol, [going_on], max_new_tokens=6)[0][0] == kept
         fresh(smol, [talk(ASKED[1])], n=3, temperature=1.0, max_new_tokens=10, seed=3)
 
@@ -433,7 +523,9 @@ def test_what_is_kept_stays_within_its_budget_and_changes_no_text(smol, monkeypa
     assert three_steps(smol, forget=False)[0] == plain and 0 < smol._prefixes.bytes <= 3_000_000
 
 
-def test_a_batch_that_does_not_fit_the_device_is_a_memory_error_and_nothing_is_kept(smol, monkeypatch):
+def test_a_batch_that_does_not_fit_the_device_is_a_memory_error_and_nothing_is_kept(
+    smol, monkeypatch
+):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -441,7 +533,12 @@ def test_a_batch_that_does_not_fit_the_device_is_a_memory_error_and_nothing_is_k
     monkeypatch.setattr(smol, "_decode", full)
     with pytest.raises(MemoryError, match="cpu has no room for 2 conversations at once"):
         smol.generate([talk("Hi."), talk("Hello.")], max_new_tokens=1)
-    assert smol._prefixes.known_length(smol.tokenizer(language.render(smol.tokenizer, talk("Hi.")))["input_ids"]) == 0
+    assert (
+        smol._prefixes.known_length(
+            smol.tokenizer(language.render(smol.tokenizer, talk("Hi.")))["input_ids"]
+        )
+        == 0
+    )
 
 
 # --- precision ----------------------------------------------------------------------------------------------------
@@ -452,19 +549,28 @@ def test_a_batch_that_does_not_fit_the_device_is_a_memory_error_and_nothing_is_k
 def test_bf16_is_chosen_only_where_the_hardware_multiplies_it(monkeypatch, found, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     assert loading.resolve_precision("auto", "cpu") == expected
-    assert loading.resolve_precision("fp32", "cpu") == "fp32" and loading.resolve_precision("bf16", "cpu") == "bf16"
+    assert (
+        loading.resolve_precision("fp32", "cpu") == "fp32"
+        and loading.resolve_precision("bf16", "cpu") == "bf16"
+    )
     assert loading.resolve_precision("auto", "cuda") == "bf16"
 
 
 @pytest.mark.parametrize("kind", ["mps", "xpu", "npu"])
 def test_a_device_that_was_not_measured_is_used_like_a_cpu(kind):
-    assert decoding.MAX_BATCHED_TOKENS[kind] == decoding.MAX_BATCHED_TOKENS["cpu"] < decoding.MAX_BATCHED_TOKENS["cuda"]
+    assert (
+        decoding.MAX_BATCHED_TOKENS[kind]
+        == decoding.MAX_BATCHED_TOKENS["cpu"]
+        < decoding.MAX_BATCHED_TOKENS["cuda"]
+    )
     assert loop.MICRO_TOKENS[kind] == loop.MICRO_TOKENS["cpu"] < loop.MICRO_TOKENS["cuda"]
     assert loading.resolve_precision("auto", kind) == "bf16"
 
 
 def test_an_unknown_precision_is_refused_with_those_that_are_known():
-    with pytest.raises(ValueError, match="precision 'fp16' is unknown, expected auto, fp32 or bf16"):
+    with pytest.raises(
+        ValueError, match="precision 'fp16' is unknown, expected auto, fp32 or bf16"
+    ):
         loading.resolve_precision("fp16", "cpu")
 
 
@@ -494,7 +600,8 @@ def nucleus(logits, temperature, top_p):
 
 
 def frequencies(logits, temperature, top_p, grid=4000):
-    """How often each token is picked over an even grid of draws: the distribution to within 1/grid."""
+    """How often each token is picked over an even grid of draws: the distribution to within
+    1/grid."""
     rows = torch.tensor(logits).expand(grid, -1)
     found = sample_tokens(rows, temperature, top_p, (np.arange(grid) + 0.5) / grid)
     return np.bincount(found.numpy(), minlength=len(logits)) / grid
@@ -502,7 +609,9 @@ def frequencies(logits, temperature, top_p, grid=4000):
 
 @settings(max_examples=40)
 @given(
-    logits=arrays.arrays(np.float32, st.integers(1, 40), elements=st.floats(-8, 8, width=16), unique=True),
+    logits=arrays.arrays(
+        np.float32, st.integers(1, 40), elements=st.floats(-8, 8, width=16), unique=True
+    ),
     temperature=st.sampled_from([0.4, 1.0, 1.7]),
     top_p=st.sampled_from([0.11, 0.5, 0.83, 0.97, 1.0]),
 )
@@ -528,7 +637,9 @@ def test_temperature_zero_takes_the_largest():
 
 
 def test_a_tiny_nucleus_is_greedy():
-    assert sample_tokens(torch.tensor([[0.0, 3.0, 1.0]] * 3), 1.0, 0.01, np.array([0.0, 0.5, 0.999999])).tolist() == [1, 1, 1]
+    assert sample_tokens(
+        torch.tensor([[0.0, 3.0, 1.0]] * 3), 1.0, 0.01, np.array([0.0, 0.5, 0.999999])
+    ).tolist() == [1, 1, 1]
 
 
 def test_sample_seeds_differ_by_prompt_index_and_seed():
@@ -540,7 +651,11 @@ def test_sample_seeds_differ_by_prompt_index_and_seed():
 def test_a_model_with_a_window_shorter_than_the_context_is_refused():
     from transformers import MistralConfig, Qwen2Config
 
-    with pytest.raises(ValueError, match="'M' attends to the last 512 tokens only, expected all 1024"):
+    with pytest.raises(
+        ValueError, match="'M' attends to the last 512 tokens only, expected all 1024"
+    ):
         loading.check_sliding_window("M", MistralConfig(sliding_window=512), 1024)
     loading.check_sliding_window("M", MistralConfig(sliding_window=1024), 1024)
-    loading.check_sliding_window("Q", Qwen2Config(sliding_window=512, use_sliding_window=False), 1024)
+    loading.check_sliding_window(
+        "Q", Qwen2Config(sliding_window=512, use_sliding_window=False), 1024
+    )

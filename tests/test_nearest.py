@@ -1,4 +1,5 @@
-"""The approximate index finds what the flat one finds, in less memory, and survives an interrupted build."""
+"""The approximate index finds what the flat one finds, in less memory, and survives an
+interrupted build."""
 
 import faiss
 import numpy as np
@@ -18,7 +19,9 @@ def data():
     """Clustered unit vectors, and queries beside some of them."""
     draw = np.random.default_rng(0)
     centres = draw.standard_normal((150, DIMENSION))
-    vectors = unit(centres[draw.integers(0, 150, COUNT)] + 0.6 * draw.standard_normal((COUNT, DIMENSION)))
+    vectors = unit(
+        centres[draw.integers(0, 150, COUNT)] + 0.6 * draw.standard_normal((COUNT, DIMENSION))
+    )
     queries = unit(vectors[::60] + 0.05 * draw.standard_normal((200, DIMENSION)))
     return vectors, queries
 
@@ -75,7 +78,8 @@ def test_without_its_second_look_the_product_quantiser_finds_less(data, built, m
 
 
 def test_memory_and_disk_are_what_the_estimates_say(built):
-    flat = (built["faiss"] / "index.faiss").stat().st_size  # of `ivfpq` tables outweigh codes at this size
+    # of `ivfpq` tables outweigh codes at this size
+    flat = (built["faiss"] / "index.faiss").stat().st_size
     assert flat == pytest.approx(nearest.memory_bytes("faiss", COUNT, DIMENSION), rel=0.01)
     assert (built["ivfpq"] / "vectors.f16").stat().st_size == 2 * COUNT * DIMENSION
     assert nearest.memory_bytes("ivfpq", 21_000_000, 768) < 4e9
@@ -94,17 +98,23 @@ def test_few_vectors_are_indexed_flat(data, tmp_path):
 
 def test_an_interrupted_build_does_not_learn_again(data, tmp_path, monkeypatch):
     files = shards(tmp_path, data[0])
-    monkeypatch.setattr(nearest, "_write_vectors", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        nearest, "_write_vectors", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         nearest.build(tmp_path, files, DIMENSION, "ivfpq")
     monkeypatch.undo()
-    monkeypatch.setattr(faiss.IndexIVFPQFastScan, "train", lambda *a: pytest.fail("it learnt again"))
+    monkeypatch.setattr(
+        faiss.IndexIVFPQFastScan, "train", lambda *a: pytest.fail("it learnt again")
+    )
     nearest.build(tmp_path, files, DIMENSION, "ivfpq")
     assert nearest.Nearest(tmp_path).index.ntotal == COUNT
 
 
 def test_an_unknown_kind_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="kind of FAISS index is 'pq', expected one of faiss, ivfpq"):
+    with pytest.raises(
+        ValueError, match="kind of FAISS index is 'pq', expected one of faiss, ivfpq"
+    ):
         nearest.build(tmp_path, [], DIMENSION, "pq")
 
 

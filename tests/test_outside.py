@@ -59,9 +59,10 @@ def tracked() -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "agentlib"]
     listed = subprocess.run(command, cwd=config.ROOT, capture_output=True, text=True, check=True)
     return sorted(
-        name for name in set(listed.stdout.split())
+        name
+        for name in set(listed.stdout.split())
         if not name.endswith(".md") and (config.ROOT / name).exists()
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")

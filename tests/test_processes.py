@@ -1,6 +1,8 @@
-"""Two processes train as one does: the same losses and weights with copies (DDP) and with shards (FSDP), and exact resume.
+"""Two processes train as one does: the same losses and weights with copies (DDP) and with shards
+(FSDP), and exact resume.
 
-They are started as users start them, by `accelerate launch`, on two CPU processes that talk through gloo.
+They are started as users start them, by `accelerate launch`, on two CPU processes that talk through
+gloo.
 """
 
 import os
@@ -18,7 +20,10 @@ from agentlib.runner import train
 from agentlib.training import Distributed, TrainingSettings, checkpoints, distributed
 
 # Three steps of five examples, two a step: the last step has none for the second process.
-EXAMPLES = [Example(f"q{k}", list(range(10, 22 + 3 * k)), [-100] * 6 + list(range(16, 22 + 3 * k))) for k in range(5)]
+EXAMPLES = [
+    Example(f"q{k}", list(range(10, 22 + 3 * k)), [-100] * 6 + list(range(16, 22 + 3 * k)))
+    for k in range(5)
+]
 TUNING = {"lora": {"lora_dropout": 0.0}, "full": {"full_learning_rate": 1e-4}}
 PROGRAM = """
 import sys
@@ -42,7 +47,13 @@ with Distributed(sharded) as group:
 
 def settings(tuning, **changed):
     return TrainingSettings(
-        tuning=tuning, precision="fp32", lora_rank=4, batch_size=2, epochs=1, learning_rate=1e-3, **TUNING[tuning] | changed
+        tuning=tuning,
+        precision="fp32",
+        lora_rank=4,
+        batch_size=2,
+        epochs=1,
+        learning_rate=1e-3,
+        **TUNING[tuning] | changed,
     )
 
 
@@ -51,9 +62,16 @@ def launch(folder, tuning, kind, stop=99):
     program.write_text(PROGRAM.format(tests=str(config.ROOT / "tests")))
     accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
                   "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]  # fmt: skip
-    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")} | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run([*accelerate, program, folder, tuning, kind, str(stop)], capture_output=True, text=True,
-                          env=environment, timeout=600)  # fmt: skip
+    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")} | {
+        "OMP_NUM_THREADS": "1"
+    }
+    return subprocess.run(
+        [*accelerate, program, folder, tuning, kind, str(stop)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=600,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +81,9 @@ def alone(tmp_path_factory):
 
     def adapter(tuning):
         if tuning not in made:
-            made[tuning] = training.fine_tune(SMOL, EXAMPLES, settings(tuning), tmp_path_factory.mktemp(tuning) / "run")
+            made[tuning] = training.fine_tune(
+                SMOL, EXAMPLES, settings(tuning), tmp_path_factory.mktemp(tuning) / "run"
+            )
         return made[tuning]
 
     return adapter
@@ -84,11 +104,17 @@ def same(folder, adapter):
 
 @pytest.mark.full
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("tuning", "kind"), [("lora", "copied"), ("lora", "sharded"), ("full", "sharded")])
-def test_two_processes_train_as_one_and_go_on_where_they_were_stopped(alone, tmp_path, tuning, kind):
+@pytest.mark.parametrize(
+    ("tuning", "kind"), [("lora", "copied"), ("lora", "sharded"), ("full", "sharded")]
+)
+def test_two_processes_train_as_one_and_go_on_where_they_were_stopped(
+    alone, tmp_path, tuning, kind
+):
     adapter = alone(tuning)
     stopped = launch(tmp_path, tuning, kind, stop=2)
-    assert all(f"process {rank} of 2" in stopped.stdout for rank in (0, 1)), stopped.stdout + stopped.stderr[-2000:]
+    assert all(f"process {rank} of 2" in stopped.stdout for rank in (0, 1)), (
+        stopped.stdout + stopped.stderr[-2000:]
+    )
     assert stopped.returncode != 0 and (tmp_path / "run" / "checkpoint.pt").exists()
     done = launch(tmp_path, tuning, kind)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -100,7 +126,11 @@ def test_alone_nothing_is_spread():
     group, module = Distributed(sharded=True), torch.nn.Linear(2, 1)
     with group:
         assert group.first and not group.sharded and group.spread(module, []) is module
-        assert group.share([1, 2, 3]) == [1, 2, 3] and group.total(2.5) == 2.5 and group.largest(7) == 7
+        assert (
+            group.share([1, 2, 3]) == [1, 2, 3]
+            and group.total(2.5) == 2.5
+            and group.largest(7) == 7
+        )
         group.backward(module(torch.ones(1, 2)).sum(), last=False)
     assert module.weight.grad.tolist() == [[1.0, 1.0]]
     assert distributed.full_tensors({"w": module.weight})["w"].tolist() == module.weight.tolist()
@@ -117,25 +147,40 @@ def test_each_process_takes_its_share(monkeypatch):
 
 def test_a_checkpoint_of_other_processes_is_refused(tmp_path):
     torch.save({"random": [None, None], "losses": []}, tmp_path / "checkpoint.pt")
-    with pytest.raises(ValueError, match="is of 2 processes, this run has 1; start as many as before, or delete it"):
+    with pytest.raises(
+        ValueError, match="is of 2 processes, this run has 1; start as many as before, or delete it"
+    ):
         checkpoints.resume(tmp_path / "checkpoint.pt", {}, None, Distributed())
 
 
 def test_qlora_in_shards_is_refused_before_anything_is_loaded(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"tuning is 'qlora' in shards .* expected 'lora' or 'full' there"):
-        training.fine_tune(SMOL, EXAMPLES, TrainingSettings(tuning="qlora"), tmp_path / "run", group=Distributed(sharded=True))
+    with pytest.raises(
+        ValueError, match=r"tuning is 'qlora' in shards .* expected 'lora' or 'full' there"
+    ):
+        training.fine_tune(
+            SMOL,
+            EXAMPLES,
+            TrainingSettings(tuning="qlora"),
+            tmp_path / "run",
+            group=Distributed(sharded=True),
+        )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["--method", "sft"], "method 'sft' is not trained, expected one of cot_distill"), (["--set", "tuning=dora"], "expected one of"),
-     (["--student", "GPT-2"], "GPT-2")],
-)  # fmt: skip
+    [
+        (["--method", "sft"], "method 'sft' is not trained, expected one of cot_distill"),
+        (["--set", "tuning=dora"], "expected one of"),
+        (["--student", "GPT-2"], "GPT-2"),
+    ],
+)
 def test_the_command_says_what_is_wrong(project, capsys, arguments, said):
     case = {"id": "q", "question": "?", "domain": "math", "correct": True, "stopped": "final_answer", "parse_errors": 0,
             "trace": [{"text": "x", "observation": ""}]}  # fmt: skip
-    records.write_lines(project / "figures" / "records" / "laptop" / "teacher_agent_ftp.jsonl", [case])
+    records.write_lines(
+        project / "figures" / "records" / "laptop" / "teacher_agent_ftp.jsonl", [case]
+    )
     assert train.main(arguments) == 2
     assert said in capsys.readouterr().err
 

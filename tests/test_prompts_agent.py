@@ -1,4 +1,5 @@
-"""The agent: code read out of a turn, the first-thought prefix, the loop (scripted model, real sandbox)."""
+"""The agent: code read out of a turn, the first-thought prefix, the loop (scripted model, real
+sandbox)."""
 
 import time
 
@@ -51,7 +52,10 @@ SPELLINGS = {
     "Windows line ends": ("```py\r\nprint(1)\r\nprint(2)\r\n```\r\n", PRINT),
     "behind other words": ("So: ```py\nprint(1)\nprint(2)\n```", PRINT),
     "closed on the code's own line": ("```py\nprint(1)\nprint(2)```", PRINT),
-    "closed on the code's own line, with the stop string": ("```py\nprint(1)\nprint(2)```<end_code>", PRINT),
+    "closed on the code's own line, with the stop string": (
+        "```py\nprint(1)\nprint(2)```<end_code>",
+        PRINT,
+    ),
     "closed on the code's own line, Windows": ("```py\r\nprint(1)\r\nprint(2)```\r\n", PRINT),
     "closed on the code's own line and again": ("```py\nprint(1)\nprint(2)```\n```", PRINT),
     "closed twice": ("```py\nprint(1)\nprint(2)\n```\n```", PRINT),
@@ -59,25 +63,55 @@ SPELLINGS = {
     "a stop string cut in the middle": ("```py\nprint(1)\nprint(2)\n```<end_", PRINT),
     "open": ("```py\nprint(1)\nprint(2)", PRINT),
     "in a list": ("1. Print:\n   ```py\n   print(1)\n   print(2)\n   ```", PRINT),
-    "in a list, behind the number": ("1. ```py\n   for n in (1, 2):\n       print(n)\n   ```", "for n in (1, 2):\n    print(n)"),
-    "indented by tabs": ("\t```py\n\tif a:\n\t\tprint(1)\n\n\tb = 1\n\t```", "if a:\n\tprint(1)\n\nb = 1"),
-    "a fence in a string": ('```py\nx = """\n```\n"""\nprint(x)\n```', 'x = """\n```\n"""\nprint(x)'),
-    "a fence in a string, open": ('```py\nx = """\n```\n"""\nprint(x)', 'x = """\n```\n"""\nprint(x)'),
-    "a fence in a string, then words": ('```py\nx = """\n```\n"""\n```\nThat is x.', 'x = """\n```\n"""'),
-    "a whole block in a string": ("```py\nx = '''\n```py\n1\n```\n'''\n```<end_code>", "x = '''\n```py\n1\n```\n'''"),
+    "in a list, behind the number": (
+        "1. ```py\n   for n in (1, 2):\n       print(n)\n   ```",
+        "for n in (1, 2):\n    print(n)",
+    ),
+    "indented by tabs": (
+        "\t```py\n\tif a:\n\t\tprint(1)\n\n\tb = 1\n\t```",
+        "if a:\n\tprint(1)\n\nb = 1",
+    ),
+    "a fence in a string": (
+        '```py\nx = """\n```\n"""\nprint(x)\n```',
+        'x = """\n```\n"""\nprint(x)',
+    ),
+    "a fence in a string, open": (
+        '```py\nx = """\n```\n"""\nprint(x)',
+        'x = """\n```\n"""\nprint(x)',
+    ),
+    "a fence in a string, then words": (
+        '```py\nx = """\n```\n"""\n```\nThat is x.',
+        'x = """\n```\n"""',
+    ),
+    "a whole block in a string": (
+        "```py\nx = '''\n```py\n1\n```\n'''\n```<end_code>",
+        "x = '''\n```py\n1\n```\n'''",
+    ),
     "a fence in a comment": ("```py\n# no ```\nprint(1)\n```", "# no ```\nprint(1)"),
     "a stop string in a string": ("```py\nx = '<end_code>'\n```", "x = '<end_code>'"),
     "two blocks": ("```py\na = 1\n```\nthen\n```python\nprint(a)\n```", "a = 1\n\nprint(a)"),
     "two blocks, the last open": ("```py\na = 1\n```\nand\n```py\nprint(a)\n", "a = 1\n\nprint(a)"),
     "two blocks, the first open": ("```py\na = 1\n```python\nprint(a)\n```", "a = 1\n\nprint(a)"),
-    "two blocks, closed on the code's own line": ("```py\na = 1```\nthen\n```py\nprint(a)```", "a = 1\n\nprint(a)"),
-    "two blocks, the first broken": ("```py\na = (\n```\nthen\n```py\nprint(1)\n```", "a = (\n\nprint(1)"),
+    "two blocks, closed on the code's own line": (
+        "```py\na = 1```\nthen\n```py\nprint(a)```",
+        "a = 1\n\nprint(a)",
+    ),
+    "two blocks, the first broken": (
+        "```py\na = (\n```\nthen\n```py\nprint(1)\n```",
+        "a = (\n\nprint(1)",
+    ),
     "two blocks, the first empty": ("```py\n```\nNow:\n```py\nprint(1)\n```", "print(1)"),
-    "a block of another language before": ('```json\n{"a": 1}\n```\n```py\nprint(1)\n```', "print(1)"),
+    "a block of another language before": (
+        '```json\n{"a": 1}\n```\n```py\nprint(1)\n```',
+        "print(1)",
+    ),
     "a block of another language behind": ("```py\nprint(1)\n```\n```text\n1\n```", "print(1)"),
     "another language, open, before": ("```text\nI print.\n```py\nprint(1)\n```", "print(1)"),
     "code that does not parse": ("```py\nprint((\n```\nSo.", "print(("),
-    "an answer in words behind": ("```py\nfinal_answer(1)\n```\nfinal_answer(2)", "final_answer(1)"),
+    "an answer in words behind": (
+        "```py\nfinal_answer(1)\n```\nfinal_answer(2)",
+        "final_answer(1)",
+    ),
     "other scripts": ("```py\n# ✓ ①\nprint('é…')\n```", "# ✓ ①\nprint('é…')"),
 }
 
@@ -132,13 +166,20 @@ def test_a_turn_is_closed_as_the_prompt_asks(text, closed):
      "see `py` here", "a ```py block that ends with ```<end_code>", "<code>print(1)</code> in words"],
 )  # fmt: skip
 def test_without_a_block_of_python_there_is_no_code(text):
-    """A block without a language is none: the prompt asks for ```py, and the committed runs were read so."""
+    """A block without a language is none: the prompt asks for ```py, and the committed runs were
+    read so."""
     assert read_code(text) is None
 
 
 def test_what_a_model_writes_that_cannot_stop_is_read_at_once():
     started = time.perf_counter()
-    for text in ("```py\n" + " " * 50_000, "```py\nx = (\n" + "```\n" * 500, "```\n" * 5000, "```py\nx = (\n```\n" * 300, "Code:" + "\n" * 50_000):
+    for text in (
+        "```py\n" + " " * 50_000,
+        "```py\nx = (\n" + "```\n" * 500,
+        "```\n" * 5000,
+        "```py\nx = (\n```\n" * 300,
+        "Code:" + "\n" * 50_000,
+    ):
         prompts.close_turn(text), read_code(text), prompts.split_turn(text)
     assert time.perf_counter() - started < 5
 
@@ -148,14 +189,20 @@ CODE = st.text(st.characters(exclude_characters="`~<\r", exclude_categories=("Cs
 
 @given(CODE)
 def test_any_code_without_fences_comes_back_from_a_turn(code):
-    code = f"x = 1\n{code}"  # a first line that is not indented: an indentation of all lines is taken off
+    # a first line that is not indented: an indentation of all lines is taken off
+    code = f"x = 1\n{code}"
     expected = code.strip("\n")
     assert read_code(act(code)) == expected
     assert read_code(act(code) + prompts.END_CODE) == expected
     assert read_code(act(code).replace("\n", "\r\n")) == expected
 
 
-PIECES = st.lists(st.sampled_from(["```", "```py\n", "```python\n", "\n```", "x = 1", "'''", "\r\n", "\n", "Code:", " ", "`"]), max_size=12)
+PIECES = st.lists(
+    st.sampled_from(
+        ["```", "```py\n", "```python\n", "\n```", "x = 1", "'''", "\r\n", "\n", "Code:", " ", "`"]
+    ),
+    max_size=12,
+)
 ENDS = st.sampled_from(["", "<", "<end_code", "<end_code>"])
 
 
@@ -186,7 +233,10 @@ def test_a_thought_ends_where_the_action_begins(text, thought):
 
 
 def test_the_first_thought_is_the_first_paragraph():
-    assert first_thought_prefix("First I add.\nThen more.\n\nSecond paragraph.") == "Thought: First I add.\nThen more."
+    assert (
+        first_thought_prefix("First I add.\nThen more.\n\nSecond paragraph.")
+        == "Thought: First I add.\nThen more."
+    )
 
 
 @pytest.mark.parametrize("gap", ["\n\n", "\n   \n", "\n\t\n", "\n\n\n\n", "\r\n\r\n", "\r\n \r\n"])
@@ -231,9 +281,18 @@ def test_the_first_thought_is_words_however_a_model_frames_them(cot):
 @pytest.mark.parametrize(
     ("cot", "prefix"),
     [
-        ("- I look up Bonn.\n- I look up Rome.\n\nThen I compare.", "Thought: - I look up Bonn.\n- I look up Rome."),
-        ("To find it, we follow these steps:\n\n1. Add.", "Thought: To find it, we follow these steps:"),
-        ("Step 1: Start with the given equation\n7x = 14\n\nStep 2: Divide.", "Thought: Step 1: Start with the given equation\n7x = 14"),
+        (
+            "- I look up Bonn.\n- I look up Rome.\n\nThen I compare.",
+            "Thought: - I look up Bonn.\n- I look up Rome.",
+        ),
+        (
+            "To find it, we follow these steps:\n\n1. Add.",
+            "Thought: To find it, we follow these steps:",
+        ),
+        (
+            "Step 1: Start with the given equation\n7x = 14\n\nStep 2: Divide.",
+            "Thought: Step 1: Start with the given equation\n7x = 14",
+        ),
         ("**I add 2 and 3.**\n\nThat is 5.", "Thought: **I add 2 and 3.**"),
         ("### Step 1\n\n### Step 2", "Thought: ### Step 1"),
         ("A thought: it rains.\n\nSo.", "Thought: A thought: it rains."),
@@ -243,7 +302,10 @@ def test_lists_leads_and_sentences_are_first_thoughts(cot, prefix):
     assert first_thought_prefix(cot) == prefix
 
 
-@pytest.mark.parametrize("text", ["", "  \n\n \n", "\r\n \r\n", "<think></think>", "Thought:", "<think>\nThought:\n</think>"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "  \n\n \n", "\r\n \r\n", "<think></think>", "Thought:", "<think>\nThought:\n</think>"],
+)
 def test_a_chain_of_thought_without_words_has_no_first_thought(text):
     assert first_thought_prefix(text) is None
 
@@ -253,7 +315,9 @@ def test_recorded_first_thoughts_are_read_again_alike():
     chains = {case["id"]: case["text"] for case in records.read(folder / "teacher_cot.jsonl")}
     agents = [case for case in records.read(folder / "teacher_agent_ftp.jsonl") if case["prefix"]]
     assert len(agents) == 300
-    assert [case["id"] for case in agents if first_thought_prefix(chains[case["id"]]) != case["prefix"]] == []
+    assert [
+        case["id"] for case in agents if first_thought_prefix(chains[case["id"]]) != case["prefix"]
+    ] == []
 
 
 def test_teacher_and_student_prompts_differ_by_rules_and_examples_alone():
@@ -265,7 +329,9 @@ def test_teacher_and_student_prompts_differ_by_rules_and_examples_alone():
 
 def test_a_long_observation_keeps_its_start_and_its_end():
     shown = prompts.observation_turn("start" + "x" * 10_000 + "end", "", None)
-    assert "Observation:\nstart" in shown and shown.endswith("end") and "characters left out" in shown
+    assert (
+        "Observation:\nstart" in shown and shown.endswith("end") and "characters left out" in shown
+    )
     assert len(shown) < prompts.OBSERVATION_CHARACTERS + 100
 
 
@@ -290,7 +356,12 @@ def test_changed_words_change_the_version(monkeypatch):
 def test_variables_live_from_step_to_step_until_the_final_answer(box):
     model = Scripted(steps("a = 6\nprint(a)", "final_answer(a * 7)"))
     found = run_one(model, box)
-    assert (found.question_id, found.answer, found.stopped, len(found.steps)) == ("q-0", 42, "final_answer", 2)
+    assert (found.question_id, found.answer, found.stopped, len(found.steps)) == (
+        "q-0",
+        42,
+        "final_answer",
+        2,
+    )
     assert model.calls[1]["conversations"][0][-1] == {"role": "user", "content": "Observation:\n6"}
     assert model.calls[0]["stop"] == prompts.STOP and found.final_turn is None
 
@@ -307,7 +378,10 @@ def test_a_block_that_was_cut_off_is_closed_in_the_conversation(box):
     replies = ["Thought: x\nCode:\n```py\nprint(1)", act("final_answer(1)")]
     model = Scripted(lambda conversation, prefix, k: replies[len(conversation) // 2 - 1])
     found = run_one(model, box)
-    assert found.steps[0].text == replies[0] + "\n```<end_code>" and found.steps[0].outcome.stdout.strip() == "1"
+    assert (
+        found.steps[0].text == replies[0] + "\n```<end_code>"
+        and found.steps[0].outcome.stdout.strip() == "1"
+    )
     assert model.calls[1]["conversations"][0][-2]["content"] == found.steps[0].text
 
 
@@ -367,10 +441,16 @@ def test_a_question_that_fills_the_context_ends_there_and_others_go_on(box):
     model = Scripted(steps("print('word ' * 300)", "final_answer(1)"), max_context=200)
     short = ask(1, "short")
     model.reply = lambda c, p, k: (
-        act("final_answer(1)") if "short" in c[1]["content"] else steps("print('word ' * 300)")(c, p, k)
+        act("final_answer(1)")
+        if "short" in c[1]["content"]
+        else steps("print('word ' * 300)")(c, p, k)
     )
     found = {t.question_id: t for t in Agent(model, box, step_tokens=50).run([ask(0), short])}
-    assert (found["q-0"].stopped, found["q-0"].answer, len(found["q-0"].steps)) == ("context_full", None, 1)
+    assert (found["q-0"].stopped, found["q-0"].answer, len(found["q-0"].steps)) == (
+        "context_full",
+        None,
+        1,
+    )
     assert found["q-1"].stopped == "final_answer"
 
 
@@ -386,7 +466,8 @@ def test_the_model_is_never_asked_beyond_its_context_not_even_for_last_words(box
     for call in model.calls:
         for conversation in call["conversations"]:
             assert (
-                model.count(" ".join(t["content"] for t in conversation)) + call["max_new_tokens"] <= model.max_context
+                model.count(" ".join(t["content"] for t in conversation)) + call["max_new_tokens"]
+                <= model.max_context
             )
 
 
@@ -396,7 +477,10 @@ def test_many_questions_at_once_keep_their_own_variables(box):
         return act(f"x = {number}") if len(conversation) == 2 else act("final_answer(x * 10)")
 
     model = Scripted(reply)
-    found = {t.question_id: t.answer for t in Agent(model, box, batch=3).run([ask(i, f"number {i}") for i in range(5)])}
+    found = {
+        t.question_id: t.answer
+        for t in Agent(model, box, batch=3).run([ask(i, f"number {i}") for i in range(5)])
+    }
     assert found == {f"q-{i}": i * 10 for i in range(5)}
     assert max(len(call["conversations"]) for call in model.calls) == 3
 
@@ -407,14 +491,21 @@ def test_questions_that_wait_start_as_soon_as_others_end(box):
         return act("print(1)" if slow else "final_answer(1)")
 
     model = Scripted(reply)
-    order = [t.question_id for t in Agent(model, box, batch=2).run([ask(i, f"number {i}") for i in range(4)])]
+    order = [
+        t.question_id
+        for t in Agent(model, box, batch=2).run([ask(i, f"number {i}") for i in range(4)])
+    ]
     assert order == ["q-1", "q-2", "q-0", "q-3"] and len(model.calls) == 3
 
 
 def test_a_prefix_starts_the_first_turn_alone(box):
-    model = Scripted(lambda c, prefix, k: "\nCode:\n```py\nprint(1)\n```" if prefix else act("final_answer(2)"))
+    model = Scripted(
+        lambda c, prefix, k: "\nCode:\n```py\nprint(1)\n```" if prefix else act("final_answer(2)")
+    )
     found = run_one(model, box, prefixes=["Thought: I look first."], style="teacher")
-    assert found.prefix == "Thought: I look first." and found.steps[0].text.startswith("Thought: I look first.\nCode:")
+    assert found.prefix == "Thought: I look first." and found.steps[0].text.startswith(
+        "Thought: I look first.\nCode:"
+    )
     assert [call["prefixes"] for call in model.calls] == [["Thought: I look first."], [None]]
 
 
@@ -425,7 +516,11 @@ def test_prefixes_must_be_one_a_question(box):
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [({"style": "expert"}, "'expert'"), ({"max_steps": 0}, "max_steps=0"), ({"batch": 0}, "batch=0")],
+    [
+        ({"style": "expert"}, "'expert'"),
+        ({"max_steps": 0}, "max_steps=0"),
+        ({"batch": 0}, "batch=0"),
+    ],
 )
 def test_settings_no_agent_could_use_are_refused(box, setting, message):
     with pytest.raises(ValueError, match=message):
@@ -443,7 +538,12 @@ def test_the_winners_state_is_kept_and_its_side_effects_happen_once():
         return query
 
     # sample 1 and 2 agree on the output, but only sample 1 leaves x = 1
-    first = ["x = 0\nprint('zero')", "x = 1\nprint(web_search('one'))", "x = 2\nprint('one')", "x = 3\n1 / 0"]
+    first = [
+        "x = 0\nprint('zero')",
+        "x = 1\nprint(web_search('one'))",
+        "x = 2\nprint('one')",
+        "x = 3\n1 / 0",
+    ]
 
     def reply(conversation, prefix, k):
         return act(first[k]) if len(conversation) == 2 else act("final_answer(x)")
@@ -510,7 +610,9 @@ def closed(session):
 
 def test_every_session_is_closed_at_the_end(box):
     counting = Counting(box)
-    list(Agent(Scripted(steps("final_answer(1)")), counting, batch=2).run([ask(i) for i in range(3)]))
+    list(
+        Agent(Scripted(steps("final_answer(1)")), counting, batch=2).run([ask(i) for i in range(3)])
+    )
     assert len(counting.sessions) == 3 and all(map(closed, counting.sessions))
 
 

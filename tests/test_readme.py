@@ -1,4 +1,5 @@
-"""The pages for people: every command in them exists and runs, every link leads somewhere, every picture is described."""
+"""The pages for people: every command in them exists and runs, every link leads somewhere, every
+picture is described."""
 
 import json
 import os
@@ -17,7 +18,9 @@ from agentlib.figures import claims, estimates, statistics, tables
 PAGES = [config.ROOT / "README.md", config.ROOT / "notebooks" / "README.md"]
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 BLOCKS = "\n".join(re.findall(r"^```\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE))
-WORDS = re.findall(r"`((?:make|python -m) [^`]+)`", TEXT) + [line.partition("#")[0].strip() for line in BLOCKS.splitlines()]
+WORDS = re.findall(r"`((?:make|python -m) [^`]+)`", TEXT) + [
+    line.partition("#")[0].strip() for line in BLOCKS.splitlines()
+]
 COMMANDS = sorted({words for words in WORDS if words.startswith(("make ", "python "))})
 
 
@@ -27,36 +30,76 @@ def test_there_are_commands_to_check():
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make ")])
 def test_a_make_command_expands_to_what_this_environment_can_start(command, tmp_path):
-    """What each target calls, without calling it: the smoke run, the tests and the site have tests of their own."""
-    for part in ("Makefile", "pyproject.toml", "requirements.lock", "requirements-test.lock", "requirements-bench.lock"):
+    """What each target calls, without calling it: the smoke run, the tests and the site have
+    tests of their own."""
+    for part in (
+        "Makefile",
+        "pyproject.toml",
+        "requirements.lock",
+        "requirements-test.lock",
+        "requirements-bench.lock",
+    ):
         shutil.copy(config.ROOT / part, tmp_path / part)
-    said = subprocess.run([*command.split(), "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
+    said = subprocess.run(
+        [*command.split(), "--dry-run"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert said.returncode == 0, said.stderr
-    started = set(re.findall(r"python ((?:-m agentlib|tools/)\S*(?: (?:run|serve|train))?)", said.stdout))
+    started = set(
+        re.findall(r"python ((?:-m agentlib|tools/)\S*(?: (?:run|serve|train))?)", said.stdout)
+    )
     for what in started:
-        helped = subprocess.run([sys.executable, *what.split(), "--help"], capture_output=True, text=True, cwd=config.ROOT)
+        helped = subprocess.run(
+            [sys.executable, *what.split(), "--help"],
+            capture_output=True,
+            text=True,
+            cwd=config.ROOT,
+        )
         assert helped.returncode == 0 and "usage" in helped.stdout, what
     for option in re.findall(r"agentlib run .*?(--[a-z-]+)", said.stdout):
-        assert option in subprocess.run([sys.executable, "-m", "agentlib", "run", "--help"], capture_output=True, text=True).stdout
+        assert (
+            option
+            in subprocess.run(
+                [sys.executable, "-m", "agentlib", "run", "--help"], capture_output=True, text=True
+            ).stdout
+        )
 
 
-@pytest.mark.parametrize("command", ["make workshop", pytest.param("make figures PRESET=laptop", marks=pytest.mark.notebook)])
+@pytest.mark.parametrize(
+    "command",
+    ["make workshop", pytest.param("make figures PRESET=laptop", marks=pytest.mark.notebook)],
+)
 def test_quick_commands_are_really_run(command, tmp_path):
-    """In a copy of the tree with this environment, so that nothing is installed and nothing committed is touched."""
+    """In a copy of the tree with this environment, so that nothing is installed and nothing
+    committed is touched."""
     for part in ("agentlib", "notebooks", "figures", "tools"):
-        shutil.copytree(config.ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            config.ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for part in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy(config.ROOT / part, tmp_path / part)
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "ready").touch()
-    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "figures" / "laptop").glob("*.svg")}
-    ran = subprocess.run([*command.split(), f"BIN={os.path.dirname(sys.executable)}"], cwd=tmp_path, capture_output=True, text=True,
-                         env=os.environ | {"PYTHONPATH": str(tmp_path)})  # fmt: skip
+    before = {
+        path.name: path.stat().st_mtime_ns
+        for path in (tmp_path / "figures" / "laptop").glob("*.svg")
+    }
+    ran = subprocess.run(
+        [*command.split(), f"BIN={os.path.dirname(sys.executable)}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     if command == "make workshop":
-        assert len(list((tmp_path / "workshop").glob("*.ipynb"))) == len(list((tmp_path / "notebooks").glob("[0-9]*.ipynb")))
+        assert len(list((tmp_path / "workshop").glob("*.ipynb"))) == len(
+            list((tmp_path / "notebooks").glob("[0-9]*.ipynb"))
+        )
     else:
-        after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "figures" / "laptop").glob("*.svg")}
+        after = {
+            path.name: path.stat().st_mtime_ns
+            for path in (tmp_path / "figures" / "laptop").glob("*.svg")
+        }
         assert len(after) >= 8 and all(after[name] > before.get(name, 0) for name in after)
 
 
@@ -70,9 +113,7 @@ def test_links_lead_to_files_and_pictures_have_words(page):
 # --- the numbers: those of the records, on the README and in the notebooks' prose ----------------------------------------
 
 SMALL, LARGE = "SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"
-WORDS_OF = {  # words that a page has in place of a number
-    2: "two", 3: "three", 5: "five",
-}
+WORDS_OF = {2: "two", 3: "three", 5: "five"}  # words that a page has in place of a number
 
 
 def flat(text: str) -> str:
@@ -85,7 +126,13 @@ README = flat(PAGES[0].read_text(encoding="utf-8"))
 def prose(number: str) -> str:
     """A notebook's text, without its code."""
     (script,) = (config.ROOT / "notebooks" / "src").glob(f"{number}_*.py")
-    return flat(" ".join(line.removeprefix("#") for line in script.read_text(encoding="utf-8").splitlines() if line.startswith("#")))
+    return flat(
+        " ".join(
+            line.removeprefix("#")
+            for line in script.read_text(encoding="utf-8").splitlines()
+            if line.startswith("#")
+        )
+    )
 
 
 def published(name: str, preset: str = "laptop") -> pd.DataFrame:
@@ -99,7 +146,8 @@ def laptop():
 
 @pytest.fixture(scope="module")
 def other():
-    """The greedy answers of the students that were trained first, with the same data, settings and seed."""
+    """The greedy answers of the students that were trained first, with the same data, settings
+    and seed."""
     found = published("trials/other_trainings.jsonl")
     return found[(found["training"] == "H100, first") & (found["n"] == 1)]
 
@@ -112,7 +160,10 @@ def varied():
 @pytest.fixture(scope="module")
 def taught():
     cfg = config.load("laptop")
-    return {method: statistics.to_frame(records.read(teach.records_path(cfg, method))) for method in teach.METHODS}
+    return {
+        method: statistics.to_frame(records.read(teach.records_path(cfg, method)))
+        for method in teach.METHODS
+    }
 
 
 def difference(found) -> str:
@@ -126,58 +177,125 @@ def side(cases, model, method, n=1):
 def test_every_arm_of_the_records_has_the_questions_that_its_configuration_asks(laptop):
     cfg = config.load("laptop")
     asked = {name: {q.id for q in benchmarks.load(name, cfg.questions)} for name in cfg.benchmarks}
-    for (model, method, n, name), condition in laptop.groupby(["model", "method", "n", "benchmark"]):
-        assert set(condition["id"]) == asked[name] and condition["correct"].notna().all(), (model, method, n, name)
+    for (model, method, n, name), condition in laptop.groupby(
+        ["model", "method", "n", "benchmark"]
+    ):
+        assert set(condition["id"]) == asked[name] and condition["correct"].notna().all(), (
+            model,
+            method,
+            n,
+            name,
+        )
 
 
 def test_the_means_on_the_page_are_those_of_the_records(laptop, other):
-    beside = tables.compare_with_paper(laptop).query("benchmark == 'mean' and model.str.contains('0.5B')").set_index("method")["published"]
-    means, again = tables.mean_table(laptop), tables.mean_table(other[other["method"] != "cot_distill"])
-    assert list(means) == list(again) == ["135M (n=320)", "0.5B (n=320)"] and "320 questions per cell" in README
-    rows = [f"| {method} | {cells.iloc[0]} | {cells.iloc[1]} | {beside[method]:.1f} |" for method, cells in means.iterrows()]
-    rows += [f"| {method}, another training | {cells.iloc[0]} | {cells.iloc[1]} | |" for method, cells in again.iterrows()]
+    beside = (
+        tables.compare_with_paper(laptop)
+        .query("benchmark == 'mean' and model.str.contains('0.5B')")
+        .set_index("method")["published"]
+    )
+    means, again = (
+        tables.mean_table(laptop),
+        tables.mean_table(other[other["method"] != "cot_distill"]),
+    )
+    assert (
+        list(means) == list(again) == ["135M (n=320)", "0.5B (n=320)"]
+        and "320 questions per cell" in README
+    )
+    rows = [
+        f"| {method} | {cells.iloc[0]} | {cells.iloc[1]} | {beside[method]:.1f} |"
+        for method, cells in means.iterrows()
+    ]
+    rows += [
+        f"| {method}, another training | {cells.iloc[0]} | {cells.iloc[1]} | |"
+        for method, cells in again.iterrows()
+    ]
     for row in rows:
         assert row.replace(tables.NO_BREAK, " ") in README, row
     assert len(rows) == 10
 
 
 def test_the_claims_on_the_page_are_those_of_the_records(laptop):
-    """Cell by cell: a claim is found by its number and its own words, whatever the page calls it."""
+    """Cell by cell: a claim is found by its number and its own words, whatever the page calls
+    it."""
     found = claims.check_claims(laptop)
-    lines = [line for line in PAGES[0].read_text(encoding="utf-8").splitlines() if re.match(r"\| P\d: ", line)]
+    lines = [
+        line
+        for line in PAGES[0].read_text(encoding="utf-8").splitlines()
+        if re.match(r"\| P\d: ", line)
+    ]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    shown = {(claim[:2], claim.rpartition(" ")[2] if claim.startswith("P4") else ""): rest for claim, *rest in cells}
+    shown = {
+        (claim[:2], claim.rpartition(" ")[2] if claim.startswith("P4") else ""): rest
+        for claim, *rest in cells
+    }
     assert len(shown) == len(lines) == 6 and found["n"].eq(320).all()
     ends = {"b < a/2": "a/2)", "costs less": "margin)"}
     for name, row in found.iterrows():
-        key = (name[:2], next((end for words, end in ends.items() if words in name), "") if name.startswith("P4") else "")
+        key = (
+            name[:2],
+            (
+                next((end for words, end in ends.items() if words in name), "")
+                if name.startswith("P4")
+                else ""
+            ),
+        )
         small, large, theirs = shown[key]
         cell = f"{row['holds']}: {row['difference']:+.1f} [{row['low']:.1f}, {row['high']:.1f}]"
-        assert cell == (small if "135M:" in name else large) and theirs == f"{row['published']:+.1f}", name
-    assert shown["P2", ""][1] == "no larger one here" and "less than 5 points (our margin)" in README and claims.SAG_TOLERANCE == 5
+        assert (
+            cell == (small if "135M:" in name else large) and theirs == f"{row['published']:+.1f}"
+        ), name
+    assert (
+        shown["P2", ""][1] == "no larger one here"
+        and "less than 5 points (our margin)" in README
+        and claims.SAG_TOLERANCE == 5
+    )
     saved = (config.load("laptop").figures / "claims.md").read_text(encoding="utf-8")
     for name, row in claims.claim_table(found).iterrows():
-        assert f"| {name} | {' | '.join(map(str, row))} |".replace(tables.NO_BREAK, " ") in saved, name
+        assert f"| {name} | {' | '.join(map(str, row))} |".replace(tables.NO_BREAK, " ") in saved, (
+            name
+        )
 
 
 def test_the_other_trainings_differ_as_the_page_says(laptop, other):
-    small_change = statistics.compare(side(other, LARGE, "agent_distill"), side(other, LARGE, "agent_distill_ftp"))
-    assert f"with the other trainings above, the prefix changes the 0.5B student by {difference(small_change)}" in README
-    trainings = statistics.compare(side(other, LARGE, "agent_distill"), side(laptop, LARGE, "agent_distill"))
-    assert f"of the 0.5B agent with the same seed differ by {100 * trainings['difference']:.1f} points" in prose("05")
+    small_change = statistics.compare(
+        side(other, LARGE, "agent_distill"), side(other, LARGE, "agent_distill_ftp")
+    )
+    assert (
+        "with the other trainings above, the prefix changes the 0.5B student by"
+        f" {difference(small_change)}" in README
+    )
+    trainings = statistics.compare(
+        side(other, LARGE, "agent_distill"), side(laptop, LARGE, "agent_distill")
+    )
+    assert (
+        f"of the 0.5B agent with the same seed differ by {100 * trainings['difference']:.1f} points"
+        in prose("05")
+    )
 
 
 def test_temperature_and_seed_move_as_little_as_the_page_says(varied):
     found = varied[varied["setting"].isin(["temperature", "seed"])]
-    assert set(found["benchmark"]) == {"mini-math"} and "On 25 questions of mini-math, the temperature of the vote" in README
+    assert (
+        set(found["benchmark"]) == {"mini-math"}
+        and "On 25 questions of mini-math, the temperature of the vote" in README
+    )
     assert "move the 135M student by no more than two questions" in README
     for setting, cases in found.groupby("setting"):
         right = cases.groupby("value")["correct"].agg(["sum", "count"])
-        assert len(right) == 5 and (right["count"] == 25).all() and right["sum"].max() - right["sum"].min() <= 2, setting
+        assert (
+            len(right) == 5
+            and (right["count"] == 25).all()
+            and right["sum"].max() - right["sum"].min() <= 2
+        ), setting
 
 
 def test_trajectories_help_as_much_as_the_page_says(varied):
-    right = varied[varied["setting"] == "trajectories"].groupby("value")["correct"].agg(["mean", "count"])
+    right = (
+        varied[varied["setting"] == "trajectories"]
+        .groupby("value")["correct"]
+        .agg(["mean", "count"])
+    )
     assert (right["count"] == 200).all() and len(right) == 4
     shares = {int(number): f"{100 * row['mean']:.1f} %" for number, row in right.iterrows()}
     *fewer, every = sorted(shares)
@@ -185,52 +303,100 @@ def test_trajectories_help_as_much_as_the_page_says(varied):
     trained = len(distill.examples(cfg, SMALL, "agent_distill"))
     assert len(distill.training_cases(cfg, "agent_distill")) == every
     said = ", ".join(f"{number} give {shares[number]}" for number in fewer)
-    assert f"{said}, and all {every} ({trained} of them short enough to train on) give {shares[every]}" in README
-    assert f"All {every} are those that pass the filter; {trained} of them are short enough" in prose("05")
+    assert (
+        f"{said}, and all {every} ({trained} of them short enough to train on) give {shares[every]}"
+        in README
+    )
+    assert (
+        f"All {every} are those that pass the filter; {trained} of them are short enough"
+        in prose("05")
+    )
 
 
 def test_kinds_of_fine_tuning_differ_as_the_page_says(varied):
     right = varied[varied["setting"] == "tuning"].groupby("value")["correct"].agg(["mean", "count"])
     assert (right["count"] == 200).all() and set(right.index) == {"lora", "qlora", "full"}
     of = {kind: f"{100 * mean:.1f} %" for kind, mean in right["mean"].items()}
-    assert f"LoRA {of['lora']}, QLoRA {of['qlora']}, full fine-tuning {of['full']} of the same 200" in README
-    lora, full = estimates.read_published("table8_lora_vs_fullft").set_index("Method")["Avg_recomputed"]
+    assert (
+        f"LoRA {of['lora']}, QLoRA {of['qlora']}, full fine-tuning {of['full']} of the same 200"
+        in README
+    )
+    lora, full = estimates.read_published("table8_lora_vs_fullft").set_index("Method")[
+        "Avg_recomputed"
+    ]
     assert f"published: {lora:.1f} % by LoRA, {full:.1f} % by full fine-tuning" in README
     tuned = dict(tuple(varied[varied["setting"] == "tuning"].groupby("value")))
     no_difference = statistics.compare(tuned["lora"], tuned["qlora"])
-    assert no_difference["low"] < 0 < no_difference["high"] and "no measurable difference from LoRA" in README and "no measurable difference from LoRA" in prose("05")
+    assert (
+        no_difference["low"] < 0 < no_difference["high"]
+        and "no measurable difference from LoRA" in README
+        and "no measurable difference from LoRA" in prose("05")
+    )
 
 
 def test_real_questions_are_answered_as_the_page_says():
     found = published("cases.jsonl", "paper")
     found = found[(found["model"] == LARGE) & found["benchmark"].isin(["gsm-hard", "math500"])]
     right = found.groupby(["method", "n", "benchmark"])["correct"].agg(["sum", "count"])
-    assert (right["count"] == 40).all() and "On 40 real questions each of GSM-Hard and MATH500" in README
-    student, untuned = (right["sum"][right.index.get_level_values("method").str.contains("distill") == distilled] for distilled in (True, False))
-    assert f"gets {student.min()} or {student.max()} right, the untuned model {untuned.min()} to {untuned.max()}" in README
+    assert (
+        right["count"] == 40
+    ).all() and "On 40 real questions each of GSM-Hard and MATH500" in README
+    student, untuned = (
+        right["sum"][right.index.get_level_values("method").str.contains("distill") == distilled]
+        for distilled in (True, False)
+    )
+    assert (
+        f"gets {student.min()} or {student.max()} right, the untuned model {untuned.min()} to"
+        f" {untuned.max()}" in README
+    )
     assert student.max() == student.min() + 1
     kept = len(distill.training_cases(config.load("laptop"), "agent_distill_ftp"))
     assert f"it learnt from {kept} generated questions" in README
 
 
 def test_speeds_on_the_page_are_those_of_the_benchmarks():
-    last = {file.stem: json.loads(file.read_text().splitlines()[-1]) for file in (config.ROOT / "tests/benchmarks").glob("*.jsonl")}
+    last = {
+        file.stem: json.loads(file.read_text().splitlines()[-1])
+        for file in (config.ROOT / "tests/benchmarks").glob("*.jsonl")
+    }
     rounds = {name: last[name]["rounds"] for name in ("generation", "training", "nearest")}
-    assert f"medians of {WORDS_OF[rounds['generation']]} rounds (of {WORDS_OF[rounds['nearest']]} for the index)" in README
+    assert (
+        f"medians of {WORDS_OF[rounds['generation']]} rounds (of {WORDS_OF[rounds['nearest']]} for"
+        " the index)" in README
+    )
     assert rounds["training"] == rounds["generation"]
     steps, index = last["generation"]["ratios"], last["nearest"]["ratios"]
     short, long = (steps[f"SAG, N = 8, {prompt} prompt to greedy"] for prompt in ("short", "long"))
-    assert f"**{short:.2f} times** a greedy step with a short prompt, {long:.2f} times with a long one" in README
-    assert f"**{steps['questions/s, ours to smolagents']:.1f} times** as fast as by smolagents" in README
+    assert (
+        f"**{short:.2f} times** a greedy step with a short prompt, {long:.2f} times with a long one"
+        in README
+    )
+    assert (
+        f"**{steps['questions/s, ours to smolagents']:.1f} times** as fast as by smolagents"
+        in README
+    )
     assert f"**{100 * index['ivfpq, memory to flat']:.0f} %** of the flat one's memory" in README
-    assert f"**{index['ivfpq, queries/s, 960 at a time to flat']:.0f} times** as many queries" in README
+    assert (
+        f"**{index['ivfpq, queries/s, 960 at a time to flat']:.0f} times** as many queries"
+        in README
+    )
     assert f"at recall@3 of {index['ivfpq, recall@3 of flat']:.2f}" in README
-    assert f"**{last['training']['ratios']['tokens/s, ours to the fastest TRL']:.2f} times** as many tokens" in README
+    assert (
+        f"**{last['training']['ratios']['tokens/s, ours to the fastest TRL']:.2f} times** as many"
+        " tokens" in README
+    )
 
 
-@pytest.mark.parametrize("script", sorted((config.ROOT / "notebooks" / "src").glob("[0-9]*.py")), ids=lambda p: p.stem[:2])
+@pytest.mark.parametrize(
+    "script",
+    sorted((config.ROOT / "notebooks" / "src").glob("[0-9]*.py")),
+    ids=lambda p: p.stem[:2],
+)
 def test_a_notebook_takes_as_many_minutes_as_the_page_says(script):
-    (cell,) = re.findall(rf"\({re.escape(f'notebooks/{script.stem}.ipynb')}\) \| ([^|]+) \|", PAGES[0].read_text(encoding="utf-8"))
+    (cell,) = re.findall(
+        rf"\({re.escape(f'notebooks/{script.stem}.ipynb')}\) \| ([^|]+) \|",
+        PAGES[0].read_text(encoding="utf-8"),
+    )
     (said,) = re.findall(r"\*Minutes\* (?:about )?((?:under )?\d+)", prose(script.stem[:2]))
     assert said == cell
 
@@ -239,20 +405,35 @@ def test_the_teacher_does_as_notebook_02_says(taught):
     """At `laptop`, in its last section."""
     text = prose("02")
     right = {method: int(found["correct"].sum()) for method, found in taught.items()}
-    assert {len(found) for found in taught.values()} == {300} and f"{right['agent']} of 300 training questions right as an agent, {right['cot']} by" in text
+    assert {len(found) for found in taught.values()} == {
+        300
+    } and f"{right['agent']} of 300 training questions right as an agent, {right['cot']} by" in text
     broken, failed = (
-        {method: int((taught[method][kind] > 0).sum()) for method in ("agent", "agent_ftp")} for kind in ("parse_errors", "execution_errors")
+        {method: int((taught[method][kind] > 0).sum()) for method in ("agent", "agent_ftp")}
+        for kind in ("parse_errors", "execution_errors")
     )
-    assert f"{broken['agent_ftp']} of 300 runs with it have a turn whose code is missing or does not parse, {broken['agent']} without it" in text
-    assert failed == {"agent": 18, "agent_ftp": 18} and "fails while it runs in 18 runs each" in text
-    words = claims.prefix_effects({m: found.to_dict("records") for m, found in taught.items()})["words of the first thought"]
+    assert (
+        f"{broken['agent_ftp']} of 300 runs with it have a turn whose code is missing or does not"
+        f" parse, {broken['agent']} without it" in text
+    )
+    assert (
+        failed == {"agent": 18, "agent_ftp": 18} and "fails while it runs in 18 runs each" in text
+    )
+    words = claims.prefix_effects({m: found.to_dict("records") for m, found in taught.items()})[
+        "words of the first thought"
+    ]
     assert f"{words.iloc[1]:.0f} words instead of {words.iloc[0]:.0f}" in text
 
 
 def test_the_search_finds_what_notebook_01_says():
     """Its own table, as it is on the page."""
     cells = nbformat.read(next(config.ROOT.glob("notebooks/01_*.ipynb")), 4).cells
-    (page,) = [output["data"]["text/html"] for cell in cells if "recall.round(2)" in cell.source for output in cell.outputs]
+    (page,) = [
+        output["data"]["text/html"]
+        for cell in cells
+        if "recall.round(2)" in cell.source
+        for output in cell.outputs
+    ]
     rows = re.findall(r"<td>(\d+)</td>\s*<td>([\d.]+)</td>\s*<td>([\d.]+)</td>", page)
     hit, complete = ([round(100 * float(row[k])) for row in rows] for k in (1, 2))
     assert len(rows) == 8 and f"of {min(hit)} to {max(hit)} % of the questions" in prose("01")
@@ -267,12 +448,22 @@ def test_the_prompt_has_as_many_worked_examples_as_notebook_00_says():
 
 def test_notebooks_04_and_05_say_what_the_claims_say(laptop):
     holds = claims.check_claims(laptop)["holds"]
-    verdicts = {(name[:2], name.partition(":")[0].rpartition(" ")[2], "halves" in name): verdict for name, verdict in holds.items()}
+    verdicts = {
+        (name[:2], name.partition(":")[0].rpartition(" ")[2], "halves" in name): verdict
+        for name, verdict in holds.items()
+    }
     assert [verdicts["P1", size, False] for size in ("135M", "0.5B")] == ["yes", "yes"]
     assert [verdicts["P4", size, True] for size in ("135M", "0.5B")] == ["yes", "not settled"]
     assert [verdicts["P3", size, False] for size in ("135M", "0.5B")] == ["no", "not settled"]
-    assert "halves the questions with broken code for the smaller student; for the larger one that is not settled" in prose("05")
+    assert (
+        "halves the questions with broken code for the smaller student; for the larger one that is"
+        " not settled" in prose("05")
+    )
     assert "it lowers the smaller student's; for the larger one that is not settled" in prose("05")
     assert "lead is 5.6 points at 0.5B" in prose("05") and holds.index.size == 11
-    maths = laptop[(laptop["domain"] == "math") & (laptop["method"] == "cot_distill") & (laptop["n"] == 1)]
-    assert maths.groupby("model")["correct"].mean().max() < 0.02 and "reciting gets next to none right" in prose("04")
+    maths = laptop[
+        (laptop["domain"] == "math") & (laptop["method"] == "cot_distill") & (laptop["n"] == 1)
+    ]
+    assert maths.groupby("model")[
+        "correct"
+    ].mean().max() < 0.02 and "reciting gets next to none right" in prose("04")

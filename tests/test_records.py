@@ -17,7 +17,11 @@ from agentlib import config, records
 from agentlib.figures import statistics
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
@@ -59,7 +63,10 @@ def test_a_fresh_run_has_everything_to_do(tmp_path):
 
 
 def test_a_changed_configuration_is_another_folder_and_order_of_keys_is_not(tmp_path):
-    one, same, other = (records.Run(tmp_path, "r", c) for c in ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": 3}))
+    one, same, other = (
+        records.Run(tmp_path, "r", c)
+        for c in ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": 3})
+    )
     assert one.folder == same.folder != other.folder
     assert records.Run(tmp_path, "s", {"a": 1, "b": 2}).folder != one.folder
 
@@ -90,7 +97,11 @@ def test_a_last_line_that_only_lacks_its_end_is_whole(tmp_path, caplog):
     assert set(run.finished()) == {"q1", "q2"}
     with run:
         run.append({"id": "q3"})
-    assert [r["id"] for r in records.read(run.file)] == ["q1", "q2", "q3"] and "torn" not in caplog.text
+    assert [r["id"] for r in records.read(run.file)] == [
+        "q1",
+        "q2",
+        "q3",
+    ] and "torn" not in caplog.text
 
 
 def test_a_torn_account_of_time_does_not_swallow_the_next(tmp_path):
@@ -167,16 +178,24 @@ with records.Run(Path(sys.argv[1]), "r", {}) as run:
 def test_a_full_disk_stops_with_everything_so_far_intact(tmp_path):
     command = [sys.executable, "-c", FILL, str(tmp_path)]
     run = records.Run(tmp_path, "r", {})
-    for room, kept in ((1000, 15), (1500, 23)):  # a file that may not grow any more, as on a full disk
-        done = subprocess.run([*command, str(room)], capture_output=True, text=True, cwd=config.ROOT)
-        assert done.returncode == 1 and "free some disk space, then resume" in done.stderr.splitlines()[-1], done.stderr
+    # a file that may not grow any more, as on a full disk
+    for room, kept in ((1000, 15), (1500, 23)):
+        done = subprocess.run(
+            [*command, str(room)], capture_output=True, text=True, cwd=config.ROOT
+        )
+        assert (
+            done.returncode == 1
+            and "free some disk space, then resume" in done.stderr.splitlines()[-1]
+        ), done.stderr
         lines = run.file.read_text().splitlines()
         assert run.file.read_text().endswith("\n") and len(list(map(json.loads, lines))) == kept
 
 
 def test_a_second_process_on_one_run_is_refused_and_may_go_on_later(tmp_path):
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
-    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=config.ROOT)
+    other = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=config.ROOT
+    )
     try:
         assert other.stdout.readline() == "open\n"
         run = records.Run(tmp_path, "r", {"a": 1})
@@ -223,7 +242,12 @@ def parses(line):
         return False
 
 
-@given(st.lists(st.one_of(st.binary(max_size=30), st.just(b'{"id": "a"}'), st.just(b"[1]"), st.just(b"")), max_size=6))
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=30), st.just(b'{"id": "a"}'), st.just(b"[1]"), st.just(b"")),
+        max_size=6,
+    )
+)
 def test_a_reader_of_any_bytes_gives_objects_or_names_the_line(tmp_path_factory, lines):
     file = tmp_path_factory.mktemp("any") / "r.jsonl"
     file.write_bytes(b"\n".join(lines))
@@ -237,7 +261,9 @@ def test_a_reader_of_any_bytes_gives_objects_or_names_the_line(tmp_path_factory,
         with pytest.raises((ValueError, AttributeError)):
             dict(json.loads(whole[number - 1].decode("utf-8", "surrogatepass")).items())
     else:
-        assert found == [json.loads(line) for line in whole if line.strip()] and all(isinstance(r, dict) for r in found)
+        assert found == [json.loads(line) for line in whole if line.strip()] and all(
+            isinstance(r, dict) for r in found
+        )
 
 
 @pytest.mark.parametrize(
@@ -245,12 +271,16 @@ def test_a_reader_of_any_bytes_gives_objects_or_names_the_line(tmp_path_factory,
     [("a\ud800b", "a?b"), ("\udc00", "?"), ("\ude00\ud83d", "??"), ("\ud83d\ude00", "😀"), ("\ud800\ud83d\ude00", "?😀"),
      ("Łódź 😀 \ufffd", "Łódź 😀 \ufffd"), ({"\ud800": ["\ud800", 1, None, {"k": "\udfff"}]}, {"?": ["?", 1, None, {"k": "?"}]})],
 )  # fmt: skip
-def test_half_a_surrogate_pair_becomes_a_question_mark_and_a_whole_one_its_character(given, expected):
+def test_half_a_surrogate_pair_becomes_a_question_mark_and_a_whole_one_its_character(
+    given, expected
+):
     assert records.replace_surrogates(given) == expected
 
 
 @given(st.text(st.characters(exclude_categories=[])), st.text())
-def test_any_text_can_be_encoded_once_its_surrogates_are_replaced_and_whole_text_stays(any_text, whole_text):
+def test_any_text_can_be_encoded_once_its_surrogates_are_replaced_and_whole_text_stays(
+    any_text, whole_text
+):
     records.replace_surrogates(any_text).encode("utf-8")  # raises for any half that is left
     assert records.replace_surrogates(whole_text) == whole_text
 
@@ -325,7 +355,9 @@ def test_the_interval_is_wilsons(right, n):
     p = right / n
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    assert statistics.wilson_interval(right, n) == pytest.approx((middle - half, middle + half), abs=1e-12)
+    assert statistics.wilson_interval(right, n) == pytest.approx(
+        (middle - half, middle + half), abs=1e-12
+    )
     low, high = statistics.wilson_interval(right, n)
     assert 0 <= low <= p <= high <= 1
 
@@ -343,20 +375,28 @@ def test_a_summary_counts_questions_asked_not_lines():
 
 
 def test_without_a_number_asked_the_distinct_questions_count():
-    row = statistics.summarise(statistics.to_frame([case(1), case(1), case(2, None, error="x")]), ["benchmark"]).iloc[0]
+    row = statistics.summarise(
+        statistics.to_frame([case(1), case(1), case(2, None, error="x")]), ["benchmark"]
+    ).iloc[0]
     assert (row.asked, row.answered, row.errors, row.correct) == (2, 1, 1, 1)
 
 
 def test_each_group_has_its_own_number_asked():
     lines = [case(1, method="m"), case(2, False, "c", method="m")]
-    one = statistics.summarise(statistics.to_frame(lines), ["benchmark"], asked={"b": 4, "c": 2}).set_index("benchmark")
-    two = statistics.summarise(statistics.to_frame(lines), ["method", "benchmark"], asked={("m", "b"): 4, ("m", "c"): 2})
+    one = statistics.summarise(
+        statistics.to_frame(lines), ["benchmark"], asked={"b": 4, "c": 2}
+    ).set_index("benchmark")
+    two = statistics.summarise(
+        statistics.to_frame(lines), ["method", "benchmark"], asked={("m", "b"): 4, ("m", "c"): 2}
+    )
     assert one.loc["b", "accuracy"] == 0.25 and one.loc["c", "accuracy"] == 0
     assert two["asked"].tolist() == [4, 2]
 
 
 def test_a_group_of_errors_alone_is_a_group_without_answers():
-    row = statistics.summarise(statistics.to_frame([{"id": "q1", "benchmark": "b", "error": "x"}]), ["benchmark"]).iloc[0]
+    row = statistics.summarise(
+        statistics.to_frame([{"id": "q1", "benchmark": "b", "error": "x"}]), ["benchmark"]
+    ).iloc[0]
     assert (row.asked, row.answered, row.errors, row.correct) == (1, 0, 1, 0)
 
 
@@ -368,8 +408,12 @@ def test_two_methods_are_compared_on_the_same_questions():
     a = table([True, False, False, False, True, None, True])
     b = table([True, True, True, True, False, True])
     found = statistics.compare(a, b.sample(frac=1, random_state=1))
-    assert (found["n"], found["only_a"], found["only_b"]) == (5, 1, 3), "errored and unshared questions are left out"
-    assert found["accuracy_a"] == pytest.approx(2 / 5) and found["accuracy_b"] == pytest.approx(4 / 5)
+    assert (found["n"], found["only_a"], found["only_b"]) == (5, 1, 3), (
+        "errored and unshared questions are left out"
+    )
+    assert found["accuracy_a"] == pytest.approx(2 / 5) and found["accuracy_b"] == pytest.approx(
+        4 / 5
+    )
     assert found["difference"] == pytest.approx(2 / 5) and found["low"] <= 0.4 <= found["high"]
     assert found["p"] == pytest.approx(stats.binomtest(1, 4).pvalue)
 
@@ -385,7 +429,9 @@ def test_comparing_is_repeatable_and_needs_a_shared_question():
     assert statistics.compare(a, b) == statistics.compare(a, b)
     with pytest.raises(ValueError, match="share no finished question"):
         statistics.compare(a, table([True], "other"))
-    with pytest.raises(ValueError, match=r"mix several values of model \(s, m\), expected one experiment"):
+    with pytest.raises(
+        ValueError, match=r"mix several values of model \(s, m\), expected one experiment"
+    ):
         statistics.compare(pd.concat([a.assign(model="s"), a.assign(model="m")]), b)
 
 
@@ -394,7 +440,8 @@ def test_comparing_is_repeatable_and_needs_a_shared_question():
     [
         (0, 0, 1.0, -0.324, 0.324),  # both always wrong: Wilson's upper limit of 0 in 8 is 0.324
         (1, 1, 1.0, -0.324, 0.324),
-        (0, 1, 1.0, 1 - 2 * 0.324, 1.0),  # a question that differs could be lost instead of won, never better than won
+        # a question that differs could be lost instead of won, never better than won
+        (0, 1, 1.0, 1 - 2 * 0.324, 1.0),
         (1, 0, 1.0, -1.0, -1 + 2 * 0.324),
         (0, 0, 0.5, -0.5 * 0.324, 0.324),
         (1, 0, 0.5, -0.5, -0.5 + 1.5 * 0.324),
@@ -409,13 +456,21 @@ def test_pairs_that_are_all_alike_claim_no_certainty(a, b, ratio, low, high):
 
 
 def test_a_comparison_is_tested_against_its_own_margin():
-    a, b = table([True] * 60 + [False] * 40), table([True] * 70 + [False] * 30)  # ten questions more, none lost
+    # ten questions more, none lost
+    a, b = table([True] * 60 + [False] * 40), table([True] * 70 + [False] * 30)
     zero = statistics.compare(a, b)
     assert zero["p"] == pytest.approx(stats.binomtest(0, 10).pvalue) and zero["low"] > 0
-    assert statistics.compare(a, b, margin=-0.05)["p"] < 0.01 and statistics.compare(a, b, margin=0.09)["p"] > 0.5
+    assert (
+        statistics.compare(a, b, margin=-0.05)["p"] < 0.01
+        and statistics.compare(a, b, margin=0.09)["p"] > 0.5
+    )
     assert statistics.compare(a, b, margin=0.3)["p"] < 0.01, "two-sided: far below its margin, too"
-    assert statistics.compare(a, b, margin=0.09)["low"] == zero["low"], "the margin moves the test, not the interval"
-    assert statistics.compare(a, a)["p"] == 1.0 and statistics.compare(a, a, margin=-0.05)["p"] == pytest.approx(0.95**100)
+    assert statistics.compare(a, b, margin=0.09)["low"] == zero["low"], (
+        "the margin moves the test, not the interval"
+    )
+    assert statistics.compare(a, a)["p"] == 1.0 and statistics.compare(a, a, margin=-0.05)[
+        "p"
+    ] == pytest.approx(0.95**100)
 
 
 def test_half_of_a_share_is_compared_question_by_question():
@@ -428,7 +483,13 @@ def test_half_of_a_share_is_compared_question_by_question():
 
 @pytest.mark.parametrize(
     ("p", "adjusted"),
-    [([], []), ([0.04], [0.04]), ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]), ([0.9, 0.8], [1.0, 1.0]), ([0.02, 0.001], [0.02, 0.002])],
+    [
+        ([], []),
+        ([0.04], [0.04]),
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),
+        ([0.9, 0.8], [1.0, 1.0]),
+        ([0.02, 0.001], [0.02, 0.002]),
+    ],
 )
 def test_p_values_are_corrected_by_holm(p, adjusted):
     assert statistics.holm(p) == pytest.approx(adjusted)
@@ -439,10 +500,14 @@ def test_a_group_of_two_experiments_is_refused_and_more_answers_than_asked_too()
     with pytest.raises(ValueError, match=r"several values of n \(1, 8\)"):
         statistics.summarise(lines, ["benchmark"])
     assert statistics.summarise(lines, ["n"])["asked"].tolist() == [1, 1]
-    with pytest.raises(ValueError, match="group b has answers to 2 questions, expected at most the 1 asked"):
+    with pytest.raises(
+        ValueError, match="group b has answers to 2 questions, expected at most the 1 asked"
+    ):
         statistics.summarise(table([True, True]), ["benchmark"], asked=1)
     two = statistics.to_frame([case(1), case(1, False, "c")])
-    assert statistics.summarise(two.assign(all=""), ["all"])[["asked", "correct"]].to_numpy().tolist() == [[2, 1]]
+    assert statistics.summarise(two.assign(all=""), ["all"])[
+        ["asked", "correct"]
+    ].to_numpy().tolist() == [[2, 1]]
 
 
 def test_a_slug_is_a_file_name():

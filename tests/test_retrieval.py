@@ -1,4 +1,5 @@
-"""Retrieval with the real encoder, real FAISS and BM25, and a real server on the loopback address."""
+"""Retrieval with the real encoder, real FAISS and BM25, and a real server on the loopback
+address."""
 
 import concurrent.futures
 import dataclasses
@@ -46,7 +47,9 @@ def passages():
 @pytest.fixture(scope="session", params=["faiss", "bm25"])
 def built(request, tmp_path_factory, passages, encoder):
     folder = tmp_path_factory.mktemp(request.param)
-    return build.build_index(folder, passages, None if request.param == "bm25" else encoder, kind=request.param)
+    return build.build_index(
+        folder, passages, None if request.param == "bm25" else encoder, kind=request.param
+    )
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +76,9 @@ def test_the_precision_of_this_machine_moves_no_vector_far(encoder):
 
 
 def test_nearer_in_meaning_is_nearer_in_space(encoder):
-    query, near, far = encoder.encode(["How heavy is a whale?", "The weight of large sea mammals", "Tax law in Peru"])
+    query, near, far = encoder.encode(
+        ["How heavy is a whale?", "The weight of large sea mammals", "Tax law in Peru"]
+    )
     assert query @ near > query @ far + 0.2
 
 
@@ -82,7 +87,9 @@ def test_prefixes_go_before_the_text(encoder):
         weights.fetch(NAME), query_prefix="query: ", passage_prefix="passage: ", precision="fp32"
     )
     assert np.allclose(prefixed.encode(["Lima"]), encoder.encode(["query: Lima"]), atol=1e-6)
-    assert np.allclose(prefixed.encode(["Lima"], "passage"), encoder.encode(["passage: Lima"]), atol=1e-6)
+    assert np.allclose(
+        prefixed.encode(["Lima"], "passage"), encoder.encode(["passage: Lima"]), atol=1e-6
+    )
     assert encoder_settings("e5-base-v2")["query_prefix"] == "query: "
     assert encoder_settings("intfloat/e5-base-v2")["passage_prefix"] == "passage: "
 
@@ -125,7 +132,9 @@ def test_changed_corpus_is_refused_until_rebuilt(tmp_path, passages, encoder):
     with pytest.raises(ValueError, match="corpus changed since the index"):
         retrieval.open_index(tmp_path, changed)
     build.build_index(tmp_path, changed, kind="bm25")
-    assert retrieval.open_index(tmp_path, changed).search(["another text"], 1)[0][0].passage.id == "x"
+    assert (
+        retrieval.open_index(tmp_path, changed).search(["another text"], 1)[0][0].passage.id == "x"
+    )
 
 
 def test_a_corpus_that_breaks_off_leaves_the_index_whole(tmp_path, passages):
@@ -175,7 +184,9 @@ def test_interrupted_build_goes_on_with_identical_vectors(tmp_path, passages, en
     build.build_index(tmp_path / "a", some, stopped, shard=16)
     assert stopped.calls == 3 + 3  # five shards: two kept, one lost, three made now
     build.build_index(tmp_path / "b", some, encoder, shard=16)
-    vectors = [faiss.read_index(str(tmp_path / x / "index.faiss")).reconstruct_n(0, 70) for x in "ab"]
+    vectors = [
+        faiss.read_index(str(tmp_path / x / "index.faiss")).reconstruct_n(0, 70) for x in "ab"
+    ]
     assert np.array_equal(*vectors)
     build.build_index(tmp_path / "a", some, stopped, shard=16)
     assert stopped.calls == 6  # complete: nothing is encoded again
@@ -193,7 +204,9 @@ def test_shards_of_another_corpus_are_not_kept(tmp_path, passages, encoder):
         build.build_index(tmp_path, passages[:70], stopped, shard=16)
     other = passages[70:140]
     build.build_index(tmp_path, other, encoder, shard=16)
-    hits = retrieval.open_index(tmp_path, other, encoder).search([corpus.contents(p) for p in other], 1)
+    hits = retrieval.open_index(tmp_path, other, encoder).search(
+        [corpus.contents(p) for p in other], 1
+    )
     assert [h[0].passage for h in hits] == other
 
 
@@ -235,18 +248,29 @@ def test_an_index_of_others_is_taken_when_it_fits_the_corpus(tmp_path, published
     assert (folder / "index.faiss").stat().st_ino == file.stat().st_ino, "linked, not copied"
     with pytest.raises(ValueError, match="is finished already; delete it first"):
         build.adopt_index(folder, file, passages[::-1], ByName())
-    assert retrieval.open_index(folder, passages, ByName()), "a finished index is not lost to a wrong one"
+    assert retrieval.open_index(folder, passages, ByName()), (
+        "a finished index is not lost to a wrong one"
+    )
 
 
 @pytest.mark.parametrize("trouble", ["order", "corpus", "words", "width"])
 def test_an_index_of_others_that_does_not_fit_is_refused(tmp_path, published, monkeypatch, trouble):
     passages, file = published
     if trouble == "order":
-        passages, said = passages[::-1], r"passage \d+ of index .* has cosine .*, expected 0.98 or more; give the corpus, in its order"
+        passages, said = (
+            passages[::-1],
+            (
+                r"passage \d+ of index .* has cosine .*, expected 0.98 or more; give the corpus, in"
+                r" its order"
+            ),
+        )
     elif trouble == "corpus":
         passages, said = passages[:-1], "holds 300 vectors, the corpus 299 passages"
     elif trouble == "words":
-        passages, said = [Passage(p.id, p.title, p.text + " Small.") for p in passages], "has cosine"
+        passages, said = (
+            [Passage(p.id, p.title, p.text + " Small.") for p in passages],
+            "has cosine",
+        )
     else:
         monkeypatch.setattr(ByName, "dimension", 48)
         said = "is a IndexFlat(IP)? of 32 numbers, expected a flat one of 48"
@@ -259,7 +283,12 @@ def test_an_index_of_others_that_does_not_fit_is_refused(tmp_path, published, mo
 def test_tool_text_is_readable_and_refuses_nonsense(index):
     search = retrieval.as_tool(index, k=2)
     text = search("capital of France")
-    assert text.startswith("[1] France\n") and "\n\n[2] " in text and "Paris" in text and "[3]" not in text
+    assert (
+        text.startswith("[1] France\n")
+        and "\n\n[2] " in text
+        and "Paris" in text
+        and "[3]" not in text
+    )
     for nonsense in ("", "  ", None, 7, ["capital of France"]):
         with pytest.raises(ValueError, match="expected a text such as"):
             search(nonsense)
@@ -287,7 +316,9 @@ WORDS = {
 @pytest.fixture(scope="module")
 def in_many_scripts(tmp_path_factory):
     passages = [Passage(query, "", text) for query, text in WORDS.items()]
-    return retrieval.open_index(build.build_index(tmp_path_factory.mktemp("scripts"), passages, kind="bm25", progress=False))
+    return retrieval.open_index(
+        build.build_index(tmp_path_factory.mktemp("scripts"), passages, kind="bm25", progress=False)
+    )
 
 
 @pytest.mark.parametrize("query", WORDS)
@@ -299,20 +330,31 @@ def test_a_word_is_found_however_it_is_written(in_many_scripts, query):
 def test_words_are_their_own_normal_form(text):
     found = bm25.words(text)
     assert all(word and word == word.strip() for word in found)
-    assert set(found) <= set(bm25.words(" ".join(found))), "what was split once is found again by its parts"
+    assert set(found) <= set(bm25.words(" ".join(found))), (
+        "what was split once is found again by its parts"
+    )
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
         assert bm25.words(unicodedata.normalize(form, text)) == found
 
 
 def test_queries_and_passages_without_a_word_are_nothing_found(tmp_path):
-    index = retrieval.open_index(build.build_index(tmp_path, [Passage("1", "", "…"), Passage("2", "", "")], kind="bm25"))
+    index = retrieval.open_index(
+        build.build_index(tmp_path, [Passage("1", "", "…"), Passage("2", "", "")], kind="bm25")
+    )
     assert index.search(["…", "", "the", "x"], 2) == [[], [], [], []]
 
 
 def test_an_index_of_words_in_an_older_form_is_to_be_rebuilt(tmp_path, passages):
     build.build_index(tmp_path, passages[:9], kind="bm25")
-    records.write_json(tmp_path / "meta.json", records.read_json(tmp_path / "meta.json") | {"encoder": None})
-    with pytest.raises(ValueError, match=r"was built of words in the form None, expected .*; rebuild: build it with notebook 01"):
+    records.write_json(
+        tmp_path / "meta.json", records.read_json(tmp_path / "meta.json") | {"encoder": None}
+    )
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"was built of words in the form None, expected .*; rebuild: build it with notebook 01"
+        ),
+    ):
         retrieval.open_index(tmp_path)
     build.build_index(tmp_path, passages[:9], kind="bm25")
     assert len(retrieval.open_index(tmp_path)) == 9
@@ -323,17 +365,26 @@ DOCUMENTS = [
     ({"id": "7", "title": 'The "Q"', "text": "One.\nTwo."}, Passage("7", 'The "Q"', "One.\nTwo.")),
     ({"id": 7, "contents": "Lima\nA city."}, Passage("7", "Lima", "A city.")),
     ({"id": 7, "contents": "Lima is a city."}, Passage("7", "", "Lima is a city.")),
-    ({"id": 7, "title": "Lima", "contents": "A city.\nLarge."}, Passage("7", "Lima", "A city.\nLarge.")),
+    (
+        {"id": 7, "title": "Lima", "contents": "A city.\nLarge."},
+        Passage("7", "Lima", "A city.\nLarge."),
+    ),
     ({"id": 7, "title": "Lima", "contents": '"Lima"\nA city.'}, Passage("7", "Lima", "A city.")),
     ({"id": 7, "title": None, "text": None}, Passage("7", "", "")),
     ({"id": 7, "title": "x", "contents": None}, Passage("7", "x", "")),
     ({"id": 7, "title": 1984, "text": "A novel."}, Passage("7", "1984", "A novel.")),
-    ({"_id": "b7", "title": "Lima", "text": "A city.", "metadata": {}}, Passage("b7", "Lima", "A city.")),
+    (
+        {"_id": "b7", "title": "Lima", "text": "A city.", "metadata": {}},
+        Passage("b7", "Lima", "A city."),
+    ),
     ({"docid": "p7", "contents": '"Lima"\nA city.'}, Passage("p7", "Lima", "A city.")),
     ({"id": None, "contents": '"Lima"\nA city.'}, Passage("", "Lima", "A city.")),
     ({"title": "Lima", "text": None, "contents": "A city."}, Passage("", "Lima", "A city.")),
     ({"id": "", "text": "A city."}, Passage("", "", "A city.")),
-    ({"id": 12345678901234567890123, "text": "A city."}, Passage("12345678901234567890123", "", "A city.")),
+    (
+        {"id": 12345678901234567890123, "text": "A city."},
+        Passage("12345678901234567890123", "", "A city."),
+    ),
 ]
 
 
@@ -341,32 +392,72 @@ DOCUMENTS = [
 def test_documents_of_every_form_are_read(tmp_path, document, passage):
     assert corpus.from_document(document) == passage
     (tmp_path / "c.jsonl").write_text(json.dumps(document), encoding="utf-8")
-    read = dataclasses.replace(passage, id=passage.id if set(document) & {"_id", "docid"} or document.get("id") is not None else "0")
-    assert list(corpus.read_passages(tmp_path / "c.jsonl")) == [read], "one line without its end is one passage"
+    read = dataclasses.replace(
+        passage,
+        id=(
+            passage.id
+            if set(document) & {"_id", "docid"} or document.get("id") is not None
+            else "0"
+        ),
+    )
+    assert list(corpus.read_passages(tmp_path / "c.jsonl")) == [read], (
+        "one line without its end is one passage"
+    )
 
 
-@pytest.mark.parametrize("document", [{"id": 1}, {"id": 1, "text": ["a"]}, {"id": 1, "contents": {}}, {"title": "x"}, ["x"], None, 5])
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"id": 1},
+        {"id": 1, "text": ["a"]},
+        {"id": 1, "contents": {}},
+        {"title": "x"},
+        ["x"],
+        None,
+        5,
+    ],
+)
 def test_documents_without_a_text_are_refused(document):
     with pytest.raises(ValueError, match=r"expected (id and contents|text)"):
         corpus.from_document(document)
 
 
 def test_a_passage_reads_back_as_it_was_written():
-    for passage in (Passage("7", "Lima", "A city.\nLarge."), Passage("7", "", "A city."), Passage("7", "Lima", "")):
+    for passage in (
+        Passage("7", "Lima", "A city.\nLarge."),
+        Passage("7", "", "A city."),
+        Passage("7", "Lima", ""),
+    ):
         assert corpus.from_document({"id": "7", "contents": corpus.contents(passage)}) == passage
 
 
 def test_half_a_surrogate_pair_harms_no_corpus_no_query_and_no_server(tmp_path, encoder, moody):
     half = json.loads('"\\ud83d"')
-    passages = [Passage("1", f"Lima{half}", f"A city {half} in Peru."), Passage("2", "Oslo", "In Norway.")]
+    passages = [
+        Passage("1", f"Lima{half}", f"A city {half} in Peru."),
+        Passage("2", "Oslo", "In Norway."),
+    ]
     for kind in ("faiss", "bm25"):
-        index = retrieval.open_index(build.build_index(tmp_path / kind, passages, encoder, kind=kind), passages, encoder)
-        assert index.search([f"{half} Lima in Peru"], 1)[0][0].passage == Passage("1", "Lima?", "A city ? in Peru.")
+        index = retrieval.open_index(
+            build.build_index(tmp_path / kind, passages, encoder, kind=kind), passages, encoder
+        )
+        assert index.search([f"{half} Lima in Peru"], 1)[0][0].passage == Passage(
+            "1", "Lima?", "A city ? in Peru."
+        )
     with retrieval_server.serving(index) as url:
-        assert retrieval_server.RetrieverClient(url).search([f"Lima {half}"], 1)[0][0].passage.title == "Lima?"
-        raw = httpx.post(f"{url}/retrieve", content='{"queries": ["Lima \\ud83d"]}', headers={"Content-Type": "application/json"})
+        assert (
+            retrieval_server.RetrieverClient(url).search([f"Lima {half}"], 1)[0][0].passage.title
+            == "Lima?"
+        )
+        raw = httpx.post(
+            f"{url}/retrieve",
+            content='{"queries": ["Lima \\ud83d"]}',
+            headers={"Content-Type": "application/json"},
+        )
         assert raw.status_code == 200 and raw.json()["result"][0][0]["title"] == "Lima?"
-    moody.replies = [{"result": [[{"document": {"id": "1", "contents": f'"A{half}"\nx'}, "score": 1.0}]]}]
+    moody.replies = [
+        {"result": [[{"document": {"id": "1", "contents": f'"A{half}"\nx'}, "score": 1.0}]]}
+    ]
     assert quick(moody).search(["x"])[0][0].passage.title == "A?"
 
 
@@ -376,7 +467,9 @@ def test_a_configurations_encoder_has_its_precision_and_an_index_for_it(precisio
     cfg = config.load("smoke", precision=precision)
     assert search.encoder(cfg).precision == precision
     assert search.index_folder(cfg) != search.index_folder(config.load("smoke"))
-    assert search.index_folder(config.load("smoke", retriever="bm25", precision=precision)) == search.index_folder(config.load("smoke", retriever="bm25"))
+    assert search.index_folder(
+        config.load("smoke", retriever="bm25", precision=precision)
+    ) == search.index_folder(config.load("smoke", retriever="bm25"))
 
 
 def test_client_finds_what_the_index_finds_also_from_many_threads(index):
@@ -394,10 +487,17 @@ def test_client_finds_what_the_index_finds_also_from_many_threads(index):
 
 def test_the_wire_is_that_of_search_r1(index):
     with retrieval_server.serving(index) as url:
-        body = {"queries": ["capital of Japan", "capital of Chad"], "topk": 2, "return_scores": True}
+        body = {
+            "queries": ["capital of Japan", "capital of Chad"],
+            "topk": 2,
+            "return_scores": True,
+        }
         result = httpx.post(f"{url}/retrieve", json=body).json()["result"]
         assert [len(row) for row in result] == [2, 2]
-        assert result[0][0]["document"]["contents"].startswith('"Japan"\n') and result[0][0]["score"] > 0
+        assert (
+            result[0][0]["document"]["contents"].startswith('"Japan"\n')
+            and result[0][0]["score"] > 0
+        )
         bare = httpx.post(f"{url}/retrieve", json=body | {"return_scores": False}).json()["result"]
         assert bare[0][0] == result[0][0]["document"]
         assert httpx.post(f"{url}/retrieve", json={"queries": []}).status_code == 422
@@ -413,14 +513,25 @@ def test_a_token_is_wanted_where_one_is_set_and_taken_from_the_environment(index
         assert httpx.get(f"{url}/health").json() == {"status": "ok"}
         for token in ("", "wrong", "s3cre", "s3cret1"):
             client = retrieval_server.RetrieverClient(url, attempts=1, token=token)
-            with pytest.raises(ConnectionError, match=f"answered 401 .*set {retrieval_server.TOKEN} on both sides"):
+            with pytest.raises(
+                ConnectionError, match=f"answered 401 .*set {retrieval_server.TOKEN} on both sides"
+            ):
                 client.search(["capital of Japan"])
         monkeypatch.setenv(retrieval_server.TOKEN, "s3cret")
-        assert retrieval_server.RetrieverClient(url).search(["capital of Japan"], 1)[0][0].passage.title == "Japan"
+        assert (
+            retrieval_server.RetrieverClient(url)
+            .search(["capital of Japan"], 1)[0][0]
+            .passage.title
+            == "Japan"
+        )
     with pytest.raises(ValueError, match="holds other than printable ASCII characters"):
         retrieval_server.RetrieverClient(url, token="s3cr\u00e9t\n")
-    with retrieval_server.serving(index) as url, pytest.raises(ConnectionError, match="answered 401"):
-        retrieval_server.RetrieverClient(url, token="").search(["capital of Japan"])  # the server has the environment's
+    with (
+        retrieval_server.serving(index) as url,
+        pytest.raises(ConnectionError, match="answered 401"),
+    ):
+        # the server has the environment's
+        retrieval_server.RetrieverClient(url, token="").search(["capital of Japan"])
 
 
 def test_a_lost_server_is_an_error_and_a_late_one_is_waited_for(index):
@@ -437,7 +548,12 @@ def test_a_lost_server_is_an_error_and_a_late_one_is_waited_for(index):
 
 
 @pytest.mark.parametrize(
-    ("ends", "said"), [(SystemExit(3), "SystemExit: 3"), (OSError("no such loop"), "OSError: no such loop"), (None, "no exception")]
+    ("ends", "said"),
+    [
+        (SystemExit(3), "SystemExit: 3"),
+        (OSError("no such loop"), "OSError: no such loop"),
+        (None, "no exception"),
+    ],
 )
 def test_a_server_that_ends_before_it_is_ready_is_no_address(index, monkeypatch, ends, said):
     def run(self, sockets):
@@ -445,12 +561,19 @@ def test_a_server_that_ends_before_it_is_ready_is_no_address(index, monkeypatch,
             raise ends
 
     monkeypatch.setattr("uvicorn.Server.run", run)
-    with pytest.raises(RuntimeError, match=rf"ended before it was ready \({said}\)"), retrieval_server.serving(index):
+    with (
+        pytest.raises(RuntimeError, match=rf"ended before it was ready \({said}\)"),
+        retrieval_server.serving(index),
+    ):
         pass
 
 
 def hits(*titles):
-    return {"result": [[{"document": {"id": t, "contents": f'"{t}"\nText.'}, "score": 1.0}] for t in titles]}
+    return {
+        "result": [
+            [{"document": {"id": t, "contents": f'"{t}"\nText.'}, "score": 1.0}] for t in titles
+        ]
+    }
 
 
 PASSING = {
@@ -486,16 +609,40 @@ def test_a_lasting_trouble_of_the_retriever_is_a_connection_error(moody, trouble
 
 LIMA = {"id": "7", "contents": '"Lima"\nA city.'}
 HITS = {
-    "ours": ({"document": LIMA | {"title": "Lima"}, "score": 0.5}, Passage("7", "Lima", "A city."), 0.5),
-    "no id": ({"document": {"contents": '"Lima"\nA city.'}, "score": 0.5}, Passage("", "Lima", "A city."), 0.5),
-    "no id and no score": ({"document": {"contents": '"Lima"\nA city.'}}, Passage("", "Lima", "A city."), None),
+    "ours": (
+        {"document": LIMA | {"title": "Lima"}, "score": 0.5},
+        Passage("7", "Lima", "A city."),
+        0.5,
+    ),
+    "no id": (
+        {"document": {"contents": '"Lima"\nA city.'}, "score": 0.5},
+        Passage("", "Lima", "A city."),
+        0.5,
+    ),
+    "no id and no score": (
+        {"document": {"contents": '"Lima"\nA city.'}},
+        Passage("", "Lima", "A city."),
+        None,
+    ),
     "null score": ({"document": LIMA, "score": None}, Passage("7", "Lima", "A city."), None),
     "the document alone": (LIMA, Passage("7", "Lima", "A city."), None),
     "the document with its score": (LIMA | {"score": 0.5}, Passage("7", "Lima", "A city."), 0.5),
-    "text and title": ({"document": {"id": 7, "title": "Lima", "text": "A city."}, "score": 1}, Passage("7", "Lima", "A city."), 1.0),
-    "only its contents": ({"document": '"Lima"\nA city.', "score": 0.5}, Passage("", "Lima", "A city."), 0.5),
+    "text and title": (
+        {"document": {"id": 7, "title": "Lima", "text": "A city."}, "score": 1},
+        Passage("7", "Lima", "A city."),
+        1.0,
+    ),
+    "only its contents": (
+        {"document": '"Lima"\nA city.', "score": 0.5},
+        Passage("", "Lima", "A city."),
+        0.5,
+    ),
     "a text": ('"Lima"\nA city.', Passage("", "Lima", "A city."), None),
-    "null title": ({"document": {"id": "7", "title": None, "contents": "A city."}}, Passage("7", "", "A city."), None),
+    "null title": (
+        {"document": {"id": "7", "title": None, "contents": "A city."}},
+        Passage("7", "", "A city."),
+        None,
+    ),
 }
 
 
@@ -517,19 +664,32 @@ def test_hits_without_a_score_can_be_served_on(moody):
 
 
 def test_a_server_that_knows_no_scores_is_asked_without(moody):
-    moody.replies = [lambda body: (422, "extra fields not permitted: return_scores") if "return_scores" in body else {"result": [[LIMA]]}]
+    moody.replies = [
+        lambda body: (
+            (422, "extra fields not permitted: return_scores")
+            if "return_scores" in body
+            else {"result": [[LIMA]]}
+        )
+    ]
     client = quick(moody)
     assert [client.search(["x"])[0][0].passage.title for _ in range(2)] == ["Lima"] * 2
     assert ["return_scores" in body for body in moody.asked] == [True, False, False]
 
 
 def test_a_page_of_a_proxy_is_told_by_its_words(moody):
-    page = "<html><head><style>p {color: red}</style><title>502 Bad Gateway</title></head><body><p>nginx</p></body></html>"
+    page = (
+        "<html><head><style>p {color: red}</style><title>502 Bad"
+        " Gateway</title></head><body><p>nginx</p></body></html>"
+    )
     moody.replies = [(502, page)]
-    with pytest.raises(ConnectionError, match=r"answered 502 \(a web page, '502 Bad Gateway nginx'\); see its log"):
+    with pytest.raises(
+        ConnectionError, match=r"answered 502 \(a web page, '502 Bad Gateway nginx'\); see its log"
+    ):
         quick(moody).search(["x"])
     moody.replies = [(200, page)]
-    with pytest.raises(ConnectionError, match="expected JSON, got \"a web page, '502 Bad Gateway nginx'\""):
+    with pytest.raises(
+        ConnectionError, match="expected JSON, got \"a web page, '502 Bad Gateway nginx'\""
+    ):
         quick(moody).search(["x"])
 
 
@@ -546,23 +706,38 @@ def ipv6(*hosts):
 def test_the_server_listens_at_every_form_of_this_machines_address(index, host):
     with retrieval_server.serving(index, host) as url:
         assert httpx.get(f"{url}/health").json() == {"status": "ok"}
-        assert retrieval_server.RetrieverClient(f"{url}/retrieve/").search(["capital of Japan"], 1)[0][0].passage.title == "Japan"
+        assert (
+            retrieval_server.RetrieverClient(f"{url}/retrieve/")
+            .search(["capital of Japan"], 1)[0][0]
+            .passage.title
+            == "Japan"
+        )
         port = int(url.rsplit(":", 1)[1])
-        with pytest.raises(OSError, match=rf"cannot listen at .* port {port} \(.*in use\); choose another"):  # noqa: SIM117
-            with retrieval_server.serving(index, host, port):
-                pass
+        with (
+            pytest.raises(
+                OSError, match=rf"cannot listen at .* port {port} \(.*in use\); choose another"
+            ),
+            retrieval_server.serving(index, host, port),
+        ):
+            pass
 
 
 def test_a_host_that_is_none_gets_a_sentence(index):
     for host, port in (("no-such-host.invalid", 0), ("127.0.0.1", 99999)):
-        with pytest.raises(OSError, match=rf"cannot listen at {host} port {port} \("), retrieval_server.serving(index, host, port):
+        with (
+            pytest.raises(OSError, match=rf"cannot listen at {host} port {port} \("),
+            retrieval_server.serving(index, host, port),
+        ):
             pass
 
 
 @pytest.mark.model
 def test_the_clients_wait_out_a_minute(moody):
     """Added up, the pauses between attempts are longer than an outage of a minute."""
-    for retrying in (retrieval_server.RetrieverClient(moody.url)._retry, model_server.ServerModel(moody.url, SMOL)._again):
+    for retrying in (
+        retrieval_server.RetrieverClient(moody.url)._retry,
+        model_server.ServerModel(moody.url, SMOL)._again,
+    ):
         state, pauses = tenacity.RetryCallState(retrying, None, (), {}), 0.0
         while state.attempt_number < retrying.stop.max_attempt_number:
             pauses += retrying.wait(state)
@@ -571,6 +746,9 @@ def test_the_clients_wait_out_a_minute(moody):
 
 
 def test_import_is_light():
-    code = "import sys, agentlib.retrieval; print(any(m in sys.modules for m in ('torch', 'faiss', 'transformers')))"
+    code = (
+        "import sys, agentlib.retrieval; print(any(m in sys.modules for m in ('torch', 'faiss',"
+        " 'transformers')))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -20,16 +20,25 @@ def notebook(
     body="1 + 1",
 ):
     book = nbformat.v4.new_notebook(
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        }
     )
-    book.cells = [nbformat.v4.new_code_cell(source, metadata={"tags": list(tags)}), nbformat.v4.new_code_cell(body)]
+    book.cells = [
+        nbformat.v4.new_code_cell(source, metadata={"tags": list(tags)}),
+        nbformat.v4.new_code_cell(body),
+    ]
     nbformat.write(book, folder / name)
     return folder / name
 
 
 def command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "agentlib", "run", *arguments], capture_output=True, text=True, cwd=config.ROOT, timeout=120
+        [sys.executable, "-m", "agentlib", "run", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=config.ROOT,
+        timeout=120,
     )
 
 
@@ -100,16 +109,16 @@ def test_the_six_numbered_notebooks_run_unless_some_are_named(tmp_path):
 
 
 def test_inspecting_gives_the_parameters_and_their_defaults(tmp_path):
-    assert notebooks.inspect(notebook(tmp_path, 'preset = "smoke"  # size\noverrides = {"a": 1}\nn = -1')) == {
-        "preset": "smoke",
-        "overrides": {"a": 1},
-        "n": -1,
-    }
+    assert notebooks.inspect(
+        notebook(tmp_path, 'preset = "smoke"  # size\noverrides = {"a": 1}\nn = -1')
+    ) == {"preset": "smoke", "overrides": {"a": 1}, "n": -1}
 
 
 @pytest.mark.parametrize("tags", [(), ("setup",)])
 def test_a_notebook_without_a_parameters_cell_is_refused(tmp_path, tags):
-    with pytest.raises(ValueError, match=r"03_train_students\.ipynb has 0 cells tagged 'parameters'"):
+    with pytest.raises(
+        ValueError, match=r"03_train_students\.ipynb has 0 cells tagged 'parameters'"
+    ):
         notebooks.inspect(notebook(tmp_path, tags=tags))
 
 
@@ -132,12 +141,17 @@ def test_a_parameters_cell_of_more_than_literals_is_refused_by_the_notebooks_nam
 
 def test_a_notebook_that_takes_no_overrides_is_refused_before_it_runs(project):
     with pytest.raises(ValueError, match=r"takes no parameter overrides, only preset"):
-        notebooks.execute(notebook(project, 'preset = "smoke"'), config.load("smoke"), {}, project / "out")
+        notebooks.execute(
+            notebook(project, 'preset = "smoke"'), config.load("smoke"), {}, project / "out"
+        )
     assert not (project / "out").exists()
 
 
 def test_the_command_refuses_such_a_notebook_before_any_other_runs(project, monkeypatch, capsys):
-    good, bad = notebook(project, name="00_see.ipynb"), notebook(project, 'preset = "smoke"', name="01_ask.ipynb")
+    good, bad = (
+        notebook(project, name="00_see.ipynb"),
+        notebook(project, 'preset = "smoke"', name="01_ask.ipynb"),
+    )
     monkeypatch.setattr(notebooks, "select", lambda only: [good, bad])
     monkeypatch.setattr(preflight, "problems", lambda cfg, numbers: [])
     monkeypatch.setattr(notebooks, "execute", lambda *_: pytest.fail("a notebook was started"))
@@ -151,7 +165,12 @@ def test_a_notebook_runs_with_typed_parameters_and_its_failure_is_told(project, 
         config.load("smoke"),
         "assert preset == 'smoke' and overrides == {'learning_rate': 2e-4, 'students': ['a']}",
     )
-    line = notebooks.execute(notebook(project, body=body), cfg, {"learning_rate": 2e-4, "students": ["a"]}, project / "out")
+    line = notebooks.execute(
+        notebook(project, body=body),
+        cfg,
+        {"learning_rate": 2e-4, "students": ["a"]},
+        project / "out",
+    )
     assert line.failure == "" and line.minutes > 0
     line = notebooks.execute(notebook(project, body="1 / 0"), cfg, {}, project / "out")
     assert "ZeroDivisionError: division by zero" in line.failure
@@ -160,13 +179,21 @@ def test_a_notebook_runs_with_typed_parameters_and_its_failure_is_told(project, 
 
 @pytest.mark.parametrize(
     ("body", "said"),
-    [("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "cell 3: its process was killed, most likely because memory ran out; free some"),
-     ("import os; os._exit(0)", "cell 3: its process was killed"), ("import sys; sys.exit(2)", "cell 3: SystemExit: 2"),
-     ("raise KeyboardInterrupt", "cell 3: KeyboardInterrupt")],
-)  # fmt: skip
+    [
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            "cell 3: its process was killed, most likely because memory ran out; free some",
+        ),
+        ("import os; os._exit(0)", "cell 3: its process was killed"),
+        ("import sys; sys.exit(2)", "cell 3: SystemExit: 2"),
+        ("raise KeyboardInterrupt", "cell 3: KeyboardInterrupt"),
+    ],
+)
 def test_a_kernel_that_ends_says_in_which_cell(project, monkeypatch, body, said):
     monkeypatch.setattr(notebooks, "NOTEBOOKS", project)
-    line = notebooks.execute(notebook(project, body=body), config.load("smoke"), {}, project / "out")
+    line = notebooks.execute(
+        notebook(project, body=body), config.load("smoke"), {}, project / "out"
+    )
     assert line.failure.startswith(said) and "\n" not in line.failure
 
 
@@ -185,7 +212,11 @@ def test_an_interrupted_command_says_so_and_how_to_go_on(project, monkeypatch, c
     monkeypatch.setattr(preflight, "problems", lambda cfg, numbers: [])
     monkeypatch.setattr(notebooks, "execute", interrupted)
     assert run.main([]) == 130
-    assert capsys.readouterr().err == "error: interrupted in 03_train_students; what was finished is kept, run again to resume\n"
+    assert (
+        capsys.readouterr().err
+        == "error: interrupted in 03_train_students; what was finished is kept, run again to"
+        " resume\n"
+    )
 
 
 # --- the command ------------------------------------------------------------------------------------------------
@@ -211,12 +242,18 @@ def test_help_names_the_options():
 
 
 @pytest.mark.parametrize(
-    "code", ["import agentlib.runner.run", "import agentlib.runner.run as r\ntry: r.main(['--help'])\nexcept SystemExit: pass"]
+    "code",
+    [
+        "import agentlib.runner.run",
+        "import agentlib.runner.run as r\ntry: r.main(['--help'])\nexcept SystemExit: pass",
+    ],
 )
 def test_the_runner_starts_without_torch(code):
     heavy = "torch", "transformers", "papermill"
     check = f"{code}\nimport sys; sys.exit(' '.join(m for m in {heavy} if m in sys.modules) or 0)"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=config.ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, cwd=config.ROOT
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -225,15 +262,24 @@ def test_a_folder_without_notebooks_is_an_error_not_a_crash(tmp_path):
         notebooks.select([], tmp_path)
 
 
-def test_the_command_ends_badly_when_a_notebook_fails_or_figures_are_lacking(project, monkeypatch, capsys):
+def test_the_command_ends_badly_when_a_notebook_fails_or_figures_are_lacking(
+    project, monkeypatch, capsys
+):
     draw = notebook(project, name="05_draw_figures.ipynb")
     monkeypatch.setattr(notebooks, "select", lambda only: [draw])
     monkeypatch.setattr(preflight, "problems", lambda cfg, numbers: [])
-    for line, told in ((notebooks.Line(draw.stem, 1.0, (), "cell 3: ValueError: x"), "cell 3: ValueError: x"),
-                       (notebooks.Line(draw.stem, 1.0, notebooks.FIGURES[1:]), f"figures not made: {notebooks.FIGURES[0]}")):  # fmt: skip
+    for line, told in (
+        (notebooks.Line(draw.stem, 1.0, (), "cell 3: ValueError: x"), "cell 3: ValueError: x"),
+        (
+            notebooks.Line(draw.stem, 1.0, notebooks.FIGURES[1:]),
+            f"figures not made: {notebooks.FIGURES[0]}",
+        ),
+    ):
         monkeypatch.setattr(notebooks, "execute", lambda *_, line=line: line)
         assert run.main([]) == 1 and told in capsys.readouterr().err
-    monkeypatch.setattr(notebooks, "execute", lambda *_: notebooks.Line(draw.stem, 1.0, notebooks.FIGURES))
+    monkeypatch.setattr(
+        notebooks, "execute", lambda *_: notebooks.Line(draw.stem, 1.0, notebooks.FIGURES)
+    )
     assert run.main([]) == 0 and "fig1, fig2" in capsys.readouterr().out
 
 
@@ -250,7 +296,9 @@ def test_only_figures_drawn_since_the_start_count_and_only_in_both_forms(tmp_pat
 
 
 def test_the_table_adds_up_minutes_and_figures():
-    text = run.table([notebooks.Line("03_train", 1.25, ()), notebooks.Line("05_draw", 2.5, ("fig1_x", "fig2_y"))])
+    text = run.table(
+        [notebooks.Line("03_train", 1.25, ()), notebooks.Line("05_draw", 2.5, ("fig1_x", "fig2_y"))]
+    )
     rows = [line.split() for line in text.splitlines()]
     assert (
         rows[2] == ["03_train", "1.2", "-"]
@@ -281,13 +329,20 @@ def test_publishing_copies_outputs_and_nothing_papermill_added(tmp_path):
             "id": "i",
         },
     )
-    done["cells"][2] |= {"outputs": [{"output_type": "stream", "name": "stdout", "text": "2"}], "execution_count": 3}
+    done["cells"][2] |= {
+        "outputs": [{"output_type": "stream", "name": "stdout", "text": "2"}],
+        "execution_count": 3,
+    }
     done["cells"][2]["metadata"]["papermill"] = {"duration": 1}
     executed = tmp_path / "done.ipynb"
     executed.write_text(json.dumps(done))
     notebooks.publish(executed, mine)
     cells = json.loads(mine.read_text())["cells"]
-    assert len(cells) == 2 and cells[1]["outputs"][0]["text"] == "2" and cells[1]["execution_count"] == 3
+    assert (
+        len(cells) == 2
+        and cells[1]["outputs"][0]["text"] == "2"
+        and cells[1]["execution_count"] == 3
+    )
     assert "papermill" not in mine.read_text() and "injected" not in mine.read_text()
     notebook(tmp_path, body="2 + 2")
     with pytest.raises(ValueError, match=r"is not a run of 03_train_students\.ipynb as it stands"):

@@ -28,18 +28,28 @@ def test_the_largest_group_wins_and_its_first_candidate_is_kept():
 
 @pytest.mark.parametrize(
     "same",
-    [("0.5", "1/2", 0.5), (r"\frac{1}{2}", 0.5, "0.50"), ("Paris", "paris.", "The Paris"), (1000, "1,000", "1000.0")],
+    [
+        ("0.5", "1/2", 0.5),
+        (r"\frac{1}{2}", 0.5, "0.50"),
+        ("Paris", "paris.", "The Paris"),
+        (1000, "1,000", "1000.0"),
+    ],
 )
 def test_final_answers_of_one_value_are_one_group(same):
     assert sag.groups([final("something else"), *map(final, same)]) == [1, 0, 0, 0]
 
 
 def test_where_an_object_lies_is_not_compared():
-    one, other = ("<matplotlib.lines.Line2D object at 0x7f8a12b4c3d0>", "<matplotlib.lines.Line2D object at 0x7f8a12b4ffff>")
+    one, other = (
+        "<matplotlib.lines.Line2D object at 0x7f8a12b4c3d0>",
+        "<matplotlib.lines.Line2D object at 0x7f8a12b4ffff>",
+    )
     assert sag.outcome_key(printed(one, one)) == sag.outcome_key(printed(other, other))
 
 
-@pytest.mark.parametrize(("one", "other"), [("0.5", "0.05"), ("Paris", "London"), (3, -3), ("Paris 1", "Paris 2")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("0.5", "0.05"), ("Paris", "London"), (3, -3), ("Paris 1", "Paris 2")]
+)
 def test_final_answers_of_different_values_are_two_groups(one, other):
     assert sag.outcome_key(final(one)) != sag.outcome_key(final(other))
 
@@ -71,10 +81,23 @@ def test_different_answers_have_different_keys(domain, different):
 
 
 WRITTEN = st.one_of(
-    st.text(max_size=30), st.integers(), st.floats(), st.booleans(), st.fractions().map(str), st.dates().map(str),
+    st.text(max_size=30),
+    st.integers(),
+    st.floats(),
+    st.booleans(),
+    st.fractions().map(str),
+    st.dates().map(str),
     st.text("0123456789 abcABC+-/.,()[]{}\\frac", max_size=12),
-)  # fmt: skip
-SPELLINGS = [str, lambda x: f" {x} ", lambda x: f"{x}.", lambda x: f"The answer is {x}", lambda x: str(x).upper(), lambda x: [x], lambda x: rf"\boxed{{{x}}}"]
+)
+SPELLINGS = [
+    str,
+    lambda x: f" {x} ",
+    lambda x: f"{x}.",
+    lambda x: f"The answer is {x}",
+    lambda x: str(x).upper(),
+    lambda x: [x],
+    lambda x: rf"\boxed{{{x}}}",
+]
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -88,7 +111,11 @@ def test_what_the_grader_finds_equal_in_form_is_one_group(x, other, spell, domai
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.integers(-(10**6), 10**6), st.integers(1, 10**4))
 def test_a_fraction_and_the_float_that_code_computes_are_one_group(a, b):
-    assert sag.groups([final(f"{a}/{b}"), final(a / b), final(Fraction(a, b))], domain="math") == [0, 0, 0]
+    assert sag.groups([final(f"{a}/{b}"), final(a / b), final(Fraction(a, b))], domain="math") == [
+        0,
+        0,
+        0,
+    ]
 
 
 @pytest.mark.parametrize("answer", [None, True, [1, 2], {"a": 1}, "", 1e308, "x" * 10_000])
@@ -124,11 +151,15 @@ def test_the_published_vote_never_compares_final_answers():
     outcomes = [final("London"), final("Paris"), final("paris.")]
     assert sag.choose(outcomes) == 1
     assert sag.choose(outcomes, "as_published") == 0
-    assert len(set(sag.groups(outcomes, "as_published"))) == 1, "all printed nothing, so all look alike"
+    assert len(set(sag.groups(outcomes, "as_published"))) == 1, (
+        "all printed nothing, so all look alike"
+    )
 
 
 def test_the_published_vote_reads_printed_text_alone():
-    assert sag.groups([printed("7", "8"), printed("7", "9"), final("x", stdout="7")], "as_published") == [0, 0, 0]
+    assert sag.groups(
+        [printed("7", "8"), printed("7", "9"), final("x", stdout="7")], "as_published"
+    ) == [0, 0, 0]
 
 
 def test_nothing_to_choose_from_is_refused():
@@ -136,7 +167,9 @@ def test_nothing_to_choose_from_is_refused():
         sag.choose([])
 
 
-@pytest.mark.parametrize(("setting", "message"), [({"n": 0}, "n=0"), ({"vote": "mode"}, "vote='mode'")])
+@pytest.mark.parametrize(
+    ("setting", "message"), [({"n": 0}, "n=0"), ({"vote": "mode"}, "vote='mode'")]
+)
 def test_settings_no_vote_could_use_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
         sag.SAG(**setting)

@@ -49,7 +49,12 @@ def open_box(search=None, backend="auto", **settings):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tools = {"web_search": search or Search()}
-        return Sandbox(**({"tools": tools, "seconds": SECONDS, "memory_mb": 256, "backend": backend} | settings))
+        return Sandbox(
+            **(
+                {"tools": tools, "seconds": SECONDS, "memory_mb": 256, "backend": backend}
+                | settings
+            )
+        )
 
 
 def below(pid):
@@ -104,10 +109,13 @@ def test_none_is_no_value_and_a_long_one_is_shortened(session):
 
 def test_standard_error_and_raw_descriptors_are_captured(session):
     outcome = session.run(
-        "import sys, os\nprint('one', file=sys.stderr)\n_ = os.write(1, b'two\\n')\n_ = os.write(2, b'three\\n')\nprint('four')"
+        "import sys, os\nprint('one', file=sys.stderr)\n_ = os.write(1, b'two\\n')\n_ = os.write(2,"
+        " b'three\\n')\nprint('four')"
     )
     assert (outcome.stdout, outcome.stderr) == ("two\nfour\n", "one\nthree\n")
-    outcome = session.run("import traceback\ntry:\n    1 / 0\nexcept ZeroDivisionError:\n    traceback.print_exc()")
+    outcome = session.run(
+        "import traceback\ntry:\n    1 / 0\nexcept ZeroDivisionError:\n    traceback.print_exc()"
+    )
     assert outcome.stdout == "" and outcome.stderr.endswith("ZeroDivisionError: division by zero\n")
 
 
@@ -129,13 +137,21 @@ def test_what_is_no_result_is_not_compared(what, session):
 
 
 def test_a_warning_names_its_line_and_no_place_of_this_machine(session):
-    code = "import numpy as np\nnp.log(np.zeros(1))[0]\nnp.float64(1) / np.asarray(0)\nimport warnings\nwarnings.warn('mine')"
+    code = (
+        "import numpy as np\nnp.log(np.zeros(1))[0]\nnp.float64(1) / np.asarray(0)\nimport"
+        " warnings\nwarnings.warn('mine')"
+    )
     assert session.run(code).stderr.splitlines() == [
-        "line 2: np.log(np.zeros(1))[0]", "RuntimeWarning: divide by zero encountered in log",
-        "line 3: np.float64(1) / np.asarray(0)", "RuntimeWarning: divide by zero encountered in divide",
-        "line 5: warnings.warn('mine')", "UserWarning: mine",
-    ]  # fmt: skip
-    library = "import warnings, sympy\nwarnings.warn_explicit('old', UserWarning, sympy.__file__, 7)"
+        "line 2: np.log(np.zeros(1))[0]",
+        "RuntimeWarning: divide by zero encountered in log",
+        "line 3: np.float64(1) / np.asarray(0)",
+        "RuntimeWarning: divide by zero encountered in divide",
+        "line 5: warnings.warn('mine')",
+        "UserWarning: mine",
+    ]
+    library = (
+        "import warnings, sympy\nwarnings.warn_explicit('old', UserWarning, sympy.__file__, 7)"
+    )
     assert session.run(library).stderr == "UserWarning: old\n"
 
 
@@ -154,7 +170,10 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(session, code, shown):
 
 
 def test_half_a_surrogate_pair_in_an_error_or_a_tools_answer():
-    with open_box(tools={"odd": lambda: "\ud800", "bad": lambda: 1 / int("\ud800")}) as box, box.session() as session:
+    with (
+        open_box(tools={"odd": lambda: "\ud800", "bad": lambda: 1 / int("\ud800")}) as box,
+        box.session() as session,
+    ):
         assert session.run("print(odd())\nfinal_answer(odd())").answer == "?"
         printed = "import sys\nprint('\\ud800', file=sys.stderr)\n1/0"
         for outcome in session.run_candidates(["bad()", "raise ValueError('\\ud800')", printed]):
@@ -172,7 +191,9 @@ def test_syntax_error_is_a_parse_failure_and_runs_nothing(session):
 
 def test_an_error_names_no_place_of_this_machine(session):
     message = session.run("from json import nothing_such").failure.message
-    assert message.endswith("ImportError: cannot import name 'nothing_such' from 'json' (json/__init__.py)")
+    assert message.endswith(
+        "ImportError: cannot import name 'nothing_such' from 'json' (json/__init__.py)"
+    )
     message = session.run("from sympy import nothing_such").failure.message
     assert message.endswith("(sympy/__init__.py)")
 
@@ -227,8 +248,15 @@ def test_every_kind_of_failure_is_declared_and_happens(session):
 
 
 def test_final_answer_stops_the_code_and_passes_except_exception(session):
-    outcome = session.run("try:\n    final_answer(42)\nexcept Exception:\n    print('caught')\nprint('after')")
-    assert outcome.is_final and outcome.answer == 42 and outcome.stdout == "" and outcome.failure is None
+    outcome = session.run(
+        "try:\n    final_answer(42)\nexcept Exception:\n    print('caught')\nprint('after')"
+    )
+    assert (
+        outcome.is_final
+        and outcome.answer == 42
+        and outcome.stdout == ""
+        and outcome.failure is None
+    )
 
 
 def test_final_answer_wins_over_what_follows_a_bare_except(session):
@@ -289,8 +317,13 @@ def test_answers_become_plain(roomy):
 
 
 def test_an_answer_without_an_end_or_that_fails_is_the_codes_fault(session):
-    assert session.run("final_answer(1 / n for n in (1, 0))").failure.message.endswith("ZeroDivisionError: division by zero")
-    assert session.run("import itertools\nfinal_answer(itertools.repeat(1))").failure.kind in ("timeout", "memory")
+    assert session.run("final_answer(1 / n for n in (1, 0))").failure.message.endswith(
+        "ZeroDivisionError: division by zero"
+    )
+    assert session.run("import itertools\nfinal_answer(itertools.repeat(1))").failure.kind in (
+        "timeout",
+        "memory",
+    )
 
 
 # --- tools ------------------------------------------------------------------------------------------------------
@@ -310,9 +343,13 @@ def test_tool_is_asked_once_for_equal_arguments_in_a_step(session, search):
 def test_tool_error_can_be_seen_and_caught(session):
     failure = session.run("web_search('fail')").failure
     assert failure.kind == "execution"
-    assert failure.message.endswith("RuntimeError: web_search failed: LookupError: no index is loaded")
+    assert failure.message.endswith(
+        "RuntimeError: web_search failed: LookupError: no index is loaded"
+    )
     assert (
-        session.run("try:\n    web_search()\nexcept RuntimeError as e:\n    print('TypeError' in str(e))").stdout
+        session.run(
+            "try:\n    web_search()\nexcept RuntimeError as e:\n    print('TypeError' in str(e))"
+        ).stdout
         == "True\n"
     )
 
@@ -325,7 +362,8 @@ def test_bad_tool_arguments_are_a_type_error(session, search):
         assert outcome.tool_calls == [] and search.asked == []
 
 
-SENT = [  # an expression, and what a tool is given for it, or what the code gets if a tool returns it
+# an expression, and what a tool is given for it, or what the code gets if a tool returns it
+SENT = [
     ("np.int64(3)", 3), ("np.str_('a')", "a"), ("np.arange(2)", [0, 1]), ("[np.float64(0.5)]", [0.5]), ("{'a': np.bool_(True)}", {"a": True}),
     ("{2, 1}", [1, 2]), ("range(2)", [0, 1]), ("{1: 2}.keys()", [1]), ("(1, 2)", [1, 2]), ("sympy.Integer(2)", 2), ("Fraction(1, 3)", "1/3"),
     ("datetime.date(2024, 5, 1)", "2024-05-01"), ("float('inf')", float("inf")), ("pd.Series([1, 2])", [1, 2]),
@@ -336,7 +374,12 @@ def test_values_to_and_from_tools_become_plain():
     kept, names = [], {}
     imported = "import datetime, sympy, numpy as np, pandas as pd\nfrom fractions import Fraction"
     exec(imported, names)
-    with open_box(tools={"keep": kept.append, "give": lambda text: eval(text, names)}, seconds=20.0) as box, box.session() as session:
+    with (
+        open_box(
+            tools={"keep": kept.append, "give": lambda text: eval(text, names)}, seconds=20.0
+        ) as box,
+        box.session() as session,
+    ):
         session.run(imported)
         got = [session.run(f"keep({text})\ngive({text!r})").value for text, _ in SENT]
     assert kept == [plain for _, plain in SENT] and got == [repr(plain) for _, plain in SENT]
@@ -345,7 +388,10 @@ def test_values_to_and_from_tools_become_plain():
 def test_a_tool_that_returns_no_plain_value_is_an_error():
     with open_box(tools={"give": lambda: print}) as box, box.session() as session:
         message = session.run("give()").failure.message
-        assert message.endswith("give failed: TypeError: it returned a builtin_function_or_method, expected plain values (text, numbers, lists, dicts)")
+        assert message.endswith(
+            "give failed: TypeError: it returned a builtin_function_or_method, expected plain"
+            " values (text, numbers, lists, dicts)"
+        )
     with pytest.raises(ValueError, match=r"tool 'table' is \{\}, expected a function"):
         open_box(tools={"table": {}})
 
@@ -374,14 +420,19 @@ def test_what_is_too_large_is_refused_or_cut_and_the_session_goes_on(what, roomy
     with roomy.session() as session:
         session.run("kept = 5")
         outcome = session.run(code)
-        assert (outcome.failure and outcome.failure.kind) == kind, (outcome.failure, outcome.stdout[:99])
+        assert (outcome.failure and outcome.failure.kind) == kind, (
+            outcome.failure,
+            outcome.stdout[:99],
+        )
         assert len(repr(dataclasses.replace(outcome, tool_calls=[]))) < 500_000
         assert session.run("kept").value == "5"
 
 
 def test_code_that_is_too_long_is_a_parse_failure(session):
     outcome = session.run("x = 1 #" + "a" * 5_000_000)
-    assert outcome.failure.message.startswith("the code is too long: it has 5000") and outcome.failure.message.endswith("write less code")
+    assert outcome.failure.message.startswith(
+        "the code is too long: it has 5000"
+    ) and outcome.failure.message.endswith("write less code")
 
 
 def test_time_in_a_tool_is_not_the_actions_time():
@@ -402,7 +453,10 @@ def test_large_answers_pass(session, search):
 
 def test_candidates_start_from_one_state_and_do_not_meet(session):
     session.run("items = [0]\nimport random\nrandom.seed(7)")
-    add = "items.append({0})\nimport {1}\nprint(items, random.random(), 'wave' in __import__('sys').modules)"
+    add = (
+        "items.append({0})\nimport {1}\nprint(items, random.random(), 'wave' in"
+        " __import__('sys').modules)"
+    )
     modules = ("wave", "json", "json")
     outcomes = session.run_candidates([add.format(n, module) for n, module in enumerate(modules)])
     drawn = "0.32383276483316237"  # random.Random(7).random()
@@ -419,18 +473,28 @@ def test_winner_goes_on_without_running_again(session, search):
 
 
 def test_what_a_winner_wrote_is_kept_and_what_a_loser_wrote_is_not(session):
-    session.run("kept = open('notes.txt', 'w')\n_ = kept.write('one ')\nimport os; os.mkdir('sub'); os.symlink('notes.txt', 'link')")
-    codes = ["_ = kept.write(f'{n} '); kept.flush(); open('sub/n', 'w').write('{n}')".replace("{n}", n) for n in "23"]
+    session.run(
+        "kept = open('notes.txt', 'w')\n_ = kept.write('one ')\nimport os; os.mkdir('sub');"
+        " os.symlink('notes.txt', 'link')"
+    )
+    codes = [
+        "_ = kept.write(f'{n} '); kept.flush(); open('sub/n', 'w').write('{n}')".replace("{n}", n)
+        for n in "23"
+    ]
     outcomes = session.run_candidates([*codes, "open('notes.txt').read()"])
     assert [o.failure for o in outcomes] == [None] * 3, outcomes
     session.commit(outcomes[1])
-    assert session.run("open('link').read(), open('sub/n').read(), sorted(os.listdir())").value == (
-        "('one 3 ', '3', ['link', 'notes.txt', 'sub'])"
+    assert (
+        session.run("open('link').read(), open('sub/n').read(), sorted(os.listdir())").value
+        == "('one 3 ', '3', ['link', 'notes.txt', 'sub'])"
     )
 
 
 def test_the_place_in_an_open_file_is_each_candidates_own(session):
-    session.run("_ = open('lines', 'w').write('a\\nb\\nc\\n')\nimport os\nf = os.open('lines', os.O_RDONLY)\n_ = os.read(f, 2)")
+    session.run(
+        "_ = open('lines', 'w').write('a\\nb\\nc\\n')\nimport os\nf = os.open('lines',"
+        " os.O_RDONLY)\n_ = os.read(f, 2)"
+    )
     assert [o.value for o in session.run_candidates(["os.read(f, 2)"] * 3)] == ["b'b\\n'"] * 3
 
 
@@ -462,7 +526,10 @@ def test_candidates_cannot_meet_in(way, walled):
     prepare, tell, listen = MEETINGS[way]
     with walled.session() as session:
         session.run(prepare)
-        codes = [f"{tell}\nimport time; time.sleep(0.3)", f"import time; time.sleep(0.15)\n{listen}"]
+        codes = [
+            f"{tell}\nimport time; time.sleep(0.3)",
+            f"import time; time.sleep(0.15)\n{listen}",
+        ]
         told, heard = session.run_candidates(codes)
         assert "x" not in heard.stdout, (told, heard)
         assert session.run("40 + 2").value == "42"
@@ -470,19 +537,35 @@ def test_candidates_cannot_meet_in(way, walled):
 
 def test_an_open_figure_of_a_loser_is_not_the_winners(roomy):
     with roomy.session() as session:
-        assert session.run("import matplotlib; matplotlib.use('agg'); import matplotlib.pyplot as plt").failure is None
+        assert (
+            session.run(
+                "import matplotlib; matplotlib.use('agg'); import matplotlib.pyplot as plt"
+            ).failure
+            is None
+        )
         outcomes = session.run_candidates(["plt.figure(); plt.plot([1, 2])", "1"])
         session.commit(outcomes[1])
         assert session.run("plt.get_fignums()").value == "[]"
-        assert session.run("plt.plot([1, 2]); plt.savefig('f.png'); import os; os.path.getsize('f.png') > 1000").value == "True"
+        assert (
+            session.run(
+                "plt.plot([1, 2]); plt.savefig('f.png'); import os; os.path.getsize('f.png') > 1000"
+            ).value
+            == "True"
+        )
 
 
-@pytest.mark.parametrize("flood", [
-    "while True:\n    with open(f'{len(__import__(\"os\").listdir())}', 'wb') as f: f.write(bytes(1 << 22))",
-    "n = 0\nwhile True:\n    n += 1\n    open(f'file{n}', 'w').close()",
-    "import os\nwhile True:\n    os.mkdir('d'); os.chdir('d')",
-    "f = open('one', 'wb')\nwhile True: f.write(bytes(1 << 20))",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flood",
+    [
+        (
+            "while True:\n    with open(f'{len(__import__(\"os\").listdir())}', 'wb') as f:"
+            " f.write(bytes(1 << 22))"
+        ),
+        "n = 0\nwhile True:\n    n += 1\n    open(f'file{n}', 'w').close()",
+        "import os\nwhile True:\n    os.mkdir('d'); os.chdir('d')",
+        "f = open('one', 'wb')\nwhile True: f.write(bytes(1 << 20))",
+    ],
+)
 def test_what_may_be_written_is_limited_and_nothing_of_it_stays(flood):
     with open_box() as box:
         with box.session() as session:
@@ -500,21 +583,27 @@ def test_an_outage_of_a_tool_stops_the_run_and_is_no_observation(session, search
 
     with open_box(tools={"web_search": gone}) as mine, mine.session() as asked:
         with pytest.raises(ConnectionError, match="cannot be reached"):
-            asked.run("try:\n    web_search('x')\nexcept BaseException:\n    final_answer('I guess')")
+            asked.run(
+                "try:\n    web_search('x')\nexcept BaseException:\n    final_answer('I guess')"
+            )
         assert asked.run("1 + 1").value == "2", "the session is usable when the tool is back"
 
 
 def test_a_candidate_that_finds_no_process_left_is_tried_again(caplog, monkeypatch):
-    """One candidate's fork bomb is not another's failure: those that find no process left wait for its end."""
+    """One candidate's fork bomb is not another's failure: those that find no process left wait
+    for its end."""
     caplog.set_level("INFO", logger="agentlib")
     monkeypatch.setattr(isolation, "MAX_PROCESSES", 40)
     bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
-    scout = "import os\ntry:\n    while True: os.fork() or os._exit(0)\nexcept OSError: pass"  # until none is left
+    # until none is left
+    scout = "import os\ntry:\n    while True: os.fork() or os._exit(0)\nexcept OSError: pass"
     with open_box(seconds=3.0, workers=2) as box, box.session() as session:
         if "the number of processes is limited" in box.protection.lacks:
             pytest.skip(f"{box.protection.backend} does not limit the number of processes")
         outcomes = session.run_candidates([bomb, scout, *["6 * 7"] * 4])
-    assert outcomes[0].failure is not None and [o.value for o in outcomes[2:]] == ["42"] * 4, outcomes
+    assert outcomes[0].failure is not None and [o.value for o in outcomes[2:]] == ["42"] * 4, (
+        outcomes
+    )
     assert "an action could not begin" in caplog.text
 
 
@@ -522,13 +611,17 @@ def test_a_candidate_that_finds_no_process_left_is_tried_again(caplog, monkeypat
 def test_an_isolated_process_that_cannot_fork_is_replaced(monkeypatch):
     monkeypatch.setattr(isolation, "MAX_PROCESSES", 40)
     monkeypatch.setattr(sandbox, "GRACE_SECONDS", 0.5)
-    asleep = "import os, time\ntry:\n    while os.fork(): pass\nexcept OSError: pass\ntime.sleep(60)"
+    asleep = (
+        "import os, time\ntry:\n    while os.fork(): pass\nexcept OSError: pass\ntime.sleep(60)"
+    )
     with open_box() as box:
         if "the number of processes is limited" in box.protection.lacks:
             pytest.skip(f"{box.protection.backend} does not limit the number of processes")
         with box.session() as session:
             session.run(asleep)
-            with pytest.raises(RuntimeError, match=r"could start no interpreter; .*; open new sessions"):
+            with pytest.raises(
+                RuntimeError, match=r"could start no interpreter; .*; open new sessions"
+            ):
                 session.run_candidates(["1"] * 8)
         assert wait_until(lambda: not box._zygote.alive)
         assert box.session().run("6 * 7").value == "42"
@@ -546,7 +639,9 @@ def test_a_step_can_be_discarded(box, session):
     before = len(below(box._zygote.pid))
     outcome = session.run_candidates(["x = 2"])[0]
     session.discard()
-    assert wait_until(lambda: len(below(box._zygote.pid)) == before) and session.run("x").value == "1"
+    assert (
+        wait_until(lambda: len(below(box._zygote.pid)) == before) and session.run("x").value == "1"
+    )
     with pytest.raises(ValueError, match="last run_candidates"):
         session.commit(outcome)
 
@@ -604,7 +699,8 @@ def test_threads_with_their_own_sessions(box):
 
 def test_replaced_functions_do_not_break_the_runner(session):
     code = (
-        "import os, json, time, random, builtins\nos.write = os.fork = json.dumps = random.getstate = time.time = None"
+        "import os, json, time, random, builtins\nos.write = os.fork = json.dumps = random.getstate"
+        " = time.time = None"
     )
     assert session.run(code).failure is None
     assert session.run("1 + 1").value == "2"
@@ -641,13 +737,20 @@ def test_timeout_kills_in_time_and_keeps_state_and_output(session):
 
 def test_timeout_takes_the_actions_own_processes_along(box, session):
     before = len(below(box._zygote.pid))
-    code = "import os, time\nfor _ in range(3):\n    if os.fork() == 0: time.sleep(60)\ntime.sleep(60)"
+    code = (
+        "import os, time\nfor _ in range(3):\n    if os.fork() == 0: time.sleep(60)\ntime.sleep(60)"
+    )
     assert session.run(code).failure.kind == "timeout"
     assert wait_until(lambda: len(below(box._zygote.pid)) <= before)
 
 
 @pytest.mark.parametrize(
-    "bomb", ["x = [0] * 10**10", "s = []\nwhile True: s.append('x' * 10**6)", "import numpy as np\nnp.ones(10**10)"]
+    "bomb",
+    [
+        "x = [0] * 10**10",
+        "s = []\nwhile True: s.append('x' * 10**6)",
+        "import numpy as np\nnp.ones(10**10)",
+    ],
 )
 def test_memory_bomb(session, bomb):
     session.run("x = 'kept'")
@@ -658,11 +761,21 @@ def test_memory_bomb(session, bomb):
 
 def test_endless_output_is_cut(session):
     outcome = session.run("for _ in range(200_000): print('y' * 100)\n'end'")
-    assert outcome.value == "'end'" and 20_000 <= len(outcome.stdout) < 20_200 and "cut" in outcome.stdout[-60:]
+    assert (
+        outcome.value == "'end'"
+        and 20_000 <= len(outcome.stdout) < 20_200
+        and "cut" in outcome.stdout[-60:]
+    )
 
 
 @pytest.mark.parametrize(
-    "end", ["os._exit(0)", "os.kill(os.getpid(), 9)", "import ctypes; ctypes.string_at(0)", "os.closerange(3, 200)"]
+    "end",
+    [
+        "os._exit(0)",
+        "os.kill(os.getpid(), 9)",
+        "import ctypes; ctypes.string_at(0)",
+        "os.closerange(3, 200)",
+    ],
 )
 def test_a_process_that_dies_is_killed_not_waited_for(session, end):
     session.run("x = 6")
@@ -675,7 +788,8 @@ def test_a_process_that_dies_is_killed_not_waited_for(session, end):
 
 def test_a_forked_process_does_not_answer_for_the_action(session):
     outcome = session.run(
-        "import os\npid = os.fork()\nif pid: _ = os.waitpid(pid, 0)\nx = 'parent' if pid else 'child'\nx"
+        "import os\npid = os.fork()\nif pid: _ = os.waitpid(pid, 0)\nx = 'parent' if pid else"
+        " 'child'\nx"
     )
     assert outcome.value == "'parent'"
 
@@ -697,7 +811,10 @@ def test_forged_messages_reach_nobody_else(session):
     honest = ["import time; time.sleep(0.3); 'honest'", "'me too'"]
     outcomes = session.run_candidates([textwrap.dedent(forge), *honest])
     assert [o.value for o in outcomes[1:]] == ["'honest'", "'me too'"]
-    garbage = "import os\nfor fd in range(3, 256):\n    try: os.write(fd, b'C' * 4000)\n    except OSError: pass"
+    garbage = (
+        "import os\nfor fd in range(3, 256):\n    try: os.write(fd, b'C' * 4000)\n    except"
+        " OSError: pass"
+    )
     assert session.run(garbage).failure.kind == "killed"
     assert session.run("1").value == "1"
 
@@ -715,7 +832,10 @@ def test_files_and_network_are_out_of_reach(walled, tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("the secret")
     with walled.session() as session:
-        reads = [f"print(open({str(path)!r}).read())" for path in (secret, __file__, "/etc/passwd", "/proc/1/environ")]
+        reads = [
+            f"print(open({str(path)!r}).read())"
+            for path in (secret, __file__, "/etc/passwd", "/proc/1/environ")
+        ]
         writes = [
             f"open({str(tmp_path / 'new')!r}, 'w')",
             "open('../here.txt', 'w')",
@@ -766,9 +886,14 @@ STANDARD = {  # what models write and libraries look up; none of it may meet a w
 
 
 def test_what_libraries_look_up_meets_no_wall(walled):
-    with open_box(backend=walled.protection.backend, seconds=60.0, memory_mb=2048) as box, box.session() as session:
+    with (
+        open_box(backend=walled.protection.backend, seconds=60.0, memory_mb=2048) as box,
+        box.session() as session,
+    ):
         outcomes = dict(zip(STANDARD, session.run_candidates(list(STANDARD.values())), strict=True))
-    assert {what: outcome for what, outcome in outcomes.items() if outcome.failure or outcome.stderr} == {}
+    assert {
+        what: outcome for what, outcome in outcomes.items() if outcome.failure or outcome.stderr
+    } == {}
 
 
 def test_processes_outside_and_beside_are_out_of_reach(walled):
@@ -776,7 +901,9 @@ def test_processes_outside_and_beside_are_out_of_reach(walled):
     try:
         with walled.session() as session:
             assert session.run(f"import os; os.kill({bystander.pid}, 9)").failure
-            assert session.run("import os; os.kill(os.getppid(), 9)").failure, "the process that holds the state"
+            assert session.run("import os; os.kill(os.getppid(), 9)").failure, (
+                "the process that holds the state"
+            )
             assert session.run("1").value == "1"
             assert bystander.poll() is None
     finally:
@@ -792,7 +919,10 @@ def test_protection_is_in_words(box):
 
 
 def test_limits_alone_warns_and_strict_refuses(monkeypatch):
-    with pytest.warns(UserWarning, match=r"NOT FULLY ISOLATED.*second wall"), Sandbox(backend="limits") as box:
+    with (
+        pytest.warns(UserWarning, match=r"NOT FULLY ISOLATED.*second wall"),
+        Sandbox(backend="limits") as box,
+    ):
         assert box.session().run("1").value == "1"
         assert "a second wall around the first" in box.protection.lacks and not box.protection.full
     with pytest.raises(RuntimeError, match=r"which lacks: .*second wall"):
@@ -819,7 +949,9 @@ def test_a_missing_wall_is_detected(monkeypatch, tmp_path, wall, reached):
         (tmp_path / f"{name}.py").write_text(lying)
 
     def start(command, scratch):
-        return STARTERS["limits"]([str(tmp_path / Path(w).name) if w == child.__file__ else w for w in command], scratch)
+        return STARTERS["limits"](
+            [str(tmp_path / Path(w).name) if w == child.__file__ else w for w in command], scratch
+        )
 
     monkeypatch.setitem(STARTERS, "bwrap", start)
     with pytest.raises(RuntimeError, match=f"{reached} could be reached from inside"):
@@ -963,7 +1095,8 @@ def test_descriptors_do_not_pile_up_and_open_sessions_survive_renewal(monkeypatc
             opened.append(len(os.listdir("/proc/self/fd")))
         assert box._zygote is not first and first.alive
         assert kept.run("x").value == "7", "its process is still there"
-        assert max(opened[6:]) <= max(opened[:6]) + 25, opened  # two processes' worth at most, however many sessions
+        # two processes' worth at most, however many sessions
+        assert max(opened[6:]) <= max(opened[:6]) + 25, opened
         kept.close()
         box.session()
         assert wait_until(lambda: not first.alive)
@@ -983,7 +1116,9 @@ def test_nothing_is_left_when_this_program_is_killed():
     time.sleep(60)
     """
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    started = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, cwd=root)
+    started = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, cwd=root
+    )
     pid = int(started.stdout.readline())
     processes = [psutil.Process(pid), *below(pid)]
     started.send_signal(signal.SIGKILL)
@@ -992,7 +1127,9 @@ def test_nothing_is_left_when_this_program_is_killed():
     started.stdout.close()
 
 
-@pytest.mark.parametrize("broken", [KeyError("NSpid"), pytest.param(MemoryError(), marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "broken", [KeyError("NSpid"), pytest.param(MemoryError(), marks=pytest.mark.full)]
+)
 def test_a_failing_reader_is_reported_and_replaced(monkeypatch, broken):
     with open_box() as box, box.session() as session:
         session.run("x = 1")
@@ -1003,7 +1140,10 @@ def test_a_failing_reader_is_reported_and_replaced(monkeypatch, broken):
                 raise broken
 
             patched.setattr(isolation, "_ids_inside", fail)
-            with pytest.raises(RuntimeError, match=f"reading from it failed: {type(broken).__name__}.*open new sessions"):
+            with pytest.raises(
+                RuntimeError,
+                match=f"reading from it failed: {type(broken).__name__}.*open new sessions",
+            ):
                 session.run("import time; time.sleep(1.4)\nwhile True: pass")
         assert psutil.wait_procs(processes, timeout=5)[1] == []
         with pytest.raises(RuntimeError, match="reading from it failed"):
@@ -1011,7 +1151,9 @@ def test_a_failing_reader_is_reported_and_replaced(monkeypatch, broken):
         assert box.session().run("1 + 1").value == "2"
 
 
-@pytest.mark.parametrize("status", ["Name:\tx\nPid:\t7\n", "Name:\t\udcff\nNSpid:\t70\t7\nNSpgid:\t70\t7\n"])
+@pytest.mark.parametrize(
+    "status", ["Name:\tx\nPid:\t7\n", "Name:\t\udcff\nNSpid:\t70\t7\nNSpgid:\t70\t7\n"]
+)
 def test_a_process_is_known_whatever_its_status_says(monkeypatch, tmp_path, status):
     (tmp_path / "status").write_text(status, errors="surrogateescape")
     monkeypatch.setattr(isolation, "Path", lambda path: tmp_path / "status")

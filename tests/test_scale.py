@@ -1,4 +1,5 @@
-"""A Ray cluster of two workers on this machine: every question once, whatever happens to the workers."""
+"""A Ray cluster of two workers on this machine: every question once, whatever happens to the
+workers."""
 
 import contextlib
 import functools
@@ -19,7 +20,8 @@ from agentlib.sandbox import Sandbox
 
 @contextlib.contextmanager
 def opened(folder: Path, manners):
-    """An answerer that notes whom it answered for, and has `manners` (a function of the question's id)."""
+    """An answerer that notes whom it answered for, and has `manners` (a function of the
+    question's id)."""
 
     def answer(job, questions):
         for question in questions:
@@ -57,7 +59,14 @@ def cluster():
     import ray
 
     here = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}  # workers import this file
-    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=here)
+    ray.init(
+        num_cpus=2,
+        num_gpus=1,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env=here,
+    )
     yield
     ray.shutdown()
 
@@ -119,8 +128,11 @@ def placed():
 
 @pytest.mark.full
 @pytest.mark.parametrize(("models", "share"), [(True, 0.5), (False, 0.0)])
-def test_workers_that_run_models_share_the_clusters_gpu_whatever_this_process_has(cluster, models, share):
-    """The cluster counts a GPU (which need not be real for this); torch in this process need not see one."""
+def test_workers_that_run_models_share_the_clusters_gpu_whatever_this_process_has(
+    cluster, models, share
+):
+    """The cluster counts a GPU (which need not be real for this); torch in this process need not
+    see one."""
     with scale.WorkerPool(placed, 2, chunk=1, models=models) as pool:
         assert {case["gpu"] for _, case in pool.ask("condition", QUESTIONS)} == {share}
 
@@ -134,7 +146,9 @@ def test_all_workers_find_room_on_the_gpus_at_once(gpus, workers):
         assert int(gpus) * int(1 / share + 1e-9) >= workers and round(share, 4) == share
 
 
-@pytest.mark.parametrize(("server", "models"), [(config.IN_PROCESS, True), ("http://host:8000", False), ("", False)])
+@pytest.mark.parametrize(
+    ("server", "models"), [(config.IN_PROCESS, True), ("http://host:8000", False), ("", False)]
+)
 def test_a_teachers_workers_have_gpus_where_it_runs_in_them(monkeypatch, server, models):
     asked = {}
 
@@ -175,7 +189,8 @@ def test_real_workers_write_the_same_cases_as_one_process(cluster, project):
 
 @contextlib.contextmanager
 def untrained(cfg, project):
-    """As `evaluate.answerer`, in the test's project folder, of a student whose adapters nobody trained."""
+    """As `evaluate.answerer`, in the test's project folder, of a student whose adapters nobody
+    trained."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(config, "ROOT", project)
         patched.setattr(distill, "TEACHER_OF", {})

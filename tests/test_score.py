@@ -1,4 +1,5 @@
-"""Grading: hand-checked pairs, the paper's own golds, properties, the worker's limits, and the judge."""
+"""Grading: hand-checked pairs, the paper's own golds, properties, the worker's limits, and the
+judge."""
 
 import csv
 import itertools
@@ -26,7 +27,11 @@ from agentlib import config
 from agentlib.score import grading, maths, maths_text, worker
 from agentlib.score.judge import Judge
 
-PAIRS = list(csv.DictReader(Path(__file__).with_name("grading_pairs.csv").read_text(encoding="utf-8").splitlines()))
+PAIRS = list(
+    csv.DictReader(
+        Path(__file__).with_name("grading_pairs.csv").read_text(encoding="utf-8").splitlines()
+    )
+)
 FILES = {
     "math_500_20250414": "math", "olymath_200_20250511": "math", "aime_90_20250504": "math",
     "gsm_hard_500_20250507": "math", "hotpotqa_500_20250422": "factual", "bamboogle_125_20250507": "factual",
@@ -35,7 +40,9 @@ FILES = {
 quick = settings(max_examples=150, deadline=None, derandomize=True)
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda p: f"{p['domain']}:{p['prediction']}~{p['gold']}"[:60])
+@pytest.mark.parametrize(
+    "pair", PAIRS, ids=lambda p: f"{p['domain']}:{p['prediction']}~{p['gold']}"[:60]
+)
 def test_hand_checked_pairs(pair):
     verdict = grading.grade(pair["prediction"], pair["gold"], pair["domain"])
     assert verdict.correct == (pair["correct"] == "1"), f"{pair['note']}: {verdict}"
@@ -43,11 +50,18 @@ def test_hand_checked_pairs(pair):
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_gold_is_right_against_itself(name):
-    places = [config.home() / "tasks" / f"{name}.json", config.ROOT.parent / "shared" / "data" / f"{name}.json"]
+    places = [
+        config.home() / "tasks" / f"{name}.json",
+        config.ROOT.parent / "shared" / "data" / f"{name}.json",
+    ]
     file = next((place for place in places if place.exists()), None)
     if file is None:
         pytest.skip(f"{name}.json is in none of {', '.join(map(str, places))}")
-    golds = {str(e["answer"]) for e in json.loads(file.read_text())["examples"] if e["answer"] not in (None, "")}
+    golds = {
+        str(e["answer"])
+        for e in json.loads(file.read_text())["examples"]
+        if e["answer"] not in (None, "")
+    }
     for gold in golds:
         for written in (gold, rf"\boxed{{{gold}}}", rf"So the answer is $\boxed{{{gold}}}$."):
             assert grading.grade(written, gold, FILES[name]).correct, (written, gold)
@@ -76,28 +90,49 @@ def test_plain_values(prediction, gold, correct):
 
 
 def test_an_iterator_is_read_once_and_not_for_ever():
-    assert grading.grade((x for x in (3, 5)), "3,5").correct and grading.grade(map(str, (3, 5)), "3 and 5", "factual").correct
+    assert (
+        grading.grade((x for x in (3, 5)), "3,5").correct
+        and grading.grade(map(str, (3, 5)), "3 and 5", "factual").correct
+    )
     assert not grading.grade(itertools.count(), "3,5").correct
 
 
 def test_an_integer_too_long_to_write_is_graded():
-    assert not grading.grade(7**9000, "1").correct and grading.normalise(7**9000) == grading.normalise(7**9000)
+    assert not grading.grade(7**9000, "1").correct and grading.normalise(
+        7**9000
+    ) == grading.normalise(7**9000)
 
 
 def test_factual_values_and_f1():
     assert grading.grade(1234, "1,234", "factual").exact_match
-    assert grading.grade(True, "yes", "factual").correct and not grading.grade(False, "yes", "factual").correct
+    assert (
+        grading.grade(True, "yes", "factual").correct
+        and not grading.grade(False, "yes", "factual").correct
+    )
     assert grading.grade(["Paris"], "Paris", "factual").correct
     assert not grading.grade(["Paris", "London"], "Paris", "factual").correct
-    assert grading.grade(["Ethan Hawke", "Angelina Jolie"], "Angelina Jolie and Ethan Hawke", "factual").correct
+    assert grading.grade(
+        ["Ethan Hawke", "Angelina Jolie"], "Angelina Jolie and Ethan Hawke", "factual"
+    ).correct
     half = grading.grade("Richard Milhous Nixon", "Richard Nixon", "factual")
     assert not half.correct and half.f1 == pytest.approx(0.8)
     assert grading.grade("no", "yes no", "factual").f1 == 0.0
     assert grading.grade("NYC", "New York City", "factual", aliases=("NYC", "New York")).exact_match
-    for paris in ({"Paris"}, ("Paris",), [["Paris"]], {"name": "Paris"}, np.str_("Paris"), np.array(["Paris"]), b"Paris"):
+    for paris in (
+        {"Paris"},
+        ("Paris",),
+        [["Paris"]],
+        {"name": "Paris"},
+        np.str_("Paris"),
+        np.array(["Paris"]),
+        b"Paris",
+    ):
         assert grading.grade(paris, "Paris", "factual").exact_match
     assert grading.grade({"B", "A"}, "A and B", "factual").correct
-    assert grading.grade(np.bool_(True), "yes", "factual").correct and grading.grade(True, "True", "factual").correct
+    assert (
+        grading.grade(np.bool_(True), "yes", "factual").correct
+        and grading.grade(True, "True", "factual").correct
+    )
 
 
 HALF = "\ud83d"
@@ -106,7 +141,14 @@ HALF = "\ud83d"
 @pytest.mark.parametrize("domain", ["math", "factual"])
 @pytest.mark.parametrize(
     ("prediction", "gold"),
-    [(HALF, "1"), (f"x+{HALF}", "x+1"), ("x+1", f"{HALF}+x"), ([HALF, 1], "1, 2"), (f"\\boxed{{{HALF}}}", "1"), (HALF * 3000, "1")],
+    [
+        (HALF, "1"),
+        (f"x+{HALF}", "x+1"),
+        ("x+1", f"{HALF}+x"),
+        ([HALF, 1], "1, 2"),
+        (f"\\boxed{{{HALF}}}", "1"),
+        (HALF * 3000, "1"),
+    ],
 )
 def test_half_a_surrogate_pair_is_a_wrong_answer_and_no_crash(prediction, gold, domain):
     assert not grading.grade(prediction, gold, domain).correct
@@ -115,7 +157,10 @@ def test_half_a_surrogate_pair_is_a_wrong_answer_and_no_crash(prediction, gold, 
 
 @pytest.mark.parametrize("domain", ["math", "factual"])
 def test_two_halves_are_a_character(domain):
-    assert grading.grade("Paris \ud83d\ude00", "Paris 😀", domain).exact_match and grading.grade(HALF, HALF, domain).correct
+    assert (
+        grading.grade("Paris \ud83d\ude00", "Paris 😀", domain).exact_match
+        and grading.grade(HALF, HALF, domain).correct
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,10 +186,22 @@ def test_an_answer_that_was_written_as_a_call_or_under_a_heading(text, gold, dom
 
 
 def test_a_decimal_for_an_exact_value_says_so():
-    reasons = [grading.grade(p, r"\frac{61}{33}").reason for p in (61 / 33, "61/33", "122/66", "1.848485", "1.8485")]
-    assert reasons == ["decimal of an exact value", "same form", "same form", "decimal of an exact value", "not equal"]
+    reasons = [
+        grading.grade(p, r"\frac{61}{33}").reason
+        for p in (61 / 33, "61/33", "122/66", "1.848485", "1.8485")
+    ]
+    assert reasons == [
+        "decimal of an exact value",
+        "same form",
+        "same form",
+        "decimal of an exact value",
+        "not equal",
+    ]
     assert grading.grade(math.sqrt(2), r"\sqrt2").reason == "decimal of an exact value"
-    assert grading.grade("0.5", r"\frac12").reason == "same form" and grading.grade("2.50001", "2.5").reason == "equal"
+    assert (
+        grading.grade("0.5", r"\frac12").reason == "same form"
+        and grading.grade("2.50001", "2.5").reason == "equal"
+    )
 
 
 @pytest.mark.parametrize("empty", [None, "", "  ", [], {}])
@@ -200,7 +257,10 @@ def test_equal_answers_have_equal_keys(answers, domain):
         ("The answer is Warner Bros. Records. It was founded in 1958.", "Warner Bros. Records"),
         ("The answer is St. Louis.", "St. Louis"),
         ("The answer is St. Vincent and the Grenadines.", "St. Vincent and the Grenadines"),
-        ("The answer is Mr. Smith Goes to Washington. It was released in 1939.", "Mr. Smith Goes to Washington"),
+        (
+            "The answer is Mr. Smith Goes to Washington. It was released in 1939.",
+            "Mr. Smith Goes to Washington",
+        ),
         ("The answer is Dr. Jekyll and Mr. Hyde.", "Dr. Jekyll and Mr. Hyde"),
         ("The answer is Sammy Davis Jr. He was a singer.", "Sammy Davis Jr"),
         ("The answer is Apple Inc. in California.", "Apple Inc. in California"),
@@ -224,7 +284,9 @@ def test_extract_answer(text, answer):
     assert grading.extract_answer(text) == answer
 
 
-balanced = st.text(st.characters(exclude_characters="{}", exclude_categories=("Cs",)), min_size=1, max_size=40)
+balanced = st.text(
+    st.characters(exclude_characters="{}", exclude_categories=("Cs",)), min_size=1, max_size=40
+)
 
 
 @given(balanced.map(str.strip).filter(bool), st.text(max_size=60))
@@ -232,15 +294,23 @@ def test_a_box_gives_back_what_was_put_into_it(inside, before):
     assert grading.extract_answer(rf"{before} \boxed{{{inside}}} and so on.") == inside
 
 
-@given(st.text(st.one_of(st.characters(), st.sampled_from("{}\\.:#* \nboxedanswer is")), max_size=200))
+@given(
+    st.text(st.one_of(st.characters(), st.sampled_from("{}\\.:#* \nboxedanswer is")), max_size=200)
+)
 def test_what_is_extracted_stands_in_the_text(text):
     found = grading.extract_answer(text)
-    assert found is None or (found and all(part in text for part in re.split(r"[,;]? (?:and |or |& )?|[,;]", found)))
+    assert found is None or (
+        found and all(part in text for part in re.split(r"[,;]? (?:and |or |& )?|[,;]", found))
+    )
 
 
-numbers = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.fractions().map(str))
+numbers = st.one_of(
+    st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.fractions().map(str)
+)
 words = st.text(st.characters(categories=["Ll", "Lu", "Nd"]), min_size=1, max_size=20)
-texts = st.one_of(st.text(max_size=60), st.text("0123456789abxy()[]{}\\,.^_-+*/=<> $%&fracsqrtpmi", max_size=60))
+texts = st.one_of(
+    st.text(max_size=60), st.text("0123456789abxy()[]{}\\,.^_-+*/=<> $%&fracsqrtpmi", max_size=60)
+)
 
 
 @quick
@@ -256,18 +326,30 @@ def test_a_word_is_itself(x):
 
 
 @quick
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), st.sampled_from(["math", "factual"]))
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    st.sampled_from(["math", "factual"]),
+)
 def test_composed_and_decomposed_characters_are_the_same(x, domain):
-    composed, decomposed = (grading.normalise(unicodedata.normalize(form, x), domain) for form in ("NFC", "NFD"))
+    composed, decomposed = (
+        grading.normalise(unicodedata.normalize(form, x), domain) for form in ("NFC", "NFD")
+    )
     assert grading.normalise(x, domain) == composed == decomposed
 
 
 @quick
-@given(st.integers(1, 10**9), st.sampled_from([0xFF10, 0x660, 0x6F0, 0x966, 0xE50, 0x1D7CE]), st.sampled_from("-−－﹣‐‑–—"))
+@given(
+    st.integers(1, 10**9),
+    st.sampled_from([0xFF10, 0x660, 0x6F0, 0x966, 0xE50, 0x1D7CE]),
+    st.sampled_from("-−－﹣‐‑–—"),
+)
 def test_a_number_is_itself_in_every_script(x, zero, minus):
     written = minus + "".join(chr(zero + int(digit)) for digit in str(x))
     for domain in ("math", "factual"):
-        assert grading.grade(written, str(-x), domain).correct and not grading.grade(written, str(x), domain).correct
+        assert (
+            grading.grade(written, str(-x), domain).correct
+            and not grading.grade(written, str(x), domain).correct
+        )
 
 
 @quick
@@ -300,7 +382,16 @@ def test_no_text_breaks_the_grader(text, gold):
 
 @pytest.mark.parametrize(
     "text",
-    ["(" * 2000, "^(" * 900, r"\text{" * 300, "1," * 1000, " " * 1990 + "1", r"\frac" * 390, "1" * 1999, "9" * 9**5],
+    [
+        "(" * 2000,
+        "^(" * 900,
+        r"\text{" * 300,
+        "1," * 1000,
+        " " * 1990 + "1",
+        r"\frac" * 390,
+        "1" * 1999,
+        "9" * 9**5,
+    ],
 )
 def test_no_text_holds_up_normalising(text):
     start = time.perf_counter()
@@ -319,14 +410,21 @@ def test_a_hopeless_comparison_times_out_and_the_next_one_works():
 def test_model_text_is_never_evaluated(tmp_path):
     mark = tmp_path / "mark"
     for text in (f"__import__('pathlib').Path('{mark}').touch()", f"open('{mark}','w')"):
-        assert not grading.grade(text, "x+1").correct and not grading.grade(text, "1", "factual").correct
+        assert (
+            not grading.grade(text, "x+1").correct
+            and not grading.grade(text, "1", "factual").correct
+        )
     assert not mark.exists()
 
 
 def test_grading_works_off_the_main_thread():
     found = []
     threads = [
-        threading.Thread(target=lambda n=n: found.append(grading.grade(f"sqrt({n}**2*3)", rf"{n}\sqrt{{3}}").correct))
+        threading.Thread(
+            target=lambda n=n: found.append(
+                grading.grade(f"sqrt({n}**2*3)", rf"{n}\sqrt{{3}}").correct
+            )
+        )
         for n in range(2, 6)
     ]
     [t.start() for t in threads], [t.join() for t in threads]
@@ -343,7 +441,9 @@ def test_a_worker_that_dies_is_replaced():
 
 
 @pytest.mark.parametrize("message", [1, 2])  # the worker's greeting, its first answer
-def test_an_answer_that_an_interrupt_left_unread_is_not_given_to_the_next_question(message, monkeypatch):
+def test_an_answer_that_an_interrupt_left_unread_is_not_given_to_the_next_question(
+    message, monkeypatch
+):
     receive, received = worker.Connection.recv_bytes, []
 
     def interrupted(pipe):
@@ -361,9 +461,17 @@ def test_an_answer_that_an_interrupt_left_unread_is_not_given_to_the_next_questi
 
 def test_a_plain_script_without_a_main_guard_can_grade(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text("print('started')\nfrom agentlib import score\nprint(score.grade('1+x', 'x+1').correct)\n")
+    script.write_text(
+        "print('started')\nfrom agentlib import score\nprint(score.grade('1+x', 'x+1').correct)\n"
+    )
     paths = {"PYTHONPATH": str(config.ROOT)}
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=os.environ | paths, timeout=120)
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        env=os.environ | paths,
+        timeout=120,
+    )
     assert done.stdout.split() == ["started", "True"], done.stderr
 
 
@@ -377,14 +485,19 @@ def test_a_plain_script_without_a_main_guard_can_grade(tmp_path):
 def test_a_worker_that_cannot_start_says_at_once_why(tmp_path, monkeypatch, module, content, said):
     (tmp_path / f"{module}.py").write_text(content)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with worker.Grader() as grader, pytest.raises(RuntimeError, match=f"the grading worker {said}") as error:
+    with (
+        worker.Grader() as grader,
+        pytest.raises(RuntimeError, match=f"the grading worker {said}") as error,
+    ):
         grader.are_equal("x+1", "1+x")
     assert "\n" not in str(error.value) and grader._process is None
 
 
 def test_closing_bracket():
     assert maths_text.find_closing("([a,b)", 0) == -1 and maths_text.find_closing("[a,b)", 0) == 4
-    assert maths_text.find_closing("{a{b}c}", 0, "{}") == 6 and maths_text.find_closing("(a", 0) == -1
+    assert (
+        maths_text.find_closing("{a{b}c}", 0, "{}") == 6 and maths_text.find_closing("(a", 0) == -1
+    )
 
 
 def _judge(tmp_path, replies):

@@ -1,4 +1,5 @@
-"""Models behind servers: a real llama.cpp server, and a small one that misbehaves before it answers."""
+"""Models behind servers: a real llama.cpp server, and a small one that misbehaves before it
+answers."""
 
 import contextlib
 import socket
@@ -51,10 +52,16 @@ TROUBLES = {
     "half JSON": (200, '{"choices": [{"text": "a'),
     "a cut body": ("cut", '{"choices": [{"te'),
     "no choices": (200, {"choices": None, "usage": {"prompt_tokens": 1, "completion_tokens": 1}}),
-    "usage that is none": (200, {"choices": [{"text": "a"}], "usage": {"prompt_tokens": "1", "completion_tokens": 1}}),
+    "usage that is none": (
+        200,
+        {"choices": [{"text": "a"}], "usage": {"prompt_tokens": "1", "completion_tokens": 1}},
+    ),
     "no text": (
         200,
-        {"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}},
+        {
+            "choices": [{"message": {"content": "a"}}],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+        },
     ),
     "null": (200, "null"),
     "a list": (200, "[]"),
@@ -83,7 +90,10 @@ def test_a_lasting_trouble_is_a_server_error_that_names_server_and_remedy(moody,
 @pytest.mark.model
 def test_a_refusal_is_not_asked_again(moody):
     moody.replies = [(400, "prompt too long")]
-    with client(moody.url) as model, pytest.raises(ServerError, match="status 400: prompt too long"):
+    with (
+        client(moody.url) as model,
+        pytest.raises(ServerError, match="status 400: prompt too long"),
+    ):
         model.generate([talk("Hi")], max_new_tokens=5)
     assert len(moody.asked) == 1
 
@@ -103,9 +113,16 @@ def test_a_prompt_that_quotes_a_special_token_is_sent_as_tokens(moody):
     [("```py\n1\n```<end_code>", "```py\n1\n```", "stop"), ("a\nObservation: b<end_code> c", "a\n", "stop"), ("a b c", "a b c", "length")],
 )  # fmt: skip
 def test_a_server_that_knows_no_stop_strings_is_cut_here(moody, text, kept, reason):
-    moody.replies = [{"choices": [{"text": text, "finish_reason": "length"}], "usage": {"prompt_tokens": 5, "completion_tokens": 9}}]
+    moody.replies = [
+        {
+            "choices": [{"text": text, "finish_reason": "length"}],
+            "usage": {"prompt_tokens": 5, "completion_tokens": 9},
+        }
+    ]
     with client(moody.url) as model:
-        ((found,),) = model.generate([talk("Hi")], max_new_tokens=9, stop=["<end_code>", "Observation:"])
+        ((found,),) = model.generate(
+            [talk("Hi")], max_new_tokens=9, stop=["<end_code>", "Observation:"]
+        )
     assert (found.text, found.finish_reason) == (kept, reason)
 
 
@@ -126,7 +143,10 @@ def test_an_unreachable_server_is_a_server_error():
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     assert not answers(f"{url}/v1/models")
-    with client(url, attempts=2) as model, pytest.raises(ServerError, match="check that it runs, then resume"):
+    with (
+        client(url, attempts=2) as model,
+        pytest.raises(ServerError, match="check that it runs, then resume"),
+    ):
         model.generate([talk("Hi")], max_new_tokens=5)
 
 
@@ -136,7 +156,8 @@ def test_an_address_that_is_none_does_not_answer(url):
 
 
 class Exact(Moody):
-    """Answers at one path only; what is asked at another path, or by another method, gets a page that says so."""
+    """Answers at one path only; what is asked at another path, or by another method, gets a page
+    that says so."""
 
     def do_POST(self):
         if self.path == self.server.path:
@@ -157,7 +178,13 @@ class OverIPv6(ThreadingHTTPServer):
 @contextlib.contextmanager
 def exact(path, reply, host="127.0.0.1"):
     server = (OverIPv6 if ":" in host else ThreadingHTTPServer)((host, 0), Exact)
-    server.path, server.replies, server.asked, server.listed, server.lock = path, [reply], [], [SMOL], threading.Lock()
+    server.path, server.replies, server.asked, server.listed, server.lock = (
+        path,
+        [reply],
+        [],
+        [SMOL],
+        threading.Lock(),
+    )
     server.url = f"http://{f'[{host}]' if ':' in host else host}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -175,7 +202,11 @@ def ask_model(url, folder):
 
 
 def ask_judge(url, folder):
-    return Judge(url, "tiny", folder / "verdicts.jsonl").grade("Who?", "Lima", "the city of Lima").correct
+    return (
+        Judge(url, "tiny", folder / "verdicts.jsonl")
+        .grade("Who?", "Lima", "the city of Lima")
+        .correct
+    )
 
 
 def ask_retriever(url, folder):
@@ -199,9 +230,23 @@ def test_an_address_means_the_same_with_and_without_what_its_protocol_adds(tmp_p
 
 
 @pytest.mark.parametrize("path", CLIENTS)
-@pytest.mark.parametrize("address", ["localhost:8000", "127.0.0.1:8000/v1", "[::1]:8000", "http://::1:8000", "http://HOST:PORT", "ftp://h", ""])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost:8000",
+        "127.0.0.1:8000/v1",
+        "[::1]:8000",
+        "http://::1:8000",
+        "http://HOST:PORT",
+        "ftp://h",
+        "",
+    ],
+)
 def test_an_address_that_is_none_is_said_at_once(tmp_path, path, address):
-    with pytest.raises(ValueError, match=rf"address {address!r} is none of a server, expected one such as".replace("[", r"\[")) as raised:
+    with pytest.raises(
+        ValueError,
+        match=rf"address {address!r} is none of a server, expected one such as".replace("[", r"\["),
+    ) as raised:
         CLIENTS[path][0](address, tmp_path)
     if address[:1] in "l1[" and address:
         assert f"did you mean 'http://{address.removesuffix('/v1')}'?" in str(raised.value)
@@ -214,7 +259,9 @@ def test_a_server_that_moved_is_followed_or_named(tmp_path, path):
         server.moved = {path: f"307 {path}/"}
         assert ask(server.url, tmp_path / "kept")
         server.moved = {path: f"302 {path}/"}  # which makes a GET of the request
-        with pytest.raises((ServerError, ConnectionError, ValueError), match=r"redirects to|no chat completion"):
+        with pytest.raises(
+            (ServerError, ConnectionError, ValueError), match=r"redirects to|no chat completion"
+        ):
             ask(server.url, tmp_path / "lost")
 
 
@@ -222,19 +269,27 @@ def test_a_server_that_refuses_unknown_fields_is_asked_without_them(moody):
     known = {"model", "prompt", "n", "temperature", "top_p", "max_tokens", "stop"}
 
     def strict(body):
-        unknown = [{"type": "extra_forbidden", "loc": ["body", name]} for name in body if name not in known]
+        unknown = [
+            {"type": "extra_forbidden", "loc": ["body", name]} for name in body if name not in known
+        ]
         return (422, {"detail": unknown}) if unknown else answer("fine")
 
     moody.replies = [strict]
     with client(moody.url) as model:
         for _ in range(2):
-            assert model.generate([talk("Hi")], max_new_tokens=5, temperature=0.5, seed=1)[0][0].text == "fine"
+            assert (
+                model.generate([talk("Hi")], max_new_tokens=5, temperature=0.5, seed=1)[0][0].text
+                == "fine"
+            )
     assert [set(body) <= known for body in moody.asked] == [False, True, True]
 
 
 def test_a_refusal_for_another_reason_stands_as_it_was_said(moody):
     moody.replies = [lambda body: (400, f"prompt too long in {sorted(body)}")]
-    with client(moody.url) as model, pytest.raises(ServerError, match=r"prompt too long in .*'cache_prompt'"):
+    with (
+        client(moody.url) as model,
+        pytest.raises(ServerError, match=r"prompt too long in .*'cache_prompt'"),
+    ):
         model.generate([talk("Hi")], max_new_tokens=5)
     assert model._refused == set()
 
@@ -242,13 +297,34 @@ def test_a_refusal_for_another_reason_stands_as_it_was_said(moody):
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        ({"choices": [{"text": "one two", "finish_reason": "stop"}], "usage": None}, ("one two", 3, "stop")),
+        (
+            {"choices": [{"text": "one two", "finish_reason": "stop"}], "usage": None},
+            ("one two", 3, "stop"),
+        ),
         ({"choices": [{"text": "one two", "finish_reason": "length"}]}, ("one two", 2, "length")),
-        ({"choices": [{"text": "one two", "finish_reason": None}], "usage": {}}, ("one two", 3, "stop")),
-        ({"choices": [{"text": "one two three four five six seven", "finish_reason": None}]}, ("one two three four five six seven", 7, "length")),
-        ({"choices": [{"text": "one two"}], "usage": {"completion_tokens": 4}}, ("one two", 4, "stop")),
-        ({"choices": [{"text": None, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9, "completion_tokens": 0}}, ("", 0, "stop")),
-        ({"choices": [{"text": "a\ud83d", "finish_reason": "stop"}], "usage": None}, ("a?", 3, "stop")),
+        (
+            {"choices": [{"text": "one two", "finish_reason": None}], "usage": {}},
+            ("one two", 3, "stop"),
+        ),
+        (
+            {"choices": [{"text": "one two three four five six seven", "finish_reason": None}]},
+            ("one two three four five six seven", 7, "length"),
+        ),
+        (
+            {"choices": [{"text": "one two"}], "usage": {"completion_tokens": 4}},
+            ("one two", 4, "stop"),
+        ),
+        (
+            {
+                "choices": [{"text": None, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 9, "completion_tokens": 0},
+            },
+            ("", 0, "stop"),
+        ),
+        (
+            {"choices": [{"text": "a\ud83d", "finish_reason": "stop"}], "usage": None},
+            ("a?", 3, "stop"),
+        ),
     ],
 )
 def test_what_a_server_leaves_out_is_counted_here(moody, reply, expected):
@@ -256,21 +332,44 @@ def test_what_a_server_leaves_out_is_counted_here(moody, reply, expected):
     with client(moody.url) as model:
         found = model.generate([talk("Hi")], max_new_tokens=7)[0][0]
         read = (reply.get("usage") or {}).get("prompt_tokens")
-        assert found.prompt_tokens == (len(language.encode(model.tokenizer, moody.asked[0]["prompt"])) if read is None else read)
-    assert (found.text, found.completion_tokens, found.finish_reason) == expected and len(moody.asked) == 1
+        assert found.prompt_tokens == (
+            len(language.encode(model.tokenizer, moody.asked[0]["prompt"]))
+            if read is None
+            else read
+        )
+    assert (found.text, found.completion_tokens, found.finish_reason) == expected and len(
+        moody.asked
+    ) == 1
 
 
 def test_half_a_surrogate_pair_in_a_conversation_is_asked_and_counted(moody):
     moody.replies = [answer("fine")]
     with client(moody.url) as model:
-        found = model.generate([talk("Hi \ud83d")], max_new_tokens=5, temperature=0.5, seed=3, prefixes=["So \udc00"])
+        found = model.generate(
+            [talk("Hi \ud83d")], max_new_tokens=5, temperature=0.5, seed=3, prefixes=["So \udc00"]
+        )
         assert model.count("\ud83d") == model.count("?")
-    assert "Hi ?" in moody.asked[0]["prompt"] and moody.asked[0]["prompt"].endswith("So ?") and found[0][0].text.endswith("fine")
+    assert (
+        "Hi ?" in moody.asked[0]["prompt"]
+        and moody.asked[0]["prompt"].endswith("So ?")
+        and found[0][0].text.endswith("fine")
+    )
 
 
 def test_a_page_of_a_proxy_is_told_by_its_words(moody):
-    moody.replies = [(502, "<!DOCTYPE html>\n<html><head><title>502 Bad Gateway</title></head>\n<body>nginx</body></html>")]
-    with client(moody.url, attempts=1) as model, pytest.raises(ServerError, match=r"\(status 502: a web page, '502 Bad Gateway nginx'\)"):
+    moody.replies = [
+        (
+            502,
+            (
+                "<!DOCTYPE html>\n<html><head><title>502 Bad"
+                " Gateway</title></head>\n<body>nginx</body></html>"
+            ),
+        )
+    ]
+    with (
+        client(moody.url, attempts=1) as model,
+        pytest.raises(ServerError, match=r"\(status 502: a web page, '502 Bad Gateway nginx'\)"),
+    ):
         model.generate([talk("Hi")], max_new_tokens=5)
 
 
@@ -285,8 +384,16 @@ def test_a_judge_reads_and_keeps_half_a_surrogate_pair(moody, tmp_path):
     moody.replies = [verdict("CORRECT.")]
     file = tmp_path / "verdicts.jsonl"
     for _ in range(2):
-        assert Judge(moody.url, "tiny", file).grade("Who \ud83d?", "Lima \udc00", "Lima \ud83d").correct
-    assert len(moody.asked) == 1 and "Who ??" in moody.asked[0]["messages"][0]["content"] and "Who ??" in file.read_text("utf-8")
+        assert (
+            Judge(moody.url, "tiny", file)
+            .grade("Who \ud83d?", "Lima \udc00", "Lima \ud83d")
+            .correct
+        )
+    assert (
+        len(moody.asked) == 1
+        and "Who ??" in moody.asked[0]["messages"][0]["content"]
+        and "Who ??" in file.read_text("utf-8")
+    )
 
 
 @pytest.mark.parametrize("tail", ['{"key": "half', '{"key": "whole", "correct": true}', ""])
@@ -298,7 +405,13 @@ def test_a_torn_verdict_costs_itself_alone(moody, tmp_path, tail):
 
 
 def test_a_judge_that_refuses_a_field_is_asked_without_it(moody, tmp_path):
-    moody.replies = [lambda body: (400, "Unsupported parameter: 'max_tokens'") if "max_tokens" in body else verdict("CORRECT")]
+    moody.replies = [
+        lambda body: (
+            (400, "Unsupported parameter: 'max_tokens'")
+            if "max_tokens" in body
+            else verdict("CORRECT")
+        )
+    ]
     assert Judge(moody.url, "tiny", tmp_path / "v.jsonl").grade("Who?", "Lima", "Quito").correct
 
 
@@ -327,8 +440,15 @@ def test_requests_carry_the_rendered_prompt_and_every_setting(moody):
             seed=3,
         )
     (body,) = moody.asked
-    assert body["model"] == "my-adapter" and body["prompt"].endswith("<|im_start|>assistant\nThought:")
-    assert (body["temperature"], body["top_p"], body["max_tokens"], body["stop"]) == (0.4, 0.8, 5, ["Observation:"])
+    assert body["model"] == "my-adapter" and body["prompt"].endswith(
+        "<|im_start|>assistant\nThought:"
+    )
+    assert (body["temperature"], body["top_p"], body["max_tokens"], body["stop"]) == (
+        0.4,
+        0.8,
+        5,
+        ["Observation:"],
+    )
     assert isinstance(body["seed"], int)
 
 
@@ -338,10 +458,14 @@ def test_requests_carry_the_rendered_prompt_and_every_setting(moody):
      (0.4, 3, False, {"top_p"})],
 )  # fmt: skip
 @pytest.mark.model
-def test_what_only_sampling_needs_is_sent_with_sampled_requests_only(moody, temperature, seed, seeded, sent):
+def test_what_only_sampling_needs_is_sent_with_sampled_requests_only(
+    moody, temperature, seed, seeded, sent
+):
     moody.replies = [answer("fine")]
     with client(moody.url, seeded=seeded) as model:
-        model.generate([talk("Hi")], temperature=temperature, top_p=0.8, max_new_tokens=5, seed=seed)
+        model.generate(
+            [talk("Hi")], temperature=temperature, top_p=0.8, max_new_tokens=5, seed=seed
+        )
     assert moody.asked[0].keys() & {"seed", "top_p"} == sent
 
 
@@ -358,7 +482,9 @@ def test_conversations_come_back_in_order_with_their_prefixes(moody):
     moody.replies = [lambda body: answer(body["prompt"].split("<|im_end|>")[-2][-1])]
     with client(moody.url) as model:
         found = model.generate(
-            [talk(f"number {i}") for i in range(6)], max_new_tokens=5, prefixes=[f"p{i} " for i in range(6)]
+            [talk(f"number {i}") for i in range(6)],
+            max_new_tokens=5,
+            prefixes=[f"p{i} " for i in range(6)],
         )
     assert [c[0].text for c in found] == [f"p{i} {i}" for i in range(6)]
 
@@ -386,7 +512,9 @@ def test_tokens_of_several_choices_sum_to_what_the_server_counted(moody):
     moody.replies = [answer("one two", "one", tokens=5)]
     with client(moody.url) as model:
         (found,) = model.generate([talk("Hi")], n=2, temperature=1.0, max_new_tokens=5, seed=1)
-    assert [c.completion_tokens for c in found] == [3, 2], "two words and one, and an end of turn each"
+    assert [c.completion_tokens for c in found] == [3, 2], (
+        "two words and one, and an end of turn each"
+    )
 
 
 @pytest.mark.parametrize(
@@ -413,10 +541,16 @@ def test_an_adapter_is_the_name_of_its_run_folder(moody, tmp_path):
 def test_an_adapter_that_the_server_does_not_hold_is_refused_with_the_remedy(moody, tmp_path):
     moody.listed = ["base"]
     with client(moody.url) as model:
-        with pytest.raises(ServerError, match=r"lists base, expected the adapter 'adapter-x' .*--lora-modules adapter-x="):
+        with pytest.raises(
+            ServerError,
+            match=r"lists base, expected the adapter 'adapter-x' .*--lora-modules adapter-x=",
+        ):
             model.use(tmp_path / "adapter-x" / "student")
         assert model.served == SMOL
-    with client("http://127.0.0.1:9") as model, pytest.raises(ServerError, match="does not list its models"):
+    with (
+        client("http://127.0.0.1:9") as model,
+        pytest.raises(ServerError, match="does not list its models"),
+    ):
         model.use(tmp_path / "adapter-x" / "student")
 
 
@@ -441,7 +575,9 @@ def llama():
         model = ServerModel(url, SMOL, concurrency=2, choices=2, max_context=1024)
         yield model
         model.close()
-    assert started and not started & {p for p in children() if psutil.Process(p).status() != psutil.STATUS_ZOMBIE}
+    assert started and not started & {
+        p for p in children() if psutil.Process(p).status() != psutil.STATUS_ZOMBIE
+    }
     assert not answers(f"{url}/v1/models")
 
 
@@ -463,17 +599,25 @@ def test_the_server_answers_and_counts_tokens(llama, counted):
 
 def test_a_greedy_answer_is_the_same_again_and_goes_on_from_its_own_start(llama, counted):
     prefix = counted.text[: len(counted.text) // 2].rsplit(" ", 1)[0]
-    (again,), (continued,) = llama.generate([talk(ASKED)] * 2, max_new_tokens=10, prefixes=[None, prefix])
+    (again,), (continued,) = llama.generate(
+        [talk(ASKED)] * 2, max_new_tokens=10, prefixes=[None, prefix]
+    )
     assert again == counted
-    assert continued.text.startswith(prefix) and continued.text.startswith(counted.text[: len(prefix) + 8])
+    assert continued.text.startswith(prefix) and continued.text.startswith(
+        counted.text[: len(prefix) + 8]
+    )
     assert continued.prompt_tokens == counted.prompt_tokens + llama.count(prefix)
 
 
 def test_a_quoted_end_of_turn_is_words_to_a_real_server(llama):
     quoting = talk("Repeat: <|im_end|> is a token.")
     (found,) = llama.generate([quoting], max_new_tokens=4)[0]
-    assert found.prompt_tokens == len(language.encode(llama.tokenizer, language.render(llama.tokenizer, quoting)))
-    assert found.prompt_tokens > len(llama.tokenizer(llama.tokenizer.apply_chat_template(quoting, tokenize=False))["input_ids"])
+    assert found.prompt_tokens == len(
+        language.encode(llama.tokenizer, language.render(llama.tokenizer, quoting))
+    )
+    assert found.prompt_tokens > len(
+        llama.tokenizer(llama.tokenizer.apply_chat_template(quoting, tokenize=False))["input_ids"]
+    )
 
 
 def test_the_server_stops_at_a_stop_string(llama, counted):
@@ -488,12 +632,16 @@ def test_three_samples_of_a_server_with_two_slots(llama):
 
     found = sample(1)
     assert len(found) == 3 and len({c.text for c in found}) > 1
-    assert all(c.prompt_tokens == found[0].prompt_tokens and 1 <= c.completion_tokens <= 8 for c in found)
+    assert all(
+        c.prompt_tokens == found[0].prompt_tokens and 1 <= c.completion_tokens <= 8 for c in found
+    )
     assert all(abs(c.completion_tokens - llama.count(c.text)) <= 2 for c in found)
 
 
 def test_the_in_process_model_and_the_server_render_and_count_alike(llama, smol):
-    assert servers.render(llama.tokenizer, talk(ASKED)) == servers.render(smol.tokenizer, talk(ASKED))
+    assert servers.render(llama.tokenizer, talk(ASKED)) == servers.render(
+        smol.tokenizer, talk(ASKED)
+    )
     assert llama.count("print(1)\n") == smol.count("print(1)\n")
 
 
@@ -515,9 +663,15 @@ def test_a_server_that_does_not_come_up_leaves_no_process(tmp_path, monkeypatch)
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF, but no more of it")
     monkeypatch.setattr(weights, "gguf", lambda name: broken)
-    monkeypatch.setattr(servers, "answers", lambda url: True)  # as if another program answered in its place
+    # as if another program answered in its place
+    monkeypatch.setattr(servers, "answers", lambda url: True)
     before, started = children(), time.monotonic()
-    with pytest.raises(RuntimeError, match=r"llama\.cpp server for 'broken' did not start, it ended with status 1: .*Error"):  # noqa: SIM117
-        with servers.llama_server("broken", start_seconds=20):
-            pass
+    with (
+        pytest.raises(
+            RuntimeError,
+            match=r"llama\.cpp server for 'broken' did not start, it ended with status 1: .*Error",
+        ),
+        servers.llama_server("broken", start_seconds=20),
+    ):
+        pass
     assert children() <= before and time.monotonic() - started < 20

@@ -1,4 +1,5 @@
-"""What notebooks show of cases: everything that was recorded is on the page, escaped, and can be clicked to."""
+"""What notebooks show of cases: everything that was recorded is on the page, escaped, and can be
+clicked to."""
 
 import re
 
@@ -14,16 +15,38 @@ from agentlib.sandbox import Failure, Outcome
 def record(**changes):
     step = {"text": "Thought: I look it up.\nCode:\n```py\nweb_search('a < b')\n```", "code": "web_search('a < b')",
             "observation": "Observation:\n[1] <b>Lima</b>", "failure": None, "final": False, "completion_tokens": 9, "seconds": 1.2}  # fmt: skip
-    last = step | {"text": "Thought: So it is Lima.\nCode:\n```py\nfinal_answer('Lima')\n```", "code": "final_answer('Lima')", "final": True}
-    return {"id": "q-0", "benchmark": "mini-hotpot", "question": "Which capital?", "gold": "Lima", "prediction": "Lima",
-            "correct": True, "stopped": "final_answer", "model": "SmolLM2-135M-Instruct", "method": "agent_distill", "n": 1,
-            "trace": [step, last], "completion_tokens": 18} | changes  # fmt: skip
+    last = step | {
+        "text": "Thought: So it is Lima.\nCode:\n```py\nfinal_answer('Lima')\n```",
+        "code": "final_answer('Lima')",
+        "final": True,
+    }
+    return {
+        "id": "q-0",
+        "benchmark": "mini-hotpot",
+        "question": "Which capital?",
+        "gold": "Lima",
+        "prediction": "Lima",
+        "correct": True,
+        "stopped": "final_answer",
+        "model": "SmolLM2-135M-Instruct",
+        "method": "agent_distill",
+        "n": 1,
+        "trace": [step, last],
+        "completion_tokens": 18,
+    } | changes
 
 
 def voted_step(*groups, chosen=0):
     failed = {None: "execution", "dropped": "dropped"}
-    candidates = [{"code": f"{k} + 1", "outcome": f"'{g}'", "failed": failed.get(g), "group": g if isinstance(g, int) else None}
-                  for k, g in enumerate(groups)]  # fmt: skip
+    candidates = [
+        {
+            "code": f"{k} + 1",
+            "outcome": f"'{g}'",
+            "failed": failed.get(g),
+            "group": g if isinstance(g, int) else None,
+        }
+        for k, g in enumerate(groups)
+    ]
     return {"candidates": candidates, "chosen": chosen}
 
 
@@ -33,27 +56,67 @@ def text(page) -> str:
 
 def test_a_case_shows_question_thoughts_code_observations_and_verdict():
     page = show.show_case(record(prefix="I look it up."))
-    for words in ("Which capital?", "I look it up.", "web_search('a &lt; b')", "[1] &lt;b&gt;Lima", "gold &#x27;Lima&#x27;",
-                  "starts from the first-thought prefix", "9 tokens · 1.2 s"):  # fmt: skip
+    for words in (
+        "Which capital?",
+        "I look it up.",
+        "web_search('a &lt; b')",
+        "[1] &lt;b&gt;Lima",
+        "gold &#x27;Lima&#x27;",
+        "starts from the first-thought prefix",
+        "9 tokens · 1.2 s",
+    ):
         assert words in text(page), words
-    assert "<b>Lima" not in page.data and "So it is Lima" not in text(show.show_case(record(), step=1))
+    assert "<b>Lima" not in page.data and "So it is Lima" not in text(
+        show.show_case(record(), step=1)
+    )
 
 
 def test_a_question_that_could_not_be_asked_is_shown_with_its_error():
-    lost = {"id": "q-0", "benchmark": "mini-hotpot", "question": "Which capital?", "gold": "Lima", "model": "m", "method": "agent", "error": "Lost: <it>"}
-    for page in (show.show_case(lost), show.show_steps(lost), show.show_cases([lost, record()]), show.show_side_by_side(lost, record())):
-        assert "Lost: &lt;it&gt;" in text(page) and "Which capital?" in text(page) and "None" not in text(page)
+    lost = {
+        "id": "q-0",
+        "benchmark": "mini-hotpot",
+        "question": "Which capital?",
+        "gold": "Lima",
+        "model": "m",
+        "method": "agent",
+        "error": "Lost: <it>",
+    }
+    for page in (
+        show.show_case(lost),
+        show.show_steps(lost),
+        show.show_cases([lost, record()]),
+        show.show_side_by_side(lost, record()),
+    ):
+        assert (
+            "Lost: &lt;it&gt;" in text(page)
+            and "Which capital?" in text(page)
+            and "None" not in text(page)
+        )
 
 
-@pytest.mark.parametrize(("correct", "said"), [(True, "right"), (False, "wrong"), (None, "not graded"), (float("nan"), "not graded")])
+@pytest.mark.parametrize(
+    ("correct", "said"),
+    [(True, "right"), (False, "wrong"), (None, "not graded"), (float("nan"), "not graded")],
+)
 def test_a_verdict_is_one_of_three(correct, said):
-    assert f"gold &#x27;Lima&#x27; · {said} · stopped" in text(show.show_case(record(correct=correct)))
+    assert f"gold &#x27;Lima&#x27; · {said} · stopped" in text(
+        show.show_case(record(correct=correct))
+    )
 
 
 def test_settings_are_listed_whole():
-    page = show.show_settings(config.load("smoke"), "benchmarks", "teacher_server", "judge_server").data
-    assert "mini-hotpot, mini-bamboogle, mini-musique" in page and "mini-olym" in page and "<td>judge_server</td><td>–</td>" in page
-    assert "a &lt; b" in show.show_values({"rule": "a < b"}).data and "name x, size 3" in show.show_values({"of": {"name": "x", "size": 3}}).data
+    page = show.show_settings(
+        config.load("smoke"), "benchmarks", "teacher_server", "judge_server"
+    ).data
+    assert (
+        "mini-hotpot, mini-bamboogle, mini-musique" in page
+        and "mini-olym" in page
+        and "<td>judge_server</td><td>–</td>" in page
+    )
+    assert (
+        "a &lt; b" in show.show_values({"rule": "a < b"}).data
+        and "name x, size 3" in show.show_values({"of": {"name": "x", "size": 3}}).data
+    )
     with pytest.raises(AttributeError, match="benchmark"):
         show.show_settings(config.load("smoke"), "benchmark")
 
@@ -67,20 +130,38 @@ def test_an_error_is_marked_and_a_very_long_answer_is_cut():
 
 def test_a_line_that_a_model_could_not_stop_writing_stands_once():
     broken = record()
-    broken["trace"][0]["text"] = "I\nI\nI\nI\n" + "So.\n" * 40 + "Code:\n```py\nweb_search('a')\n```"
+    broken["trace"][0]["text"] = (
+        "I\nI\nI\nI\n" + "So.\n" * 40 + "Code:\n```py\nweb_search('a')\n```"
+    )
     shown = show.show_case(broken).data
     answer = show.show_case(record(correct=False, prediction="x\n" * 60)).data
     assert "the same line 59 times more" in answer and answer.count("x\\n") == 1
-    assert shown.count("So.") == 1 and "the same line 39 times more" in shown and "I<br>I<br>I<br>I<br>So." in shown
-    step = {**record()["trace"][0], "text": "Thought: I go on.\nCode:\n" + "```\n" * 60, "code": None}
-    assert "the same line" in show.show_case(record(trace=[step])).data, "also in what was to be code"
+    assert (
+        shown.count("So.") == 1
+        and "the same line 39 times more" in shown
+        and "I<br>I<br>I<br>I<br>So." in shown
+    )
+    step = {
+        **record()["trace"][0],
+        "text": "Thought: I go on.\nCode:\n" + "```\n" * 60,
+        "code": None,
+    }
+    assert "the same line" in show.show_case(record(trace=[step])).data, (
+        "also in what was to be code"
+    )
 
 
 def test_steps_and_cases_can_be_clicked_through_without_a_script():
-    page = show.show_cases([record(), record(method="cot", text="It is Quito.", correct=False, trace=[])])
+    page = show.show_cases(
+        [record(), record(method="cot", text="It is Quito.", correct=False, trace=[])]
+    )
     assert "<script" not in page.data
-    ids, labels = re.findall(r'id="(al-\w+-\d+)"', page.data), re.findall(r'for="(al-\w+-\d+)"', page.data)
-    assert ids == labels and len(set(ids)) == len(ids) == 2 + 3  # two cases, and all, step 1, step 2 of the first
+    ids, labels = (
+        re.findall(r'id="(al-\w+-\d+)"', page.data),
+        re.findall(r'for="(al-\w+-\d+)"', page.data),
+    )
+    # two cases, and all, step 1, step 2 of the first
+    assert ids == labels and len(set(ids)) == len(ids) == 2 + 3
     assert ">Agent distillation · right<" in page.data and ">CoT prompting · wrong<" in page.data
     with pytest.raises(ValueError, match="25 pages are too many"):
         show.show_cases([record(id=str(k)) for k in range(25)])
@@ -89,27 +170,44 @@ def test_steps_and_cases_can_be_clicked_through_without_a_script():
 def test_a_case_of_chain_of_thought_has_no_steps():
     words = record(method="cot", text="It is Quito.")
     del words["trace"]
-    assert "It is Quito." in text(show.show_side_by_side(words, record())) and "step" not in text(show.show_steps(words))
+    assert "It is Quito." in text(show.show_side_by_side(words, record())) and "step" not in text(
+        show.show_steps(words)
+    )
 
 
 def test_a_vote_names_its_groups_and_frames_the_kept_one():
     page = show.show_vote(voted_step(0, None, 0, 1, "dropped", chosen=2))
-    assert page.data.count('class="card kept"') == 1 and "candidate 3 · group 1, 2 of 5" in text(page)
+    assert page.data.count('class="card kept"') == 1 and "candidate 3 · group 1, 2 of 5" in text(
+        page
+    )
     assert "candidate 2 · failed" in text(page) and "candidate 5 · dropped" in text(page)
 
 
-@given(st.lists(st.tuples(st.sampled_from([None, "a", "b", "c"]), st.integers(1, 4)), min_size=1, max_size=8), st.data())
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([None, "a", "b", "c"]), st.integers(1, 4)), min_size=1, max_size=8
+    ),
+    st.data(),
+)
 def test_with_fewer_candidates_the_vote_is_sags(drawn, data):
-    """Any outcomes and lengths, ties of both among them: the vote over the first n is `sag.choose` of the first n."""
-    outcomes = [Outcome(stdout=out) if out else Outcome(failure=Failure("execution", "")) for out, _ in drawn]
+    """Any outcomes and lengths, ties of both among them: the vote over the first n is
+    `sag.choose` of the first n."""
+    outcomes = [
+        Outcome(stdout=out) if out else Outcome(failure=Failure("execution", ""))
+        for out, _ in drawn
+    ]
     lengths = [length for _, length in drawn]
     groups = sag.groups(outcomes, lengths=lengths)
-    step = {"candidates": [{"group": g, "tokens": t} for g, t in zip(groups, lengths, strict=True)],
-            "chosen": sag.choose(outcomes, lengths=lengths)}  # fmt: skip
+    step = {
+        "candidates": [{"group": g, "tokens": t} for g, t in zip(groups, lengths, strict=True)],
+        "chosen": sag.choose(outcomes, lengths=lengths),
+    }
     n = data.draw(st.integers(1, len(drawn)))
     found = show.revote(step, n)
     assert found["chosen"] == sag.choose(outcomes[:n], lengths=lengths[:n])
-    assert [c["group"] for c in found["candidates"]] == sag.groups(outcomes[:n], lengths=lengths[:n])
+    assert [c["group"] for c in found["candidates"]] == sag.groups(
+        outcomes[:n], lengths=lengths[:n]
+    )
     assert show.revote(step, len(drawn)) == step
 
 
@@ -126,15 +224,30 @@ def test_revote_refuses_a_number_that_is_not_there():
 
 
 def test_menus_follow_each_other():
-    records = [record(), record(id="q-1", question="Which river?"), record(id="q-1", method="cot", text="The Nile.")]
+    records = [
+        record(),
+        record(id="q-1", question="Which river?"),
+        record(id="q-1", method="cot", text="The Nile."),
+    ]
     del records[2]["trace"]
     widget = widgets.browse_cases(records)
-    (student, question), (method, step), seen = widget.children[0].children, widget.children[1].children, widget.children[2]
-    assert student.value == "SmolLM2-135M-Instruct" and "Which capital?" in seen.value and step.max == 2
+    (student, question), (method, step), seen = (
+        widget.children[0].children,
+        widget.children[1].children,
+        widget.children[2],
+    )
+    assert (
+        student.value == "SmolLM2-135M-Instruct"
+        and "Which capital?" in seen.value
+        and step.max == 2
+    )
     step.value = 2
     assert "So it is Lima" in seen.value and "I look it up" not in seen.value
     question.value = "q-1"
-    assert [label for label, _ in method.options] == ["Agent distillation", "CoT prompting"] and "Which river?" in seen.value
+    assert [label for label, _ in method.options] == [
+        "Agent distillation",
+        "CoT prompting",
+    ] and "Which river?" in seen.value
     method.value = ("cot", 1)
     assert "The Nile." in seen.value and step.max == 0
     with pytest.raises(ValueError, match="no cases"):
@@ -142,7 +255,9 @@ def test_menus_follow_each_other():
 
 
 def test_moving_n_and_temperature_moves_the_vote():
-    widget = widgets.explore_vote({0.2: voted_step(0, 0, 0), 1.0: voted_step(0, 1, 1, 0, 0, chosen=0)})
+    widget = widgets.explore_vote(
+        {0.2: voted_step(0, 0, 0), 1.0: voted_step(0, 1, 1, 0, 0, chosen=0)}
+    )
     (temperature, n), seen = widget.children[0].children, widget.children[1]
     assert n.value == 3 and seen.value.count("group 1, 3 of 3") == 3
     temperature.value = 1.0

@@ -1,4 +1,5 @@
-"""The site of executed notebooks: every page and figure is there, described, and can be clicked through in a browser."""
+"""The site of executed notebooks: every page and figure is there, described, and can be clicked
+through in a browser."""
 
 import contextlib
 import json
@@ -19,8 +20,12 @@ PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADh
 
 
 def notebook(title, *outputs):
-    cells = [nbformat.v4.new_markdown_cell(f"# {title}\n\n**By the end you will have shown that** *two* things\nhold.\n\nMore."),
-             nbformat.v4.new_code_cell("1", outputs=list(outputs), execution_count=1)]  # fmt: skip
+    cells = [
+        nbformat.v4.new_markdown_cell(
+            f"# {title}\n\n**By the end you will have shown that** *two* things\nhold.\n\nMore."
+        ),
+        nbformat.v4.new_code_cell("1", outputs=list(outputs), execution_count=1),
+    ]
     return nbformat.v4.new_notebook(cells=cells)
 
 
@@ -30,13 +35,18 @@ def written(folder, name, *outputs):
 
 
 def output(metadata=None, **data):
-    return nbformat.v4.new_output("display_data", {k.replace("__", "/"): v for k, v in data.items()}, metadata=metadata or {})
+    return nbformat.v4.new_output(
+        "display_data", {k.replace("__", "/"): v for k, v in data.items()}, metadata=metadata or {}
+    )
 
 
 def test_an_index_with_figures_and_a_page_a_notebook(tmp_path):
     bars = nbformat.v4.new_output("stream", name="stderr", text="train: 40%")
     picture = output({"image/png": {"alt": "Bars of <things>"}}, image__png=PICTURE)
-    pages = [written(tmp_path, "00_first_steps", bars, picture), written(tmp_path, "01_second", output(image__png=PICTURE))]
+    pages = [
+        written(tmp_path, "00_first_steps", bars, picture),
+        written(tmp_path, "01_second", output(image__png=PICTURE)),
+    ]
     noted = json.loads(pages[0].read_text())
     noted["metadata"]["papermill"] = {"duration": 74.0}
     pages[0].write_text(json.dumps(noted))
@@ -48,10 +58,21 @@ def test_an_index_with_figures_and_a_page_a_notebook(tmp_path):
     index = website.build(pages, tmp_path / "drawn", tmp_path / "out", "Preset smoke.")
     text = index.read_text()
     assert text.index("figures/fig6_tokens.svg") < text.index("figures/data_efficiency.svg")
-    assert '<a href="00_first_steps.html">00 first steps</a>' in text and ">two things hold<" in text and ">1.2<" in text
-    assert style.ALT_TEXT["fig6_tokens"] in text.replace("&#x27;", "'") and (tmp_path / "out/figures/fig6_tokens.svg").exists()
+    assert (
+        '<a href="00_first_steps.html">00 first steps</a>' in text
+        and ">two things hold<" in text
+        and ">1.2<" in text
+    )
+    assert (
+        style.ALT_TEXT["fig6_tokens"] in text.replace("&#x27;", "'")
+        and (tmp_path / "out/figures/fig6_tokens.svg").exists()
+    )
     first, second = ((tmp_path / "out" / f"{p.stem}.html").read_text() for p in pages)
-    assert 'alt="Bars of &lt;things&gt;"' in first and "train: 40%" not in first and 'href="01_second.html" rel="next"' in first
+    assert (
+        'alt="Bars of &lt;things&gt;"' in first
+        and "train: 40%" not in first
+        and 'href="01_second.html" rel="next"' in first
+    )
     assert not re.findall(r"<script src=", first), "a script that is fetched before the page opens"
     assert 'alt="picture: 01 second"' in second and not (tmp_path / "out" / "77_gone.html").exists()
     with pytest.raises(ValueError, match="no notebooks"):
@@ -67,9 +88,14 @@ def test_a_picture_of_a_notebook_is_within_its_page(tmp_path):
 
 
 def test_half_a_surrogate_pair_stops_no_page(tmp_path):
-    (tmp_path / "00_x.ipynb").write_text(json.dumps(notebook("half \ud83d", output(text__html="<b>a\ud83db</b>"))))
+    (tmp_path / "00_x.ipynb").write_text(
+        json.dumps(notebook("half \ud83d", output(text__html="<b>a\ud83db</b>")))
+    )
     index = website.build([tmp_path / "00_x.ipynb"], tmp_path, tmp_path / "out", "\ude00")
-    assert ">half ?<" in index.read_text() and "<b>a?b</b>" in (tmp_path / "out" / "00_x.html").read_text()
+    assert (
+        ">half ?<" in index.read_text()
+        and "<b>a?b</b>" in (tmp_path / "out" / "00_x.html").read_text()
+    )
 
 
 def test_notebooks_of_the_last_run_go_before_committed_ones(project):
@@ -77,9 +103,16 @@ def test_notebooks_of_the_last_run_go_before_committed_ones(project):
     (project / "notebooks").mkdir()
     ran = cfg.runs / "notebooks"
     ran.mkdir(parents=True)
-    for folder, name in ((project / "notebooks", "00_a"), (project / "notebooks", "01_b"), (ran, "01_b")):
+    for folder, name in (
+        (project / "notebooks", "00_a"),
+        (project / "notebooks", "01_b"),
+        (ran, "01_b"),
+    ):
         written(folder, name)
-    assert website.executed(cfg, project / "notebooks") == [project / "notebooks" / "00_a.ipynb", ran / "01_b.ipynb"]
+    assert website.executed(cfg, project / "notebooks") == [
+        project / "notebooks" / "00_a.ipynb",
+        ran / "01_b.ipynb",
+    ]
 
 
 def test_every_committed_notebook_says_what_it_shows():
@@ -91,13 +124,24 @@ def test_every_committed_notebook_says_what_it_shows():
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium of this machine (`.ci/run` installs one)."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    found = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if not found:
         pytest.skip("no Chromium on this machine; install one to test the site in a browser")
     from playwright.sync_api import sync_playwright
 
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as play, contextlib.closing(play.chromium.launch(executable_path=found, args=quiet)) as opened:
+    quiet = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-background-networking",
+        "--disable-component-update",
+    ]
+    with (
+        sync_playwright() as play,
+        contextlib.closing(play.chromium.launch(executable_path=found, args=quiet)) as opened,
+    ):
         yield opened
 
 
@@ -117,7 +161,11 @@ def test_a_trajectory_is_clicked_through_in_a_browser(browser, tmp_path):
     page.wait_for_function("document.body?.dataset.jpThemeLight === 'false'")
     assert seen(page, "text=Quito.") and not seen(page, "text=So it is Lima.")
     page.click("label:has-text('Agent distillation + FTP + SAG (n=8)')")
-    assert seen(page, "text=So it is Lima.") and seen(page, "text=I look it up.") and not seen(page, "text=Quito.")
+    assert (
+        seen(page, "text=So it is Lima.")
+        and seen(page, "text=I look it up.")
+        and not seen(page, "text=Quito.")
+    )
     page.click("label:has-text('step 2')")
     assert seen(page, ".card.kept") and not seen(page, "text=I look it up.")
     page.keyboard.press("ArrowLeft")  # the radio buttons of a step are reached by the keyboard, too
@@ -135,8 +183,15 @@ def test_the_site_of_the_committed_notebooks_has_every_figure_and_no_error(brows
     assert page.evaluate("[...document.images].every(i => i.naturalWidth > 0 && i.alt.length > 20)")
     for notebook in committed:
         page.goto((tmp_path / f"{notebook.stem}.html").as_uri(), wait_until="domcontentloaded")
-        assert not page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']").count(), notebook.stem
-        assert page.evaluate("[...document.images].every(i => i.alt && i.alt !== 'No description has been provided for this image')")
-        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert not page.locator(
+            ".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']"
+        ).count(), notebook.stem
+        assert page.evaluate(
+            "[...document.images].every(i => i.alt && i.alt !== 'No description has been provided"
+            " for this image')"
+        )
+        wide = page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
         assert wide <= 2, f"{notebook.stem} is {wide} pixels wider than the window"
     assert re.search(r"next: ", page.content()) is None  # the last page leads nowhere

@@ -1,4 +1,5 @@
-"""Variations of one setting: the plan is Tables 6-8, adapters are trained as needed, and nothing is run twice."""
+"""Variations of one setting: the plan is Tables 6-8, adapters are trained as needed, and nothing
+is run twice."""
 
 import dataclasses
 from collections import Counter
@@ -15,7 +16,9 @@ CFG = dataclasses.replace(config.load("laptop"), questions=2, sweep_questions=1)
 @pytest.fixture
 def kept(monkeypatch):
     """200 trajectories that passed the filter."""
-    monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [{"id": "q"}] * (cfg.train_examples or 200))
+    monkeypatch.setattr(
+        distill, "training_cases", lambda cfg, method: [{"id": "q"}] * (cfg.train_examples or 200)
+    )
     monkeypatch.setattr(distill.cases, "conversation", lambda case: case)
 
 
@@ -30,20 +33,33 @@ def test_the_plan_is_tables_6_to_8_and_the_number_of_trajectories(kept):
     found = settings(CFG)
     assert [v.value for v in found["temperature"]] == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert {v.condition.benchmarks for v in found["temperature"]} == {("mini-math",)}
-    assert len({v.value for v in found["seed"]}) == 5 and {v.condition.benchmarks for v in found["seed"]} == {("mini-math",)}
+    assert len({v.value for v in found["seed"]}) == 5 and {
+        v.condition.benchmarks for v in found["seed"]
+    } == {("mini-math",)}
     assert [v.cfg.tuning for v in found["tuning"]] == ["lora", "qlora", "full"]
-    assert [(v.value, v.cfg.train_examples) for v in found["trajectories"]] == [(25, 25), (50, 50), (100, 100), (200, 0)]
+    assert [(v.value, v.cfg.train_examples) for v in found["trajectories"]] == [
+        (25, 25),
+        (50, 50),
+        (100, 100),
+        (200, 0),
+    ]
     assert {v.condition.student for every in found.values() for v in every} == {CFG.students[0]}
     assert sweeps.plan(config.load("smoke")) == []
 
 
 def test_the_papers_preset_varies_what_the_paper_does(kept):
     found = settings(config.load("paper", students=("Qwen2.5-3B-Instruct",)))
-    assert {v.condition.benchmarks for v in found["temperature"]} == {("math500", "gsm-hard", "aime", "olymmath")}
-    assert {v.condition.benchmarks for v in found["seed"]} == {("aime",)} and len(found["seed"]) == 5
+    assert {v.condition.benchmarks for v in found["temperature"]} == {
+        ("math500", "gsm-hard", "aime", "olymmath")
+    }
+    assert {v.condition.benchmarks for v in found["seed"]} == {("aime",)} and len(
+        found["seed"]
+    ) == 5
 
 
-@pytest.mark.parametrize(("every", "few", "asked"), [(40, 25, 25), (5, 25, 5), (5, 0, 5), (0, 25, 25), (0, 0, 0)])
+@pytest.mark.parametrize(
+    ("every", "few", "asked"), [(40, 25, 25), (5, 25, 5), (5, 0, 5), (0, 25, 25), (0, 0, 0)]
+)
 def test_settings_are_varied_on_fewer_questions_and_never_on_more(kept, every, few, asked):
     found = settings(dataclasses.replace(CFG, questions=every, sweep_questions=few))
     assert {v.cfg.questions for setting in found for v in found[setting]} == {asked}
@@ -56,7 +72,10 @@ def test_more_trajectories_than_passed_the_filter_are_not_varied(kept, monkeypat
 
 
 def test_what_is_not_the_same_variation_has_a_folder_of_its_own(project, kept):
-    folders = {(v.setting, v.value): evaluate.condition_run(v.cfg, v.condition).folder for v in sweeps.plan(CFG)}
+    folders = {
+        (v.setting, v.value): evaluate.condition_run(v.cfg, v.condition).folder
+        for v in sweeps.plan(CFG)
+    }
     assert folders["tuning", "lora"] == folders["trajectories", 200]
     assert folders["temperature", CFG.temperature] == folders["seed", CFG.seed]
     assert len(set(folders.values())) == len(folders) - 2
@@ -70,14 +89,26 @@ def test_a_seed_of_inference_does_not_train_another_student(project, kept):
 
 def main_cases(cfg, condition):
     return [
-        {"id": q.id, "benchmark": q.benchmark, "model": condition.student, "method": condition.method, "n": condition.n, "correct": True}
+        {
+            "id": q.id,
+            "benchmark": q.benchmark,
+            "model": condition.student,
+            "method": condition.method,
+            "n": condition.n,
+            "correct": True,
+        }
         for q in benchmarks.test_questions(cfg)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("setting", ["temperature", "seed", "tuning", "trajectories"])
 def test_the_main_experiments_own_setting_is_taken_from_its_cases(setting, kept):
-    own = {"temperature": CFG.temperature, "seed": CFG.seed, "tuning": CFG.tuning, "trajectories": 200}
+    own = {
+        "temperature": CFG.temperature,
+        "seed": CFG.seed,
+        "tuning": CFG.tuning,
+        "trajectories": 200,
+    }
     for variation in settings(CFG)[setting]:
         main = main_cases(CFG, variation.condition)
         known = sweeps._main_cases(CFG, variation, main)
@@ -91,31 +122,72 @@ def test_the_main_experiments_own_setting_is_taken_from_its_cases(setting, kept)
 
 
 def test_published_variations_are_small_and_say_what_was_varied(project):
-    case = {"id": "q", "setting": "seed", "value": 43, "trace": ["long"], "seconds": 1.0, "correct": True}
+    case = {
+        "id": "q",
+        "setting": "seed",
+        "value": 43,
+        "trace": ["long"],
+        "seconds": 1.0,
+        "correct": True,
+    }
     (read,) = records.read(sweeps.publish(CFG, [case]))
     assert read == {"id": "q", "setting": "seed", "value": 43, "correct": True}
 
 
 def taught(number):
-    step = {"text": f"Thought: I add.\nCode:\n```py\nfinal_answer({number} + 1)\n```<end_code>", "observation": ""}
-    return {"id": f"q{number}", "question": f"What is {number} + 1?", "domain": "math", "correct": True,
-            "stopped": "final_answer", "parse_errors": 0, "trace": [step]}  # fmt: skip
+    step = {
+        "text": f"Thought: I add.\nCode:\n```py\nfinal_answer({number} + 1)\n```<end_code>",
+        "observation": "",
+    }
+    return {
+        "id": f"q{number}",
+        "question": f"What is {number} + 1?",
+        "domain": "math",
+        "correct": True,
+        "stopped": "final_answer",
+        "parse_errors": 0,
+        "trace": [step],
+    }
 
 
 @pytest.mark.full
 @pytest.mark.timeout(1800)
-def test_a_real_student_is_trained_and_asked_for_every_variation_and_only_once(project, box, monkeypatch):
+def test_a_real_student_is_trained_and_asked_for_every_variation_and_only_once(
+    project, box, monkeypatch
+):
     cfg = dataclasses.replace(
-        CFG, students=(SMOL,), benchmarks=("mini-gsm-hard", "mini-aime"), questions=1, max_steps=1, step_tokens=16, samples=2,
-        sweep_temperatures=(0.2, 1.0), sweep_seeds=2, sweep_examples=(1, 0), sweep_benchmarks=("mini-gsm-hard", "mini-aime"), seed_benchmarks=("mini-aime",), epochs=1, batch_size=2, lora_rank=4,
-    )  # fmt: skip
+        CFG,
+        students=(SMOL,),
+        benchmarks=("mini-gsm-hard", "mini-aime"),
+        questions=1,
+        max_steps=1,
+        step_tokens=16,
+        samples=2,
+        sweep_temperatures=(0.2, 1.0),
+        sweep_seeds=2,
+        sweep_examples=(1, 0),
+        sweep_benchmarks=("mini-gsm-hard", "mini-aime"),
+        seed_benchmarks=("mini-aime",),
+        epochs=1,
+        batch_size=2,
+        lora_rank=4,
+    )
     for method in ("agent", "agent_ftp"):
         records.write_lines(teach.records_path(cfg, method), map(taught, range(2)))
     found = sweeps.run(cfg, [], box=box, search=str)
     counts = Counter((case["setting"], case["value"]) for case in found)
-    assert counts == {("temperature", 0.2): 2, ("temperature", 1.0): 2, ("seed", cfg.seed): 1, ("seed", cfg.seed + 1): 1,
-                      ("tuning", "lora"): 2, ("tuning", "qlora"): 2, ("tuning", "full"): 2,
-                      ("trajectories", 1): 2, ("trajectories", 2): 2}  # fmt: skip
+    assert counts == {
+        ("temperature", 0.2): 2,
+        ("temperature", 1.0): 2,
+        ("seed", cfg.seed): 1,
+        ("seed", cfg.seed + 1): 1,
+        ("tuning", "lora"): 2,
+        ("tuning", "qlora"): 2,
+        ("tuning", "full"): 2,
+        ("trajectories", 1): 2,
+        ("trajectories", 2): 2,
+    }
     assert {case["temperature"] for case in found if case["setting"] == "temperature"} == {0.2, 1.0}
-    monkeypatch.setattr(evaluate, "open_student", None)  # everything is there: no model is loaded again
+    # everything is there: no model is loaded again
+    monkeypatch.setattr(evaluate, "open_student", None)
     assert sweeps.run(cfg, [], box=box, search=str) == found

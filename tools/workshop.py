@@ -1,4 +1,5 @@
-"""Student copies of the notebooks, without the solutions: `python tools/workshop.py` writes workshop/."""
+"""Student copies of the notebooks, without the solutions: `python tools/workshop.py` writes
+workshop/."""
 
 import argparse
 import copy
@@ -18,7 +19,8 @@ SOLUTION = "# solution"
 def student(notebook: dict[str, Any]) -> dict[str, Any]:
     """A copy of a notebook with its solutions and outputs taken out.
 
-    Raises ValueError for an exercise without a solution line, or with nothing above it to start from.
+    Raises ValueError for an exercise without a solution line, or with nothing above it to start
+    from.
     """
     made = copy.deepcopy(notebook)
     for cell in made["cells"]:
@@ -29,7 +31,10 @@ def student(notebook: dict[str, Any]) -> dict[str, Any]:
             continue
         given, found, _ = "".join(cell["source"]).partition(f"\n{SOLUTION}\n")
         if not found or not given.strip():
-            raise ValueError(f"exercise cell {given[:60]!r} lacks a start, or a line {SOLUTION!r} below it; add it")
+            raise ValueError(
+                f"exercise cell {given[:60]!r} lacks a start, or a line {SOLUTION!r} below it;"
+                " add it"
+            )
         cell["source"] = f"{given.rstrip()}\n# your turn\n"
     return made
 
@@ -46,7 +51,9 @@ def write(notebooks: Sequence[Path], folder: Path) -> list[Path]:
     for notebook in notebooks:
         if not (target := folder / notebook.name).exists():
             made = student(json.loads(notebook.read_text(encoding="utf-8")))
-            target.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            target.write_text(
+                json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
             written.append(target)
     return written
 
@@ -54,11 +61,16 @@ def write(notebooks: Sequence[Path], folder: Path) -> list[Path]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the copies and say where they are."""
     parser = argparse.ArgumentParser(description="Write student copies of the notebooks.")
-    parser.add_argument("--out", type=Path, default=config.ROOT / "workshop", help="the folder to write into")
+    parser.add_argument(
+        "--out", type=Path, default=config.ROOT / "workshop", help="the folder to write into"
+    )
     asked = parser.parse_args(arguments)
     notebooks = sorted((config.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     written = write(notebooks, asked.out)
-    print(f"{len(written)} student copies are written to {asked.out}; {len(notebooks) - len(written)} were there and are left alone")
+    print(
+        f"{len(written)} student copies are written to {asked.out}; {len(notebooks) - len(written)}"
+        " were there and are left alone"
+    )
     return 0
 
 

@@ -6,9 +6,12 @@ Owns which questions and passages a name means. Does not know models or agents.
 
 from agentlib import export
 
-__getattr__, __dir__, __all__ = export(__name__, {
-    "sets": "NAMES fingerprint load test_questions training_questions",
-    "search": "build_search=build open_searcher passages=corpus web_search",
-    "question_file": "from_file split_questions",
-    "minisuite.suite": "support",
-})  # fmt: skip
+__getattr__, __dir__, __all__ = export(
+    __name__,
+    {
+        "sets": "NAMES fingerprint load test_questions training_questions",
+        "search": "build_search=build open_searcher passages=corpus web_search",
+        "question_file": "from_file split_questions",
+        "minisuite.suite": "support",
+    },
+)

@@ -24,14 +24,17 @@ def corpus(cfg: config.Config) -> Iterable[Passage]:
         return encyclopedia.passages(cfg.passages)
     if cfg.corpus == "wiki-slice":
         if cfg.passages:
-            raise ValueError(f"setting 'passages' is {cfg.passages}, expected 0 for the corpus 'wiki-slice': its first passages do "
-                             "not answer its questions")  # fmt: skip
+            raise ValueError(
+                f"setting 'passages' is {cfg.passages}, expected 0 for the corpus 'wiki-slice': its"
+                " first passages do not answer its questions"
+            )
         return wiki.passages()
     if cfg.corpus == "wiki-18":
         file = config.home() / "corpora" / "wiki-18.jsonl"
         if not file.exists():
             raise FileNotFoundError(
-                f"corpus 'wiki-18' is not at {file}; put Search-R1's wiki-18.jsonl there, or set retriever_url to a server"
+                f"corpus 'wiki-18' is not at {file}; put Search-R1's wiki-18.jsonl there, or set"
+                " retriever_url to a server"
             )
         return corpora.read_passages(file)
     raise ValueError(f"corpus {cfg.corpus!r} is unknown, expected one of {', '.join(CORPORA)}")
@@ -39,7 +42,9 @@ def corpus(cfg: config.Config) -> Iterable[Passage]:
 
 def index_folder(cfg: config.Config) -> Path:
     """Where a configuration's index lies, named by what shapes it."""
-    names = ["corpus", "passages", "retriever"] + ["encoder", "weights", "precision"] * (cfg.retriever != "bm25")
+    names = ["corpus", "passages", "retriever"] + ["encoder", "weights", "precision"] * (
+        cfg.retriever != "bm25"
+    )
     shape = {name: getattr(cfg, name) for name in names}
     return cfg.runs / f"index-{cfg.retriever}-{records.digest(shape)}"
 
@@ -60,10 +65,13 @@ def build(cfg: config.Config) -> Path:
 
 
 def adopt(cfg: config.Config, file: Path) -> Path:
-    """Take a flat index that others built of a configuration's corpus, after a check, as its index.
-    """
+    """Take a flat index that others built of a configuration's corpus, after a check, as its
+    index."""
     if cfg.retriever != "faiss":
-        raise ValueError(f"setting 'retriever' is {cfg.retriever!r}, expected 'faiss' for an index that others built: those are flat")
+        raise ValueError(
+            f"setting 'retriever' is {cfg.retriever!r}, expected 'faiss' for an index that others"
+            " built: those are flat"
+        )
     return indexing.adopt_index(index_folder(cfg), file, corpus(cfg), encoder(cfg))
 
 

@@ -40,7 +40,11 @@ def load(name: str, limit: int = 0) -> list[Question]:
 def _part(name: str) -> list[Question]:
     whole, split = PARTS[name]
     questions = tasks.load(whole)
-    chosen = questions if split == "test" else [q for k, q in enumerate(questions) if (k % 10 == 9) == (split == "dev")]
+    chosen = (
+        questions
+        if split == "test"
+        else [q for k, q in enumerate(questions) if (k % 10 == 9) == (split == "dev")]
+    )
     return [dataclasses.replace(q, benchmark=name, split=split) for q in chosen]
 
 

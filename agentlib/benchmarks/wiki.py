@@ -24,11 +24,17 @@ log = logging.getLogger(__name__)
 MANIFEST = Path(__file__).with_name("wiki_manifest.json")
 PASSAGE_IDS = Path(__file__).with_name("wiki_passages.txt.xz")  # in the corpus's order
 PASSAGES, QUESTIONS = "passages.jsonl.gz", "questions.jsonl.gz"
-FULL_NAMES = {"2wiki": "2wikimultihopqa"}  # data sets whose name in the files is shorter than the benchmark's
+# data sets whose name in the files is shorter than the benchmark's
+FULL_NAMES = {"2wiki": "2wikimultihopqa"}
 SETS = (
-    "hotpotqa-slice", "bamboogle-slice", "musique-slice", "2wikimultihopqa-slice", "hotpotqa-dev", "hotpotqa-slice-train",
+    "hotpotqa-slice",
+    "bamboogle-slice",
+    "musique-slice",
+    "2wikimultihopqa-slice",
+    "hotpotqa-dev",
+    "hotpotqa-slice-train",
     "hotpotqa-easy-train",
-)  # fmt: skip
+)
 OPENING = 12  # words of a passage by which it is recognised in an observation
 
 
@@ -65,7 +71,8 @@ def read(file: Path) -> list[dict]:
     """The rows of a file of the slice. Raises FileNotFoundError saying how it is made."""
     if not file.exists():
         raise FileNotFoundError(
-            f"{file} is missing; build it from the official data sets with `python tools/build_wiki.py FILE …`"
+            f"{file} is missing; build it from the official data sets with `python"
+            " tools/build_wiki.py FILE …`"
         )
     return list(records.read_rows(file))
 
@@ -74,15 +81,24 @@ def read(file: Path) -> list[dict]:
 def _passages(where: Path) -> tuple[Passage, ...]:
     found = tuple(map(corpus.from_document, read(where / PASSAGES)))
     if wrong := [p.id for p in found if p.id[-12:] != key(p.title, p.text)]:
-        raise ValueError(f"{where / PASSAGES} has {len(wrong)} changed passages such as {wrong[0]}, expected the text that its id "
-                         "is made of; delete the file and build it again")  # fmt: skip
+        raise ValueError(
+            f"{where / PASSAGES} has {len(wrong)} changed passages such as {wrong[0]}, expected the"
+            " text that its id is made of; delete the file and build it again"
+        )
     ids = {p.id for p in found}
     if [p.id for p in found] != [i for i in passage_ids() if i in ids]:
-        raise ValueError(f"{where / PASSAGES} has passages that are not in the manifest, or another order, expected its order; "
-                         "delete the file and build it again")  # fmt: skip
+        raise ValueError(
+            f"{where / PASSAGES} has passages that are not in the manifest, or another order,"
+            " expected its order; delete the file and build it again"
+        )
     if len(found) < len(passage_ids()):
-        log.warning("%s holds %d of the %d passages; its scores cannot be compared with those on all of them",
-                    where / PASSAGES, len(found), len(passage_ids()))  # fmt: skip
+        log.warning(
+            "%s holds %d of the %d passages; its scores cannot be compared with those on all of"
+            " them",
+            where / PASSAGES,
+            len(found),
+            len(passage_ids()),
+        )
     return found
 
 
@@ -109,12 +125,25 @@ def _questions(name: str, where: Path) -> tuple[Question, ...]:
         question_id = f"{about['dataset']}-{number}"
         row = rows.get(question_id)
         if row is None or key(row["question"], row["answer"]) != mark:
-            raise ValueError(f"{where / QUESTIONS} {'lacks' if row is None else 'has another wording of'} question {question_id}, "
-                             "expected that of the manifest; delete the file and build it again")  # fmt: skip
-        found.append(Question(
-            question_id, name, plain(row["question"]), plain(row["answer"]), "factual", row["level"] or "", row["type"] or "",
-            about["split"], tuple(row["aliases"]), tuple(row["supporting_titles"] or ()),
-        ))  # fmt: skip
+            raise ValueError(
+                f"{where / QUESTIONS} {'lacks' if row is None else 'has another wording of'}"
+                f" question {question_id}, expected that of the manifest; delete the file and build"
+                " it again"
+            )
+        found.append(
+            Question(
+                question_id,
+                name,
+                plain(row["question"]),
+                plain(row["answer"]),
+                "factual",
+                row["level"] or "",
+                row["type"] or "",
+                about["split"],
+                tuple(row["aliases"]),
+                tuple(row["supporting_titles"] or ()),
+            )
+        )
     return tuple(found)
 
 
@@ -169,10 +198,17 @@ def recall(questions: Sequence[Question], searcher: Searcher, k: int = 3) -> dic
         return {"n": 0}
     found = searcher.search([q.text for q, _ in asked], k)
     texts = [[corpus.contents(hit.passage) for hit in hits] for hits in found]
-    counts = [(len(find_seen(gold, text)), len(gold)) for (_, gold), text in zip(asked, texts, strict=True)]
+    counts = [
+        (len(find_seen(gold, text)), len(gold))
+        for (_, gold), text in zip(asked, texts, strict=True)
+    ]
     n = len(counts)
-    return {"n": n, "passages": sum(some for some, _ in counts) / sum(every for _, every in counts),
-            "all": sum(some == every for some, every in counts) / n, "any": sum(some > 0 for some, _ in counts) / n}  # fmt: skip
+    return {
+        "n": n,
+        "passages": sum(some for some, _ in counts) / sum(every for _, every in counts),
+        "all": sum(some == every for some, every in counts) / n,
+        "any": sum(some > 0 for some, _ in counts) / n,
+    }
 
 
 def is_supported(case: Mapping[str, Any]) -> bool | None:

@@ -82,9 +82,17 @@ def check_claims(cases: pd.DataFrame) -> pd.DataFrame:
 
 
 def _test_claim(
-    number: str, model: str, words: str, a: pd.DataFrame, b: pd.DataFrame, published: float,
-    *, ratio: float = 1.0, margin: float = 0.0, below: bool = False,
-) -> dict[str, object]:  # fmt: skip
+    number: str,
+    model: str,
+    words: str,
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    published: float,
+    *,
+    ratio: float = 1.0,
+    margin: float = 0.0,
+    below: bool = False,
+) -> dict[str, object]:
     """Test that b - ratio * a is above `margin` (points), or, with `below`, under it."""
     row = {"claim": f"{number} · {estimates.size_label(model)}: {words}"}
     row |= {"margin": margin, "below": below, "published": published}

@@ -4,8 +4,14 @@ No meaning depends on a colour alone: methods also differ by hatch, and groups o
 """
 
 SKY, BLUE, PURPLE, ORANGE, GREEN, VERMILLION, YELLOW = (
-    "#56B4E9", "#0072B2", "#CC79A7", "#E69F00", "#009E73", "#D55E00", "#F0E442",
-)  # fmt: skip
+    "#56B4E9",
+    "#0072B2",
+    "#CC79A7",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#F0E442",
+)
 GREY = "#595959"
 COLOURS = {  # of methods, in all figures
     "cot": SKY,

@@ -89,9 +89,14 @@ def latest_cases(cases: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def compare(
-    a: pd.DataFrame, b: pd.DataFrame, resamples: int = 2000, seed: int = 0,
-    *, ratio: float = 1.0, margin: float = 0.0,
-) -> dict[str, float]:  # fmt: skip
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    resamples: int = 2000,
+    seed: int = 0,
+    *,
+    ratio: float = 1.0,
+    margin: float = 0.0,
+) -> dict[str, float]:
     """Compare two methods on the same questions, paired by id and benchmark.
 
     Questions that either side has not finished are left out. All values but p are of the pairs:
@@ -136,10 +141,16 @@ def compare(
     if (ratio, margin) == (1.0, 0.0):
         p = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
     return {
-        "n": n, "accuracy_a": float(x.mean()), "accuracy_b": float(y.mean()),
-        "difference": difference, "low": float(low), "high": float(high),
-        "only_a": only_a, "only_b": only_b, "p": float(p),
-    }  # fmt: skip
+        "n": n,
+        "accuracy_a": float(x.mean()),
+        "accuracy_b": float(y.mean()),
+        "difference": difference,
+        "low": float(low),
+        "high": float(high),
+        "only_a": only_a,
+        "only_b": only_b,
+        "p": float(p),
+    }
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,16 +1,20 @@
-"""Language models behind one call, `generate`: in this process (`LocalModel`) or on a server (`ServerModel`).
+"""Language models behind one call, `generate`: in this process (`LocalModel`) or on a server
+(`ServerModel`).
 
-Owns templates, sampling, stop strings, weights and where they come from. Does not know agents, tasks or training.
-`engine/` is our decoding on a CPU; nothing outside this room looks into it.
+Owns templates, sampling, stop strings, weights and where they come from. Does not know agents,
+tasks or training. `engine/` is our decoding on a CPU; nothing outside this room looks into it.
 """
 
 from agentlib import export
 
-__getattr__, __dir__, __all__ = export(__name__, {
-    "language": "Completion LanguageModel",
-    "local": "LocalModel",
-    "server": "ServerError ServerModel llama_server",
-    "loading": "resolve_precision",
-    "weights": "fetch fetch_tokenizer known",
-    "engine.decoding": "MAX_BATCHED_TOKENS",
-})  # fmt: skip
+__getattr__, __dir__, __all__ = export(
+    __name__,
+    {
+        "language": "Completion LanguageModel",
+        "local": "LocalModel",
+        "server": "ServerError ServerModel llama_server",
+        "loading": "resolve_precision",
+        "weights": "fetch fetch_tokenizer known",
+        "engine.decoding": "MAX_BATCHED_TOKENS",
+    },
+)

@@ -30,9 +30,18 @@ class LanguageModel(Protocol):
     name: str
     max_context: int  # tokens of prompt and completion together
 
-    def generate(self, conversations: Sequence[list[dict]], *, n: int = 1, temperature: float = 0.0,
-                 top_p: float = 1.0, max_new_tokens: int, stop: Sequence[str] = (),
-                 prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
+    def generate(
+        self,
+        conversations: Sequence[list[dict]],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        prefixes: Sequence[str | None] | None = None,
+        seed: int | None = None,
+    ) -> list[list[Completion]]:
         """n completions for each conversation, in order. Temperature 0 is greedy.
 
         `prefixes` has a text for each conversation that the assistant's turn starts with, or None.
@@ -69,11 +78,14 @@ def apply_template(tokenizer, conversation: Sequence[dict], asked: bool) -> str:
     """
     turns = [turn | {"content": quote(tokenizer, turn["content"])} for turn in conversation]
     try:
-        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asked, date_string=TEMPLATE_DATE)
+        return tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=asked, date_string=TEMPLATE_DATE
+        )
     except (TemplateError, ValueError) as error:
         raise ValueError(
-            f"chat template of {tokenizer.name_or_path!r} refuses turns of {', '.join(turn['role'] for turn in turns)} ({error}); "
-            "choose an instruction-tuned model whose template takes system, user and assistant turns"
+            f"chat template of {tokenizer.name_or_path!r} refuses turns of"
+            f" {', '.join(turn['role'] for turn in turns)} ({error}); choose an instruction-tuned"
+            " model whose template takes system, user and assistant turns"
         ) from None
 
 
@@ -90,7 +102,9 @@ def quote(tokenizer, text: str) -> str:
 def encode(tokenizer, rendered: str) -> list[int]:
     """The tokens of a rendered or quoted text; only the template's special tokens become such."""
     parts = rendered.split(QUOTE_MARK)
-    return [token for part in parts for token in tokenizer(part, add_special_tokens=False)["input_ids"]]
+    return [
+        token for part in parts for token in tokenizer(part, add_special_tokens=False)["input_ids"]
+    ]
 
 
 def count(tokenizer, text: str) -> int:
@@ -137,7 +151,9 @@ def sample_seed(seed: int, prompt: str, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(named, digest_size=8).digest())
 
 
-def validate_arguments(conversations, n, temperature, top_p, max_new_tokens, prefixes) -> list[str | None]:
+def validate_arguments(
+    conversations, n, temperature, top_p, max_new_tokens, prefixes
+) -> list[str | None]:
     """Check the arguments of `LanguageModel.generate`; returns a prefix or None for each
     conversation.
 
@@ -146,13 +162,20 @@ def validate_arguments(conversations, n, temperature, top_p, max_new_tokens, pre
     """
     if n < 1 or max_new_tokens < 1 or temperature < 0 or not 0 < top_p <= 1:
         raise ValueError(
-            f"n={n}, max_new_tokens={max_new_tokens}, temperature={temperature}, top_p={top_p}: expected n and "
-            "max_new_tokens of 1 or more, temperature of 0 or more, and top_p in (0, 1]"
+            f"n={n}, max_new_tokens={max_new_tokens}, temperature={temperature}, top_p={top_p}:"
+            " expected n and max_new_tokens of 1 or more, temperature of 0 or more, and top_p in"
+            " (0, 1]"
         )
     prefixes = [None] * len(conversations) if prefixes is None else list(prefixes)
     if len(prefixes) != len(conversations):
-        raise ValueError(f"{len(prefixes)} prefixes for {len(conversations)} conversations; give one each, or None")
+        raise ValueError(
+            f"{len(prefixes)} prefixes for {len(conversations)} conversations; give one each, or"
+            " None"
+        )
     for conversation in conversations:
         if not conversation or conversation[-1]["role"] == "assistant":
-            raise ValueError("a conversation must end before the assistant's turn; pass the turn's start as its prefix")
+            raise ValueError(
+                "a conversation must end before the assistant's turn; pass the turn's start as its"
+                " prefix"
+            )
     return prefixes

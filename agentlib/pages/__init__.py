@@ -6,9 +6,14 @@ nothing of models, or of how a case was produced.
 
 from agentlib import export
 
-__getattr__, __dir__, __all__ = export(__name__, {
-    "exercises": "check_exercise",
-    "show": "revote show_case show_cases show_passages show_settings show_side_by_side show_steps "
-    "show_token_mask show_values show_vote",
-    "widgets": "browse_cases explore_vote",
-})  # fmt: skip
+__getattr__, __dir__, __all__ = export(
+    __name__,
+    {
+        "exercises": "check_exercise",
+        "show": (
+            "revote show_case show_cases show_passages show_settings show_side_by_side show_steps "
+            "show_token_mask show_values show_vote"
+        ),
+        "widgets": "browse_cases explore_vote",
+    },
+)

@@ -25,7 +25,8 @@ MAX_PAGES = 24  # of one click-through
 MAX_REPEATS = 4  # equal lines in a row that are shown one by one
 # Translucent tints on the page's own background suit light and dark pages; only code has two
 # palettes. Colours are those of `palette`, and no meaning depends on a colour alone.
-_STYLE = """<style>
+_STYLE = (
+    """<style>
 .al{font-size:13px;line-height:1.45;max-width:900px;margin:4px 0;
 --al-word:#8a1f6a;--al-text:#0b6b3a;--al-number:#9a4a00;--al-remark:#6b7280;--al-name:#00568f}
 [data-jp-theme-light=false] .al,.vscode-dark .al{
@@ -61,10 +62,13 @@ border-radius:11px;cursor:pointer}
 .al .pick>input:focus-visible+label{outline:2px solid #E69F00}
 .al .pick>section{display:none}
 @media print{.al .pick>section{display:block!important}}
-""" + "".join(
-    f".al .pick>input:nth-of-type({k}):checked~section:nth-of-type({k}){{display:block}}"
-    for k in range(1, MAX_PAGES + 1)
-) + "\n</style>"  # fmt: skip
+"""
+    + "".join(
+        f".al .pick>input:nth-of-type({k}):checked~section:nth-of-type({k}){{display:block}}"
+        for k in range(1, MAX_PAGES + 1)
+    )
+    + "\n</style>"
+)
 
 
 def _page(inner: str) -> HTML:

@@ -6,11 +6,14 @@ know which corpus answers which questions, nor agents.
 
 from agentlib import export
 
-__getattr__, __dir__, __all__ = export(__name__, {
-    "corpus": "Passage",
-    "index": "Hit Index Searcher as_tool open_index",
-    "encoder": "Encoder",
-    "build": "build_index adopt_index",
-    "server": "RetrieverClient serving",
-    "nearest": "KINDS disk_bytes memory_bytes",
-})  # fmt: skip
+__getattr__, __dir__, __all__ = export(
+    __name__,
+    {
+        "corpus": "Passage",
+        "index": "Hit Index Searcher as_tool open_index",
+        "encoder": "Encoder",
+        "build": "build_index adopt_index",
+        "server": "RetrieverClient serving",
+        "nearest": "KINDS disk_bytes memory_bytes",
+    },
+)

@@ -20,7 +20,9 @@ from agentlib.retrieval.corpus import StoredPassages, contents
 IDENTITY = {"name": "words", "version": 2}
 NAMED = {"þ": "th", "ð": "d"}  # letters whose ASCII spelling is not in their Unicode names
 # Thai to Burmese, Khmer, Japanese and Chinese are written without spaces between words.
-UNSPACED = re.compile("[\u0e00-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]+")
+UNSPACED = re.compile(
+    "[\u0e00-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]+"
+)
 NOT_ASCII, WORD = re.compile("[^\0-\x7f]+"), re.compile("[a-z0-9_\x80-\U0010ffff]+")
 
 
@@ -51,7 +53,8 @@ def _plain_character(character: str) -> str:
         return NAMED[character]
     base = name.partition(" WITH ")[0].rpartition(" ")[2]
     if name.startswith("LATIN") and len(base) <= 2:
-        return base  # "LATIN SMALL LETTER L WITH STROKE" and "LATIN SMALL LIGATURE OE" have no decomposition
+        # "LATIN SMALL LETTER L WITH STROKE" and "LATIN SMALL LIGATURE OE" have no decomposition
+        return base
     return character
 
 
@@ -84,7 +87,10 @@ def build(folder: Path, stored: StoredPassages, progress: bool) -> None:
     index = bm25s.BM25()
     vocabulary = {"": 0}  # numbers, so that a word of 21 million passages is in memory once
     passages = meter(stored, desc="split into words", unit="passage", disable=not progress)
-    numbers = [[vocabulary.setdefault(word, len(vocabulary)) for word in words(contents(p))] for p in passages]
+    numbers = [
+        [vocabulary.setdefault(word, len(vocabulary)) for word in words(contents(p))]
+        for p in passages
+    ]
     index.index((numbers, vocabulary), show_progress=progress)
     shutil.rmtree(folder / "bm25", ignore_errors=True)
     index.save(folder / "bm25", show_progress=False)

@@ -22,13 +22,18 @@ from agentlib.retrieval.encoder import Encoder
 log = logging.getLogger(__name__)
 
 KINDS = (*nearest.KINDS, "bm25")
-ALIKE = 0.98  # cosine of a vector in an adopted index to ours; 16 bits and other libraries stay above it
+# cosine of a vector in an adopted index to ours; 16 bits and other libraries stay above it
+ALIKE = 0.98
 
 
 def build_index(
-    folder: Path, passages: Iterable[Passage], encoder: Encoder | None = None, kind: str = "faiss",
-    shard: int = 0, progress: bool = True,
-) -> Path:  # fmt: skip
+    folder: Path,
+    passages: Iterable[Passage],
+    encoder: Encoder | None = None,
+    kind: str = "faiss",
+    shard: int = 0,
+    progress: bool = True,
+) -> Path:
     """Make the index of a corpus in `folder`, or finish an interrupted one; returns the folder.
 
     All kinds but "bm25" need an `encoder` (`nearest` tells them apart); vectors are written `shard`
@@ -43,13 +48,21 @@ def build_index(
     if kind not in KINDS:
         raise ValueError(f"index kind is {kind!r}, expected one of {', '.join(KINDS)}")
     if kind != "bm25" and encoder is None:
-        raise ValueError(f"index kind {kind!r} needs an encoder and got None; give one, or choose kind 'bm25'")
+        raise ValueError(
+            f"index kind {kind!r} needs an encoder and got None; give one, or choose kind 'bm25'"
+        )
     with records.lock(folder):
         return _build(Path(folder), passages, encoder, kind, shard, progress)
 
 
-def _build(folder: Path, passages: Iterable[Passage], encoder: Encoder | None, kind: str, shard: int, progress: bool
-           ) -> Path:  # fmt: skip
+def _build(
+    folder: Path,
+    passages: Iterable[Passage],
+    encoder: Encoder | None,
+    kind: str,
+    shard: int,
+    progress: bool,
+) -> Path:
     digest, count = corpus.write(folder, passages)
     identity = bm25.IDENTITY if kind == "bm25" else encoder.identity
     meta = {"digest": digest, "count": count, "kind": kind, "encoder": identity}
@@ -79,7 +92,9 @@ def _build(folder: Path, passages: Iterable[Passage], encoder: Encoder | None, k
     return folder
 
 
-def adopt_index(folder: Path, file: Path, passages: Iterable[Passage], encoder: Encoder, checked: int = 64) -> Path:
+def adopt_index(
+    folder: Path, file: Path, passages: Iterable[Passage], encoder: Encoder, checked: int = 64
+) -> Path:
     """Take a flat index that others built of this very corpus, such as Search-R1's of wiki-18,
     instead of building one.
 
@@ -93,33 +108,45 @@ def adopt_index(folder: Path, file: Path, passages: Iterable[Passage], encoder: 
     index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
     if not isinstance(index, faiss.IndexFlat) or index.d != encoder.dimension:
         raise ValueError(
-            f"index {file} is a {type(index).__name__} of {index.d} numbers, expected a flat one of {encoder.dimension}, "
-            f"as {encoder.name} gives; give the index of that encoder"
+            f"index {file} is a {type(index).__name__} of {index.d} numbers, expected a flat one of"
+            f" {encoder.dimension}, as {encoder.name} gives; give the index of that encoder"
         )
     folder = Path(folder)
     with records.lock(folder):
         if (folder / "meta.json").exists():
-            raise ValueError(f"index {folder} is finished already; delete it first to take {file} instead")
+            raise ValueError(
+                f"index {folder} is finished already; delete it first to take {file} instead"
+            )
         digest, count = corpus.write(folder, passages)
         for name in ("passages.jsonl", "offsets.npy"):
             (folder / f"{name}.part").replace(folder / name)
         if count != index.ntotal:
-            raise ValueError(f"index {file} holds {index.ntotal} vectors, the corpus {count} passages; give the corpus it was built of")
-        stored, places = corpus.StoredPassages(folder), np.linspace(0, count - 1, min(checked, count)).astype(int)
+            raise ValueError(
+                f"index {file} holds {index.ntotal} vectors, the corpus {count} passages; give the"
+                " corpus it was built of"
+            )
+        stored, places = (
+            corpus.StoredPassages(folder),
+            np.linspace(0, count - 1, min(checked, count)).astype(int),
+        )
         ours = encoder.encode([corpus.contents(stored[int(p)]) for p in places], kind="passage")
         theirs = np.stack([index.reconstruct(int(p)) for p in places])
         alike = (ours * theirs).sum(1) / np.linalg.norm(theirs, axis=1)
         if (worst := float(alike.min())) < ALIKE:
             raise ValueError(
-                f"passage {places[alike.argmin()]} of index {file} has cosine {worst:.3f} to what {encoder.name} makes of it, "
-                f"expected {ALIKE} or more; give the corpus, in its order, and the encoder that it was built with"
+                f"passage {places[alike.argmin()]} of index {file} has cosine {worst:.3f} to what"
+                f" {encoder.name} makes of it, expected {ALIKE} or more; give the corpus, in its"
+                " order, and the encoder that it was built with"
             )
         (folder / "index.faiss").unlink(missing_ok=True)
         try:
             (folder / "index.faiss").hardlink_to(file)
         except OSError:
             shutil.copyfile(file, folder / "index.faiss")
-        records.write_json(folder / "meta.json", {"digest": digest, "count": count, "kind": "faiss", "encoder": encoder.identity})
+        records.write_json(
+            folder / "meta.json",
+            {"digest": digest, "count": count, "kind": "faiss", "encoder": encoder.identity},
+        )
     return folder
 
 
@@ -132,20 +159,27 @@ def _meta(file: Path) -> Any:
     return records.read_json(file) if file.exists() else None
 
 
-def _encode_shards(shards: Path, stored: corpus.StoredPassages, encoder: Encoder, size: int, progress: bool) -> None:
+def _encode_shards(
+    shards: Path, stored: corpus.StoredPassages, encoder: Encoder, size: int, progress: bool
+) -> None:
     """Write the vectors of every shard that is not there yet; each file appears whole or not at
     all.
     """
-    with meter(total=len(stored), desc=f"encode with {encoder.name}", unit="passage", disable=not progress) as bar:
+    with meter(
+        total=len(stored), desc=f"encode with {encoder.name}", unit="passage", disable=not progress
+    ) as bar:
         for start in range(0, len(stored), size):
             file = shards / f"{start:012d}.npy"
             some = stored[start : start + size]
             if file.exists():
                 if progress:
-                    bar.initial += len(some)  # so that the time left is judged by this run's speed alone
+                    # so that the time left is judged by this run's speed alone
+                    bar.initial += len(some)
             else:
                 part = file.with_suffix(".part")
                 with open(part, "wb") as stream:
-                    np.save(stream, encoder.encode([corpus.contents(p) for p in some], kind="passage"))
+                    np.save(
+                        stream, encoder.encode([corpus.contents(p) for p in some], kind="passage")
+                    )
                 part.replace(file)
             bar.update(len(some))

@@ -39,7 +39,9 @@ def from_document(document: dict[str, Any], default_id: str = "") -> Passage:
     Its id may be called `id`, `_id` or `docid`. Raises ValueError for a document without a text.
     """
     if not isinstance(document, dict) or not ("text" in document or "contents" in document):
-        found = f"the fields {sorted(document)}" if isinstance(document, dict) else repr(document)[:80]
+        found = (
+            f"the fields {sorted(document)}" if isinstance(document, dict) else repr(document)[:80]
+        )
         raise ValueError(f"document has {found}, expected id and contents, or id, title and text")
     named = [document[field] for field in ("id", "_id", "docid") if document.get(field) is not None]
     name, title = str(named[0]) if named else default_id, _text(document, "title")
@@ -56,7 +58,9 @@ def from_document(document: dict[str, Any], default_id: str = "") -> Passage:
 def _text(document: dict[str, Any], field: str) -> str:
     found = document.get(field)
     if isinstance(found, list | dict):
-        raise ValueError(f"document {document.get('id')!r} has the {field} {found!r:.80}, expected text")
+        raise ValueError(
+            f"document {document.get('id')!r} has the {field} {found!r:.80}, expected text"
+        )
     return "" if found is None else str(found)
 
 
@@ -104,8 +108,8 @@ def digest(passages: Iterable[Passage]) -> str:
 
 
 def write(folder: Path, passages: Iterable[Passage]) -> tuple[str, int]:
-    """Write the corpus beside the one in use (names ending in .part); returns its digest and count.
-    """
+    """Write the corpus beside the one in use (names ending in .part); returns its digest and
+    count."""
     found, offsets = hashlib.sha256(), [0]
     with open(folder / "passages.jsonl.part", "wb") as stream:
         for passage in passages:
@@ -114,7 +118,9 @@ def write(folder: Path, passages: Iterable[Passage]) -> tuple[str, int]:
             stream.write(line)
             offsets.append(offsets[-1] + len(line))
     if len(offsets) == 1:
-        raise ValueError(f"no passages were given for index {folder}, expected one or more; check the corpus")
+        raise ValueError(
+            f"no passages were given for index {folder}, expected one or more; check the corpus"
+        )
     with open(folder / "offsets.npy.part", "wb") as stream:
         np.save(stream, np.array(offsets, np.int64))
     return found.hexdigest(), len(offsets) - 1

@@ -32,15 +32,23 @@ class Encoder:
     """
 
     def __init__(
-        self, folder: Path, query_prefix: str = "", passage_prefix: str = "", max_tokens: int = 256,
-        device: str | None = None, batch_size: int = 64, name: str = "", precision: str = "auto",
-    ):  # fmt: skip
+        self,
+        folder: Path,
+        query_prefix: str = "",
+        passage_prefix: str = "",
+        max_tokens: int = 256,
+        device: str | None = None,
+        batch_size: int = 64,
+        name: str = "",
+        precision: str = "auto",
+    ):
         import torch
         from transformers import AutoModel, AutoTokenizer
 
         if not (Path(folder) / "config.json").exists():
             raise FileNotFoundError(
-                f"encoder folder {folder} has no config.json; get one with agentlib.models.weights.fetch('all-MiniLM-L6-v2')"
+                f"encoder folder {folder} has no config.json; get one with"
+                " agentlib.models.weights.fetch('all-MiniLM-L6-v2')"
             )
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.precision = loading.resolve_precision(precision, self.device)
@@ -57,7 +65,12 @@ class Encoder:
     @property
     def identity(self) -> dict[str, Any]:
         """What vectors depend on; an index is searched with the identity it was built with."""
-        return {"name": self.name, "max_tokens": self.max_tokens, "dimension": self.dimension, **self.prefixes}
+        return {
+            "name": self.name,
+            "max_tokens": self.max_tokens,
+            "dimension": self.dimension,
+            **self.prefixes,
+        }
 
     def encode(self, texts: Sequence[str], kind: str = "query") -> np.ndarray:
         """Vectors of `texts` in their order: (n, dimension) float32, each of length 1.
@@ -76,7 +89,11 @@ class Encoder:
             prefixed = [self.prefixes[kind] + records.replace_surrogates(texts[i]) for i in rows]
             with self._lock, torch.inference_mode():
                 batch = self.tokenizer(
-                    prefixed, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+                    prefixed,
+                    padding=True,
+                    truncation=True,
+                    max_length=self.max_tokens,
+                    return_tensors="pt",
                 ).to(self.device)
                 states = self.model(**batch).last_hidden_state.float()
             mask = batch["attention_mask"].unsqueeze(-1)

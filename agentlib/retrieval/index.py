@@ -55,12 +55,18 @@ class Index:
             return []
         places, scores = self._nearest(list(queries), min(k, len(self)))
         return [
-            [Hit(self.passages[int(p)], float(s)) for p, s in zip(row, marks, strict=True) if p >= 0]
+            [
+                Hit(self.passages[int(p)], float(s))
+                for p, s in zip(row, marks, strict=True)
+                if p >= 0
+            ]
             for row, marks in zip(places, scores, strict=True)
         ]
 
 
-def open_index(folder: Path, passages: Iterable[Passage] | None = None, encoder: Encoder | None = None) -> Index:
+def open_index(
+    folder: Path, passages: Iterable[Passage] | None = None, encoder: Encoder | None = None
+) -> Index:
     """The index built in `folder`, on the GPU if faiss finds one.
 
     `passages`, when given, must be the corpus it was built from; `encoder` the one it was built
@@ -74,23 +80,31 @@ def open_index(folder: Path, passages: Iterable[Passage] | None = None, encoder:
     meta = records.read_json(folder / "meta.json")
     if passages is not None and (found := corpus.digest(passages)) != meta["digest"]:
         raise ValueError(
-            f"corpus changed since the index {folder} was built (digest {found[:10]}, expected {meta['digest'][:10]}); "
-            f"rebuild: {REBUILD}"
+            f"corpus changed since the index {folder} was built (digest {found[:10]}, expected"
+            f" {meta['digest'][:10]}); rebuild: {REBUILD}"
         )
     stored = corpus.StoredPassages(folder)
     if meta["kind"] == "bm25":
         if meta["encoder"] != bm25.IDENTITY:
             raise ValueError(
-                f"index {folder} was built of words in the form {meta['encoder']}, expected {bm25.IDENTITY}; rebuild: {REBUILD}"
+                f"index {folder} was built of words in the form {meta['encoder']}, expected"
+                f" {bm25.IDENTITY}; rebuild: {REBUILD}"
             )
         return Index(meta, stored, functools.partial(bm25.search, bm25.load(folder)))
     found = encoder.identity if encoder else None
     if found != meta["encoder"]:
-        raise ValueError(f"index {folder} was built with the encoder {meta['encoder']}, got {found}; give that one")
-    return Index(meta, stored, functools.partial(_nearest_by_meaning, nearest.Nearest(folder), encoder))
+        raise ValueError(
+            f"index {folder} was built with the encoder {meta['encoder']}, got {found}; give"
+            " that one"
+        )
+    return Index(
+        meta, stored, functools.partial(_nearest_by_meaning, nearest.Nearest(folder), encoder)
+    )
 
 
-def _nearest_by_meaning(index: nearest.Nearest, encoder: Encoder, queries: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+def _nearest_by_meaning(
+    index: nearest.Nearest, encoder: Encoder, queries: list[str], k: int
+) -> tuple[np.ndarray, np.ndarray]:
     return index.search(encoder.encode(queries, kind="query"), k)
 
 
@@ -103,10 +117,14 @@ def as_tool(searcher: Searcher, k: int = 3) -> Callable[[str], str]:
     def web_search(query: str) -> str:
         """Search the encyclopedia; returns the best passages, each with its title."""
         if not isinstance(query, str) or not query.strip():
-            raise ValueError(f"web_search got the query {query!r}, expected a text such as 'capital of France'")
+            raise ValueError(
+                f"web_search got the query {query!r}, expected a text such as 'capital of France'"
+            )
         hits = searcher.search([query], k)[0]
         if not hits:
             return f"No passage matches {query!r}; try other words."
-        return "\n\n".join(f"[{i}] {hit.passage.title}\n{hit.passage.text}" for i, hit in enumerate(hits, 1))
+        return "\n\n".join(
+            f"[{i}] {hit.passage.title}\n{hit.passage.text}" for i, hit in enumerate(hits, 1)
+        )
 
     return web_search

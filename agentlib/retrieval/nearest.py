@@ -1,8 +1,11 @@
 """Nearest vectors by inner product: exact, or approximate in a twentieth of the memory.
 
-- `faiss`: flat, exact, every vector in memory in 32 bits; the published retriever (§4.1 uses Search-R1's).
-- `ivfpq`: an inverted file of product-quantised vectors (Jégou et al. 2011) in memory, four bits for four numbers, whose
-  tables fit into registers (André et al. 2015); the best `RERANKED` candidates are scored again with vectors in 16 bits
+- `faiss`: flat, exact, every vector in memory in 32 bits; the published retriever (§4.1 uses
+  Search-R1's).
+- `ivfpq`: an inverted file of product-quantised vectors (Jégou et al. 2011) in memory, four bits
+  for four numbers, whose
+  tables fit into registers (André et al. 2015); the best `RERANKED` candidates are scored again
+  with vectors in 16 bits
   that stay on disk.
 """
 
@@ -23,7 +26,8 @@ RERANKED = 64  # candidates of `ivfpq` whose exact scores are read from disk
 PROBED = 64  # lists of `ivfpq` that a query visits, at most an eighth of them
 TRAINED_ON = 64  # vectors a list that its centre is found from
 CODE = 4  # numbers that four bits stand for
-FEWEST = 10_000  # vectors below which a flat index is small and quantisers have too little to learn from
+# vectors below which a flat index is small and quantisers have too little to learn from
+FEWEST = 10_000
 
 
 def lists(count: int) -> int:
@@ -45,7 +49,13 @@ def disk_bytes(kind: str, count: int, dimension: int) -> float:
     return memory_bytes(kind, count, dimension) + (2 * dimension * count if kind == "ivfpq" else 0)
 
 
-def build(folder: Path, shards: Sequence[Path], dimension: int, kind: str = "faiss", progress: bool = False) -> None:
+def build(
+    folder: Path,
+    shards: Sequence[Path],
+    dimension: int,
+    kind: str = "faiss",
+    progress: bool = False,
+) -> None:
     """Make index.faiss in `folder` from the vectors (n, dimension) of all shards in their order
     (float32 .npy files).
 
@@ -67,9 +77,12 @@ def build(folder: Path, shards: Sequence[Path], dimension: int, kind: str = "fai
         _write_vectors(folder / "vectors.f16", parts)
     else:
         index = faiss.IndexFlatIP(dimension)
-    with meter(total=count, desc=f"index ({kind})", unit="vector", disable=not progress or kind == "faiss") as bar:
+    with meter(
+        total=count, desc=f"index ({kind})", unit="vector", disable=not progress or kind == "faiss"
+    ) as bar:
         for part in parts:
-            for start in range(0, len(part), 65536):  # a shard may be larger than what is to be held at once
+            # a shard may be larger than what is to be held at once
+            for start in range(0, len(part), 65536):
                 some = np.ascontiguousarray(part[start : start + 65536], np.float32)
                 index.add(some)
                 bar.update(len(some))
@@ -91,7 +104,9 @@ def _learnt(file: Path, parts: Sequence[np.ndarray], count: int, dimension: int)
     step = max(1, count // (TRAINED_ON * number))
     sample = np.concatenate([np.asarray(part[::step], np.float32) for part in parts])
     quantiser = faiss.IndexFlatIP(dimension)
-    index = faiss.IndexIVFPQFastScan(quantiser, dimension, number, dimension // CODE, 4, faiss.METRIC_INNER_PRODUCT)
+    index = faiss.IndexIVFPQFastScan(
+        quantiser, dimension, number, dimension // CODE, 4, faiss.METRIC_INNER_PRODUCT
+    )
     log.info("learning %d lists from %d vectors", number, len(sample))
     index.train(sample)
     faiss.write_index(index, str(file.with_suffix(".part")))
@@ -123,7 +138,8 @@ class Nearest:
             self.vectors = np.memmap(folder / "vectors.f16", np.float16, "r", shape=shape)
         elif getattr(faiss, "get_num_gpus", lambda: 0)():
             options = faiss.GpuMultipleClonerOptions()
-            options.shard = options.useFloat16 = True  # 21 million passages: 32 GB, spread over the GPUs there are
+            # 21 million passages: 32 GB, spread over the GPUs there are
+            options.shard = options.useFloat16 = True
             self.index = faiss.index_cpu_to_all_gpus(self.index, co=options)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -134,7 +150,10 @@ class Nearest:
             scores, places = self.index.search(queries, k)
             return places, scores
         _, candidates = self.index.search(queries, max(k, RERANKED))
-        places, scores = np.full((len(queries), k), -1), np.full((len(queries), k), -np.inf, np.float32)
+        places, scores = (
+            np.full((len(queries), k), -1),
+            np.full((len(queries), k), -np.inf, np.float32),
+        )
         for row, found in enumerate(candidates):
             found = np.sort(found[found >= 0])  # in the order they lie on disk
             exact = self.vectors[found].astype(np.float32) @ queries[row]

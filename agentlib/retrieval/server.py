@@ -74,7 +74,10 @@ def _checked(token: str | None) -> str:
     """
     token = os.environ.get(TOKEN, "") if token is None else token
     if not (token.isascii() and token.isprintable()):
-        raise ValueError(f"the retriever's token holds other than printable ASCII characters; set {TOKEN} to one of letters and digits")
+        raise ValueError(
+            f"the retriever's token holds other than printable ASCII characters; set {TOKEN} to one"
+            " of letters and digits"
+        )
     return token
 
 
@@ -85,7 +88,9 @@ def _wire(hit: Hit, scored: bool) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def serving(searcher: Searcher, host: str = "127.0.0.1", port: int = 0, token: str | None = None) -> Iterator[str]:
+def serving(
+    searcher: Searcher, host: str = "127.0.0.1", port: int = 0, token: str | None = None
+) -> Iterator[str]:
     """A server in a thread of this process while the block runs; yields its URL. Port 0 takes a
     free one.
 
@@ -111,7 +116,10 @@ def serving(searcher: Searcher, host: str = "127.0.0.1", port: int = 0, token: s
             time.sleep(0.01)
         if not server.started or died:
             cause = f"{type(died[0]).__name__}: {died[0]}" if died else "no exception"
-            raise RuntimeError(f"the retrieval server on {host} ended before it was ready ({cause}); its log above says more")
+            raise RuntimeError(
+                f"the retrieval server on {host} ended before it was ready ({cause}); its log above"
+                " says more"
+            )
         yield address
     finally:
         server.should_exit = True
@@ -126,7 +134,9 @@ def _listen(host: str, port: int) -> tuple[socket.socket, str]:
         listener = socket.create_server((host, port), family=family)
     except (OSError, OverflowError) as error:
         reason = str(getattr(error, "strerror", None) or error).partition(" (")[0]
-        raise OSError(f"cannot listen at {host} port {port} ({reason}); choose another host or port") from None
+        raise OSError(
+            f"cannot listen at {host} port {port} ({reason}); choose another host or port"
+        ) from None
     return listener, f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
@@ -139,7 +149,9 @@ class RetrieverClient:
     of lowering its score.
     """
 
-    def __init__(self, url: str, seconds: float = 60.0, attempts: int = 8, token: str | None = None):
+    def __init__(
+        self, url: str, seconds: float = 60.0, attempts: int = 8, token: str | None = None
+    ):
         self.url = config.server_root(url) + "/retrieve"
         token = _checked(token)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -159,21 +171,28 @@ class RetrieverClient:
         except httpx.HTTPStatusError as error:
             status = error.response.status_code
             if status == 422:
-                raise ValueError(f"retriever at {self.url} refused the request: {said(error.response)}") from None
-            raise ConnectionError(f"retriever at {self.url} answered {status} ({said(error.response)}); see its log") from None
+                raise ValueError(
+                    f"retriever at {self.url} refused the request: {said(error.response)}"
+                ) from None
+            raise ConnectionError(
+                f"retriever at {self.url} answered {status} ({said(error.response)}); see its log"
+            ) from None
         except httpx.HTTPError as error:
             raise ConnectionError(
-                f"retriever at {self.url} cannot be reached ({type(error).__name__}: {error}); start it with "
-                "python -m agentlib serve or correct retriever_url"
+                f"retriever at {self.url} cannot be reached ({type(error).__name__}: {error});"
+                " start it with python -m agentlib serve or correct retriever_url"
             ) from None
         try:
             found = [[_hit(entry) for entry in row] for row in answer["result"]]
         except (KeyError, TypeError, ValueError) as error:
             raise ConnectionError(
-                f"retriever at {self.url} sent no /retrieve answer ({type(error).__name__}: {error}); check the address"
+                f"retriever at {self.url} sent no /retrieve answer ({type(error).__name__}:"
+                f" {error}); check the address"
             ) from None
         if len(found) != len(queries):
-            raise ConnectionError(f"retriever at {self.url} sent {len(found)} results for {len(queries)} queries")
+            raise ConnectionError(
+                f"retriever at {self.url} sent {len(found)} results for {len(queries)} queries"
+            )
         return found
 
     def _post(self, body: dict[str, Any]) -> Any:
@@ -193,5 +212,7 @@ def _hit(entry: Any) -> Hit:
     """
     document = entry["document"] if isinstance(entry, dict) and "document" in entry else entry
     score = entry.get("score") if isinstance(entry, dict) else None
-    passage = from_document(replace_surrogates({"contents": document} if isinstance(document, str) else document))
+    passage = from_document(
+        replace_surrogates({"contents": document} if isinstance(document, str) else document)
+    )
     return Hit(passage, math.nan if score is None else float(score))

@@ -39,7 +39,11 @@ def runs(cfg: config.Config) -> Iterator[tuple[str, records.Run]]:
     seen = set()
     found = [(part.work, part.run) for part in costs.parts(cfg)]
     if not cfg.teacher_records:
-        found += [("teacher", teach.teacher_run(cfg, m, k)) for m in teach.METHODS for k in range(1, cfg.teacher_tries)]
+        found += [
+            ("teacher", teach.teacher_run(cfg, m, k))
+            for m in teach.METHODS
+            for k in range(1, cfg.teacher_tries)
+        ]
     for work, run in found:
         if run.folder not in seen:
             seen.add(run.folder)
@@ -65,7 +69,11 @@ def pack(cfg: config.Config) -> list[Path]:
             continue
         times = list(records.read(run.times)) if run.times.exists() else []
         lines = [{"configuration": run.configuration, "times": times}, *rows]
-        packed = lzma.compress("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines).encode("utf-8", "surrogatepass"))
+        packed = lzma.compress(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines).encode(
+                "utf-8", "surrogatepass"
+            )
+        )
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(file.name + ".part")
         part.write_bytes(packed)
@@ -82,7 +90,9 @@ def unpack(file: Path) -> tuple[dict, list[dict]]:
         text = lzma.decompress(file.read_bytes()).decode("utf-8", "surrogatepass")
         head, *rows = (json.loads(line) for line in text.rstrip("\n").split("\n"))
     except (lzma.LZMAError, ValueError) as error:
-        raise ValueError(f"packed run {file} cannot be read ({error}); check it out again, or delete it") from None
+        raise ValueError(
+            f"packed run {file} cannot be read ({error}); check it out again, or delete it"
+        ) from None
     return head, rows
 
 

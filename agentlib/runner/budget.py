@@ -18,8 +18,10 @@ from agentlib import benchmarks, config, distill, evaluate, records, teach
 from agentlib.models import weights
 
 PEAK = 312e12  # operations a second of an A100 in bf16 (NVIDIA's data sheet)
-READING, WRITING = 0.4, 0.08  # share of the peak while reading or training, and while writing in large batches
-ENCODER_PARAMETERS, PASSAGE_TOKENS, PASSAGES = 110e6, 160, 21_000_000  # e5-base-v2; wiki-18's 100 words; wiki-18
+# share of the peak while reading or training, and while writing in large batches
+READING, WRITING = 0.4, 0.08
+# e5-base-v2; wiki-18's 100 words; wiki-18
+ENCODER_PARAMETERS, PASSAGE_TOKENS, PASSAGES = 110e6, 160, 21_000_000
 KEPT = 2 / 3  # of the teacher's trajectories that pass the filter: about 2,000 of 3,000 (§4.1)
 
 
@@ -35,22 +37,33 @@ def tokens(cases: Sequence[Mapping]) -> Tokens:
     """The mean of recorded cases. Raises ValueError where there is none."""
     done = [case for case in cases if not case.get("error")]
     if not done:
-        raise ValueError("no finished case to take tokens from, expected some; run notebook 02 at laptop first")
-    read = [case["trace"][-1]["prompt_tokens"] if case.get("trace") else case["prompt_tokens"] for case in done]
-    return Tokens(sum(read) / len(done), sum(case["completion_tokens"] for case in done) / len(done))
+        raise ValueError(
+            "no finished case to take tokens from, expected some; run notebook 02 at laptop first"
+        )
+    read = [
+        case["trace"][-1]["prompt_tokens"] if case.get("trace") else case["prompt_tokens"]
+        for case in done
+    ]
+    return Tokens(
+        sum(read) / len(done), sum(case["completion_tokens"] for case in done) / len(done)
+    )
 
 
 def rows(cfg: config.Config, cot: Tokens, agent: Tokens) -> Iterator[dict]:
     """The parts of a configuration's run with what each reads, writes and trains on, in tokens."""
     if cfg.corpus == "wiki-18" and cfg.retriever != "bm25" and not cfg.retriever_url:
         count = cfg.passages or PASSAGES
-        yield _row("encode the corpus", cfg.encoder, ENCODER_PARAMETERS, read=count * PASSAGE_TOKENS)
+        yield _row(
+            "encode the corpus", cfg.encoder, ENCODER_PARAMETERS, read=count * PASSAGE_TOKENS
+        )
     asked = len(benchmarks.training_questions(cfg))
     if not cfg.teacher_records:
         size = weights.known(cfg.teacher).parameters * 1e6
         for method, label in teach.METHODS.items():
             each = cot if method == "cot" else agent
-            yield _row(f"teacher: {label}", cfg.teacher, size, asked * each.read, asked * each.written)
+            yield _row(
+                f"teacher: {label}", cfg.teacher, size, asked * each.read, asked * each.written
+            )
     for student in cfg.students:
         size = weights.known(student).parameters * 1e6
         for source in distill.TEACHER_OF.values():
@@ -59,14 +72,37 @@ def rows(cfg: config.Config, cot: Tokens, agent: Tokens) -> Iterator[dict]:
             yield _row("train", student, size, trained=learnt)
         for condition in evaluate.plan(cfg, student):
             each = agent if condition.method.startswith("agent") else cot
-            questions = sum(len(benchmarks.load(name, cfg.questions)) for name in condition.benchmarks)
-            yield _row("evaluate", student, size, questions * each.read, questions * each.written * condition.n)
+            questions = sum(
+                len(benchmarks.load(name, cfg.questions)) for name in condition.benchmarks
+            )
+            yield _row(
+                "evaluate",
+                student,
+                size,
+                questions * each.read,
+                questions * each.written * condition.n,
+            )
 
 
-def _row(part: str, model: str, parameters: float, read: float = 0.0, written: float = 0.0, trained: float = 0.0) -> dict:
-    seconds = parameters * (2 * read / READING + 2 * written / WRITING + 6 * trained / READING) / PEAK
-    return {"part": part, "model": model, "million tokens read": read / 1e6, "written": written / 1e6,
-            "trained on": trained / 1e6, "GPU-hours": seconds / 3600}  # fmt: skip
+def _row(
+    part: str,
+    model: str,
+    parameters: float,
+    read: float = 0.0,
+    written: float = 0.0,
+    trained: float = 0.0,
+) -> dict:
+    seconds = (
+        parameters * (2 * read / READING + 2 * written / WRITING + 6 * trained / READING) / PEAK
+    )
+    return {
+        "part": part,
+        "model": model,
+        "million tokens read": read / 1e6,
+        "written": written / 1e6,
+        "trained on": trained / 1e6,
+        "GPU-hours": seconds / 3600,
+    }
 
 
 def table(cfg: config.Config) -> pd.DataFrame:
@@ -74,7 +110,10 @@ def table(cfg: config.Config) -> pd.DataFrame:
     laptop teacher.
     """
     folder = config.in_repository("figures", "records", "laptop")
-    cot, agent = (tokens(list(records.read(folder / f"teacher_{method}.jsonl"))) for method in ("cot", "agent"))
+    cot, agent = (
+        tokens(list(records.read(folder / f"teacher_{method}.jsonl")))
+        for method in ("cot", "agent")
+    )
     found = pd.DataFrame(rows(cfg, cot, agent)).groupby(["part", "model"], sort=False).sum()
     total = found.sum().to_frame(("total", "")).T
     return pd.concat([found, total]).rename_axis(["part", "model"])
@@ -84,6 +123,7 @@ def sentence(cfg: config.Config) -> str:
     """The sum in words, with what it rests on."""
     hours = table(cfg)["GPU-hours"].iloc[-1]
     return (
-        f"at least {hours:.0f} GPU-hours of an A100, estimated, not measured: {READING:.0%} of its peak while reading and "
-        f"training, {WRITING:.0%} while writing, tokens per question as our recorded teacher's"
+        f"at least {hours:.0f} GPU-hours of an A100, estimated, not measured: {READING:.0%} of its"
+        f" peak while reading and training, {WRITING:.0%} while writing, tokens per question as our"
+        " recorded teacher's"
     )

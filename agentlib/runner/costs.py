@@ -37,17 +37,36 @@ def parts(cfg: config.Config) -> Iterator[Part]:
         asked = benchmarks.training_questions(cfg)
         for method in teach.METHODS:
             run = teach.teacher_run(cfg, method)
-            yield Part("teacher", run.name, "question", len(asked), len(asked) - len(run.todo(asked)), run, "02")
+            yield Part(
+                "teacher",
+                run.name,
+                "question",
+                len(asked),
+                len(asked) - len(run.todo(asked)),
+                run,
+                "02",
+            )
     varied = [(v.cfg, v.condition) for v in sweeps.plan(cfg) if not sweeps.is_main(cfg, v)]
     answers, wanted = [], set()
-    for own, condition in [*((cfg, condition) for student in cfg.students for condition in evaluate.plan(cfg, student)), *varied]:
+    for own, condition in [
+        *(
+            (cfg, condition)
+            for student in cfg.students
+            for condition in evaluate.plan(cfg, student)
+        ),
+        *varied,
+    ]:
         run = evaluate.condition_run(own, condition)
         asked = [q for name in condition.benchmarks for q in benchmarks.load(name, own.questions)]
         left = len(run.todo(asked))
-        answers.append(Part("evaluation", run.name, "question", len(asked), len(asked) - left, run, "04"))
+        answers.append(
+            Part("evaluation", run.name, "question", len(asked), len(asked) - left, run, "04")
+        )
         if left and condition.method in distill.TEACHER_OF:
             wanted.add(distill.adapter_run(own, condition.student, condition.method).folder)
-    trained = [(cfg, student, method, "03") for student in cfg.students for method in distill.TEACHER_OF]
+    trained = [
+        (cfg, student, method, "03") for student in cfg.students for method in distill.TEACHER_OF
+    ]
     trained += [(own, condition.student, condition.method, "04") for own, condition in varied]
     seen = set()
     for own, student, method, notebook in trained:
@@ -86,9 +105,18 @@ def measure(cfg: config.Config) -> Path:
             times = [spell for spell in times if spell.get("machine") == here]
             seconds, units = (sum(spell[key] for spell in times) for key in ("seconds", "cases"))
         if units:
-            empty = {"work": part.work, "unit": part.unit, "machine": here, "seconds": 0.0, "units": 0}
+            empty = {
+                "work": part.work,
+                "unit": part.unit,
+                "machine": here,
+                "seconds": 0.0,
+                "units": 0,
+            }
             total = spent.setdefault(part.name, empty)
-            total["seconds"], total["units"] = round(total["seconds"] + seconds, 1), total["units"] + units
+            total["seconds"], total["units"] = (
+                round(total["seconds"] + seconds, 1),
+                total["units"] + units,
+            )
     records.write_json(file, {"parts": known | spent})
     return file
 
@@ -109,7 +137,9 @@ def estimate(cfg: config.Config, notebooks: Sequence[str] = ("02", "03", "04")) 
             continue
         if rate := rates.get(part.name):
             machines.append(rate["machine"])
-            hours[part.work] = hours.get(part.work, 0.0) + left * rate["seconds"] / rate["units"] / 3600
+            hours[part.work] = (
+                hours.get(part.work, 0.0) + left * rate["seconds"] / rate["units"] / 3600
+            )
         else:
             unknown.append(part.name)
     if not hours and not unknown:
@@ -118,13 +148,16 @@ def estimate(cfg: config.Config, notebooks: Sequence[str] = ("02", "03", "04")) 
     measured = f", as measured on {' and on '.join(dict.fromkeys(machines))}" if machines else ""
     if set(machines) - {here := records.machine()}:
         measured += f"; this machine has {here}"
-    more = f"; {len(unknown)} parts were never measured ({', '.join(unknown[:3])} …)" if unknown else ""
+    more = (
+        f"; {len(unknown)} parts were never measured ({', '.join(unknown[:3])} …)"
+        if unknown
+        else ""
+    )
     return (
-        f"{'more than' if unknown else 'about'} {_spoken(sum(hours.values()))} are left ({each}){measured}{more}; "
-        "stop whenever you like, the same command resumes"
+        f"{'more than' if unknown else 'about'} {_spoken(sum(hours.values()))} are left"
+        f" ({each}){measured}{more}; stop whenever you like, the same command resumes"
     )
 
 
 def _spoken(hours: float) -> str:
     return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.0f} min"
-

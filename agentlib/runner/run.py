@@ -24,7 +24,10 @@ def _gpu_hours(cfg: config.Config) -> str:
     from agentlib.runner import budget
 
     if not tasks.is_downloaded():
-        return "GPU-hours are estimated once the question files are in the cache; notebook 02 downloads them"
+        return (
+            "GPU-hours are estimated once the question files are in the cache; notebook 02"
+            " downloads them"
+        )
     return f"{budget.table(cfg).round(1).to_string()}\n{budget.sentence(cfg)}"
 
 
@@ -46,7 +49,10 @@ def _restore(cfg: config.Config) -> str:
     found = archive.restore(cfg)
     said = f"{found.runs} runs with {found.cases} cases are restored from {archive.folder(cfg)}"
     if found.unmatched:
-        said += f"; {len(found.unmatched)} packed runs there are of other settings, such as {found.unmatched[0]}"
+        said += (
+            f"; {len(found.unmatched)} packed runs there are of other settings, such as"
+            f" {found.unmatched[0]}"
+        )
     return said
 
 
@@ -54,7 +60,8 @@ def _keep(cfg: config.Config) -> int:
     from agentlib.runner import archive, costs
 
     costs.measure(cfg)
-    return len(archive.pack(cfg)) if cfg.preset != "smoke" else 0  # which takes minutes; nothing of it need be kept
+    # which takes minutes; nothing of it need be kept
+    return len(archive.pack(cfg)) if cfg.preset != "smoke" else 0
 
 
 def short(figures: Sequence[str]) -> str:
@@ -66,8 +73,16 @@ def table(lines: Sequence[notebooks.Line]) -> str:
     """The closing table: notebook, minutes, figures it made."""
     rows = [("notebook", "minutes", "figures"), ("--------", "-------", "-------")]
     for line in lines:
-        rows.append((line.notebook, f"{line.minutes:.1f}", line.failure or short(line.figures) or "-"))
-    rows.append(("total", f"{sum(line.minutes for line in lines):.1f}", f"{sum(len(line.figures) for line in lines)}"))
+        rows.append(
+            (line.notebook, f"{line.minutes:.1f}", line.failure or short(line.figures) or "-")
+        )
+    rows.append(
+        (
+            "total",
+            f"{sum(line.minutes for line in lines):.1f}",
+            f"{sum(len(line.figures) for line in lines)}",
+        )
+    )
     widths = [max(len(row[k]) for row in rows) for k in (0, 1)]
     return "\n".join(f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c}" for a, b, c in rows)
 
@@ -85,20 +100,56 @@ def set_aside(folder: Path) -> Path | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the notebooks; 0 when all of them ran and all figures are there."""
-    parser = argparse.ArgumentParser(prog="python -m agentlib run", description="Run the notebooks headless, in order.")
+    parser = argparse.ArgumentParser(
+        prog="python -m agentlib run", description="Run the notebooks headless, in order."
+    )
     parser.add_argument("--preset", default="smoke", help="smoke, laptop or paper")
-    parser.add_argument("--only", action="append", default=[], metavar="NN", help="run this notebook (may be repeated)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings",
-                        help="override one setting of the preset (may be repeated)")  # fmt: skip
-    parser.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True,
-                        help="keep what earlier runs finished (the default), or set it aside and start from scratch")  # fmt: skip
-    parser.add_argument("--from-records", action="store_true",
-                        help="reuse committed results and run only what is missing")  # fmt: skip
-    parser.add_argument("--publish", action="store_true",
-                        help="write outputs back into notebooks/, and finished runs into figures/records/ (for committing)")  # fmt: skip
-    parser.add_argument("--pack", action="store_true",
-                        help="only pack the runs finished so far into figures/records/ (for committing)")  # fmt: skip
-    parser.add_argument("--check", action="store_true", help="dry run: list what is done, what is missing and the estimated hours")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NN",
+        help="run this notebook (may be repeated)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="override one setting of the preset (may be repeated)",
+    )
+    parser.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help=(
+            "keep what earlier runs finished (the default), or set it aside and start from scratch"
+        ),
+    )
+    parser.add_argument(
+        "--from-records",
+        action="store_true",
+        help="reuse committed results and run only what is missing",
+    )
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help=(
+            "write outputs back into notebooks/, and finished runs into figures/records/ (for"
+            " committing)"
+        ),
+    )
+    parser.add_argument(
+        "--pack",
+        action="store_true",
+        help="only pack the runs finished so far into figures/records/ (for committing)",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="dry run: list what is done, what is missing and the estimated hours",
+    )
     asked = parser.parse_args(arguments)
     from agentlib.runner import preflight  # not above: --help is to be quick
 
@@ -125,7 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.from_records:
         try:
             print(_restore(cfg))
-        except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: another process has the run
+        # RuntimeError: another process has the run
+        except (ValueError, OSError, RuntimeError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
     if expected := _estimate(cfg, numbers):
@@ -137,12 +189,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             line = notebooks.execute(notebook, cfg, overrides, cfg.runs / "notebooks")
         except KeyboardInterrupt:
-            print(f"error: interrupted in {notebook.stem}; what was finished is kept, run again to resume", file=sys.stderr)
+            print(
+                f"error: interrupted in {notebook.stem}; what was finished is kept, run again to"
+                " resume",
+                file=sys.stderr,
+            )
             return 130
         lines.append(line)
         if line.failure:
             break
-        print(f"          {line.minutes:.1f} minutes{', drew ' if line.figures else ''}{short(line.figures)}", flush=True)
+        print(
+            f"          {line.minutes:.1f}"
+            f" minutes{', drew ' if line.figures else ''}{short(line.figures)}",
+            flush=True,
+        )
         if asked.publish:
             notebooks.publish(cfg.runs / "notebooks" / notebook.name, notebook)
     if asked.publish:
@@ -152,9 +212,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lacking = [name for name in notebooks.FIGURES if name not in made]
     if lines[-1].failure:
         copy = cfg.runs / "notebooks" / f"{lines[-1].notebook}.ipynb"
-        print(f"error: {lines[-1].notebook} failed ({lines[-1].failure}); see {copy}, then run again", file=sys.stderr)
+        print(
+            f"error: {lines[-1].notebook} failed ({lines[-1].failure}); see {copy}, then run again",
+            file=sys.stderr,
+        )
         return 1
     if notebooks.FIGURE_NOTEBOOK in [n.name[:2] for n in chosen] and lacking:
-        print(f"error: figures not made: {', '.join(lacking)}; see notebook {notebooks.FIGURE_NOTEBOOK}", file=sys.stderr)
+        print(
+            f"error: figures not made: {', '.join(lacking)}; see notebook"
+            f" {notebooks.FIGURE_NOTEBOOK}",
+            file=sys.stderr,
+        )
         return 1
     return 0

@@ -39,10 +39,16 @@ def plan(cfg: config.Config) -> list[Variation]:
     greedy = Condition(student, "agent_distill", 1, cfg.benchmarks)
     few = min(filter(None, (cfg.sweep_questions, cfg.questions)), default=0)
     fewer = dataclasses.replace(cfg, questions=few)
-    found = [Variation("temperature", t, fewer, sag(cfg.sweep_benchmarks, temperature=t)) for t in cfg.sweep_temperatures]
+    found = [
+        Variation("temperature", t, fewer, sag(cfg.sweep_benchmarks, temperature=t))
+        for t in cfg.sweep_temperatures
+    ]
     seeds = range(cfg.seed, cfg.seed + cfg.sweep_seeds)
     found += [Variation("seed", seed, fewer, sag(cfg.seed_benchmarks, seed=seed)) for seed in seeds]
-    found += [Variation("tuning", t, dataclasses.replace(fewer, tuning=t), greedy) for t in cfg.sweep_tunings]
+    found += [
+        Variation("tuning", t, dataclasses.replace(fewer, tuning=t), greedy)
+        for t in cfg.sweep_tunings
+    ]
     return found + (_vary_trajectories(fewer, greedy) if cfg.sweep_examples else [])
 
 
@@ -52,14 +58,21 @@ def _vary_trajectories(cfg: config.Config, condition: Condition) -> list[Variati
     """
     there = len(distill.training_cases(cfg, condition.method))
     if too_many := [k for k in cfg.sweep_examples if k >= there]:
-        log.warning("%s trajectories are not varied: %d passed the filter", ", ".join(map(str, too_many)), there)
+        log.warning(
+            "%s trajectories are not varied: %d passed the filter",
+            ", ".join(map(str, too_many)),
+            there,
+        )
     return [
         Variation("trajectories", k or there, dataclasses.replace(cfg, train_examples=k), condition)
-        for k in cfg.sweep_examples if k not in too_many
-    ]  # fmt: skip
+        for k in cfg.sweep_examples
+        if k not in too_many
+    ]
 
 
-def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Callable[[str], str]) -> list[dict]:
+def run(
+    cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Callable[[str], str]
+) -> list[dict]:
     """Cases of all variations, each with its `setting` and `value`; resumable, adapters trained as
     they are needed, in this process. A server of students must hold them all (ServerError names one
     that is not there).
@@ -72,7 +85,9 @@ def run(cfg: config.Config, main: Sequence[dict], *, box: Sandbox, search: Calla
         known = _main_cases(cfg, variation, main)
         if not known:
             own, condition = variation.cfg, variation.condition
-            questions = [q for name in condition.benchmarks for q in benchmarks.load(name, own.questions)]
+            questions = [
+                q for name in condition.benchmarks for q in benchmarks.load(name, own.questions)
+            ]
             if evaluate.condition_run(own, condition).todo(questions):
                 adapter = distill.train(own, condition.student, condition.method)
                 if model is None or (loaded != own.tuning and not cfg.student_server):
@@ -105,11 +120,17 @@ def _main_cases(cfg: config.Config, variation: Variation, main: Sequence[dict]) 
     condition = variation.condition
     if not is_main(cfg, variation):
         return []
-    wanted = {(q.benchmark, q.id) for name in condition.benchmarks for q in benchmarks.load(name, variation.cfg.questions)}
+    wanted = {
+        (q.benchmark, q.id)
+        for name in condition.benchmarks
+        for q in benchmarks.load(name, variation.cfg.questions)
+    }
     known = [
-        c for c in main
-        if (c["model"], c["method"], c["n"]) == (condition.student, condition.method, condition.n) and (c["benchmark"], c["id"]) in wanted
-    ]  # fmt: skip
+        c
+        for c in main
+        if (c["model"], c["method"], c["n"]) == (condition.student, condition.method, condition.n)
+        and (c["benchmark"], c["id"]) in wanted
+    ]
     return known if len(known) == len(wanted) else []
 
 

@@ -28,7 +28,13 @@ from agentlib.records import replace_surrogates
 from agentlib.sandbox.action import GRACE_SECONDS, Failure, Outcome, Trial
 from agentlib.sandbox.inside import protocol as wire
 from agentlib.sandbox.inside.results import to_plain
-from agentlib.sandbox.isolation import FORKS_BEFORE_RENEWAL, STARTERS, Protection, SandboxLost, Zygote
+from agentlib.sandbox.isolation import (
+    FORKS_BEFORE_RENEWAL,
+    STARTERS,
+    Protection,
+    SandboxLost,
+    Zygote,
+)
 
 log = logging.getLogger(__name__)
 
@@ -247,8 +253,9 @@ class Sandbox:
         """`run_candidates` of several sessions at once, at most `workers` candidates at a time.
 
         The candidates that the sessions had end. A tool is called once for equal arguments of one
-        session's candidates. Tools are called in this thread, one after another. The code sees what a tool raises, except ConnectionError and TimeoutError, which
-        are raised here: an outage must stop a run, not lower its score.
+        session's candidates. Tools are called in this thread, one after another. The code sees what
+        a tool raises, except ConnectionError and TimeoutError, which are raised here: an outage
+        must stop a run, not lower its score.
 
         Raises ValueError if a session is in the batch twice, RuntimeError if one is closed, and
         SandboxLost if the isolated process has ended.

@@ -79,6 +79,7 @@ _SCALE_WORDS = set(
     _words("hundred thousand million billion trillion dozen percent percentage th half")
 )
 
+
 @dataclass(frozen=True)
 class Grade:
     """Whether an answer is right (`correct`), and why (`reason`, a few words).
@@ -384,12 +385,7 @@ TEXT_REWRITES = [
     for pattern, new, before, after in [
         (maths_text.TEXT, r"\1", r"\text{paris}", "paris"),
         (r"(?<=\d),(?=\d{3}(?!\d))", "", "6,735", "6735"),
-        (
-            r"^\d{1,3}(?: \d{3}){2,}(?!\d)",
-            lambda m: m[0].replace(" ", ""),
-            "1 234 567",
-            "1234567",
-        ),
+        (r"^\d{1,3}(?: \d{3}){2,}(?!\d)", lambda m: m[0].replace(" ", ""), "1 234 567", "1234567"),
         (r"(?<![\d.])(\d+)\.0+(?![\d.])", r"\1", "1234.0", "1234"),
         (
             r"\b(\d{4})-(0[1-9]|1[0-2])-(\d\d)\b",
@@ -421,12 +417,7 @@ TEXT_REWRITES = [
             "22 november",
             "november 22",
         ),
-        (
-            rf"{_MONTH} {_DAY}\b",
-            lambda m: _write_date("", m[1], m[2]),
-            "nov 22nd",
-            "november 22",
-        ),
+        (rf"{_MONTH} {_DAY}\b", lambda m: _write_date("", m[1], m[2]), "nov 22nd", "november 22"),
     ]
 ]
 _MINUS = r"(?<!\w)-(?=\d)|(?<=\b[a-z])-(?!\S)"  # the sign of -5 and O-, not the hyphen of 1939-1945

@@ -16,7 +16,8 @@ from agentlib.score.grading import Grade
 from agentlib.web import post, retrying, said
 
 log = logging.getLogger(__name__)
-KEY = "AGENTLIB_JUDGE_KEY"  # the environment variable of the judge's key, so that it is in no record
+# the environment variable of the judge's key, so that it is in no record
+KEY = "AGENTLIB_JUDGE_KEY"
 OPTIONAL = ("temperature", "max_tokens")  # which some models of some servers refuse by name
 
 
@@ -27,20 +28,35 @@ class Judge:
     """
 
     PROMPT = (
-        "Decide whether a predicted answer to a question means the same as the reference answer. Extra detail is "
-        "fine; a contradiction, a hedge, or several candidates is not.\n\nQuestion: {question}\nReference answer: "
-        "{gold}\nPredicted answer: {prediction}\n\nReply with one word: CORRECT or INCORRECT."
+        "Decide whether a predicted answer to a question means the same as the reference answer."
+        " Extra detail is fine; a contradiction, a hedge, or several candidates is"
+        " not.\n\nQuestion: {question}\nReference answer: {gold}\nPredicted answer:"
+        " {prediction}\n\nReply with one word: CORRECT or INCORRECT."
     )
 
-    def __init__(self, server_url: str, model: str, cache_file: Path, *, api_key: str = "", seconds: float = 60.0):
+    def __init__(
+        self,
+        server_url: str,
+        model: str,
+        cache_file: Path,
+        *,
+        api_key: str = "",
+        seconds: float = 60.0,
+    ):
         self.url = config.server_root(server_url) + "/v1/chat/completions"
         self.model, self.cache_file = model, Path(cache_file)
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(timeout=seconds, headers=headers, follow_redirects=True)
         self._lock, self._refused, self._retry = threading.Lock(), set[str](), retrying(5)
-        self.cache_file.parent.mkdir(parents=True, exist_ok=True)  # not after a verdict that was paid for
-        records.repair_last_line(self.cache_file)  # a verdict appended to a torn line would be lost with it
-        self._known = {line["key"]: line for line in records.read(self.cache_file)} if self.cache_file.exists() else {}
+        # not after a verdict that was paid for
+        self.cache_file.parent.mkdir(parents=True, exist_ok=True)
+        # a verdict appended to a torn line would be lost with it
+        records.repair_last_line(self.cache_file)
+        self._known = (
+            {line["key"]: line for line in records.read(self.cache_file)}
+            if self.cache_file.exists()
+            else {}
+        )
 
     def grade(self, question: str, prediction: Any, gold: str) -> Grade:
         """Whether the judge takes the prediction for right; exact match and F1 are `score`'s.
@@ -59,14 +75,28 @@ class Judge:
             verdict = re.fullmatch(r"\W*(IN)?CORRECT\W*", reply.strip(), re.I)
             if verdict is None:
                 raise ValueError(
-                    f"the judge {self.model} replied {reply[:80]!r}, expected CORRECT or INCORRECT; use a larger judge"
+                    f"the judge {self.model} replied {reply[:80]!r}, expected CORRECT or INCORRECT;"
+                    " use a larger judge"
                 )
-            line = {"key": key, "correct": verdict[1] is None, "question": question, "gold": gold, "reply": reply}
+            line = {
+                "key": key,
+                "correct": verdict[1] is None,
+                "question": question,
+                "gold": gold,
+                "reply": reply,
+            }
             with self._lock, open(self.cache_file, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(records.replace_surrogates(line), ensure_ascii=False) + "\n")
+                stream.write(
+                    json.dumps(records.replace_surrogates(line), ensure_ascii=False) + "\n"
+                )
                 self._known[key] = line
         by_rules = grading.grade(prediction, gold, "factual")
-        return Grade(self._known[key]["correct"], by_rules.exact_match, by_rules.f1, f"judged by {self.model}")
+        return Grade(
+            self._known[key]["correct"],
+            by_rules.exact_match,
+            by_rules.f1,
+            f"judged by {self.model}",
+        )
 
     def _ask(self, prompt: str) -> str:
         body = {
@@ -79,4 +109,7 @@ class Judge:
         try:
             return reply.raise_for_status().json()["choices"][0]["message"]["content"] or ""
         except (ValueError, KeyError, TypeError, IndexError):
-            raise ValueError(f"the judge at {self.url} sent no chat completion but {said(reply)!r:.200}; check judge_server") from None
+            raise ValueError(
+                f"the judge at {self.url} sent no chat completion but {said(reply)!r:.200}; check"
+                " judge_server"
+            ) from None

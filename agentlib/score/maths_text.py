@@ -27,14 +27,17 @@ _PUNCTUATION |= {"٫": ".", "٬": ",", "،": ",", "、": ",", "。": ".", "−":
 # Signs of maths that have a LaTeX command or an ASCII sign. Unlike other format characters,
 # invisible operators count.
 _SIGNS = str.maketrans(
-    dict.fromkeys("×✕✖⨯", r"\times ") | dict.fromkeys("·⋅∙•∗\u2062", r"\cdot ")
-    | dict.fromkeys("÷∕⁄", "/") | {"∶": ":", "\u2063": ",", "\u2064": "+", "º": "°", "˚": "°"}
-    | dict.fromkeys("≤≦⩽", r"\leq ") | dict.fromkeys("≥≧⩾", r"\geq ")
+    dict.fromkeys("×✕✖⨯", r"\times ")
+    | dict.fromkeys("·⋅∙•∗\u2062", r"\cdot ")
+    | dict.fromkeys("÷∕⁄", "/")
+    | {"∶": ":", "\u2063": ",", "\u2064": "+", "º": "°", "˚": "°"}
+    | dict.fromkeys("≤≦⩽", r"\leq ")
+    | dict.fromkeys("≥≧⩾", r"\geq ")
     | {"≠": r"\neq ", "≈": r"\approx ", "±": r"\pm ", "∞": r"\infty "}
     | {"√": r"\sqrt ", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]"}
     | {"∪": r"\cup ", "∈": r"\in ", "∅": r"\emptyset ", "∧": r"\land ", "∨": r"\lor "}
     | {"⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil "}
-)  # fmt: skip
+)
 
 
 def _find_characters(kind: str) -> dict[str, str]:
@@ -132,12 +135,7 @@ REWRITES = [
             r"\tan(\frac{15\pi}{180})",
         ),
         (_DEGREES + r"(?:\s*[CF](?![A-Za-z]))?", "", r"20^{\circ}C", "20"),
-        (
-            r"(?<=[\d})])\s*" + TEXT + r"\s*(?:\^\s*\{?\d\}?)?",
-            _drop_unit,
-            r"15\mbox{ cm}^2",
-            "15",
-        ),
+        (r"(?<=[\d})])\s*" + TEXT + r"\s*(?:\^\s*\{?\d\}?)?", _drop_unit, r"15\mbox{ cm}^2", "15"),
         (TEXT, r" \1 ", r"\text{(B)}", " (B) "),
         (
             r"\b(?:np|numpy|sp|sympy|math|fractions|decimal)\.(?=[A-Za-z])",
@@ -199,12 +197,7 @@ REWRITES = [
             "864",
         ),
         # not where inequalities are joined
-        (
-            r"(?<![\w\\])(?:and|or)(?!\w)(?!.*(?:[<>]|\\[lgn]eq))",
-            ", ",
-            "1 and -2",
-            "1 ,  -2",
-        ),
+        (r"(?<![\w\\])(?:and|or)(?!\w)(?!.*(?:[<>]|\\[lgn]eq))", ", ", "1 and -2", "1 ,  -2"),
     ]
 ]
 # 1,234 or 1 234 567, not 1,23

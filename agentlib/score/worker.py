@@ -55,12 +55,7 @@ class Grader:
             self._stop()
 
     def are_equal(
-        self,
-        gold: str,
-        prediction: str,
-        *,
-        tolerance: Fraction = Fraction(0),
-        seconds: float = 5.0,
+        self, gold: str, prediction: str, *, tolerance: Fraction = Fraction(0), seconds: float = 5.0
     ) -> bool:
         """Whether two LaTeX expressions are equal; the letter i is the imaginary unit.
 

@@ -6,9 +6,12 @@ examples were chosen, or the experiment's configuration: a run has `TrainingSett
 
 from agentlib import export
 
-__getattr__, __dir__, __all__ = export(__name__, {
-    "settings": "TrainingSettings",
-    "loop": "fine_tune",
-    "checkpoints": "Adapter finished",
-    "distributed": "Distributed",
-})  # fmt: skip
+__getattr__, __dir__, __all__ = export(
+    __name__,
+    {
+        "settings": "TrainingSettings",
+        "loop": "fine_tune",
+        "checkpoints": "Adapter finished",
+        "distributed": "Distributed",
+    },
+)

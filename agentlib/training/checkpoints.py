@@ -92,8 +92,12 @@ def write(file: Path, trained: Mapping, optimizer, losses: list[dict], group: Di
     held = optimizer.state_dict()
     held["state"] = {number: full_tensors(state) for number, state in held["state"].items()}
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-    state = {"weights": full_tensors(trained), "optimizer": held, "losses": losses,
-             "random": group.gathered((torch.get_rng_state(), cuda))}  # fmt: skip
+    state = {
+        "weights": full_tensors(trained),
+        "optimizer": held,
+        "losses": losses,
+        "random": group.gathered((torch.get_rng_state(), cuda)),
+    }
     if group.first:
         part = file.with_suffix(".part")
         torch.save(state, part)

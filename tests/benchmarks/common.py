@@ -15,18 +15,35 @@ import pandas as pd
 def machine() -> dict[str, Any]:
     with open("/proc/cpuinfo", encoding="utf-8") as lines:
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {"cpu": names[0] if names else platform.processor(), "cores": os.cpu_count(), "kernel": platform.release(),
-            "python": platform.python_version()}  # fmt: skip
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
 
 
-def record(file: str, medians: dict[str, dict], ratios: dict[str, float], versions: Sequence[str], rounds: int,
-           **more: Any) -> None:  # fmt: skip
+def record(
+    file: str,
+    medians: dict[str, dict],
+    ratios: dict[str, float],
+    versions: Sequence[str],
+    rounds: int,
+    **more: Any,
+) -> None:
     """Print one run's table and ratios, and append them to the benchmark's own .jsonl."""
     print(pd.DataFrame(medians).T.round(2).to_string())
     for name, ratio in ratios.items():
         print(f"{name}: {ratio:.2f}")
-    line = {"date": time.strftime("%Y-%m-%d"), **machine(), "rounds": rounds,
-            "versions": {name: metadata.version(name) for name in versions}, **more, "medians": medians, "ratios": ratios}  # fmt: skip
+    line = {
+        "date": time.strftime("%Y-%m-%d"),
+        **machine(),
+        "rounds": rounds,
+        "versions": {name: metadata.version(name) for name in versions},
+        **more,
+        "medians": medians,
+        "ratios": ratios,
+    }
     with open(Path(file).with_suffix(".jsonl"), "a", encoding="utf-8") as stream:
         stream.write(json.dumps(line) + "\n")
 

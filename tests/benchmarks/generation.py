@@ -1,8 +1,9 @@
-"""What acting costs: one SAG step beside a greedy step, many questions beside smolagents, and how cost grows.
+"""What acting costs: one SAG step beside a greedy step, many questions beside smolagents, and how
+cost grows.
 
-A student is trained first on the recorded trajectories (a minute), so that the actions are a student's. All in one
-process, contenders in turns, medians of the rounds. `make bench` runs it on an idle machine and appends the figures to
-`tests/benchmarks/generation.jsonl`.
+A student is trained first on the recorded trajectories (a minute), so that the actions are a
+student's. All in one process, contenders in turns, medians of the rounds. `make bench` runs it on
+an idle machine and appends the figures to `tests/benchmarks/generation.jsonl`.
 """
 
 import argparse
@@ -32,9 +33,14 @@ def train(folder: Path, cfg: config.Config) -> Path:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(STUDENT))
-    taught = {case["id"]: cases.conversation(case) for case in distill.training_cases(cfg, "agent_distill")}
+    taught = {
+        case["id"]: cases.conversation(case)
+        for case in distill.training_cases(cfg, "agent_distill")
+    }
     examples = masks.build_examples(taught, tokenizer, cfg.max_length)
-    return training.fine_tune(STUDENT, examples, distill.training_settings(cfg), folder / "student").path
+    return training.fine_tune(
+        STUDENT, examples, distill.training_settings(cfg), folder / "student"
+    ).path
 
 
 def questions(cfg: config.Config, count: int) -> list:
@@ -77,7 +83,11 @@ def measure_sag(model: LocalModel, box: Sandbox, asked: list, rounds: int) -> tu
         found = {name: statistics.median(values) for name, values in in_turns(rounds, work).items()}
         medians |= {name: {"seconds a step": value} for name, value in found.items()}
         base = found[f"greedy, {prompt}"]
-        ratios |= {f"{name} to greedy": value / base for name, value in found.items() if not name.startswith("greedy")}
+        ratios |= {
+            f"{name} to greedy": value / base
+            for name, value in found.items()
+            if not name.startswith("greedy")
+        }
     return medians, ratios
 
 
@@ -89,7 +99,8 @@ def answer_all(model: LocalModel, box: Sandbox, asked: list, style: str) -> floa
 
 
 class Smolagents:
-    """CodeAgent with TransformersModel: the same weights, precision, words, search and limits as ours."""
+    """CodeAgent with TransformersModel: the same weights, precision, words, search and limits as
+    ours."""
 
     def __init__(self, tool: Callable[[str], str], style: str):
         from smolagents import CodeAgent, LogLevel, TransformersModel
@@ -98,7 +109,9 @@ class Smolagents:
         words = prompts.AGENT_TEACHER if style == "teacher" else prompts.AGENT_STUDENT
         final = {"pre_messages": prompts.LAST_TURN, "post_messages": prompts.LAST_TURN}
         managed = {"task": "", "report": ""}
-        plan = dict.fromkeys(("initial_plan", "update_plan_pre_messages", "update_plan_post_messages"), "")
+        plan = dict.fromkeys(
+            ("initial_plan", "update_plan_pre_messages", "update_plan_post_messages"), ""
+        )
 
         @as_tool
         def web_search(query: str) -> str:
@@ -109,14 +122,26 @@ class Smolagents:
             """
             return tool(query)
 
-        model = TransformersModel(str(weights.fetch(STUDENT)), device_map="cpu", torch_dtype="bfloat16",
-                                  max_new_tokens=TOKENS, do_sample=False)  # fmt: skip
+        model = TransformersModel(
+            str(weights.fetch(STUDENT)),
+            device_map="cpu",
+            torch_dtype="bfloat16",
+            max_new_tokens=TOKENS,
+            do_sample=False,
+        )
         self.agent = CodeAgent(
-            tools=[web_search], model=model, max_steps=STEPS, verbosity_level=LogLevel.OFF,
+            tools=[web_search],
+            model=model,
+            max_steps=STEPS,
+            verbosity_level=LogLevel.OFF,
             code_block_tags=("```(?:python|py)", "```<end_code>"),
-            prompt_templates={"system_prompt": "{% raw %}" + words + "{% endraw %}", "planning": plan,
-                              "managed_agent": managed, "final_answer": final},
-        )  # fmt: skip
+            prompt_templates={
+                "system_prompt": "{% raw %}" + words + "{% endraw %}",
+                "planning": plan,
+                "managed_agent": managed,
+                "final_answer": final,
+            },
+        )
 
     def answer_all(self, asked: list) -> float:
         started = time.perf_counter()
@@ -125,23 +150,38 @@ class Smolagents:
         return time.perf_counter() - started
 
 
-def measure_questions(model: LocalModel, box: Sandbox, tool, asked: list, rounds: int) -> tuple[dict, dict]:
-    """Questions a second with the untuned model and the long prompt, which smolagents' users have."""
+def measure_questions(
+    model: LocalModel, box: Sandbox, tool, asked: list, rounds: int
+) -> tuple[dict, dict]:
+    """Questions a second with the untuned model and the long prompt, which smolagents' users
+    have."""
     logging.getLogger("smolagents").setLevel(logging.ERROR)
     other = Smolagents(tool, "teacher")
     counts = (len(asked) // 4, len(asked) // 2, len(asked))
-    ours = {f"agentlib, {n} questions": lambda n=n: answer_all(model, box, asked[:n], "teacher") for n in counts}
-    found = in_turns(rounds, ours | {f"smolagents, {len(asked)} questions": lambda: other.answer_all(asked)})
+    ours = {
+        f"agentlib, {n} questions": lambda n=n: answer_all(model, box, asked[:n], "teacher")
+        for n in counts
+    }
+    found = in_turns(
+        rounds, ours | {f"smolagents, {len(asked)} questions": lambda: other.answer_all(asked)}
+    )
     medians = {
-        name: {"seconds": statistics.median(v), "questions/s": int(name.split()[-2]) / statistics.median(v)}
+        name: {
+            "seconds": statistics.median(v),
+            "questions/s": int(name.split()[-2]) / statistics.median(v),
+        }
         for name, v in found.items()
     }
-    whole, smol = (medians[f"{name}, {len(asked)} questions"]["questions/s"] for name in ("agentlib", "smolagents"))
+    whole, smol = (
+        medians[f"{name}, {len(asked)} questions"]["questions/s"]
+        for name in ("agentlib", "smolagents")
+    )
     return medians, {"questions/s, ours to smolagents": whole / smol}
 
 
 def measure_reading(model: LocalModel, box: Sandbox, asked: list) -> dict:
-    """Prompt tokens computed in conversations of three steps, to the distinct ones: those with another start."""
+    """Prompt tokens computed in conversations of three steps, to the distinct ones: those with
+    another start."""
     distinct: set[int] = set()
     read = model._read
 
@@ -156,12 +196,17 @@ def measure_reading(model: LocalModel, box: Sandbox, asked: list) -> dict:
     model.forget()
     model._read, before = noted, model.tokens_read
     try:
-        trajectories = list(Agent(model, box, max_steps=3, step_tokens=96, sag=SAG(n=8, **HOW)).run(asked))
+        trajectories = list(
+            Agent(model, box, max_steps=3, step_tokens=96, sag=SAG(n=8, **HOW)).run(asked)
+        )
     finally:
         del model._read
     anew = sum(t.prompt_tokens for t in trajectories)
     computed = model.tokens_read - before
-    print(f"prompt tokens: {computed} computed, {len(distinct)} distinct, {anew} if read anew at each step")
+    print(
+        f"prompt tokens: {computed} computed, {len(distinct)} distinct, {anew} if read anew at each"
+        " step"
+    )
     return {
         "prompt tokens, computed to distinct": computed / len(distinct),
         "prompt tokens, computed to read anew": computed / anew,
@@ -181,8 +226,17 @@ def main() -> None:
         ratios |= measure_reading(model, box, questions(cfg, QUESTIONS))
         model.use(None)
         more, further = measure_questions(model, box, tool, questions(cfg, ASKED), rounds)
-    common.record(__file__, medians | more, ratios | further, ("torch", "transformers", "smolagents"), rounds,
-                  student=STUDENT, precision=model.precision, questions=QUESTIONS, asked=ASKED)  # fmt: skip
+    common.record(
+        __file__,
+        medians | more,
+        ratios | further,
+        ("torch", "transformers", "smolagents"),
+        rounds,
+        student=STUDENT,
+        precision=model.precision,
+        questions=QUESTIONS,
+        asked=ASKED,
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""What the approximate index costs and finds, beside the flat one: build time, memory, disk, recall, queries a second.
+"""What the approximate index costs and finds, beside the flat one: build time, memory, disk,
+recall, queries a second.
 
-The vectors are drawn, a million of 768 numbers: an encoder's vectors of real paragraphs (documentation of installed
-packages) are fitted by a mixture of low-rank Gaussians; "articles" are drawn from it, and passages around each, so
-that neighbours lie as near as real ones do (both profiles are printed and recorded). Two independent halves of 384
-numbers make 768. Queries are passages moved until their cosine to where they were is 0.8.
+The vectors are drawn, a million of 768 numbers: an encoder's vectors of real paragraphs
+(documentation of installed packages) are fitted by a mixture of low-rank Gaussians; "articles" are
+drawn from it, and passages around each, so that neighbours lie as near as real ones do (both
+profiles are printed and recorded). Two independent halves of 384 numbers make 768. Queries are
+passages moved until their cosine to where they were is 0.8.
 
-Each index is opened in a process of its own, so that its memory is its own. `make bench` runs it on an idle machine
-and appends to `tests/benchmarks/nearest.jsonl`. Takes about 8 GB of disk under the temporary folder, and of memory.
+Each index is opened in a process of its own, so that its memory is its own. `make bench` runs it on
+an idle machine and appends to `tests/benchmarks/nearest.jsonl`. Takes about 8 GB of disk under the
+temporary folder, and of memory.
 """
 
 import argparse
@@ -28,20 +31,26 @@ from agentlib.retrieval import nearest
 
 DOCUMENTED = ("numpy", "scipy", "pandas", "sympy", "sklearn", "networkx")
 PARAGRAPHS, COUNTS, QUERIES, K, ROUNDS = 8000, (100_000, 1_000_000), 960, 3, 5
-CLUSTERS, RANK, PASSAGES, SHARED = 128, 64, (1, 12), (0.3, 0.85)  # of the mixture; passages an article, what they share
+# of the mixture; passages an article, what they share
+CLUSTERS, RANK, PASSAGES, SHARED = 128, 64, (1, 12), (0.3, 0.85)
 WHOLE = 21_000_000  # wiki-18
 
 
 def paragraphs(count: int) -> list[str]:
-    """Real English paragraphs of 80 to 200 characters, each once: from docstrings of installed packages."""
+    """Real English paragraphs of 80 to 200 characters, each once: from docstrings of installed
+    packages."""
     found: dict[str, None] = {}
     for name in DOCUMENTED:
         place = Path(__import__(name).__file__).parent
         for file in sorted(place.rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8", errors="ignore"))):
                 if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
-                    texts = (" ".join(p.split()) for p in (ast.get_docstring(node) or "").split("\n\n"))
-                    found |= dict.fromkeys(t for t in texts if 80 < len(t) < 200 and ">>>" not in t and "---" not in t)
+                    texts = (
+                        " ".join(p.split()) for p in (ast.get_docstring(node) or "").split("\n\n")
+                    )
+                    found |= dict.fromkeys(
+                        t for t in texts if 80 < len(t) < 200 and ">>>" not in t and "---" not in t
+                    )
     some = np.random.default_rng(0).permutation(len(found))[:count]
     texts = list(found)
     return [texts[i] for i in some]
@@ -64,7 +73,13 @@ class Mixture:
             _, spread, axes = np.linalg.svd(own - own.mean(0), full_matrices=False)
             variance = spread**2 / max(1, len(own) - 1)
             rest = np.sqrt(variance[RANK:].sum() / self.width)
-            self.parts.append((own.mean(0), (np.sqrt(variance[:RANK])[:, None] * axes[:RANK]).astype(np.float32), rest))
+            self.parts.append(
+                (
+                    own.mean(0),
+                    (np.sqrt(variance[:RANK])[:, None] * axes[:RANK]).astype(np.float32),
+                    rest,
+                )
+            )
 
     def _around(self, number: int, count: int, draw: np.random.Generator) -> np.ndarray:
         _, axes, rest = self.parts[number]
@@ -86,7 +101,9 @@ class Mixture:
                 common_part = self._around(number, len(articles), draw)[of]
                 own_part = self._around(number, len(rows), draw)
                 mean = self.parts[number][0]
-                found[rows, half] = mean + shared[rows] * common_part + np.sqrt(1 - shared[rows] ** 2) * own_part
+                found[rows, half] = (
+                    mean + shared[rows] * common_part + np.sqrt(1 - shared[rows] ** 2) * own_part
+                )
         found /= np.linalg.norm(found, axis=1, keepdims=True)
         return found[draw.permutation(count)]
 
@@ -117,8 +134,14 @@ def opened(folder: Path, queries: np.ndarray, rounds: int) -> dict:
     np.save(folder / "found.npy", places)
     row = {"memory MB": memory}
     for asked, each in ((len(queries), len(queries)), (96, 32), (40, 1)):
-        taken = [seconds(lambda n=asked, e=each: [index.search(queries[i : i + e], K) for i in range(0, n, e)])
-                 for _ in range(rounds)]  # fmt: skip
+        taken = [
+            seconds(
+                lambda n=asked, e=each: [
+                    index.search(queries[i : i + e], K) for i in range(0, n, e)
+                ]
+            )
+            for _ in range(rounds)
+        ]
         row[f"queries/s, {each} at a time"] = asked / statistics.median(taken)
     return row
 
@@ -130,7 +153,9 @@ def main() -> None:
     parser.add_argument("--open", type=Path, help="(for itself) measure this index")
     asked = parser.parse_args()
     if asked.open:
-        print(json.dumps(opened(asked.open, np.load(asked.open.parent / "queries.npy"), asked.rounds)))
+        print(
+            json.dumps(opened(asked.open, np.load(asked.open.parent / "queries.npy"), asked.rounds))
+        )
         return
     real = search.encoder(config.load("smoke")).encode(paragraphs(PARAGRAPHS), "passage")
     mixture, draw = Mixture(real), np.random.default_rng(1)
@@ -153,23 +178,62 @@ def main() -> None:
             del vectors, some
             for kind in nearest.KINDS:
                 (place / kind).mkdir()
-                built = seconds(lambda k=kind, p=place, f=files: nearest.build(p / k, f, 768, k, progress=True))
+                built = seconds(
+                    lambda k=kind, p=place, f=files: nearest.build(p / k, f, 768, k, progress=True)
+                )
                 disk = sum(file.stat().st_size for file in (place / kind).iterdir()) / 1e6
-                done = subprocess.run([sys.executable, __file__, "--open", place / kind, "--rounds", str(asked.rounds)],
-                                      capture_output=True, text=True, check=True)  # fmt: skip
+                done = subprocess.run(
+                    [
+                        sys.executable,
+                        __file__,
+                        "--open",
+                        place / kind,
+                        "--rounds",
+                        str(asked.rounds),
+                    ],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
                 found, exact = (np.load(place / k / "found.npy") for k in (kind, "faiss"))
-                recall = np.mean([len(set(a) & set(b)) / K for a, b in zip(found, exact, strict=True)])
-                row = {"build s": built, "disk MB": disk, "recall@3": recall, **json.loads(done.stdout)}
+                recall = np.mean(
+                    [len(set(a) & set(b)) / K for a, b in zip(found, exact, strict=True)]
+                )
+                row = {
+                    "build s": built,
+                    "disk MB": disk,
+                    "recall@3": recall,
+                    **json.loads(done.stdout),
+                }
                 medians[f"{kind}, {count} vectors"] = row
                 flat = medians[f"faiss, {count} vectors"]
                 if kind != "faiss" and count == max(asked.counts):
-                    ratios |= {f"{kind}, recall@3 of flat": recall, f"{kind}, memory to flat": row["memory MB"] / flat["memory MB"]}
-                    ratios |= {f"{kind}, {q} to flat": row[q] / flat[q] for q in row if "queries" in q}
+                    ratios |= {
+                        f"{kind}, recall@3 of flat": recall,
+                        f"{kind}, memory to flat": row["memory MB"] / flat["memory MB"],
+                    }
+                    ratios |= {
+                        f"{kind}, {q} to flat": row[q] / flat[q] for q in row if "queries" in q
+                    }
                 if kind == "ivfpq":
                     (place / kind / "vectors.f16").unlink()
-    whole = {kind: {"memory GB": nearest.memory_bytes(kind, WHOLE, 768) / 1e9, "disk GB": nearest.disk_bytes(kind, WHOLE, 768) / 1e9}
-             for kind in nearest.KINDS}  # fmt: skip
-    common.record(__file__, medians, ratios, ("faiss-cpu", "numpy"), asked.rounds, queries=QUERIES, profiles=profiles, whole=whole)
+    whole = {
+        kind: {
+            "memory GB": nearest.memory_bytes(kind, WHOLE, 768) / 1e9,
+            "disk GB": nearest.disk_bytes(kind, WHOLE, 768) / 1e9,
+        }
+        for kind in nearest.KINDS
+    }
+    common.record(
+        __file__,
+        medians,
+        ratios,
+        ("faiss-cpu", "numpy"),
+        asked.rounds,
+        queries=QUERIES,
+        profiles=profiles,
+        whole=whole,
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What the index costs: encoding beside sentence-transformers' `encode`, and how building and searching grow.
+"""What the index costs: encoding beside sentence-transformers' `encode`, and how building and
+searching grow.
 
-One process, contenders in turns, medians of the rounds. `make bench` runs it on an idle machine and appends the figures
-to `tests/benchmarks/retrieval.jsonl`.
+One process, contenders in turns, medians of the rounds. `make bench` runs it on an idle machine and
+appends the figures to `tests/benchmarks/retrieval.jsonl`.
 """
 
 import argparse
@@ -23,11 +24,13 @@ from agentlib.retrieval import index as retrieval
 from agentlib.retrieval.encoder import encoder_settings
 
 ROUNDS, PASSAGES = 5, 1000
-SIZES = (350, 3500, 35_000)  # of the index; the encyclopedia has 3,583, so the largest holds it ten times
+# of the index; the encyclopedia has 3,583, so the largest holds it ten times
+SIZES = (350, 3500, 35_000)
 
 
 class Remembered:
-    """An encoder that has encoded everything before: what is left of building and searching is the index's own."""
+    """An encoder that has encoded everything before: what is left of building and searching is
+    the index's own."""
 
     def __init__(self, encoder):
         self.encoder, self.identity, self.dimension, self.name = (
@@ -52,7 +55,9 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     cfg = config.load("smoke")
     encoder = search.encoder(cfg)
-    exact = retrieval.Encoder(weights.fetch(cfg.encoder), **encoder_settings(cfg.encoder), precision="fp32")
+    exact = retrieval.Encoder(
+        weights.fetch(cfg.encoder), **encoder_settings(cfg.encoder), precision="fp32"
+    )
     once = encyclopedia.passages()
     texts = [corpus.contents(p) for p in once[:: len(once) // PASSAGES][:PASSAGES]]
     again = range(-(-max(SIZES) // len(once)))
@@ -64,7 +69,8 @@ def main() -> None:
         )
         others[precision].max_seq_length = encoder.max_tokens
     same = np.abs(
-        others["float32"].encode(texts[:64], normalize_embeddings=True) - exact.encode(texts[:64], "passage")
+        others["float32"].encode(texts[:64], normalize_embeddings=True)
+        - exact.encode(texts[:64], "passage")
     ).max()
     print(f"largest difference of a vector's part in 32 bits: {same:.1e}")
     if same > 1e-4:
@@ -100,21 +106,37 @@ def main() -> None:
             for _ in range(rounds):
                 with tempfile.TemporaryDirectory() as folder:
                     place = Path(folder) / "index"
-                    built.append(seconds(lambda p=place, s=size, e=encode, k=kind: build.build_index(
-                        p, passages[:s], e, kind=k, progress=False)))  # fmt: skip
+                    built.append(
+                        seconds(
+                            lambda p=place, s=size, e=encode, k=kind: build.build_index(
+                                p, passages[:s], e, kind=k, progress=False
+                            )
+                        )
+                    )
                     index = retrieval.open_index(place, encoder=encode)
-                    asked.append(seconds(lambda i=index: [i.search([q]) for q in queries]) / len(queries))
+                    asked.append(
+                        seconds(lambda i=index: [i.search([q]) for q in queries]) / len(queries)
+                    )
             medians[f"{kind}, {size} passages"] = {
-                "seconds": statistics.median(built), "ms a search": 1e3 * statistics.median(asked),
-            }  # fmt: skip
+                "seconds": statistics.median(built),
+                "ms a search": 1e3 * statistics.median(asked),
+            }
     rate = {name: row["texts/s"] for name, row in medians.items() if "texts/s" in row}
     ratios = {
         "texts/s, ours to sentence-transformers": rate["agentlib"] / rate["sentence-transformers"],
         "texts/s, both in fp32": rate["agentlib fp32"] / rate["sentence-transformers"],
         "texts/s, both in bf16": rate["agentlib"] / rate["sentence-transformers bf16"],
     }
-    common.record(__file__, medians, ratios, ("torch", "transformers", "sentence-transformers", "faiss-cpu", "bm25s"), rounds,
-                  encoder=cfg.encoder, precision=encoder.precision, texts=len(texts))  # fmt: skip
+    common.record(
+        __file__,
+        medians,
+        ratios,
+        ("torch", "transformers", "sentence-transformers", "faiss-cpu", "bm25s"),
+        rounds,
+        encoder=cfg.encoder,
+        precision=encoder.precision,
+        texts=len(texts),
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What running an action costs: this sandbox beside smolagents' LocalPythonExecutor and a Jupyter kernel.
+"""What running an action costs: this sandbox beside smolagents' LocalPythonExecutor and a Jupyter
+kernel.
 
-`make bench` runs it in a minute or two on an idle machine: every contender in this one run, in turns, medians of 15. It
-prints a table and appends the figures to `tests/benchmarks/sandbox.jsonl`.
+`make bench` runs it in a minute or two on an idle machine: every contender in this one run, in
+turns, medians of 15. It prints a table and appends the figures to `tests/benchmarks/sandbox.jsonl`.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from smolagents import LocalPythonExecutor
 from agentlib.sandbox import Sandbox
 
 LOOP = "total = 0\nfor k in range({steps}):\n    total += k * k % 7\ntotal"
-STEPS = 300_000  # of the tight loop; smolagents is timed on a tenth, since it takes as long as ten million here
+# of the tight loop; smolagents is timed on a tenth, since it takes as long as ten million here
+STEPS = 300_000
 ROUNDS = 15
 QUIET = ["--log-level=ERROR"]
 
@@ -50,7 +52,8 @@ class Ours:
 
 
 class Smolagents:
-    """smolagents' interpreter of syntax trees, in this process. It has no snapshots: candidates run one after another."""
+    """smolagents' interpreter of syntax trees, in this process. It has no snapshots: candidates
+    run one after another."""
 
     def __init__(self):
         self.executor = LocalPythonExecutor([], max_print_outputs_length=10_000)
@@ -80,7 +83,9 @@ class Jupyter:
         self.run("x = 1")
 
     def run(self, code: str) -> None:
-        reply = self.client.execute_interactive(code, store_history=False, output_hook=lambda _: None, timeout=60)
+        reply = self.client.execute_interactive(
+            code, store_history=False, output_hook=lambda _: None, timeout=60
+        )
         if reply["content"]["status"] != "ok":
             raise RuntimeError(reply["content"])
 
@@ -108,11 +113,18 @@ def main() -> None:
         contenders["agentlib bwrap"] = Ours("bwrap")
     except RuntimeError as error:
         print(f"without bwrap, which does not work here: {error}")
-    contenders |= {"agentlib limits": Ours("limits"), "smolagents": Smolagents(), "Jupyter kernel": Jupyter()}
+    contenders |= {
+        "agentlib limits": Ours("limits"),
+        "smolagents": Smolagents(),
+        "Jupyter kernel": Jupyter(),
+    }
     times: dict[str, dict[str, list[float]]] = {name: {} for name in contenders}
     work = {
         "trivial action, ms": (rounds, lambda c, name: 1e3 * seconds(lambda: c.run("x + 1"))),
-        "8 candidates, ms": (rounds, lambda c, name: 1e3 * seconds(lambda: c.candidates("x + 1", 8))),
+        "8 candidates, ms": (
+            rounds,
+            lambda c, name: 1e3 * seconds(lambda: c.candidates("x + 1", 8)),
+        ),
         "loop, million steps/s": (5, lambda c, name: loop(c, name)),
         "start of a session, ms": (5, lambda c, name: 1e3 * seconds(c.start)),
     }
@@ -124,11 +136,17 @@ def main() -> None:
                     times[name].setdefault(what, []).append(value)
     for contender in contenders.values():
         contender.close()
-    table = pd.DataFrame({name: {what: statistics.median(v) for what, v in of.items()} for name, of in times.items()}).T
+    table = pd.DataFrame(
+        {name: {what: statistics.median(v) for what, v in of.items()} for name, of in times.items()}
+    ).T
     speed = table["loop, million steps/s"]
     ratios = {"steps/s, ours to smolagents": speed["agentlib sandlock"] / speed["smolagents"]}
     common.record(
-        __file__, table.T.to_dict(), ratios, ("smolagents", "ipykernel", "sandlock", "numpy", "sympy"), rounds
+        __file__,
+        table.T.to_dict(),
+        ratios,
+        ("smolagents", "ipykernel", "sandlock", "numpy", "sympy"),
+        rounds,
     )
 
 

@@ -1,6 +1,8 @@
-"""What starting costs: importing the package, and the help of its command, neither of which may load torch.
+"""What starting costs: importing the package, and the help of its command, neither of which may
+load torch.
 
-Medians of the rounds, each a process of its own. `make bench` appends the figures to `tests/benchmarks/starting.jsonl`.
+Medians of the rounds, each a process of its own. `make bench` appends the figures to
+`tests/benchmarks/starting.jsonl`.
 """
 
 import argparse
@@ -32,7 +34,8 @@ def main() -> None:
                 times[name].append(time.perf_counter() - started)
     medians = {name: {"seconds": statistics.median(values)} for name, values in times.items()}
     ratios = {
-        f"{name}, to python alone": medians[name]["seconds"] / medians["python"]["seconds"] for name in list(WORK)[1:]
+        f"{name}, to python alone": medians[name]["seconds"] / medians["python"]["seconds"]
+        for name in list(WORK)[1:]
     }
     common.record(__file__, medians, ratios, (), rounds)
 

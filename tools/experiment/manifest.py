@@ -1,7 +1,8 @@
-"""Write the manifest of the Wikipedia slice from its ready-made files: `python tools/experiment/manifest.py FOLDER`.
+"""Write the manifest of the Wikipedia slice from its ready-made files: `python
+tools/experiment/manifest.py FOLDER`.
 
-The sets are taken in file order: the paper's own questions first, then more of the same data set. A question whose words
-occurred before is left out.
+The sets are taken in file order: the paper's own questions first, then more of the same data set. A
+question whose words occurred before is left out.
 """
 
 import hashlib
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from agentlib.benchmarks import wiki
 
-# name: data set, split, then (set, level or None for any, at most or None for all) of questions.jsonl.gz
+# name: data set, split, then (set, level or None for any, at most or None for all) of
+# questions.jsonl.gz
 SETS = {
     "hotpotqa-slice": ("hotpotqa", "test", ("test", None, None)),
     "bamboogle-slice": ("bamboogle", "test", ("test", None, None)),
@@ -30,16 +32,28 @@ def manifest(folder: Path) -> dict:
     for name, (dataset, split, *parts) in SETS.items():
         chosen, in_paper = [], 0
         for kind, levels, most in parts:
-            some = [r for r in rows if (r["dataset"], r["set"]) == (dataset, kind) and (levels is None or r["level"] in levels)]
+            some = [
+                r
+                for r in rows
+                if (r["dataset"], r["set"]) == (dataset, kind)
+                and (levels is None or r["level"] in levels)
+            ]
             for row in some[:most]:
                 if row["question"] not in used:
                     used.add(row["question"])
                     chosen.append(f"{row['id']} {wiki.key(row['question'], row['answer'])}")
                     in_paper += split == "test" and row["paper_set"] is not None
-        about = {"dataset": wiki.FULL_NAMES.get(dataset, dataset), "split": split, "in_paper": in_paper}
+        about = {
+            "dataset": wiki.FULL_NAMES.get(dataset, dataset),
+            "split": split,
+            "in_paper": in_paper,
+        }
         sets[name] = about | {"questions": chosen}
     return {
-        "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (wiki.PASSAGES, wiki.QUESTIONS)},
+        "files": {
+            name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            for name in (wiki.PASSAGES, wiki.QUESTIONS)
+        },
         "sets": sets,
     }
 

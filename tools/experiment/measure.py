@@ -1,8 +1,9 @@
 """Measure the slice of Wikipedia as a corpus: `python tools/experiment/measure.py [--encode 300]`.
 
-Writes figures/records/laptop/wiki_slice.json: seconds to build and to open the BM25 index, and, from `--encode` passages spread
-evenly, the seconds that the dense index would take here; recall of gold passages for the questions themselves; and the table of
-trivial answers (`trivial`), both by BM25.
+Writes figures/records/laptop/wiki_slice.json: seconds to build and to open the BM25 index, and,
+from `--encode` passages spread evenly, the seconds that the dense index would take here; recall of
+gold passages for the questions themselves; and the table of trivial answers (`trivial`), both by
+BM25.
 """
 
 import argparse
@@ -23,10 +24,14 @@ FACTUAL = [benchmark.slice for benchmark in config.BENCHMARKS if benchmark.domai
 
 @contextlib.contextmanager
 def timed(into: dict, name: str) -> Iterator[None]:
-    """Wall and processor seconds of a block: on a busy machine only the latter say what it costs."""
+    """Wall and processor seconds of a block: on a busy machine only the latter say what it
+    costs."""
     wall, processor = time.perf_counter(), time.process_time()
     yield
-    into[name] = {"seconds": round(time.perf_counter() - wall, 1), "processor_seconds": round(time.process_time() - processor, 1)}
+    into[name] = {
+        "seconds": round(time.perf_counter() - wall, 1),
+        "processor_seconds": round(time.process_time() - processor, 1),
+    }
 
 
 def measure(encode: int) -> dict:
@@ -50,13 +55,23 @@ def measure(encode: int) -> dict:
         encoder.encode(some[:8], kind="passage")  # loads
         with timed(spent, f"encode {len(some)} passages by {cfg.encoder}"):
             encoder.encode(some, kind="passage")
-    return {"machine": records.machine(), "passages": len(passages), "seconds": spent, "recall@3": recalls,
-            "trivial": rows.round(1).to_dict("records")}  # fmt: skip
+    return {
+        "machine": records.machine(),
+        "passages": len(passages),
+        "seconds": spent,
+        "recall@3": recalls,
+        "trivial": rows.round(1).to_dict("records"),
+    }
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--encode", type=int, default=0, help="passages to encode for the extrapolation; 0 leaves it out")
+    parser.add_argument(
+        "--encode",
+        type=int,
+        default=0,
+        help="passages to encode for the extrapolation; 0 leaves it out",
+    )
     found = measure(parser.parse_args().encode)
     records.write_json(config.LAPTOP.records / "wiki_slice.json", found)
     print(found)

@@ -1,8 +1,10 @@
-"""Compare prompts of the teacher on questions for development, all transcripts kept: `python tools/experiment/pilot.py --help`.
+"""Compare prompts of the teacher on questions for development, all transcripts kept: `python
+tools/experiment/pilot.py --help`.
 
-The pairs compared: a chain of thought by the package's prompt (a plan first, worked examples) against the plain request to
-reason step by step; the agent with the package's worked examples against one more, in the corpus's own form, that searches
-twice. Only dev sets are asked. A run that is interrupted resumes; more questions continue the same run.
+The pairs compared: a chain of thought by the package's prompt (a plan first, worked examples)
+against the plain request to reason step by step; the agent with the package's worked examples
+against one more, in the corpus's own form, that searches twice. Only dev sets are asked. A run that
+is interrupted resumes; more questions continue the same run.
 """
 
 import argparse
@@ -27,7 +29,8 @@ from agentlib.sandbox import Sandbox
 from agentlib.tasks import Question
 
 SETS = ("hotpotqa-dev", "math-hard-dev", "math-medium-dev")
-SECONDS = {"cot": 20.0, "agent": 40.0}  # per question on two cores with llama.cpp, until a run has measured its own
+# per question on two cores with llama.cpp, until a run has measured its own
+SECONDS = {"cot": 20.0, "agent": 40.0}
 SETTINGS = {**config.SLICE, "retriever": "bm25", "step_tokens": 512, "cot_tokens": 1024}
 
 ZERO_SHOT = "Reason step by step, and put your final answer within \\boxed{}."
@@ -87,7 +90,8 @@ def zero_shot(conversation: list[dict]) -> list[dict]:
 
 
 def one_more_example(conversation: list[dict]) -> list[dict]:
-    """An agent's conversation with the example that searches twice after those of its system turn."""
+    """An agent's conversation with the example that searches twice after those of its system
+    turn."""
     first, *rest = conversation
     examples, blank, closing = first["content"].rpartition("\n\n")
     return [first | {"content": f"{examples}{TWO_SEARCHES}{blank}{closing}"}, *rest]
@@ -101,10 +105,13 @@ class Condition:
     reword: Callable[[list[dict]], list[dict]]
 
     def words(self) -> list[list[dict]]:
-        """What a model is given for a question of each kind, to tell runs with other words apart."""
+        """What a model is given for a question of each kind, to tell runs with other words
+        apart."""
         if self.method == "agent":
             return [self.reword(initial_messages("?", "teacher"))]
-        return [self.reword(cot_turns("?", domain, examples=True)) for domain in ("factual", "math")]
+        return [
+            self.reword(cot_turns("?", domain, examples=True)) for domain in ("factual", "math")
+        ]
 
 
 CONDITIONS = {
@@ -122,32 +129,55 @@ class Reworded:
     def __init__(self, model: LanguageModel, reword: Callable[[list[dict]], list[dict]]):
         self.name, self.count, self._model, self._reword = model.name, model.count, model, reword
         longer = model.count(TWO_SEARCHES) if reword is one_more_example else 0
-        self.max_context = model.max_context - longer  # the agent measures the conversation that it knows
+        # the agent measures the conversation that it knows
+        self.max_context = model.max_context - longer
 
     def generate(self, conversations: Sequence[list[dict]], **options: Any) -> list[list]:
         return self._model.generate([self._reword(c) for c in conversations], **options)
 
 
 class Penalised(server.ServerModel):
-    """A server's model that makes tokens which occurred before less likely, as some models' own defaults do."""
+    """A server's model that makes tokens which occurred before less likely, as some models' own
+    defaults do."""
 
     penalty = 1.0  # none
 
     def _post(self, body: dict) -> dict:
-        if self.penalty != 1.0:  # the first name is that of vLLM and SGLang; llama.cpp looks at 64 tokens unless told otherwise
-            body = body | {"repetition_penalty": self.penalty, "repeat_penalty": self.penalty, "repeat_last_n": -1}
+        # the first name is that of vLLM and SGLang; llama.cpp looks at 64 tokens unless told
+        # otherwise
+        if self.penalty != 1.0:
+            body = body | {
+                "repetition_penalty": self.penalty,
+                "repeat_penalty": self.penalty,
+                "repeat_last_n": -1,
+            }
         return super()._post(body)
 
 
 def pilot_run(cfg: config.Config, name: str, penalty: float = 1.0) -> records.Run:
-    """The run folder of a condition; its name holds all that shapes a transcript but the number of questions."""
+    """The run folder of a condition; its name holds all that shapes a transcript but the number
+    of questions."""
     names = ["seed", "teacher", "context_tokens"]
     if CONDITIONS[name].method == "cot":
         names += ["cot_tokens"]
     else:
-        names += ["max_steps", "step_tokens", "corpus", "retriever", "encoder", "top_k", "sandbox_seconds", "sandbox_memory_mb"]
+        names += [
+            "max_steps",
+            "step_tokens",
+            "corpus",
+            "retriever",
+            "encoder",
+            "top_k",
+            "sandbox_seconds",
+            "sandbox_memory_mb",
+        ]
     shape = {n: getattr(cfg, n) for n in names}
-    shape |= {"condition": name, "words": CONDITIONS[name].words(), "penalty": penalty, "questions": benchmarks.fingerprint(SETS)}
+    shape |= {
+        "condition": name,
+        "words": CONDITIONS[name].words(),
+        "penalty": penalty,
+        "questions": benchmarks.fingerprint(SETS),
+    }
     return records.Run(cfg.runs, f"pilot-{name}", shape)
 
 
@@ -157,28 +187,59 @@ def questions_of(count: int) -> list[Question]:
 
 
 def seconds_left(run: records.Run, method: str, left: int) -> float:
-    """About how long the rest of a condition takes: at the rate of its own run, else at `SECONDS`."""
+    """About how long the rest of a condition takes: at the rate of its own run, else at
+    `SECONDS`."""
     times = list(records.read(run.times)) if run.times.exists() else []
-    rate = sum(t["seconds"] for t in times) / sum(t["cases"] for t in times) if times else SECONDS[method]
+    rate = (
+        sum(t["seconds"] for t in times) / sum(t["cases"] for t in times)
+        if times
+        else SECONDS[method]
+    )
     return left * rate
 
 
-def answer(cfg: config.Config, name: str, model: LanguageModel, box: Sandbox, question: Question) -> dict:
+def answer(
+    cfg: config.Config, name: str, model: LanguageModel, box: Sandbox, question: Question
+) -> dict:
     """The case of one question, greedily."""
     condition = CONDITIONS[name]
-    labels = {"model": cfg.teacher, "role": "teacher", "method": name, "n": 1, "seed": cfg.seed, "temperature": 0.0}
+    labels = {
+        "model": cfg.teacher,
+        "role": "teacher",
+        "method": name,
+        "n": 1,
+        "seed": cfg.seed,
+        "temperature": 0.0,
+    }
     reworded = Reworded(model, condition.reword)
     if condition.method == "cot":
-        (chain,) = cot.generate_cot(reworded, [question], max_new_tokens=cfg.cot_tokens, examples=True, seed=cfg.seed)
+        (chain,) = cot.generate_cot(
+            reworded, [question], max_new_tokens=cfg.cot_tokens, examples=True, seed=cfg.seed
+        )
         return cases.cot_case(question, chain, **labels)
-    agent = Agent(reworded, box, style="teacher", max_steps=cfg.max_steps, step_tokens=cfg.step_tokens, seed=cfg.seed)
+    agent = Agent(
+        reworded,
+        box,
+        style="teacher",
+        max_steps=cfg.max_steps,
+        step_tokens=cfg.step_tokens,
+        seed=cfg.seed,
+    )
     (trajectory,) = agent.run([question])
     return cases.agent_case(question, trajectory, **labels)
 
 
-def run_condition(cfg: config.Config, name: str, model: LanguageModel, box: Sandbox, questions: Sequence[Question],
-                  penalty: float = 1.0, concurrency: int = 2) -> list[dict]:  # fmt: skip
-    """The cases of a condition, those that are there already and those still to ask; an outage leaves an error record."""
+def run_condition(
+    cfg: config.Config,
+    name: str,
+    model: LanguageModel,
+    box: Sandbox,
+    questions: Sequence[Question],
+    penalty: float = 1.0,
+    concurrency: int = 2,
+) -> list[dict]:
+    """The cases of a condition, those that are there already and those still to ask; an outage
+    leaves an error record."""
     with pilot_run(cfg, name, penalty) as run, ThreadPoolExecutor(concurrency) as pool:
         todo = run.todo(questions)
         jobs = {pool.submit(answer, cfg, name, model, box, question): question for question in todo}
@@ -195,32 +256,53 @@ def run_condition(cfg: config.Config, name: str, model: LanguageModel, box: Sand
 
 
 def table(found: Sequence[dict]) -> pd.DataFrame:
-    """A row for each condition and kind of question: how many were right, pass the filter, were supported, and at what cost."""
+    """A row for each condition and kind of question: how many were right, pass the filter, were
+    supported, and at what cost."""
     rows = []
     for name, domain in dict.fromkeys((case["method"], case["domain"]) for case in found):
         some = [case for case in found if (case["method"], case["domain"]) == (name, domain)]
         right, n = sum(case["correct"] for case in some), len(some)
         low, high = statistics.wilson_interval(right, n)
         supported = [wiki.is_supported(case) for case in some if "trace" in case]
-        rows.append({
-            "condition": name, "domain": domain, "n": n, "right": right, "low": round(100 * low, 1), "high": round(100 * high, 1),
-            "F1": round(sum(case["f1"] for case in some) / n, 2), "kept": sum(map(cases.passes_filter, some)),
-            "supported": sum(map(bool, supported)) if any(s is not None for s in supported) else None,
-            "searched once or less": sum(case["tool_calls"] < 2 for case in some) if supported else None,
-            "cut": sum(case["stopped"] not in ("stop", "final_answer") for case in some),
-            "tokens": round(sum(case["completion_tokens"] for case in some) / n),
-        })  # fmt: skip
+        rows.append(
+            {
+                "condition": name,
+                "domain": domain,
+                "n": n,
+                "right": right,
+                "low": round(100 * low, 1),
+                "high": round(100 * high, 1),
+                "F1": round(sum(case["f1"] for case in some) / n, 2),
+                "kept": sum(map(cases.passes_filter, some)),
+                "supported": (
+                    sum(map(bool, supported)) if any(s is not None for s in supported) else None
+                ),
+                "searched once or less": (
+                    sum(case["tool_calls"] < 2 for case in some) if supported else None
+                ),
+                "cut": sum(case["stopped"] not in ("stop", "final_answer") for case in some),
+                "tokens": round(sum(case["completion_tokens"] for case in some) / n),
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def comparisons(found: Sequence[dict]) -> pd.DataFrame:
-    """The pairs on the questions that both sides have: difference (second less first) with a 95 % interval, and McNemar's p."""
+    """The pairs on the questions that both sides have: difference (second less first) with a 95
+    % interval, and McNemar's p."""
     frame = pd.DataFrame(found)
     rows = []
-    for (first, second), domain in ((pair, domain) for pair in PAIRS for domain in frame["domain"].unique()):
-        sides = [frame[(frame["method"] == name) & (frame["domain"] == domain)] for name in (first, second)]
+    for (first, second), domain in (
+        (pair, domain) for pair in PAIRS for domain in frame["domain"].unique()
+    ):
+        sides = [
+            frame[(frame["method"] == name) & (frame["domain"] == domain)]
+            for name in (first, second)
+        ]
         if not any(side.empty for side in sides):
-            rows.append({"first": first, "second": second, "domain": domain, **statistics.compare(*sides)})
+            rows.append(
+                {"first": first, "second": second, "domain": domain, **statistics.compare(*sides)}
+            )
     return pd.DataFrame(rows)
 
 
@@ -229,17 +311,33 @@ def open_model(cfg: config.Config, penalty: float, slots: int) -> Iterator[Langu
     """The teacher on the server that the settings name, else on a llama.cpp server started here."""
     with contextlib.ExitStack() as stack:
         here = cfg.teacher_server in ("", config.IN_PROCESS)
-        url = stack.enter_context(server.llama_server(cfg.teacher, slots=slots, context=cfg.context_tokens)) if here else cfg.teacher_server
-        model = Penalised(url, cfg.teacher, concurrency=slots, choices=slots, max_context=cfg.context_tokens, source=cfg.weights)
+        url = (
+            stack.enter_context(
+                server.llama_server(cfg.teacher, slots=slots, context=cfg.context_tokens)
+            )
+            if here
+            else cfg.teacher_server
+        )
+        model = Penalised(
+            url,
+            cfg.teacher,
+            concurrency=slots,
+            choices=slots,
+            max_context=cfg.context_tokens,
+            source=cfg.weights,
+        )
         model.penalty = penalty
         stack.callback(model.close)
         yield model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Say what is left and how long it takes, then ask it and print the tables; 2, with a sentence, for wrong settings."""
+    """Say what is left and how long it takes, then ask it and print the tables; 2, with a
+    sentence, for wrong settings."""
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0] + ".")
-    parser.add_argument("--condition", action="append", choices=CONDITIONS, help="may be repeated; all by default")
+    parser.add_argument(
+        "--condition", action="append", choices=CONDITIONS, help="may be repeated; all by default"
+    )
     parser.add_argument("--questions", type=int, default=20, help=f"of each of {', '.join(SETS)}")
     parser.add_argument("--penalty", type=float, default=1.0, help="repetition penalty; 1 is none")
     parser.add_argument("--slots", type=int, default=2, help="conversations at a time")
@@ -248,12 +346,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         cfg = config.load("laptop", **SETTINGS | dict(map(setting, asked.settings)))
-        questions, total, wanted = questions_of(asked.questions), 0.0, asked.condition or list(CONDITIONS)
+        questions, total, wanted = (
+            questions_of(asked.questions),
+            0.0,
+            asked.condition or list(CONDITIONS),
+        )
         for name in wanted:
             run = pilot_run(cfg, name, asked.penalty)
             left = len(run.todo(questions))
             total += (seconds := seconds_left(run, CONDITIONS[name].method, left))
-            print(f"{name}: {left} of {len(questions)} questions are left, about {seconds / 60:.0f} min; transcripts in {run.folder}")
+            print(
+                f"{name}: {left} of {len(questions)} questions are left, about {seconds / 60:.0f}"
+                f" min; transcripts in {run.folder}"
+            )
         print(f"about {total / 3600:.1f} h in all", flush=True)
         if asked.check:
             return 0
@@ -261,7 +366,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             search.build(cfg)
             with (
                 open_model(cfg, asked.penalty, asked.slots) as model,
-                Sandbox(tools={"web_search": search.web_search(cfg)}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb) as box,
+                Sandbox(
+                    tools={"web_search": search.web_search(cfg)},
+                    seconds=cfg.sandbox_seconds,
+                    memory_mb=cfg.sandbox_memory_mb,
+                ) as box,
             ):
                 for name in wanted:
                     run_condition(cfg, name, model, box, questions, asked.penalty, asked.slots)
@@ -274,7 +383,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(table(found).to_string(index=False))
         print(comparisons(found).round(3).to_string(index=False))
     if lost := len(wanted) * len(questions) - len(found):
-        print(f"{lost} questions ended in an error, which is in the transcripts; the same command asks them again", file=sys.stderr)
+        print(
+            f"{lost} questions ended in an error, which is in the transcripts; the same command"
+            " asks them again",
+            file=sys.stderr,
+        )
     return 1 if lost else 0
 
 

@@ -1,6 +1,7 @@
 """What questions over the mini encyclopedia are drawn from, and what a drawn question is.
 
-Owns the draws of countries, cities and regions of one half, and `Draft`. Knows nothing of what is asked about them.
+Owns the draws of countries, cities and regions of one half, and `Draft`. Knows nothing of what is
+asked about them.
 """
 
 import random
@@ -11,12 +12,15 @@ from dataclasses import dataclass
 from agentlib.benchmarks.minisuite import facts, topics
 from agentlib.benchmarks.minisuite.places import City, Country, Region
 
-MARGIN = 1.15  # compared quantities differ by this factor at least, so that a newer count would not turn them round
+# compared quantities differ by this factor at least, so that a newer count would not turn them
+# round
+MARGIN = 1.15
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A question before it has a name: `support` are the ids of the passages that hold its facts."""
+    """A question before it has a name: `support` are the ids of the passages that hold its
+    facts."""
 
     text: str
     answer: str
@@ -27,7 +31,8 @@ class Draft:
 
 
 class World:
-    """The countries, cities and regions of one half, "train" or "test", and the draws that templates make from them."""
+    """The countries, cities and regions of one half, "train" or "test", and the draws that
+    templates make from them."""
 
     def __init__(self, split: str, rng: random.Random):
         countries, cities = topics.places()
@@ -44,7 +49,9 @@ class World:
         kept = list(self.countries.values())
         self.with_own_money = [c for c in kept if here(facts.currencies()[c.currency_code].users)]
         self.with_own_tongue = [c for c in kept if here(facts.languages()[c.language].first_in)]
-        self.with_own_clocks = [c for c in kept if here(facts.zones()[c.capital_city.timezone].countries)]
+        self.with_own_clocks = [
+            c for c in kept if here(facts.zones()[c.capital_city.timezone].countries)
+        ]
 
     def say(self, *wordings: str) -> str:
         """One of several ways to ask the same."""
@@ -56,7 +63,9 @@ class World:
     def city(self, among: Sequence[Country] = ()) -> tuple[City, Country]:
         """A city that is no capital, with its country, which is one of `among` if that is given."""
         codes = {c.code for c in among}
-        city = self.rng.choice([c for c in self.cities if c.country in codes] if among else self.cities)
+        city = self.rng.choice(
+            [c for c in self.cities if c.country in codes] if among else self.cities
+        )
         return city, self.countries[city.country]
 
     def region(self) -> tuple[str, Region, Country]:

@@ -1,7 +1,8 @@
-"""Templates of factual questions of two hops over the mini encyclopedia, and the templates of every factual benchmark.
+"""Templates of factual questions of two hops over the mini encyclopedia, and the templates of every
+factual benchmark.
 
-Owns the wordings of mini-hotpot and mini-bamboogle. Facts come from `atlas`. Knows nothing of splits, nor of how many
-questions are asked.
+Owns the wordings of mini-hotpot and mini-bamboogle. Facts come from `atlas`. Knows nothing of
+splits, nor of how many questions are asked.
 """
 
 from agentlib.benchmarks.minisuite import facts
@@ -30,11 +31,18 @@ def currency_of_capital(w: World) -> Draft:
     if w.users_of_money[c.currency] == 1:
         text = w.say(  # a name of its own, such as Zloty; Dollar would be ambiguous
             f"What is the currency of the country whose capital is {c.capital}?",
-            f"With which currency do people pay in the country that has {c.capital} as its capital?",
+            f"With which currency do people pay in the country that has {c.capital} as its"
+            " capital?",
         )
-        return bridge(text, c.id, answer=c.currency, aliases=(c.currency_code, f"{c.currency} ({c.currency_code})"))
+        return bridge(
+            text,
+            c.id,
+            answer=c.currency,
+            aliases=(c.currency_code, f"{c.currency} ({c.currency_code})"),
+        )
     text = w.say(
-        f"What is the three-letter code of the currency of the country whose capital is {c.capital}?",
+        "What is the three-letter code of the currency of the country whose capital is"
+        f" {c.capital}?",
         f"Which three-letter code has the currency of the country governed from {c.capital}?",
     )
     return bridge(text, c.id, answer=c.currency_code)
@@ -91,7 +99,8 @@ def clocks_of_city(w: World) -> Draft:
         city, c = w.city(w.with_own_clocks)
     zone = facts.zones()[city.timezone]
     text = w.say(
-        f"What was the distance to UTC of the clocks in the city of {city.name} on 15 January {facts.CLOCK_YEAR}?",
+        f"What was the distance to UTC of the clocks in the city of {city.name} on 15 January"
+        f" {facts.CLOCK_YEAR}?",
         f"On 15 January {facts.CLOCK_YEAR}, which UTC offset applied in the city of {city.name}?",
     )
     return offset(text, zone.january, city.id, zone.id)
@@ -130,7 +139,8 @@ def domain_of_city(w: World) -> Draft:
 def phone_of_city(w: World) -> Draft:
     city, c = w.city()
     text = w.say(
-        f"Which international calling code would you dial to reach someone in {city.name} from abroad?",
+        f"Which international calling code would you dial to reach someone in {city.name} from"
+        " abroad?",
         f"A phone number of a shop in {city.name}, as seen from abroad, begins with which code?",
     )
     return bridge(text, city.id, c.id, answer=c.phone, aliases=(c.phone.lstrip("+"),))
@@ -141,7 +151,8 @@ def clocks_of_capital(w: World) -> Draft:
     city = c.capital_city
     text = w.say(
         f"Which time zone do the clocks of the capital city of {c.named} follow?",
-        f"A government official in the capital city of {c.named} looks at a clock: which time zone does it show?",
+        f"A government official in the capital city of {c.named} looks at a clock: which time zone"
+        " does it show?",
     )
     return bridge(text, c.id, city.id, answer=city.timezone)
 
@@ -150,7 +161,8 @@ def tongue_of_capital(w: World) -> Draft:
     c = w.country()
     text = w.say(
         f"Name the language listed first for the nation governed from {c.capital}.",
-        f"In which language, the first one listed, might the parliament sitting in {c.capital} debate?",
+        f"In which language, the first one listed, might the parliament sitting in {c.capital}"
+        " debate?",
     )
     return bridge(text, c.id, answer=c.language)
 
@@ -169,7 +181,8 @@ def number_of_money(w: World) -> Draft:
     money = facts.currencies()[c.currency_code]
     text = w.say(
         f"Which number does ISO 4217 assign to the money used in {c.named}?",
-        f"A bank system that cannot show letters refers to the currency of {c.named} by which number?",
+        f"A bank system that cannot show letters refers to the currency of {c.named} by which"
+        " number?",
     )
     return bridge(text, c.id, money.id, answer=money.number)
 
@@ -179,17 +192,48 @@ def letters_of_tongue(w: World) -> Draft:
     tongue = facts.languages()[c.language]
     text = w.say(
         f"Which three-letter ISO 639-3 code belongs to the language listed first for {c.named}?",
-        f"A librarian tags a book in the first-listed language of {c.named}: which ISO 639-3 code is right?",
+        f"A librarian tags a book in the first-listed language of {c.named}: which ISO 639-3 code"
+        " is right?",
     )
     return bridge(text, c.id, tongue.id, answer=tongue.code3)
 
 
 TEMPLATES = {
-    "mini-hotpot": [currency_of_capital, larger_city, continent_of_city, capital_of_region, larger_country,
-                    capital_of_city, clocks_of_city, size_of_region, area_of_capital],
-    "mini-bamboogle": [domain_of_city, clocks_of_capital, number_of_money, phone_of_city, letters_of_tongue,
-                       tongue_of_capital, metropolis_size],
-    "mini-musique": [capital_size_of_city, clocks_of_capital_in_july, money_number_of_city, largest_size_of_capital,
-                     capital_clocks_of_region, gap_to_capital, total_area],
-    "mini-2wiki": [larger_by_capital, same_country, smaller_capital, fuller_by_city, denser_country, same_continent],
-}  # fmt: skip
+    "mini-hotpot": [
+        currency_of_capital,
+        larger_city,
+        continent_of_city,
+        capital_of_region,
+        larger_country,
+        capital_of_city,
+        clocks_of_city,
+        size_of_region,
+        area_of_capital,
+    ],
+    "mini-bamboogle": [
+        domain_of_city,
+        clocks_of_capital,
+        number_of_money,
+        phone_of_city,
+        letters_of_tongue,
+        tongue_of_capital,
+        metropolis_size,
+    ],
+    "mini-musique": [
+        capital_size_of_city,
+        clocks_of_capital_in_july,
+        money_number_of_city,
+        largest_size_of_capital,
+        capital_clocks_of_region,
+        gap_to_capital,
+        total_area,
+    ],
+    "mini-2wiki": [
+        larger_by_capital,
+        same_country,
+        smaller_capital,
+        fuller_by_city,
+        denser_country,
+        same_continent,
+    ],
+}

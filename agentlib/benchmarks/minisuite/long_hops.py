@@ -1,7 +1,7 @@
 """Templates of factual questions of three hops, and of comparisons, over the mini encyclopedia.
 
-Owns the wordings of mini-musique and mini-2wiki. Facts come from `atlas`. Knows nothing of splits, nor of how many questions
-are asked.
+Owns the wordings of mini-musique and mini-2wiki. Facts come from `atlas`. Knows nothing of splits,
+nor of how many questions are asked.
 """
 
 from agentlib.benchmarks.minisuite import facts
@@ -13,8 +13,10 @@ from agentlib.benchmarks.minisuite.hop_world import Draft, World, bridge, number
 def capital_size_of_city(w: World) -> Draft:
     city, c = w.city()
     text = w.say(
-        f"What is the population of the capital of the country in which the city of {city.name} lies?",
-        f"How many people live in the capital of the country that the city of {city.name} belongs to?",
+        f"What is the population of the capital of the country in which the city of {city.name}"
+        " lies?",
+        f"How many people live in the capital of the country that the city of {city.name}"
+        " belongs to?",
     )
     return bridge(text, city.id, c.id, c.capital_city.id, **number(c.capital_city.population))
 
@@ -32,8 +34,10 @@ def money_number_of_city(w: World) -> Draft:
     city, c = w.city(w.with_own_money)
     money = facts.currencies()[c.currency_code]
     text = w.say(
-        f"What is the ISO 4217 number of the currency of the country in which the city of {city.name} lies?",
-        f"Which ISO 4217 number has the currency that people pay with in the country of the city of {city.name}?",
+        "What is the ISO 4217 number of the currency of the country in which the city of"
+        f" {city.name} lies?",
+        "Which ISO 4217 number has the currency that people pay with in the country of the city of"
+        f" {city.name}?",
     )
     return bridge(text, city.id, c.id, money.id, answer=money.number)
 
@@ -42,8 +46,10 @@ def clocks_of_capital_in_july(w: World) -> Draft:
     c = w.rng.choice(w.with_own_clocks)
     zone = facts.zones()[c.capital_city.timezone]
     text = w.say(
-        f"On 15 July {facts.CLOCK_YEAR}, what was the UTC offset of the clocks in the capital of {c.named}?",
-        f"How far from UTC were the clocks in the capital city of {c.named} on 15 July {facts.CLOCK_YEAR}?",
+        f"On 15 July {facts.CLOCK_YEAR}, what was the UTC offset of the clocks in the capital of"
+        f" {c.named}?",
+        f"How far from UTC were the clocks in the capital city of {c.named} on 15 July"
+        f" {facts.CLOCK_YEAR}?",
     )
     return offset(text, zone.july, c.id, c.capital_city.id, zone.id)
 
@@ -54,7 +60,8 @@ def largest_size_of_capital(w: World) -> Draft:
         if c.largest_city != c.capital_city:
             break
     text = w.say(
-        f"How many people live in the most populous city of the country whose capital is {c.capital}?",
+        "How many people live in the most populous city of the country whose capital is"
+        f" {c.capital}?",
         f"What is the population of the largest city of the country governed from {c.capital}?",
     )
     return bridge(text, c.id, c.largest_city.id, **number(c.largest_city.population))
@@ -63,8 +70,8 @@ def largest_size_of_capital(w: World) -> Draft:
 def gap_to_capital(w: World) -> Draft:
     city, c = w.city()
     text = (
-        f"What is the difference in population between the city of {city.name} and the capital of the country "
-        "it lies in?"
+        f"What is the difference in population between the city of {city.name} and the capital of"
+        " the country it lies in?"
     )
     gap = abs(city.population - c.capital_city.population)
     return bridge(text, city.id, c.id, c.capital_city.id, **number(gap))
@@ -73,8 +80,8 @@ def gap_to_capital(w: World) -> Draft:
 def total_area(w: World) -> Draft:
     (a, c), (b, d) = w.two(w.city, lambda pair: pair[1].area)
     text = (
-        f"What is the total area, in square kilometres, of the two countries in which the cities of {a.name} and "
-        f"{b.name} lie?"
+        "What is the total area, in square kilometres, of the two countries in which the cities of"
+        f" {a.name} and {b.name} lie?"
     )
     return bridge(text, a.id, b.id, c.id, d.id, **number(c.area + d.area))
 
@@ -85,8 +92,10 @@ def total_area(w: World) -> Draft:
 def larger_by_capital(w: World) -> Draft:
     a, b = w.two(w.country, lambda c: c.area)
     text = w.say(
-        f"Which of the countries whose capitals are {a.capital} and {b.capital} has the larger area?",
-        f"One country is governed from {a.capital}, another from {b.capital}. Which of the two is larger in area?",
+        f"Which of the countries whose capitals are {a.capital} and {b.capital} has the larger"
+        " area?",
+        f"One country is governed from {a.capital}, another from {b.capital}. Which of the two is"
+        " larger in area?",
     )
     return which(text, a.title, b.title, a.area > b.area, a.id, b.id)
 

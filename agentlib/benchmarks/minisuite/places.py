@@ -1,4 +1,5 @@
-"""What the mini encyclopedia knows of a country, a city, a region, a currency, a language and a time zone.
+"""What the mini encyclopedia knows of a country, a city, a region, a currency, a language and a
+time zone.
 
 Owns the fields of each. Knows nothing of where their values come from.
 """
@@ -6,14 +7,15 @@ Owns the fields of each. Knows nothing of where their values come from.
 from dataclasses import dataclass
 
 _WITH_ARTICLE = {
-    "Bahamas", "Comoros", "Gambia", "Ivory Coast", "Maldives", "Philippines", "Seychelles", "Isle of Man",
-    "Democratic Republic of the Congo", "Republic of the Congo", "Vatican",
+    "Bahamas", "Comoros", "Gambia", "Ivory Coast", "Maldives", "Philippines", "Seychelles",
+    "Isle of Man", "Democratic Republic of the Congo", "Republic of the Congo", "Vatican",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class City:
-    """A city as GeoNames lists it; `rank` is its place by population among the listed cities of its country."""
+    """A city as GeoNames lists it; `rank` is its place by population among the listed cities of
+    its country."""
 
     id: str
     title: str
@@ -29,7 +31,8 @@ class City:
 
 @dataclass(frozen=True)
 class Country:
-    """A country or territory; `area` is in km², 0 where GeoNames' whole number would mislead; codes are ISO 3166."""
+    """A country or territory; `area` is in km², 0 where GeoNames' whole number would mislead;
+    codes are ISO 3166."""
 
     id: str
     title: str
@@ -51,13 +54,20 @@ class Country:
     @property
     def named(self) -> str:
         """The name as it stands in running text, with its article where it takes one."""
-        plural = self.title.endswith(("Islands", "Republic", "Emirates", "States", "Kingdom", "Territory"))
-        return f"the {self.title}" if plural or self.title in _WITH_ARTICLE else self.title.replace("The ", "the ")
+        plural = self.title.endswith(
+            ("Islands", "Republic", "Emirates", "States", "Kingdom", "Territory")
+        )
+        return (
+            f"the {self.title}"
+            if plural or self.title in _WITH_ARTICLE
+            else self.title.replace("The ", "the ")
+        )
 
 
 @dataclass(frozen=True)
 class Region:
-    """A first-level division of a country in ISO 3166-2, such as Marche, a Region of Italy with the code IT-57."""
+    """A first-level division of a country in ISO 3166-2, such as Marche, a Region of Italy with
+    the code IT-57."""
 
     id: str
     title: str
@@ -69,7 +79,8 @@ class Region:
 
 @dataclass(frozen=True)
 class Currency:
-    """A currency of ISO 4217: `number` is its three digits, `users` the codes of countries that pay with it."""
+    """A currency of ISO 4217: `number` is its three digits, `users` the codes of countries that
+    pay with it."""
 
     id: str
     title: str
@@ -81,7 +92,8 @@ class Currency:
 
 @dataclass(frozen=True)
 class Language:
-    """A language with its codes in ISO 639-3 (three letters) and 639-1 (two); `first_in` are country codes."""
+    """A language with its codes in ISO 639-3 (three letters) and 639-1 (two); `first_in` are
+    country codes."""
 
     id: str
     title: str
@@ -93,7 +105,8 @@ class Language:
 
 @dataclass(frozen=True)
 class Zone:
-    """A time zone with its distance to UTC in `atlas.CLOCK_YEAR`, such as "+05:30", on the 15th of January and of July."""
+    """A time zone with its distance to UTC in `atlas.CLOCK_YEAR`, such as "+05:30", on the 15th
+    of January and of July."""
 
     id: str
     title: str

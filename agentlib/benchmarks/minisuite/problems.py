@@ -1,10 +1,12 @@
 """Templates of maths problems of MATH's seven subjects, and what all templates are.
 
-Owns the wording and the arithmetic of mini-math. Knows nothing of splits, benchmarks' sizes, or who answers.
+Owns the wording and the arithmetic of mini-math. Knows nothing of splits, benchmarks' sizes, or who
+answers.
 
-A template is a function (rng, level) -> (text, answer): its numbers are drawn from a seeded generator and its answer, an
-int or a Fraction, is exact; the level is 1 to 5, larger meaning larger numbers; where a set lists templates by level, also
-more steps. Brute force is fine here; a solver may also be cleverer.
+A template is a function (rng, level) -> (text, answer): its numbers are drawn from a seeded
+generator and its answer, an int or a Fraction, is exact; the level is 1 to 5, larger meaning larger
+numbers; where a set lists templates by level, also more steps. Brute force is fine here; a solver
+may also be cleverer.
 """
 
 import itertools
@@ -37,19 +39,37 @@ def nonzero(rng: Random, bound: int) -> int:
 
 
 def discount(rng: Random, level: int) -> Problem:
-    n, price, off = 20 * rng.randint(1, 4**level), rng.randint(3, 9 * 3**level), 5 * rng.randint(1, 9)
-    text = f"A shop sells {n} lamps at {price} dollars each and takes {off}% off the total. What is paid, in dollars?"
+    n, price, off = (
+        20 * rng.randint(1, 4**level),
+        rng.randint(3, 9 * 3**level),
+        5 * rng.randint(1, 9),
+    )
+    text = (
+        f"A shop sells {n} lamps at {price} dollars each and takes {off}% off the total. What is"
+        " paid, in dollars?"
+    )
     return text, n * price * (100 - off) // 100
 
 
 def fraction_sum(rng: Random, level: int) -> Problem:
-    terms = [Fraction(rng.randint(1, 12), rng.randint(2, 6 + 7 * level)) for _ in range(2 + level // 3)]
-    return f"What is {' + '.join(map(str, terms))} as a fraction in lowest terms?", sum(terms, Fraction(0))
+    terms = [
+        Fraction(rng.randint(1, 12), rng.randint(2, 6 + 7 * level)) for _ in range(2 + level // 3)
+    ]
+    return f"What is {' + '.join(map(str, terms))} as a fraction in lowest terms?", sum(
+        terms, Fraction(0)
+    )
 
 
 def removed_average(rng: Random, level: int) -> Problem:
-    k, mean, gone = rng.randint(4, 5 + 10 * level), rng.randint(10, 40 * level), rng.randint(1, 60 * level)
-    text = f"The average of {k} numbers is {mean}. One of them, {gone}, is removed. What is the average of the rest?"
+    k, mean, gone = (
+        rng.randint(4, 5 + 10 * level),
+        rng.randint(10, 40 * level),
+        rng.randint(1, 60 * level),
+    )
+    text = (
+        f"The average of {k} numbers is {mean}. One of them, {gone}, is removed. What is the"
+        " average of the rest?"
+    )
     return text, Fraction(k * mean - gone, k - 1)
 
 
@@ -60,7 +80,9 @@ def linear(rng: Random, level: int) -> Problem:
     bound = 6 * 4**level
     a, c = rng.sample(range(2, bound), 2)
     b, d = nonzero(rng, bound), nonzero(rng, bound)
-    return f"Solve {signed([(a, 'x'), (b, '')])} = {signed([(c, 'x'), (d, '')])} for x.", Fraction(d - b, a - c)
+    return f"Solve {signed([(a, 'x'), (b, '')])} = {signed([(c, 'x'), (d, '')])} for x.", Fraction(
+        d - b, a - c
+    )
 
 
 def system(rng: Random, level: int) -> Problem:
@@ -68,15 +90,22 @@ def system(rng: Random, level: int) -> Problem:
     x, y = nonzero(rng, bound * level), nonzero(rng, bound * level)
     a, b, c, d = (rng.randint(1, bound) for _ in range(4))
     text = (  # the determinant -(ad + bc) is never 0
-        f"If {signed([(a, 'x'), (b, 'y')])} = {a * x + b * y} and {signed([(c, 'x'), (-d, 'y')])} = {c * x - d * y}"
-        ", what is xy?"
+        f"If {signed([(a, 'x'), (b, 'y')])} = {a * x + b * y} and {signed([(c, 'x'), (-d, 'y')])} ="
+        f" {c * x - d * y}, what is xy?"
     )
     return text, x * y
 
 
 def series(rng: Random, level: int) -> Problem:
-    a, d, n = rng.randint(1, 20 * level), rng.randint(2, 5 + 6 * level), rng.randint(8, 10 + 5 * 3**level)
-    text = f"What is the sum of the first {n} terms of the arithmetic sequence {a}, {a + d}, {a + 2 * d}, ...?"
+    a, d, n = (
+        rng.randint(1, 20 * level),
+        rng.randint(2, 5 + 6 * level),
+        rng.randint(8, 10 + 5 * 3**level),
+    )
+    text = (
+        f"What is the sum of the first {n} terms of the arithmetic sequence {a}, {a + d},"
+        f" {a + 2 * d}, ...?"
+    )
     return text, n * (2 * a + (n - 1) * d) // 2
 
 
@@ -91,7 +120,10 @@ def vieta(rng: Random, level: int) -> Problem:
         sums.append(-a * sums[-1] - b * sums[-2] - c * sums[-3])
     polynomial = signed([(1, "x^3"), (a, "x^2"), (b, "x"), (c, "")])
     wanted = " + ".join(f"{root}^{power}" for root in "rst")
-    return f"Let r, s and t be the complex roots of {polynomial} = 0. What is {wanted}?", sums[power]
+    return (
+        f"Let r, s and t be the complex roots of {polynomial} = 0. What is {wanted}?",
+        sums[power],
+    )
 
 
 def remainder(rng: Random, level: int) -> Problem:
@@ -100,30 +132,48 @@ def remainder(rng: Random, level: int) -> Problem:
     symbols = [f"x^{p}" if p > 1 else "x" if p else "" for p in range(degree, -1, -1)]
     polynomial = signed(list(zip(coefficients, symbols, strict=True)))
     value = sum(c * k**p for c, p in zip(coefficients, range(degree, -1, -1), strict=True))
-    return f"What is the remainder when {polynomial} is divided by {signed([(1, 'x'), (-k, '')])}?", value
+    return (
+        f"What is the remainder when {polynomial} is divided by {signed([(1, 'x'), (-k, '')])}?",
+        value,
+    )
 
 
 def recurrence(rng: Random, level: int) -> Problem:
-    p, q, a, b = rng.randint(1, 2 + level), nonzero(rng, 2 + level), rng.randint(0, 9), rng.randint(1, 9)
+    p, q, a, b = (
+        rng.randint(1, 2 + level),
+        nonzero(rng, 2 + level),
+        rng.randint(0, 9),
+        rng.randint(1, 9),
+    )
     n = 4 + 2 * level
     terms = [a, b]
     while len(terms) < n:
         terms.append(p * terms[-1] + q * terms[-2])
     rule = signed([(p, "a_(n-1)"), (q, "a_(n-2)")])
-    return f"A sequence has a_1 = {a}, a_2 = {b} and a_n = {rule} for n > 2. What is a_{n}?", terms[-1]
+    return (
+        f"A sequence has a_1 = {a}, a_2 = {b} and a_n = {rule} for n > 2. What is a_{n}?",
+        terms[-1],
+    )
 
 
 # Number Theory
 
 
 def power_residue(rng: Random, level: int) -> Problem:
-    base, exponent, modulus = rng.randint(2, 20 * level), rng.randint(5, 4 * 5**level), rng.randint(7, 25 * level)
+    base, exponent, modulus = (
+        rng.randint(2, 20 * level),
+        rng.randint(5, 4 * 5**level),
+        rng.randint(7, 25 * level),
+    )
     text = f"What is the remainder when {base}^{exponent} is divided by {modulus}?"
     return text, pow(base, exponent, modulus)
 
 
 def divisors(rng: Random, level: int) -> Problem:
-    n = math.prod(p ** rng.randint(1, 1 + (level + 1) // 2) for p in rng.sample([2, 3, 5, 7, 11, 13], 2 + level // 3))
+    n = math.prod(
+        p ** rng.randint(1, 1 + (level + 1) // 2)
+        for p in rng.sample([2, 3, 5, 7, 11, 13], 2 + level // 3)
+    )
     n *= rng.randint(2, 10 * level)
     count = sum(1 + (d * d != n) for d in range(1, math.isqrt(n) + 1) if n % d == 0)
     return f"How many positive divisors does {n} have?", count
@@ -133,7 +183,13 @@ def multiples(rng: Random, level: int) -> Problem:
     a, b = rng.sample(range(3, 6 + 5 * level), 2)
     n = rng.randint(40, 30 * 4**level)
     total = sum(k for k in range(1, n) if k % a == 0 or k % b == 0)
-    return f"What is the sum of all positive integers less than {n} that are divisible by {a} or by {b}?", total
+    return (
+        (
+            f"What is the sum of all positive integers less than {n} that are divisible by {a} or"
+            f" by {b}?"
+        ),
+        total,
+    )
 
 
 # Counting & Probability
@@ -145,9 +201,12 @@ def committee(rng: Random, level: int) -> Problem:
     least = rng.randint(1, min(size, women))
     ways = sum(math.comb(women, w) * math.comb(men, size - w) for w in range(least, size + 1))
     return (
-        f"A committee of {size} is chosen from {women} women and {men} men. "
-        f"In how many ways can this be done with at least {least} women on it?"
-    ), ways
+        (
+            f"A committee of {size} is chosen from {women} women and {men} men. "
+            f"In how many ways can this be done with at least {least} women on it?"
+        ),
+        ways,
+    )
 
 
 def paths(rng: Random, level: int) -> Problem:
@@ -155,9 +214,12 @@ def paths(rng: Random, level: int) -> Problem:
     x, y = rng.randint(1, m - 1), rng.randint(1, n - 1)
     through = math.comb(x + y, x) * math.comb(m + n - x - y, m - x)
     return (
-        f"How many paths lead from (0, 0) to ({m}, {n}) by steps of one unit right or up "
-        f"without passing through ({x}, {y})?"
-    ), math.comb(m + n, m) - through
+        (
+            f"How many paths lead from (0, 0) to ({m}, {n}) by steps of one unit right or up "
+            f"without passing through ({x}, {y})?"
+        ),
+        math.comb(m + n, m) - through,
+    )
 
 
 def dice(rng: Random, level: int) -> Problem:
@@ -166,7 +228,10 @@ def dice(rng: Random, level: int) -> Problem:
     sides = rng.choice([4, 6, 8]) if level > 1 else 6
     total = min(total, sides * k)
     ways = sum(sum(roll) == total for roll in itertools.product(range(1, sides + 1), repeat=k))
-    text = f"{k} fair dice with faces 1 to {sides} are rolled. What is the probability that the sum is {total}?"
+    text = (
+        f"{k} fair dice with faces 1 to {sides} are rolled. What is the probability that the sum is"
+        f" {total}?"
+    )
     return text, Fraction(ways, sides**k)
 
 
@@ -184,7 +249,9 @@ def polygon(rng: Random, level: int) -> Problem:
     ring = zip(points, points[1:] + points[:1], strict=True)
     doubled = sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in ring)
     listed = ", ".join(map(str, points))
-    return f"What is the area of the polygon with vertices {listed}, in this order?", Fraction(abs(doubled), 2)
+    return f"What is the area of the polygon with vertices {listed}, in this order?", Fraction(
+        abs(doubled), 2
+    )
 
 
 def heron(rng: Random, level: int) -> Problem:
@@ -197,7 +264,10 @@ def heron(rng: Random, level: int) -> Problem:
 
 def box(rng: Random, level: int) -> Problem:
     a, b, c = (rng.randint(2, 8 * 2**level) for _ in range(3))
-    text = f"A box has edges {a}, {b} and {c}. What is the square of its space diagonal plus its surface area?"
+    text = (
+        f"A box has edges {a}, {b} and {c}. What is the square of its space diagonal plus its"
+        " surface area?"
+    )
     return text, a * a + b * b + c * c + 2 * (a * b + b * c + c * a)
 
 

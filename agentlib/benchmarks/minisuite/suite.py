@@ -1,11 +1,13 @@
-"""Eight small benchmarks that mirror the paper's eight, and two training sets; generated, seeded, verifiable.
+"""Eight small benchmarks that mirror the paper's eight, and two training sets; generated, seeded,
+verifiable.
 
-Owns the splits and the order of questions. Factual templates come from `hops`, maths from `problems`, `word_problems` and `contest_problems`. Knows nothing
-of models, retrieval or grading.
+Owns the splits and the order of questions. Factual templates come from `hops`, maths from
+`problems`, `word_problems` and `contest_problems`. Knows nothing of models, retrieval or grading.
 
-Factual sets: mini-hotpot (two hops, in-domain), mini-bamboogle (two hops, relations and wordings never trained
-on), mini-musique (three hops), mini-2wiki (comparisons and bridge-comparisons). Training and test questions
-share no country, no city and no instance of a maths template. Continents, currencies and other answers recur.
+Factual sets: mini-hotpot (two hops, in-domain), mini-bamboogle (two hops, relations and wordings
+never trained on), mini-musique (three hops), mini-2wiki (comparisons and bridge-comparisons).
+Training and test questions share no country, no city and no instance of a maths template.
+Continents, currencies and other answers recur.
 """
 
 import functools
@@ -56,7 +58,8 @@ def _split_of(text: str) -> str:
 
 @functools.cache
 def _drafts(base: str, split: str) -> tuple[Draft, ...]:
-    """All questions of a set. Templates take turns, so any prefix is varied; no text occurs twice."""
+    """All questions of a set. Templates take turns, so any prefix is varied; no text occurs
+    twice."""
     rng = random.Random(f"{SEED} {base} {split}")
     size = TRAIN_SIZE if split == "train" else TEST_SIZE
     world = World(split, rng) if base in hops.TEMPLATES else None
@@ -74,7 +77,10 @@ def _drafts(base: str, split: str) -> tuple[Draft, ...]:
                 drafts[draft.text] = draft
                 break
     if len(drafts) < size:
-        raise ValueError(f"{base} {split} yields {len(drafts)} distinct questions, expected {size}; add templates")
+        raise ValueError(
+            f"{base} {split} yields {len(drafts)} distinct questions, expected {size}; add"
+            " templates"
+        )
     return tuple(drafts.values())
 
 
@@ -86,23 +92,36 @@ def _base(name: str, split: str) -> tuple[str, str]:
     split = "train" if base != name else split
     offered = ("test", "train") if f"{base}-train" in NAMES else ("test",)
     if split not in offered:
-        raise ValueError(f"benchmark {name!r} has no split {split!r}, expected one of {', '.join(offered)}")
+        raise ValueError(
+            f"benchmark {name!r} has no split {split!r}, expected one of {', '.join(offered)}"
+        )
     return base, split
 
 
 def load(name: str, split: str = "test", limit: int = 0) -> list[Question]:
     """The first `limit` questions (0: all) of a benchmark or training set, the same at every call.
 
-    `name` is one of `NAMES`; a training set's name settles the split. Templates, subjects and levels take turns,
-    so that a few questions are a varied few. `subject` is one of MATH's seven for mini-math and "bridge" or
-    "comparison" for factual sets; `level` is "1" to "5" for mini-math (larger numbers) and mini-gsm-hard (more steps),
-    "3" or "5" for mini-aime (one condition to count by, or more) and "5" for mini-olym. Raises ValueError for an unknown name or split.
+    `name` is one of `NAMES`; a training set's name settles the split. Templates, subjects and
+    levels take turns, so that a few questions are a varied few. `subject` is one of MATH's seven
+    for mini-math and "bridge" or "comparison" for factual sets; `level` is "1" to "5" for mini-math
+    (larger numbers) and mini-gsm-hard (more steps), "3" or "5" for mini-aime (one condition to
+    count by, or more) and "5" for mini-olym. Raises ValueError for an unknown name or split.
     """
     base, split = _base(name, split)
     shown = f"{base}-train" if split == "train" else base
     domain = "factual" if base in hops.TEMPLATES else "math"
     questions = [
-        Question(f"{shown}-{i:04d}", shown, d.text, d.answer, domain, d.level, d.subject, split, d.aliases)
+        Question(
+            f"{shown}-{i:04d}",
+            shown,
+            d.text,
+            d.answer,
+            domain,
+            d.level,
+            d.subject,
+            split,
+            d.aliases,
+        )
         for i, d in enumerate(_drafts(base, split))
     ]
     return questions[:limit] if limit else questions

@@ -1,1 +1,2 @@
-"""Decoding on a CPU: one batch's keys and values, kept prompts, guesses of the next tokens, sampling."""
+"""Decoding on a CPU: one batch's keys and values, kept prompts, guesses of the next tokens,
+sampling."""

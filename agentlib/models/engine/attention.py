@@ -17,7 +17,9 @@ BLOCK_QUERIES = 64  # queries at once
 MAX_BLOCK_SCORES = 1 << 20  # of these queries with all keys: a few MB stay in a CPU's caches
 
 
-def attend_generating(module, query, key, value, attention_mask, scaling=None, dropout: float = 0.0, **kwargs):
+def attend_generating(
+    module, query, key, value, attention_mask, scaling=None, dropout: float = 0.0, **kwargs
+):
     """Attention of new tokens over `SplitKV`, or over plain tensors that of prompts being read.
 
     Query (rows, heads, new, width) → (rows, new, heads, width).
@@ -27,23 +29,38 @@ def attend_generating(module, query, key, value, attention_mask, scaling=None, d
         return _attend_decoded(query * scale, key, value), None
     if query.device.type == "cpu" and query.shape[2] > 1:
         return attend_causal(query * scale, key, value, attention_mask).transpose(1, 2), None
-    return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+    return sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+    )
 
 
-def attend_training(module, query, key, value, attention_mask, scaling=None, dropout: float = 0.0, **kwargs):
+def attend_training(
+    module, query, key, value, attention_mask, scaling=None, dropout: float = 0.0, **kwargs
+):
     """Causal attention that can be differentiated; padding is on the right and needs no mask."""
-    if query.device.type != "cpu" or dropout or attention_mask is not None or not torch.is_autocast_enabled("cpu"):
+    if (
+        query.device.type != "cpu"
+        or dropout
+        or attention_mask is not None
+        or not torch.is_autocast_enabled("cpu")
+    ):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return _CausalAttention.apply((query * scale).bfloat16(), key.bfloat16(), value.bfloat16()).transpose(1, 2), None
+    return (
+        _CausalAttention.apply(
+            (query * scale).bfloat16(), key.bfloat16(), value.bfloat16()
+        ).transpose(1, 2),
+        None,
+    )
 
 
 def _attend_decoded(query: torch.Tensor, key: SplitKV, value: SplitKV) -> torch.Tensor:
     """Attention of decoded tokens; the rows of one prompt meet its keys in one matrix product.
 
-    As in Hydragen (Juravsky et al. 2024). Scaled query (rows, heads, new, width) → (rows, new, heads, width).
+    As in Hydragen (Juravsky et al. 2024). Scaled query (rows, heads, new, width) → (rows, new,
+    heads, width).
     """
     rows, heads, new, width = query.shape
     shared, row_map = key.decoded.shape[1], key.row_map
@@ -56,7 +73,10 @@ def _attend_decoded(query: torch.Tensor, key: SplitKV, value: SplitKV) -> torch.
     of_decoded.view(rows, shared, group, new, -1).add_(key.bias)
     weights = torch.cat([row_map.scatter(of_prompts), of_decoded], -1).softmax(-1)
     past = key.prompt.shape[2]
-    mixed = row_map.scatter(row_map.gather(weights[..., :past]) @ value.prompt) + weights[..., past:] @ value.decoded
+    mixed = (
+        row_map.scatter(row_map.gather(weights[..., :past]) @ value.prompt)
+        + weights[..., past:] @ value.decoded
+    )
     return mixed.reshape(rows, heads, new, width).transpose(1, 2)
 
 
@@ -69,7 +89,10 @@ class _QueryBlocks:
     def __init__(self, query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None = None):
         rows, heads, self.new, width = query.shape
         self.key, self.bias, self.shared = key, bias, key.shape[1]
-        self.past, self.split = key.shape[2] - self.new, (rows, self.shared, heads // self.shared, self.new, width)
+        self.past, self.split = (
+            key.shape[2] - self.new,
+            (rows, self.shared, heads // self.shared, self.new, width),
+        )
         self.size = min(BLOCK_QUERIES, max(8, MAX_BLOCK_SCORES // (rows * heads * key.shape[2])))
         self.later = key.new_full((self.size, self.size), -torch.inf).triu(1)
 
@@ -107,7 +130,9 @@ class _QueryBlocks:
         return flat.softmax(-1)
 
 
-def attend_causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+def attend_causal(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
     """Attention of the last tokens of each row, padded on the left.
 
     Scaled query (rows, heads, new, width), key and value (rows, shared heads, past + new, width),
@@ -134,7 +159,11 @@ class _CausalAttention(torch.autograd.Function):
         query = query.contiguous()
         blocks, mixed = _QueryBlocks(query, key), torch.empty_like(query)
         for block, seen in blocks:
-            blocks.put(mixed, block, blocks.weights(blocks.cut(query, block), block, seen) @ value[:, :, :seen])
+            blocks.put(
+                mixed,
+                block,
+                blocks.weights(blocks.cut(query, block), block, seen) @ value[:, :, :seen],
+            )
         ctx.save_for_backward(query, key, value)
         return mixed
 
@@ -149,7 +178,9 @@ class _CausalAttention(torch.autograd.Function):
             asked, back = blocks.cut(query, block), blocks.cut(grad, block)
             weights = blocks.weights(asked, block, seen)
             of_value[:, :, :seen] += weights.mT @ back
-            of_scores = torch._softmax_backward_data(back @ value[:, :, :seen].mT, weights, -1, query.dtype)
+            of_scores = torch._softmax_backward_data(
+                back @ value[:, :, :seen].mT, weights, -1, query.dtype
+            )
             blocks.put(of_query, block, of_scores @ key[:, :, :seen])
             of_key[:, :, :seen] += of_scores.mT @ asked
         return of_query, of_key.to(key.dtype), of_value.to(value.dtype)

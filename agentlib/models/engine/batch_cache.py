@@ -157,8 +157,8 @@ class DecodingLayer(DynamicLayer):
 class DecodingCache(Cache):
     """Rows decoded from prompts that were read, at first one row per prompt.
 
-    `mask` (prompts, past) is 0 at padding. For each forward call: `reserve`, the call, then `advance` by as many of its tokens as each row
-    keeps.
+    `mask` (prompts, past) is 0 at padding. For each forward call: `reserve`, the call, then
+    `advance` by as many of its tokens as each row keeps.
     """
 
     def __init__(self, read: Cache, mask: torch.Tensor):
@@ -231,7 +231,8 @@ def store_row(
 ) -> None:
     """Store the keys and values of `tokens`, which follow `before`, in the prefix cache.
 
-    They are in this row of a batch's cache, beginning at `place`. Does nothing where the tokens before are not in the prefix cache any more.
+    They are in this row of a batch's cache, beginning at `place`. Does nothing where the tokens
+    before are not in the prefix cache any more.
     """
     if tokens and prefixes.known_length(before) == len(before):
         span = slice(place, place + len(tokens))

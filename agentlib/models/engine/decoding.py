@@ -124,11 +124,13 @@ def _read_drafts(
     starts = torch.tensor([len(row.tokens) - 1 for row in rows])
     cache.reserve(width)
     return model(
-        input_ids=torch.tensor(ids, device=device), past_key_values=cache, use_cache=True,
+        input_ids=torch.tensor(ids, device=device),
+        past_key_values=cache,
+        use_cache=True,
         position_ids=(starts[:, None] + torch.arange(width)).to(device),
         # Our attention reads none; transformers makes none where it finds one of four dimensions.
         attention_mask=torch.empty(1, 1, 1, 1, device=device),
-    ).logits  # fmt: skip
+    ).logits
 
 
 def _draw(

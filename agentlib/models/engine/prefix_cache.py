@@ -1,7 +1,8 @@
 """A prefix cache: keys and values that outlive a call.
 
-Each step of a conversation reads only what is new. Prompts that begin alike share one copy of that beginning, and a step's prompt continues from the
-turn that was sampled before it (as in SGLang's radix tree, Zheng et al. 2024).
+Each step of a conversation reads only what is new. Prompts that begin alike share one copy of that
+beginning, and a step's prompt continues from the turn that was sampled before it (as in SGLang's
+radix tree, Zheng et al. 2024).
 """
 
 from collections.abc import Sequence
@@ -69,7 +70,8 @@ class PrefixCache:
         known = sum(count for _, count in path)
         if known < start:
             raise ValueError(
-                f"{known} tokens of this sequence are known, expected the {start} before the new ones"
+                f"{known} tokens of this sequence are known, expected the {start} before the new"
+                " ones"
             )
         if known == len(tokens):
             return
@@ -107,9 +109,12 @@ def _matching(known: Sequence[int], tokens: Sequence[int], place: int) -> int:
 def _split(node: Node, count: int) -> None:
     """Split a node in two, so that another sequence can continue from its first `count` tokens."""
     tail = Node(
-        node.tokens[count:], [tuple(t[:, count:].clone() for t in pair) for pair in node.layers], node,
-        node.children, node.last_used,
-    )  # fmt: skip
+        node.tokens[count:],
+        [tuple(t[:, count:].clone() for t in pair) for pair in node.layers],
+        node,
+        node.children,
+        node.last_used,
+    )
     for child in tail.children:
         child.parent = tail
     node.layers = [tuple(t[:, :count].clone() for t in pair) for pair in node.layers]
