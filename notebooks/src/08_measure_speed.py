@@ -55,9 +55,11 @@ steps, training, retrieval = (last[name]["ratios"] for name in ("generation", "t
 action = last["sandbox"]["medians"]
 ours, peer = action["agentlib sandlock"], action["smolagents"]
 start = last["starting"]["medians"]
+# A record of the time when SAG could stop early holds both ways; today's code is the one without.
+eight = next(k for k in ("SAG, N = 8, no early stop", "SAG, N = 8") if f"{k}, short prompt to greedy" in steps)
 rows = [
-    ("SAG step of 8, short prompt", "greedy step", steps["SAG, N = 8, short prompt to greedy"], "≤", 2.0),
-    ("SAG step of 8, long prompt", "greedy step", steps["SAG, N = 8, long prompt to greedy"], "≤", 2.0),
+    ("SAG step of 8, short prompt", "greedy step", steps[f"{eight}, short prompt to greedy"], "≤", 2.0),
+    ("SAG step of 8, long prompt", "greedy step", steps[f"{eight}, long prompt to greedy"], "≤", 2.0),
     ("32 questions, questions/s", "smolagents", steps["questions/s, ours to smolagents"], "≥", 5.0),
     ("prompt tokens computed", "distinct tokens", steps["prompt tokens, computed to distinct"], "≤", 1.2),
     ("LoRA, tokens/s", "fastest TRL", training["tokens/s, ours to the fastest TRL"], "≥", 1.7),

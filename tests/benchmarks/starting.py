@@ -17,7 +17,7 @@ ROUNDS = 9
 WORK = {
     "python": ["-c", "pass"],
     "import agentlib": ["-c", "import agentlib, sys; assert 'torch' not in sys.modules"],
-    "python -m agentlib run --help": ["-m", "agentlib", "run", "--help"],
+    "agentlib.run --help": ["-m", "agentlib", "run", "--help"],
 }
 
 
