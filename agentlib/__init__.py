@@ -9,8 +9,7 @@ of a large agent. Its steps, and where each one is:
     model = LocalModel("SmolLM2-135M-Instruct")
 
     with Sandbox(tools={"web_search": web_search}) as box:  # model-written Python runs isolated
-        agent = Agent(model, box, sag=SAG(n=8)) # thinks, acts, reads; votes over 8 candidate
-        actions
+        agent = Agent(model, box, sag=SAG(n=8))             # acts; votes over 8 candidate actions
         trajectory = next(agent.run([question]))            # a Trajectory: steps, answer, tokens
     grade(trajectory.answer, question.answer, "factual")    # right or wrong, as the paper counts
 
