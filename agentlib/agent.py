@@ -1,8 +1,4 @@
-"""The CodeAct agent: think, write Python, run it, read what came back, until it answers (§3).
-
-Owns the loop, the reading of code out of a turn, and trajectories. Does not know training or
-grading.
-"""
+"""The CodeAct agent: think, write Python, run it, read what came back, until it answers (§3)."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence

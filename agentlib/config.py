@@ -1,7 +1,7 @@
 """Every setting of the project, once, and every place on disk.
 
-Owns the presets `smoke`, `laptop` and `paper`, the names of the methods that are compared, and the
-paths of caches, runs, records and figures. Knows nothing of models, tasks or notebooks.
+The presets are `smoke`, `laptop` and `paper`. The methods that are compared and the eight benchmarks
+get their names here, and caches, runs, records and figures their paths.
 
 A `Config` is frozen and flat, so that one `--set name=value` reaches any of it and two runs with
 the same values share one folder. Paper values carry their source in a comment: "§" is a section of

@@ -1,7 +1,4 @@
-"""CoTResult-of-thought baselines: CoT prompting, CoT + RAG, and self-consistency (§4.1).
-
-Owns the asking and the vote over chains. Knows nothing of training or grading.
-"""
+"""Chain-of-thought baselines: CoT prompting, CoT + RAG, and self-consistency (§4.1)."""
 
 import time
 from collections import Counter

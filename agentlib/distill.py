@@ -1,7 +1,7 @@
 """Distillation: what a student of each method is trained on, and its training run (§3, §4.1).
 
-Owns the choice of the teacher's cases and the folders of training runs. Knows nothing of how cases
-were made, of token masks (`masks`), of the loop (`training`), nor of figures.
+A student's examples are the teacher's cases that pass the filter; its run folder is named by that
+data and by every setting that shapes the weights.
 """
 
 import dataclasses

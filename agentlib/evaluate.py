@@ -1,6 +1,7 @@
-"""Every method on every student and benchmark, one record a case (§4, Table 2).
+"""Every method on every student and benchmark, one record per case (§4, Table 2).
 
-Owns the plan of what is evaluated and the runs that do it. Knows nothing of figures.
+A `Condition` is a method with a number of samples on some benchmarks. Each has a run folder, which
+an interrupted evaluation resumes.
 """
 
 import contextlib

@@ -1,9 +1,6 @@
 """Token masks: conversations as token sequences, with loss on what the teacher wrote and on nothing
 else (§3).
 
-Owns the cutting of a rendered conversation into turns, and examples. Knows nothing of training or
-of models' weights.
-
 The loss is the mean negative log-likelihood of every token of every assistant turn (r_t, a_t), with
 its end-of-turn token; system, user and observation turns are context only.
 """

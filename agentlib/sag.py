@@ -1,7 +1,8 @@
 """Self-consistent action generation: of several candidate actions, keep the one most agree on
 (§3.2).
 
-Owns the outcome keys and the vote. Knows nothing of models, sampling or training.
+Candidates are sampled and run by `agent`. Here they get a key by what came of them, candidates with
+equal keys form a group, and the largest group wins.
 """
 
 import re

@@ -1,8 +1,7 @@
 """Questions spread over a Ray cluster: workers answer, the process that asks them writes.
 
-Owns handing questions out, taking them back from workers that are lost, and what comes home from
-where. Knows nothing of models or of what a case means. Needs the extra `scale`; paths in what
-workers are given must mean the same on every machine of the cluster.
+Questions of a worker that is lost go to another one. Needs the extra `scale`; paths in what workers
+are given must mean the same on every machine of the cluster.
 """
 
 import collections

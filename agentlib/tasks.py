@@ -1,7 +1,4 @@
-"""Questions: what is asked, the gold answer, and the paper's own train and test sets.
-
-Owns `Question` and the loaders of the published files. Knows nothing of models or grading.
-"""
+"""Questions: what is asked, the gold answer, and the paper's own train and test sets."""
 
 import difflib
 import functools

@@ -1,8 +1,8 @@
 """The teacher's runs over training questions: CoT, agent, agent with first-thought prefix (§3.1,
 Table 5).
 
-Owns those runs, the first-thought prefix's making, and where recorded teachers are found. Knows
-nothing of students or figures.
+Each method and try has a run folder. What passes the filter (`cases.passes_filter`) is published
+beside the figures' records, where presets without a live teacher find it.
 """
 
 import contextlib

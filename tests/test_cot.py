@@ -1,4 +1,4 @@
-"""CoTResult-of-thought baselines: the vote over chains, passages in the prompt, batches."""
+"""Chain-of-thought baselines: the vote over chains, passages in the prompt, batches."""
 
 import time
 

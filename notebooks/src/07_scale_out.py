@@ -220,4 +220,4 @@ assert all(a == b for a, b in words) and len(words) == len(questions)
 #    `overrides = {"retriever_url": "http://127.0.0.1:8000"}`. What happens to a run whose server you stop, and when you
 #    start both again?
 # 2. Launch section 4 with three processes. Which step has a process without an example, and why is its loss still right?
-# 3. Raise `nearest.RERANKED` to 256. What happens to recall, and what to queries a second?
+# 3. Raise `retrieval.nearest.RERANKED` to 256. What happens to recall, and what to queries a second?

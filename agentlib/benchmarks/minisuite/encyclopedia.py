@@ -1,7 +1,7 @@
 """The mini encyclopedia: over 20,000 short passages of true facts about places, currencies,
 languages and clocks.
 
-Owns the sentences that state the facts of `atlas`, and the order of passages. Knows nothing of the
+Owns the sentences that state the facts of `facts`, and the order of passages. Knows nothing of the
 questions asked about them, of indexes or of models.
 
 A fact sits in one place: a city's passage names its country but not the country's currency or

@@ -1,7 +1,7 @@
 """Templates of factual questions of two hops over the mini encyclopedia, and the templates of every
 factual benchmark.
 
-Owns the wordings of mini-hotpot and mini-bamboogle. Facts come from `atlas`. Knows nothing of
+Owns the wordings of mini-hotpot and mini-bamboogle. Facts come from `facts`. Knows nothing of
 splits, nor of how many questions are asked.
 """
 

@@ -1,6 +1,6 @@
 """Templates of factual questions of three hops, and of comparisons, over the mini encyclopedia.
 
-Owns the wordings of mini-musique and mini-2wiki. Facts come from `atlas`. Knows nothing of splits,
+Owns the wordings of mini-musique and mini-2wiki. Facts come from `facts`. Knows nothing of splits,
 nor of how many questions are asked.
 """
 

@@ -105,7 +105,7 @@ class Language:
 
 @dataclass(frozen=True)
 class Zone:
-    """A time zone with its distance to UTC in `atlas.CLOCK_YEAR`, such as "+05:30", on the 15th
+    """A time zone with its distance to UTC in `facts.CLOCK_YEAR`, such as "+05:30", on the 15th
     of January and of July."""
 
     id: str
