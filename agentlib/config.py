@@ -1,7 +1,7 @@
 """Every setting of the project, once, and every place on disk.
 
-The presets are `smoke`, `laptop` and `paper`. The methods that are compared and the eight benchmarks
-get their names here, and caches, runs, records and figures their paths.
+The presets are `smoke`, `laptop` and `paper`. Methods and benchmarks get their names here; caches,
+runs, records and figures their paths.
 
 A `Config` is frozen and flat, so that one `--set name=value` reaches any of it and two runs with
 the same values share one folder. Paper values carry their source in a comment: "§" is a section of
