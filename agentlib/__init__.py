@@ -1,19 +1,20 @@
 """Agent distillation: teach a small model to think, write Python, search and read the results.
 
 The paper (Kang et al., NeurIPS 2025, arXiv 2505.17612) fine-tunes small models on the trajectories
-of a large agent. Its steps, and where each one is:
+of a large agent. Its steps in code; agentlib/README.md says which file each is in:
 
     question = Question("q1", "mine", "Which country has Lima as its capital?", "Peru", "factual")
-    passages = [Passage("1", "Lima", "Lima is the capital of Peru."), ...]
+    passages = [Passage("1", "Lima", "Lima is the capital of Peru.")]
     web_search = as_tool(open_index(build_index("index", passages, kind="bm25")))
-    model = LocalModel("SmolLM2-135M-Instruct")
+    model = LocalModel("SmolLM2-135M-Instruct")             # untuned: it gets the teacher's prompt
 
     with Sandbox(tools={"web_search": web_search}) as box:  # model-written Python runs isolated
-        agent = Agent(model, box, sag=SAG(n=8))             # acts; votes over 8 candidate actions
+        agent = Agent(model, box, style="teacher", sag=SAG(n=8))  # SAG: a vote over 8 actions
         trajectory = next(agent.run([question]))            # a Trajectory: steps, answer, tokens
-    grade(trajectory.answer, question.answer, "factual")    # right or wrong, as the paper counts
+    grade(trajectory.answer, question.answer, "factual")    # maths by value, facts by words
 
-    prefix = first_thought_prefix(chain_of_thought)         # what the teacher's agent starts from
+    prefix = first_thought_prefix("I look up Lima.")        # what the teacher's agent starts from
+    conversations = [cases.conversation(cases.agent_case(question, trajectory))]
     settings = TrainingSettings(tuning="lora", epochs=2)    # defaults are the paper's
     examples = build_examples(conversations, model.tokenizer, max_length=2048)  # tokens and masks
     adapter = fine_tune(model.name, examples, settings, "student")  # an adapter in PEFT's format

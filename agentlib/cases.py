@@ -3,8 +3,8 @@ many are collected.
 
 A `Case` is what run folders hold, one JSON line each. This module makes cases of an agent's
 trajectories and of chains of thought, asks every question of a run once (in batches, concurrently
-on a server, or by the workers of a cluster), and says which cases of a teacher pass the paper's
-filter.
+on a server, or by the workers of a cluster), and writes a case as the conversation that a student
+is trained on.
 """
 
 import contextlib
@@ -325,20 +325,6 @@ def conversation(case: Case) -> list[dict]:
         return messages
     asked = prompts.cot_turns(case["question"], case["domain"], case.get("passages", ""))
     return [*asked, {"role": "assistant", "content": case["text"]}]
-
-
-def passes_filter(case: Case) -> bool:
-    """The paper's filter on teacher cases: right, answered by final_answer, no step that failed to
-    parse.
-
-    Steps that failed to run are kept: they show the student how to repair (reference code).
-    """
-    if case.get("error") or not case["correct"]:
-        return False
-    return (
-        case["stopped"] == ("final_answer" if "trace" in case else "stop")
-        and not case["parse_errors"]
-    )
 
 
 REQUIRED = ("id", "question", "domain", "correct", "stopped", "parse_errors")

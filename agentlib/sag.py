@@ -21,8 +21,8 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
 
 @dataclass(frozen=True)
 class SAG:
-    """How candidates are sampled and compared: N, temperature and nucleus of §4.1 and the
-    reference code."""
+    """Self-consistent action generation: how candidates are sampled (N, temperature and nucleus of
+    §4.1 and the reference code) and compared."""
 
     n: int = 8
     temperature: float = 0.4

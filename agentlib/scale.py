@@ -15,7 +15,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 MAX_LOST_WORKERS = 2  # workers that one question may take down with it, asked alone
 
-# What a worker holds open: given a job (an condition, a teacher's method) and questions, it yields
+# What a worker holds open: given a job (a condition, a teacher's method) and questions, it yields
 # their cases.
 Answerer = Callable[[Any, Sequence[Any]], Iterator[dict]]
 

@@ -1,8 +1,8 @@
 """The teacher's runs over training questions: CoT, agent, agent with first-thought prefix (§3.1,
 Table 5).
 
-Each method and try has a run folder. What passes the filter (`cases.passes_filter`) is published
-beside the figures' records, where presets without a live teacher find it.
+Each method and try has a run folder. All cases are published beside the figures' records, where
+presets without a live teacher find them; students learn from those that pass the filter.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import benchmarks, cases, config, cot, prompts, records
+from agentlib import benchmarks, cases, config, cot, filtering, prompts, records
 from agentlib.agent import Agent
 from agentlib.benchmarks import web_search
 from agentlib.cases import Case
@@ -280,14 +280,14 @@ def retry_failed(
 
     At most `teacher_tries` tries a question in all, the first one among them.
     """
-    kept, found = {c["id"] for c in first if cases.passes_filter(c)}, []
+    kept, found = {c["id"] for c in first if filtering.passes_filter(c)}, []
     for attempt in range(1, cfg.teacher_tries):
         if len(kept) >= cfg.teacher_kept:
             break
         tried = teach(
             cfg, model, method, [q for q in questions if q.id not in kept], box=box, attempt=attempt
         )
-        found += [case for case in tried if cases.passes_filter(case)]
+        found += [case for case in tried if filtering.passes_filter(case)]
         kept |= {case["id"] for case in found}
     return found
 
@@ -316,7 +316,7 @@ def filtered_cases(cfg: config.Config, method: str) -> list[dict]:
     file = records_path(cfg, method)
     later = file.with_name(f"{file.stem}_again.jsonl")
     every = cases.read(file) + (cases.read(later) if later.exists() else [])
-    if not (found := [case for case in every if cases.passes_filter(case)]):
+    if not (found := [case for case in every if filtering.passes_filter(case)]):
         raise ValueError(
             f"{file} has no case that passes the filter, expected some; run the teacher on more"
             " questions"

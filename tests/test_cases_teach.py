@@ -7,7 +7,7 @@ import threading
 import pytest
 from conftest import SMOL, Scripted, act, ask
 
-from agentlib import benchmarks, cases, config, records, teach
+from agentlib import benchmarks, cases, config, filtering, records, teach
 from agentlib.agent import Agent
 from agentlib.models import ServerError, language, weights
 from agentlib.sag import SAG
@@ -112,7 +112,7 @@ def test_a_chain_of_thought_reads_back_with_its_passages():
 def test_an_errored_question_is_a_case_without_a_grade():
     case = cases.error_case(ask(), ServerError("gone"), method="agent")
     assert case["error"] == "ServerError: gone" and case["id"] == "q-0" and "correct" not in case
-    assert not cases.passes_filter(case)
+    assert not filtering.passes_filter(case)
 
 
 AGENT = {"id": "q", "question": "?", "domain": "math", "correct": True, "stopped": "final_answer", "parse_errors": 0,
@@ -136,7 +136,7 @@ CHAIN = {k: v for k, v in AGENT.items() if k != "trace"} | {"stopped": "stop", "
     ],
 )
 def test_the_filter_keeps_right_answers_with_code_that_parsed(case, kept):
-    assert cases.passes_filter(case) is kept
+    assert filtering.passes_filter(case) is kept
 
 
 def test_a_case_that_lacks_a_field_names_file_record_and_field(tmp_path):
@@ -266,7 +266,7 @@ def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box
     for question, case in zip(asked, found, strict=True):
         assert case["prefix"] == f"Thought: First about: {question.text[:20]}."
         assert case["trace"][0]["text"].startswith(case["prefix"] + "\nCode:")
-        assert case["correct"] and cases.passes_filter(case)
+        assert case["correct"] and filtering.passes_filter(case)
     assert all(
         "Rules:" in call["conversations"][0][0]["content"] for call in model.calls[-len(asked) :]
     )

@@ -7,7 +7,18 @@ import time
 import pytest
 from conftest import Scripted, act
 
-from agentlib import benchmarks, cases, config, cot, distill, evaluate, prompts, records, teach
+from agentlib import (
+    benchmarks,
+    cases,
+    config,
+    cot,
+    distill,
+    evaluate,
+    filtering,
+    prompts,
+    records,
+    teach,
+)
 from agentlib.benchmarks import search
 from agentlib.evaluate import Condition
 from agentlib.figures import examples
@@ -448,7 +459,7 @@ def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, mon
 
     taught = case("agent_ftp", 9, True, prefix="Thought: first")
     monkeypatch.setattr(evaluate.cases, "read", lambda file: [taught])
-    monkeypatch.setattr(evaluate.cases, "passes_filter", lambda case: True)
+    monkeypatch.setattr(filtering, "passes_filter", lambda case: True)
     won = vote(0, 0, 0, None, 1)
     found = [
         case("cot_distill", 1, False), case("agent_distill_ftp", 1, True),

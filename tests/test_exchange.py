@@ -8,7 +8,7 @@ import pytest
 from conftest import SMOL, ask
 from transformers import AutoTokenizer
 
-from agentlib import cases, exchange, masks, prompts, records
+from agentlib import cases, exchange, filtering, masks, prompts, records
 from agentlib.agent import Candidate, Step, Trajectory
 from agentlib.cot import CoTResult
 from agentlib.figures import failures, statistics
@@ -59,7 +59,7 @@ def test_an_agents_log_becomes_a_case_that_passes_the_filter():
     )
     assert [step["text"] for step in case["trace"]] == [THINK, ANSWER + "<end_code>"]
     assert case["trace"][0]["observation"] == "Observation:\nExecution logs:\nBonn lies in Germany."
-    assert cases.passes_filter(case) and case["tool_calls"] == 1
+    assert filtering.passes_filter(case) and case["tool_calls"] == 1
     roles = [message["role"] for message in cases.conversation(case)]
     assert roles == ["system", "user", "assistant", "user", "assistant"]
     assert cases.conversation(case)[0]["content"] == prompts.AGENT_STUDENT, (
@@ -75,7 +75,7 @@ def test_wrong_answers_and_turns_without_code_do_not_pass_the_filter():
         turn("tool-response", "Error:\nno code"),
     )
     wrong, talked = exchange.from_published([row(score=0.0), prose])
-    assert not cases.passes_filter(wrong) and not cases.passes_filter(talked)
+    assert not filtering.passes_filter(wrong) and not filtering.passes_filter(talked)
     assert (
         talked["parse_errors"] == 1
         and talked["trace"][0]["observation"] == "Observation:\nError:\nno code"
@@ -91,7 +91,7 @@ def test_a_failed_step_counts_as_an_execution_error_and_is_kept():
         turn("assistant", ANSWER),
     )
     (case,) = exchange.from_published([failed])
-    assert case["execution_errors"] == 1 and cases.passes_filter(case)
+    assert case["execution_errors"] == 1 and filtering.passes_filter(case)
 
 
 def own():
@@ -164,7 +164,7 @@ def test_what_takes_a_case_takes_an_imported_one(changed, tmp_path):
     widgets.browse_cases(found)
     records.write_lines(tmp_path / "x.jsonl", found)
     assert cases.read(tmp_path / "x.jsonl") == found
-    assert [bool(cases.passes_filter(case)) for case in found] == [verdict == "right"] * 2
+    assert [bool(filtering.passes_filter(case)) for case in found] == [verdict == "right"] * 2
     summary = statistics.summarise(statistics.to_frame(found), ["method"])
     assert (
         summary["answered"].tolist() == [verdict != "not graded"] * 2
@@ -204,7 +204,7 @@ def test_a_row_without_a_score_is_graded_here_if_it_can_be(score):
     assert (
         right["exact_match"] is True
         and unknown["reason"] == "no gold answer"
-        and not cases.passes_filter(unknown)
+        and not filtering.passes_filter(unknown)
     )
 
 
@@ -264,7 +264,7 @@ def test_a_final_answer_that_failed_is_none_and_broken_code_is_a_parse_error():
         case["parse_errors"],
         case["execution_errors"],
     ) == (1, 1)
-    assert case["stopped"] == "max_steps" and not cases.passes_filter(case)
+    assert case["stopped"] == "max_steps" and not filtering.passes_filter(case)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_rows_without_a_log_or_with_a_plan_are_left_out_and_counted(caplog):
 
 def test_chains_of_thought_become_cases():
     (case,) = exchange.from_published([chain_row(score=True)])
-    assert case["domain"] == "math" and cases.passes_filter(case)
+    assert case["domain"] == "math" and filtering.passes_filter(case)
     assert cases.conversation(case)[-1] == {"role": "assistant", "content": chain_row()["response"]}
 
 

@@ -366,7 +366,10 @@ def test_speeds_on_the_page_are_those_of_the_benchmarks():
     )
     assert rounds["training"] == rounds["generation"]
     steps, index = last["generation"]["ratios"], last["nearest"]["ratios"]
-    short, long = (steps[f"SAG, N = 8, {prompt} prompt to greedy"] for prompt in ("short", "long"))
+    short, long = (
+        steps[f"SAG, N = 8, no early stop, {prompt} prompt to greedy"]
+        for prompt in ("short", "long")
+    )
     assert (
         f"**{short:.2f} times** a greedy step with a short prompt, {long:.2f} times with a long one"
         in README

@@ -1,8 +1,9 @@
 """From recorded cases to numbers, tables and the paper's eight figures.
 
 Owns the statistics, the look of a figure, and the list of the paper's claims. Knows nothing of how
-a case was produced: every function takes a table of cases (`to_frame`) or plain records. Accuracies
-are per cent with 95 % intervals, and a question without an answer counts as wrong.
+a case was produced: most functions take a table of cases (`to_frame`) or plain records. Tables
+and figures are in per cent, `summarise` and `wilson_interval` in fractions of 1; intervals are 95 %
+intervals, and a question without an answer counts as wrong.
 """
 
 from agentlib import export

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from agentlib import cases, config, teach
+from agentlib import cases, config, filtering, teach
 
 
 def select_examples(cfg: config.Config, found: Sequence[dict]) -> dict:
@@ -22,7 +22,7 @@ def select_examples(cfg: config.Config, found: Sequence[dict]) -> dict:
     ]
     cot, agent = max(pairs, key=_pair_clarity)
     runs = cases.read(teach.records_path(cfg, "agent_ftp"))
-    prefixed = [c for c in runs if cases.passes_filter(c)]
+    prefixed = [c for c in runs if filtering.passes_filter(c)]
     taught = max(prefixed, key=lambda c: (c["tool_calls"] > 0, -len(c["prefix"]), -len(c["trace"])))
     votes = [
         (bool(c["correct"]), step)

@@ -2,7 +2,8 @@
 (`ServerModel`).
 
 Owns templates, sampling, stop strings, weights and where they come from. Does not know agents,
-tasks or training. `engine/` is our decoding on a CPU; nothing outside this room looks into it.
+tasks or training. `engine/` is our decoding on a CPU; outside this room only training
+looks into it.
 """
 
 from agentlib import export
@@ -14,7 +15,7 @@ __getattr__, __dir__, __all__ = export(
         "local": "LocalModel",
         "server": "ServerError ServerModel llama_server",
         "loading": "resolve_precision",
-        "weights": "fetch fetch_tokenizer known",
+        "weights": "fetch_tokenizer fetch_weights=fetch find_model=known",
         "engine.decoding": "MAX_BATCHED_TOKENS",
     },
 )

@@ -14,6 +14,6 @@ __getattr__, __dir__, __all__ = export(
         "encoder": "Encoder",
         "build": "build_index adopt_index",
         "server": "RetrieverClient serving",
-        "nearest": "KINDS disk_bytes memory_bytes",
+        "nearest": "DENSE_KINDS=KINDS disk_bytes memory_bytes",
     },
 )

@@ -7,5 +7,9 @@ Owns plans and processes. Does not know how any part does its work.
 from agentlib import export
 
 __getattr__, __dir__, __all__ = export(
-    __name__, {"sweeps": "publish_sweeps=publish run_sweeps=run", "preflight": "continuation"}
+    __name__,
+    {
+        "sweeps": "publish_sweeps=publish run_sweeps=run",
+        "preflight": "check_continuation=continuation",
+    },
 )

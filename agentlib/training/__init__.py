@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = export(
     {
         "settings": "TrainingSettings",
         "loop": "fine_tune",
-        "checkpoints": "Adapter finished",
+        "checkpoints": "Adapter load_finished=finished",
         "distributed": "Distributed",
     },
 )

@@ -31,7 +31,7 @@ import time
 import pandas as pd
 
 from agentlib import Agent, LocalModel, Sandbox
-from agentlib import benchmarks, cases, config, models, pages, prompts, teach
+from agentlib import benchmarks, cases, config, filtering, models, pages, prompts, teach
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -77,12 +77,12 @@ pages.show_values(machine)
 
 # %%
 needed = list(dict.fromkeys([*cfg.students, cfg.encoder, "Qwen2.5-Coder-0.5B-Instruct"]))
-folders = {name: models.fetch(name, cfg.weights) for name in needed}
+folders = {name: models.fetch_weights(name, cfg.weights) for name in needed}
 size = {n: sum(f.stat().st_size for f in p.iterdir() if f.is_file()) for n, p in folders.items()}
 pd.DataFrame(
     {
-        "parameters (millions)": {n: models.known(n).parameters for n in needed},
-        "licence": {n: models.known(n).licence for n in needed},
+        "parameters (millions)": {n: models.find_model(n).parameters for n in needed},
+        "licence": {n: models.find_model(n).licence for n in needed},
         "MB on disk": {n: round(size[n] / 1e6) for n in needed},
     }
 )
@@ -164,7 +164,7 @@ pages.show_case(untrained)
 
 # %%
 file = teach.records_path(cfg, "agent")
-recorded = [c for c in cases.read(file) if cases.passes_filter(c)] if file.exists() else []
+recorded = [c for c in cases.read(file) if filtering.passes_filter(c)] if file.exists() else []
 example = max(recorded, key=lambda c: c["tool_calls"], default=None)
 pages.show_case(example) if example else print("no teacher recorded yet: run notebook 02")
 

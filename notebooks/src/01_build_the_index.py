@@ -103,7 +103,7 @@ for name in sets:
     questions = benchmarks.load(name, 40)
     for kind, searcher in (("dense", index), ("BM25", sparse)):
         tops = [{hit.passage.id for hit in hits} for hits in searcher.search([q.text for q in questions], k=cfg.top_k)]
-        wanted = [set(benchmarks.support(q)) for q in questions]
+        wanted = [set(benchmarks.supporting_passages(q)) for q in questions]
         pairs = list(zip(wanted, tops, strict=True))
         rows.append(
             {"benchmark": name, "index": kind, "questions": len(questions),
@@ -188,7 +188,7 @@ def complete(name, k):
 def complete(name, k):
     asked = benchmarks.load(name, 40)
     tops = [{hit.passage.id for hit in hits} for hits in index.search([q.text for q in asked], k=k)]
-    return sum(set(benchmarks.support(q)) <= top for q, top in zip(asked, tops, strict=True)) / len(asked)
+    return sum(set(benchmarks.supporting_passages(q)) <= top for q, top in zip(asked, tops, strict=True)) / len(asked)
 
 # %%
 def right(name):
@@ -212,7 +212,7 @@ queries = ["Ndola", "capital of Zambia", "population of Lusaka"]  # each names w
 # %%
 pages.check_exercise(
     "Be the agent",
-    lambda: set(benchmarks.support(question)) <= {hit.passage.id for hits in sparse.search(queries, k=3) for hit in hits},
+    lambda: set(benchmarks.supporting_passages(question)) <= {hit.passage.id for hits in sparse.search(queries, k=3) for hit in hits},
 )
 
 # %%

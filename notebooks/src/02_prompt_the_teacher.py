@@ -30,7 +30,7 @@
 import pandas as pd
 
 from agentlib import Agent, LocalModel, Question, Sandbox, first_thought_prefix
-from agentlib import benchmarks, cases, config, figures, pages, teach
+from agentlib import benchmarks, config, figures, filtering, pages, teach
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -111,7 +111,7 @@ figures.format_numbers(figures.prefix_effects(taught), 2)
 # %%
 by_id = {method: {c["id"]: c for c in found} for method, found in taught.items()}
 def tells(case):  # best: a search that led to the right answer, where the chain of thought went wrong
-    return cases.passes_filter(case) and (1 + bool(case["tool_calls"] and not by_id["cot"][case["id"]]["correct"]))
+    return filtering.passes_filter(case) and (1 + bool(case["tool_calls"] and not by_id["cot"][case["id"]]["correct"]))
 
 chosen = max(by_id["agent_ftp"].values(), key=tells)["id"]
 pages.show_case(by_id["cot"][chosen])
@@ -163,8 +163,8 @@ counts = {
     figures.method_label(method, 1): {
         "asked": len(found),
         "right": sum(bool(c.get("correct")) for c in found),
-        "kept": sum(cases.passes_filter(c) for c in found),
-        "of them with a repaired error": sum(cases.passes_filter(c) and c["execution_errors"] > 0 for c in found),
+        "kept": sum(filtering.passes_filter(c) for c in found),
+        "of them with a repaired error": sum(filtering.passes_filter(c) and c["execution_errors"] > 0 for c in found),
         "searches a question": round(sum(c["tool_calls"] for c in found) / len(found), 2),
         "tokens a question": round(sum(c["completion_tokens"] for c in found) / len(found)),
     }
@@ -244,8 +244,8 @@ pages.check_exercise("A prefix of your own", lambda: len(mine.split()) > 4 and f
 # %% tags=["exercise"]
 strict = taught["agent"]
 # solution
-strict = [c for c in taught["agent"] if cases.passes_filter(c) and not c["execution_errors"]]
-print(f"{len(strict)} of {sum(cases.passes_filter(c) for c in taught['agent'])} are left; none of them shows how to repair an error")
+strict = [c for c in taught["agent"] if filtering.passes_filter(c) and not c["execution_errors"]]
+print(f"{len(strict)} of {sum(filtering.passes_filter(c) for c in taught['agent'])} are left; none of them shows how to repair an error")
 
 # %%
 row = counts[figures.method_label("agent", 1)]

@@ -85,7 +85,7 @@ assert [hit.passage for hit in theirs[0]] == [hit.passage for hit in index.searc
 # %%
 file = config.ROOT / "tests" / "benchmarks" / "nearest.jsonl"
 measured = json.loads(file.read_text().splitlines()[-1])
-index_kinds = pd.DataFrame(measured["medians"]).T.filter(regex="|".join(retrieval.KINDS), axis=0)
+index_kinds = pd.DataFrame(measured["medians"]).T.filter(regex="|".join(retrieval.DENSE_KINDS), axis=0)
 index_kinds.round(2)
 
 # %% [markdown]
@@ -107,7 +107,7 @@ figure
 
 # %%
 whole = {kind: {"memory (GB)": retrieval.memory_bytes(kind, 21_000_000, 768) / 1e9,
-                "disk (GB)": retrieval.disk_bytes(kind, 21_000_000, 768) / 1e9} for kind in retrieval.KINDS}  # fmt: skip
+                "disk (GB)": retrieval.disk_bytes(kind, 21_000_000, 768) / 1e9} for kind in retrieval.DENSE_KINDS}  # fmt: skip
 pd.DataFrame(whole).T.round(1)
 
 # %% [markdown]
@@ -130,7 +130,7 @@ pd.DataFrame(whole).T.round(1)
 student = cfg.students[0]
 asked = benchmarks.load(cfg.benchmarks[0], 2)
 with models.llama_server(student, slots=2, context=cfg.context_tokens) as url:
-    said = runner.continuation(url, student)
+    said = runner.check_continuation(url, student)
     model = models.ServerModel(url, student, max_context=cfg.context_tokens)
     with retrieval.serving(index) as retriever, contextlib.closing(model):
         tool = benchmarks.web_search(dataclasses.replace(cfg, retriever_url=retriever))
@@ -172,7 +172,7 @@ assert "on 2 processes" in done.stdout
 
 # %%
 run = distill.adapter_run(few, student, method)
-two = training.finished(run.folder)
+two = training.load_finished(run.folder)
 alone = records.Run(cfg.runs, "alone", run.configuration)
 examples, settings = distill.examples(few, student, method), distill.training_settings(few)
 one = training.fine_tune(student, examples, settings, alone.folder, configuration=alone.configuration)

@@ -32,7 +32,7 @@ import pandas as pd
 from transformers import AutoTokenizer
 
 from agentlib import Agent, LocalModel, Sandbox, build_examples
-from agentlib import benchmarks, cases, config, distill, figures, models, pages, records, teach, training
+from agentlib import benchmarks, cases, config, distill, filtering, figures, models, pages, records, teach, training
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -134,7 +134,7 @@ with teach.open_teacher(cfg) as model:
     taught_by = {"teacher": cfg.teacher, "told": teacher.tools, "thought": first_thought}
     run = records.Run(cfg.runs, "own-teacher", shape | taught_by)
     taught = answer(run, teacher, train, first_thought, model=cfg.teacher, method="agent")
-kept = [case for case in taught if cases.passes_filter(case)]
+kept = [case for case in taught if filtering.passes_filter(case)]
 print(f"{len(kept)} of {len(taught)} trajectories are kept\n\nwhat the teacher was told:\n{teacher.tools}")
 
 # %%

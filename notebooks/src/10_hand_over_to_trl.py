@@ -52,7 +52,7 @@ sorted(file.name for file in adapter.path.iterdir())
 # not reached, as here, the base is loaded from this project's cache.
 
 # %%
-folder = models.fetch(student, cfg.weights)
+folder = models.fetch_weights(student, cfg.weights)
 tokenizer = AutoTokenizer.from_pretrained(adapter.path, padding_side="left")
 base = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
 model = PeftModel.from_pretrained(base, adapter.path, is_trainable=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from agentlib import benchmarks, cases, config, cot, records
+from agentlib import benchmarks, cases, config, cot, filtering, records
 from agentlib.agent import Agent, initial_messages
 from agentlib.benchmarks import search, wiki
 from agentlib.config import setting
@@ -273,7 +273,7 @@ def table(found: Sequence[dict]) -> pd.DataFrame:
                 "low": round(100 * low, 1),
                 "high": round(100 * high, 1),
                 "F1": round(sum(case["f1"] for case in some) / n, 2),
-                "kept": sum(map(cases.passes_filter, some)),
+                "kept": sum(map(filtering.passes_filter, some)),
                 "supported": (
                     sum(map(bool, supported)) if any(s is not None for s in supported) else None
                 ),
