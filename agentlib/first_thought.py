@@ -10,6 +10,8 @@ import re
 
 from agentlib import prompts
 
+END = "\n\n"  # reference code
+
 # Around a first thought: the tags of reasoning models, code, its label, a heading on a line of its
 # own.
 _FRAME = re.compile(
@@ -25,8 +27,10 @@ _HEADING = re.compile(
 
 
 def first_thought_prefix(cot: str) -> str | None:
-    """The start of the agent's first turn: "Thought: " and the first paragraph of a chain of
-    thought (§3.1); None for one without words.
+    """The start of the agent's first turn: "Thought: ", the first paragraph of a chain of thought
+    (§3.1) and a blank line (reference code); None for a chain without words.
+
+    Without the blank line a model goes on writing the same paragraph; after it, it acts.
 
     The paragraph ends at the first blank line or heading. Headings, the tags of reasoning models,
     code and a "Thought:" that is there already are no part of it; a chain of headings alone begins
@@ -39,4 +43,4 @@ def first_thought_prefix(cot: str) -> str | None:
         (part for part in paragraphs if not _HEADING.fullmatch(part)),
         paragraphs[0] if paragraphs else None,
     )
-    return first and f"{prompts.THOUGHT} {first}"
+    return first and f"{prompts.THOUGHT} {first}{END}"

@@ -16,7 +16,7 @@ from agentlib import benchmarks, cases, config, cot, filtering, prompts, records
 from agentlib.agent import Agent
 from agentlib.benchmarks import web_search
 from agentlib.cases import Case
-from agentlib.first_thought import first_thought_prefix
+from agentlib.first_thought import END, first_thought_prefix
 from agentlib.models import LanguageModel, LocalModel, server, weights
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
@@ -63,7 +63,7 @@ def teacher_run(cfg: config.Config, method: str, attempt: int = 0) -> records.Ru
         "questions": benchmarks.fingerprint(cfg.train_sets),
     }
     if method == "agent_ftp":
-        shape["first_thoughts"] = teacher_run(cfg, "cot").folder.name
+        shape |= {"first_thoughts": teacher_run(cfg, "cot").folder.name, "prefix_ends": END}
     if attempt:
         shape |= {"attempt": attempt, "temperature": RETRY_TEMPERATURE, "top_p": cfg.top_p}
     return records.Run(cfg.runs, f"teacher-{method}", shape)

@@ -264,7 +264,7 @@ def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box
     teach.teach(cfg, model, "cot", asked)
     found = teach.teach(cfg, model, "agent_ftp", asked, box=box)
     for question, case in zip(asked, found, strict=True):
-        assert case["prefix"] == f"Thought: First about: {question.text[:20]}."
+        assert case["prefix"] == f"Thought: First about: {question.text[:20]}.\n\n"
         assert case["trace"][0]["text"].startswith(case["prefix"] + "\nCode:")
         assert case["correct"] and filtering.passes_filter(case)
     assert all(

@@ -29,7 +29,7 @@ def here(project, monkeypatch):
 
 def test_a_zero_shot_chain_has_the_question_and_one_sentence():
     model = Scripted(lambda *_: r"Six sevens are \boxed{42}.")
-    case = pilot.answer(CFG, "cot-zero-shot", model, None, ask())
+    (case,) = pilot.answers(CFG, "cot-zero-shot", model, None, [ask()])
     (given,) = model.calls[0]["conversations"]
     assert given == [
         {"role": "system", "content": pilot.ZERO_SHOT},
@@ -41,7 +41,7 @@ def test_a_zero_shot_chain_has_the_question_and_one_sentence():
         and case["method"] == "cot-zero-shot"
         and case["seconds"] >= 0
     )
-    pilot.answer(CFG, "cot-plan", model, None, ask())
+    list(pilot.answers(CFG, "cot-plan", model, None, [ask()]))
     assert model.calls[1]["conversations"] == [
         prompts.cot_turns("What is 6 times 7?", "math", examples=True)
     ]
@@ -96,7 +96,9 @@ def test_an_agents_transcript_is_kept_and_a_lost_question_is_asked_again(here, b
         )
 
     model, asked = Scripted(reply), [ask(0), ask(1, "What is 8 times 7?", "56")]
-    (kept,) = pilot.run_condition(CFG, "agent-two-searches", model, box, asked)
+    with pytest.raises(RuntimeError, match="1 of 2 questions are unanswered"):
+        pilot.run_condition(CFG, "agent-two-searches", model, box, asked)
+    (kept,) = pilot.pilot_run(CFG, "agent-two-searches").finished().values()
     assert (
         kept["correct"]
         and kept["tool_calls"] == 1
@@ -174,6 +176,11 @@ def test_the_tables_count_what_was_right_kept_supported_and_searched(here, monke
     )
 
 
+def test_a_penalty_is_refused_where_none_is_sent():
+    with pytest.raises(ValueError, match=r"--penalty 1.1 is for a model on a server"):
+        pilot.open_model(CFG, 1.1, 2).__enter__()
+
+
 @pytest.mark.model
 def test_a_penalty_is_sent_only_where_there_is_one(moody):
     moody.replies = [
@@ -206,7 +213,7 @@ def test_the_command_tells_its_cost_first_then_asks_and_compares(
     monkeypatch.setattr(pilot, "Sandbox", lambda **_: contextlib.nullcontext(box))
     command = ["--questions=1", "--condition=cot-plan", "--condition=cot-zero-shot"]
     assert pilot.main([*command, "--check"]) == 0 and not model.calls
-    assert "cot-zero-shot: 3 of 3 questions are left, about 1 min" in capsys.readouterr().out
+    assert "cot-zero-shot: 3 of 3 questions are left, about 0 min" in capsys.readouterr().out
     assert pilot.main(command) == 0 and len(model.calls) == 6
     said = capsys.readouterr().out
     assert said.index("about 0.0 h in all") < said.index("condition") and "difference" in said

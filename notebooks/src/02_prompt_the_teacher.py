@@ -130,7 +130,8 @@ pages.show_case(by_id["agent"][chosen])
 pages.show_case(by_id["agent_ftp"][chosen])
 
 # %%
-assert by_id["agent_ftp"][chosen]["prefix"] == first_thought_prefix(by_id["cot"][chosen]["text"])
+prefix = first_thought_prefix(by_id["cot"][chosen]["text"])  # ends with a blank line, after which the model acts
+assert by_id["agent_ftp"][chosen]["prefix"].strip() == prefix.strip()
 assert by_id["agent_ftp"][chosen]["trace"][0]["text"].startswith(by_id["agent_ftp"][chosen]["prefix"])
 
 # %% [markdown]
@@ -146,11 +147,11 @@ question = Question(case["id"], case["benchmark"], case["question"], case["gold"
 model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision=cfg.precision)
 with Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds) as box:
     agent = Agent(model, box, style="teacher", max_steps=1, step_tokens=cfg.step_tokens, seed=cfg.seed)
-    (continued,) = agent.run([question], [case["prefix"]])
+    (continued,) = agent.run([question], [prefix])
 print(continued.steps[0].text)
 
 # %%
-assert continued.steps[0].text.startswith(case["prefix"])
+assert continued.steps[0].text.startswith(prefix.rstrip())
 
 # %% [markdown]
 # ## 5 · The filter

@@ -10,9 +10,9 @@ is interrupted resumes; more questions continue the same run.
 import argparse
 import contextlib
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import pandas as pd
@@ -22,16 +22,21 @@ from agentlib.agent import Agent, initial_messages
 from agentlib.benchmarks import search, wiki
 from agentlib.config import setting
 from agentlib.figures import statistics
-from agentlib.models import LanguageModel, server
-from agentlib.progress import meter
+from agentlib.models import LanguageModel, LocalModel, server
 from agentlib.prompts import cot_turns
 from agentlib.sandbox import Sandbox
 from agentlib.tasks import Question
 
 SETS = ("hotpotqa-dev", "math-hard-dev", "math-medium-dev")
-# per question on two cores with llama.cpp, until a run has measured its own
-SECONDS = {"cot": 20.0, "agent": 40.0}
-SETTINGS = {**config.SLICE, "retriever": "bm25", "step_tokens": 512, "cot_tokens": 1024}
+# per question on two cores that multiply bf16, until a run has measured its own
+SECONDS = {"cot": 5.0, "agent": 12.0}
+SETTINGS = {
+    **config.SLICE,
+    "retriever": "bm25",
+    "step_tokens": 512,
+    "cot_tokens": 1024,
+    "context_tokens": 6144,  # an agent's prompt and five searches
+}
 
 ZERO_SHOT = "Reason step by step, and put your final answer within \\boxed{}."
 # The fact is in no question of the slice; the passages are written for this page.
@@ -157,7 +162,7 @@ class Penalised(server.ServerModel):
 def pilot_run(cfg: config.Config, name: str, penalty: float = 1.0) -> records.Run:
     """The run folder of a condition; its name holds all that shapes a transcript but the number
     of questions."""
-    names = ["seed", "teacher", "context_tokens"]
+    names = ["seed", "teacher", "teacher_on", "precision", "context_tokens"]
     if CONDITIONS[name].method == "cot":
         names += ["cot_tokens"]
     else:
@@ -198,35 +203,36 @@ def seconds_left(run: records.Run, method: str, left: int) -> float:
     return left * rate
 
 
-def answer(
-    cfg: config.Config, name: str, model: LanguageModel, box: Sandbox, question: Question
-) -> dict:
-    """The case of one question, greedily."""
-    condition = CONDITIONS[name]
-    labels = {
-        "model": cfg.teacher,
-        "role": "teacher",
-        "method": name,
-        "n": 1,
-        "seed": cfg.seed,
-        "temperature": 0.0,
-    }
+def answers(
+    cfg: config.Config, name: str, model: LanguageModel, box: Sandbox, part: Sequence[Question]
+) -> Iterator[cases.Case]:
+    """The cases of some questions, greedily, as they are done."""
+    condition, asked = CONDITIONS[name], {question.id: question for question in part}
+    labels = {"model": cfg.teacher, "role": "teacher", "method": name, "n": 1}
+    labels |= {"seed": cfg.seed, "temperature": 0.0}
     reworded = Reworded(model, condition.reword)
     if condition.method == "cot":
-        (chain,) = cot.generate_cot(
-            reworded, [question], max_new_tokens=cfg.cot_tokens, examples=True, seed=cfg.seed
-        )
-        return cases.cot_case(question, chain, **labels)
+        for chain in cot.generate_cot(
+            reworded,
+            part,
+            max_new_tokens=cfg.cot_tokens,
+            examples=True,
+            seed=cfg.seed,
+            batch=cfg.batch_questions,
+        ):
+            yield cases.cot_case(asked[chain.question_id], chain, **labels)
+        return
     agent = Agent(
         reworded,
         box,
         style="teacher",
         max_steps=cfg.max_steps,
         step_tokens=cfg.step_tokens,
+        batch=cfg.batch_questions,
         seed=cfg.seed,
     )
-    (trajectory,) = agent.run([question])
-    return cases.agent_case(question, trajectory, **labels)
+    for trajectory in agent.run(part):
+        yield cases.agent_case(asked[trajectory.question_id], trajectory, **labels)
 
 
 def run_condition(
@@ -237,22 +243,17 @@ def run_condition(
     questions: Sequence[Question],
     penalty: float = 1.0,
     concurrency: int = 2,
-) -> list[dict]:
-    """The cases of a condition, those that are there already and those still to ask; an outage
-    leaves an error record."""
-    with pilot_run(cfg, name, penalty) as run, ThreadPoolExecutor(concurrency) as pool:
-        todo = run.todo(questions)
-        jobs = {pool.submit(answer, cfg, name, model, box, question): question for question in todo}
-        try:
-            for job in meter(as_completed(jobs), total=len(todo), desc=name, unit="q"):
-                try:
-                    run.append(job.result())
-                except cases.OUTAGES as error:
-                    run.append(cases.error_case(jobs[job], error, method=name))
-        finally:
-            pool.shutdown(cancel_futures=True)
-        done = run.finished()
-    return [done[q.id] for q in questions if q.id in done]
+) -> list[cases.Case]:
+    """The cases of a condition, those that are there already and those still to ask: in batches by
+    a model in this process, else `concurrency` at a time. RuntimeError where an outage left some.
+    """
+    answer = functools.partial(answers, cfg, name, model, box)
+    ask = (
+        functools.partial(cases.answer_in_batches, answer)
+        if isinstance(model, LocalModel)
+        else functools.partial(cases.answer_concurrently, answer, threads=concurrency)
+    )
+    return cases.collect(pilot_run(cfg, name, penalty), questions, ask, {"method": name}, name)
 
 
 def table(found: Sequence[dict]) -> pd.DataFrame:
@@ -308,15 +309,21 @@ def comparisons(found: Sequence[dict]) -> pd.DataFrame:
 
 @contextlib.contextmanager
 def open_model(cfg: config.Config, penalty: float, slots: int) -> Iterator[LanguageModel]:
-    """The teacher on the server that the settings name, else on a llama.cpp server started here."""
-    with contextlib.ExitStack() as stack:
-        here = cfg.teacher_server in ("", config.IN_PROCESS)
-        url = (
-            stack.enter_context(
-                server.llama_server(cfg.teacher, slots=slots, context=cfg.context_tokens)
+    """The teacher as the settings say: in this process, on the server they name, or on a llama.cpp
+    server started here."""
+    if cfg.teacher_server == config.IN_PROCESS:
+        if penalty != 1.0:
+            raise ValueError(
+                f"--penalty {penalty} is for a model on a server, expected 1 in this process; add"
+                " --set teacher_server="
             )
-            if here
-            else cfg.teacher_server
+        yield LocalModel(
+            cfg.teacher, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights
+        )
+        return
+    with contextlib.ExitStack() as stack:
+        url = cfg.teacher_server or stack.enter_context(
+            server.llama_server(cfg.teacher, slots=slots, context=cfg.context_tokens)
         )
         model = Penalised(
             url,
@@ -340,7 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--questions", type=int, default=20, help=f"of each of {', '.join(SETS)}")
     parser.add_argument("--penalty", type=float, default=1.0, help="repetition penalty; 1 is none")
-    parser.add_argument("--slots", type=int, default=2, help="conversations at a time")
+    parser.add_argument("--slots", type=int, default=2, help="conversations at a time on a server")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     parser.add_argument("--check", action="store_true", help="only say what is left")
     asked = parser.parse_args(arguments)
@@ -377,18 +384,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    runs = {name: pilot_run(cfg, name, asked.penalty).finished() for name in wanted}
-    found = [done[q.id] for done in runs.values() for q in questions if q.id in done]
-    if found:
-        print(table(found).to_string(index=False))
-        print(comparisons(found).round(3).to_string(index=False))
-    if lost := len(wanted) * len(questions) - len(found):
-        print(
-            f"{lost} questions ended in an error, which is in the transcripts; the same command"
-            " asks them again",
-            file=sys.stderr,
-        )
-    return 1 if lost else 0
+    runs = [pilot_run(cfg, name, asked.penalty).finished() for name in wanted]
+    found = [done[question.id] for done in runs for question in questions]
+    print(table(found).to_string(index=False))
+    print(comparisons(found).round(3).to_string(index=False))
+    return 0
 
 
 if __name__ == "__main__":
