@@ -16,6 +16,7 @@ from typing import Any, Literal, TypedDict
 
 from agentlib import prompts, records, score
 from agentlib.agent import Step, Trajectory, initial_messages, observation_message
+from agentlib.benchmarks import borrowed
 from agentlib.cot import CoTResult
 from agentlib.models import ServerError
 from agentlib.progress import meter
@@ -331,10 +332,10 @@ REQUIRED = ("id", "question", "domain", "correct", "stopped", "parse_errors")
 
 
 def read(file: Path) -> list[Case]:
-    """Recorded cases of a file. Raises ValueError naming the line that is broken or lacks a
-    field."""
+    """Recorded cases of a file, with the texts that `borrowed.strip` left out. Raises ValueError
+    naming the line that is broken or lacks a field."""
     found = []
-    for number, case in enumerate(records.read(file), 1):
+    for number, case in enumerate(map(borrowed.fill, records.read(file)), 1):
         if not case.get("error"):
             missing = [f for f in REQUIRED if f not in case] + (
                 ["trace or text"] if {"trace", "text"}.isdisjoint(case) else []

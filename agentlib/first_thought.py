@@ -7,6 +7,7 @@ reasoning; the student needs no prefix.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 
 from agentlib import prompts
 
@@ -44,3 +45,33 @@ def first_thought_prefix(cot: str) -> str | None:
         paragraphs[0] if paragraphs else None,
     )
     return first and f"{prompts.THOUGHT} {first}{END}"
+
+
+def first_thought_prefixes(
+    chains: Iterable[Mapping], variant: str = "published"
+) -> dict[str, str | None]:
+    """The prefix of each question, by id, from the recorded cases of the teacher's chains of
+    thought; None where the agent starts from nothing. `variant` is a key of
+    `config.FIRST_THOUGHTS`.
+    """
+    return {chain["id"]: _prefix(chain, variant) for chain in chains}
+
+
+def _prefix(chain: Mapping, variant: str) -> str | None:
+    prefix = first_thought_prefix(chain["text"])
+    if variant == "no_blank_line":
+        return prefix and prefix.removesuffix(END)
+    left_out = {"gated": lambda: not chain["correct"], "no_answer": lambda: holds_answer(chain)}
+    return None if prefix is None or left_out.get(variant, bool)() else prefix
+
+
+def holds_answer(chain: Mapping) -> bool:
+    """Whether the first paragraph of a recorded chain of thought already has the gold answer, or
+    one of its aliases, as words of its own."""
+    words = f" {_words(first_thought_prefix(chain['text']) or '')} "
+    golds = map(_words, (chain["gold"], *chain["aliases"]))
+    return any(gold and f" {gold} " in words for gold in golds)
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+|[^\w\s]", text.casefold().replace("$", " ")))

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from agentlib import benchmarks, cases, config, cot, filtering, prompts, records
 from agentlib.agent import Agent
-from agentlib.benchmarks import web_search
+from agentlib.benchmarks import borrowed, web_search
 from agentlib.cases import Case
-from agentlib.first_thought import END, first_thought_prefix
+from agentlib.first_thought import first_thought_prefixes
 from agentlib.models import LanguageModel, LocalModel, server, weights
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
@@ -63,7 +63,9 @@ def teacher_run(cfg: config.Config, method: str, attempt: int = 0) -> records.Ru
         "questions": benchmarks.fingerprint(cfg.train_sets),
     }
     if method == "agent_ftp":
-        shape |= {"first_thoughts": teacher_run(cfg, "cot").folder.name, "prefix_ends": END}
+        shape["first_thoughts"] = teacher_run(cfg, "cot").folder.name
+        if cfg.first_thought != "no_blank_line":  # runs from before there was a choice
+            shape["first_thought"] = cfg.first_thought
     if attempt:
         shape |= {"attempt": attempt, "temperature": RETRY_TEMPERATURE, "top_p": cfg.top_p}
     return records.Run(cfg.runs, f"teacher-{method}", shape)
@@ -71,12 +73,11 @@ def teacher_run(cfg: config.Config, method: str, attempt: int = 0) -> records.Ru
 
 @dataclass(frozen=True)
 class Job:
-    """One method and try of the teacher; `thoughts` are chains of thought by question, for
-    first-thought prefixes."""
+    """One method and try of the teacher, with the first-thought prefixes of its questions."""
 
     method: str
     attempt: int
-    thoughts: Mapping[str, str]
+    prefixes: Mapping[str, str | None]
 
 
 def _labels(
@@ -115,7 +116,7 @@ def _answers(
         ):
             yield cases.cot_case(asked[chain.question_id], chain, **labels)
         return
-    prefixes = [first_thought_prefix(job.thoughts.get(q.id, "")) for q in part]
+    prefixes = [job.prefixes.get(q.id) for q in part]
     agent = Agent(
         model,
         box,
@@ -150,30 +151,27 @@ def teach(
     prompt cached; a model in this process takes `cfg.batch_questions` in one batch. Raises
     RuntimeError with the count of questions left unanswered.
     """
-    thoughts, labels = {}, _labels(cfg, method, attempt, model)
+    prefixes, labels = {}, _labels(cfg, method, attempt, model)
     if method == "agent_ftp":
-        thoughts = {k: c["text"] for k, c in teacher_run(cfg, "cot").finished().items()}
-        if lacking := [q.id for q in questions if q.id not in thoughts]:
+        chains = teacher_run(cfg, "cot").finished()
+        prefixes = first_thought_prefixes(chains.values(), cfg.first_thought)
+        if lacking := [q.id for q in questions if q.id not in prefixes]:
             raise RuntimeError(
                 f"{len(lacking)} questions have no CoT to take a first thought from; run method"
                 " 'cot' first"
             )
 
+    job = Job(method, attempt, prefixes)
+
     def answer(part: Sequence[Question]) -> Iterator[Case]:
-        yield from _answers(
-            cfg,
-            model,
-            box,
-            Job(method, attempt, {q.id: thoughts.get(q.id, "") for q in part}),
-            part,
-        )
+        yield from _answers(cfg, model, box, job, part)
 
     def by_domain(todo: Sequence[Question]) -> Iterator[tuple[Question, Case | Exception]]:
         # short turns wait for no long ones
         return cases.answer_in_batches(answer, sorted(todo, key=lambda q: q.domain))
 
     if isinstance(model, WorkerPool):
-        ask = functools.partial(model.ask, Job(method, attempt, thoughts))
+        ask = functools.partial(model.ask, job)
     elif isinstance(model, LocalModel):
         ask = by_domain
     else:  # each conversation to its end, on the slot of the server that holds its prompt
@@ -303,10 +301,11 @@ def publish(
     cfg: config.Config, method: str, first: Sequence[dict], later: Sequence[dict] = ()
 ) -> Path:
     """Write a teacher's first tries, and what later ones added, where presets without a teacher
-    find them."""
+    find them; without the texts of others (`borrowed.strip`)."""
     file = cfg.records / f"teacher_{method}.jsonl"
-    records.write_lines(file, first)
-    records.write_lines(file.with_name(f"teacher_{method}_again.jsonl"), later)
+    records.write_lines(file, map(borrowed.strip, first))
+    again = file.with_name(f"teacher_{method}_again.jsonl")
+    records.write_lines(again, map(borrowed.strip, later))
     return file
 
 

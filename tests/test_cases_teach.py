@@ -249,7 +249,9 @@ def test_more_questions_go_on_in_the_same_folder(cfg):
     }
 
 
-def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box):
+@pytest.mark.parametrize(("variant", "blank"), [("published", "\n\n"), ("no_blank_line", "")])
+def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box, variant, blank):
+    cfg = dataclasses.replace(cfg, first_thought=variant)
     asked, answers = questions(cfg), golds(cfg)
 
     def reply(conversation, prefix, k):
@@ -264,7 +266,7 @@ def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box
     teach.teach(cfg, model, "cot", asked)
     found = teach.teach(cfg, model, "agent_ftp", asked, box=box)
     for question, case in zip(asked, found, strict=True):
-        assert case["prefix"] == f"Thought: First about: {question.text[:20]}.\n\n"
+        assert case["prefix"] == f"Thought: First about: {question.text[:20]}.{blank}"
         assert case["trace"][0]["text"].startswith(case["prefix"] + "\nCode:")
         assert case["correct"] and filtering.passes_filter(case)
     assert all(

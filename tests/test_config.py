@@ -50,7 +50,7 @@ def test_the_paper_preset_holds_the_published_values():
 def other(cfg: config.Config, name: str):
     """Another value that a setting can have."""
     choices = {"tuning": "qlora", "vote": "as_published", "retriever": "bm25", "precision": "fp32", "weights": "hub", "server_seed": "omitted",
-               "teacher_server": "http://host:8000", "top_p": 0.5}  # fmt: skip
+               "teacher_server": "http://host:8000", "top_p": 0.5, "first_thought": "gated"}  # fmt: skip
     found = getattr(cfg, name)
     if name in choices:
         return choices[name]
@@ -108,7 +108,7 @@ FOLDERS = {
     "sampled on a server": (condition("cot", 8, **SERVED), (ASKED - {"student_server"}) | SAMPLED | {"server_seed"}),
     "teacher, CoT": (taught("cot"), TAUGHT | {"cot_tokens", "train_sets"}),
     "teacher, agent": (taught("agent"), ACTED | {"train_sets"}),
-    "teacher, prefix": (taught("agent_ftp"), ACTED | {"cot_tokens", "train_sets"}),
+    "teacher, prefix": (taught("agent_ftp"), ACTED | {"cot_tokens", "train_sets", "first_thought"}),
     "teacher, another try": (taught("cot", 1), TAUGHT | {"cot_tokens", "train_sets", "top_p"}),
     "teacher on a server": (taught("cot", 1, teacher_server="http://h:1"), (TAUGHT - {"teacher_server"}) | {"cot_tokens", "train_sets", "top_p", "server_seed"}),
     "training": (trained("agent_distill"), TRAINED | {"seed", "precision", "weights"}),
@@ -129,6 +129,7 @@ def test_a_run_folder_is_named_by_every_setting_that_shapes_it_and_by_no_other(
     assert names - NEVER == ASKED | SAMPLED | TRAINED | TAUGHT | {
         "server_seed",
         "train_examples",
+        "first_thought",
     }, "of these, each run has its part"
     changed = {name: dataclasses.replace(cfg, **{name: other(cfg, name)}) for name in names}
     assert {

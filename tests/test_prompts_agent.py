@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agentlib import agent, config, prompts, records
 from agentlib.agent import Agent, read_code
-from agentlib.first_thought import first_thought_prefix
+from agentlib.first_thought import first_thought_prefix, first_thought_prefixes, holds_answer
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 
@@ -638,3 +638,36 @@ def test_a_real_small_model_acts_and_every_step_is_recorded(smol, box):
     found = run_one(smol, box, max_steps=1, step_tokens=8)
     assert found.stopped in ("final_answer", "max_steps") and len(found.steps) == 1
     assert all(s.completion_tokens <= 8 and s.prompt_tokens > 0 for s in found.steps)
+
+
+def chain(number, text, correct=False, gold="12", aliases=()):
+    return {
+        "id": f"q-{number}", "text": text, "correct": correct, "gold": gold, "aliases": [*aliases],
+    }  # fmt: skip
+
+
+CHAINS = [
+    chain(1, "I multiply 3 and 4.\n\n\\boxed{12}", correct=True),
+    chain(2, "It is 12.\n\n\\boxed{13}"),
+    chain(3, "I find $x = 12$ at once.\n\nSo.", correct=True),
+    chain(4, "", correct=True),
+    chain(5, "There are 112 of them.\n\n", gold="12"),
+    chain(6, "He was born in the City of Light.\n\n", gold="Paris", aliases=["city of light"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("variant", "started"),
+    [("published", "12356"), ("no_blank_line", "12356"), ("gated", "13"), ("no_answer", "15")],
+)
+def test_each_variant_starts_from_its_first_thoughts(variant, started):
+    assert variant in config.FIRST_THOUGHTS
+    found = first_thought_prefixes(CHAINS, variant)
+    assert [*found] == [c["id"] for c in CHAINS]
+    assert {k for k, prefix in found.items() if prefix} == {f"q-{k}" for k in started}
+    blank = "" if variant == "no_blank_line" else "\n\n"
+    assert found["q-1"] == f"Thought: I multiply 3 and 4.{blank}" and found["q-4"] is None
+
+
+def test_an_answer_counts_as_held_only_as_words_of_its_own():
+    assert [holds_answer(c) for c in CHAINS] == [False, True, True, False, False, True]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentlib import config, records, teach
+from agentlib.benchmarks import borrowed
 from agentlib.runner import costs
 from agentlib.training import checkpoints
 
@@ -52,7 +53,8 @@ def runs(cfg: config.Config) -> Iterator[tuple[str, records.Run]]:
 
 def pack(cfg: config.Config) -> list[Path]:
     """Pack what is finished: of a training run its losses, not its weights; of the others their
-    cases.
+    cases,
+    without the texts of others (`borrowed.strip`).
 
     A run that has less here than in its packed file keeps that file. The same cases give the same
     bytes.
@@ -64,7 +66,7 @@ def pack(cfg: config.Config) -> list[Path]:
             finished = checkpoints.is_finished(run.folder)
             rows = list(checkpoints.losses(run.folder)) if finished else []
         else:
-            rows = list(run.finished().values())
+            rows = [borrowed.strip(case) for case in run.finished().values()]
         if not rows or (file.exists() and len(unpack(file)[1]) > len(rows)):
             continue
         times = list(records.read(run.times)) if run.times.exists() else []
@@ -120,7 +122,7 @@ def restore(cfg: config.Config) -> Restored:
         if lacking := [row for row in rows if row["id"] not in done]:
             with records.lock(run.folder):
                 records.write_json(run.folder / "config.json", run.configuration)
-                records.write_lines(run.file, [*done.values(), *lacking])
+                records.write_lines(run.file, [*done.values(), *map(borrowed.fill, lacking)])
                 if not run.times.exists():
                     records.write_lines(run.times, head["times"])
             restored, cases = restored + 1, cases + len(lacking)
