@@ -43,7 +43,8 @@ BENCHMARK_ORDER = (
     *config.LAPTOP.train_sets,
 )
 KNOWN_SIZES = {"Phi-4-mini-instruct": 3.8e9}  # Table 4 gives the size beside the name
-KEYS = ["model", "method", "n", "benchmark", "id"]  # which identify one answer of one experiment
+# which identify one answer of one experiment; of several trainings, each has its own
+KEYS = ["model", "method", "n", "benchmark", "id"]
 SETTINGS = ("temperature", "seed", "setting", "value")  # what else experiments may differ in
 
 
@@ -51,6 +52,8 @@ class Estimate(NamedTuple):
     """A number with its 95 % interval, from `n` questions; the value NaN means "not run".
 
     `unanswered` of the `n` questions have no answer (an error, or no case); they count as wrong.
+    `trainings` are the values of several trainings, whose mean `value` is; `n` then counts each
+    question once a training.
     """
 
     value: float = math.nan
@@ -58,6 +61,7 @@ class Estimate(NamedTuple):
     high: float = math.nan
     n: int = 0
     unanswered: int = 0
+    trainings: tuple[float, ...] = ()
 
 
 def parameter_count(model: str) -> float:
@@ -137,7 +141,9 @@ def add_missing_cases(
     facts = ("benchmark", "id", "split", "domain", "level", "subject")
     distinct = cases.drop_duplicates(["benchmark", "id"])[[name for name in facts if name in cases]]
     questions = dict(tuple(distinct.groupby("benchmark", sort=False)))
-    labels = [name for name in ("model", "role", "method", "n", *SETTINGS) if name in cases]
+    labels = [
+        name for name in ("model", "role", "method", "n", "training", *SETTINGS) if name in cases
+    ]
     added = []
     for _, condition in cases.groupby([*labels, "benchmark"], sort=False, dropna=False):
         benchmark = condition["benchmark"].iloc[0]
@@ -177,7 +183,8 @@ def sort_by_size(models: Sequence[str]) -> list[str]:
 def _to_estimate(row: Mapping) -> Estimate:
     """A row of `statistics.summarise` in per cent."""
     shares = (100 * row[name] for name in ("accuracy", "low", "high"))
-    return Estimate(*shares, int(row["asked"]), int(row["errors"]))
+    each = tuple(100 * share for share in row["trainings"])
+    return Estimate(*shares, int(row["asked"]), int(row["errors"]), each)
 
 
 def accuracy(cases: pd.DataFrame) -> Estimate:
@@ -199,11 +206,29 @@ def mean_accuracy(points: Sequence[Estimate]) -> Estimate:
     """
     if not points or any(math.isnan(point.value) for point in points):
         return Estimate()
-    value, low, high, n, unanswered = np.array(points).T
+    value, low, high, n, unanswered = np.array([point[:5] for point in points]).T
     below, above = np.hypot.reduce(value - low), np.hypot.reduce(high - value)
     mean, count = value.mean(), len(points)
     interval = mean - below / count, mean + above / count
     return Estimate(mean, *interval, int(n.sum()), int(unanswered.sum()))
+
+
+def mean_over_benchmarks(cases: pd.DataFrame, names: Sequence[str]) -> Estimate:
+    """The unweighted mean accuracy of one condition over benchmarks; not run if one has no case.
+
+    Of one training it is `mean_accuracy` of the benchmarks; of several its interval is the
+    hierarchical bootstrap's, in which a training is drawn for all benchmarks together.
+    """
+    chosen = [select(cases, benchmark=name) for name in names]
+    points = [accuracy(of_one) for of_one in chosen]
+    found = mean_accuracy(points)
+    if math.isnan(found.value) or len({len(point.trainings) for point in points}) > 1:
+        return found
+    if not points[0].trainings:
+        return found
+    low, high = statistics.mean_interval(list(map(statistics.by_training, chosen)))
+    each = tuple(float(value) for value in np.mean([p.trainings for p in points], axis=0))
+    return found._replace(low=100 * low, high=100 * high, trainings=each)
 
 
 def mean_count(values: pd.Series) -> Estimate:
@@ -232,6 +257,7 @@ def accuracy_table(cases: pd.DataFrame, split: str = "test") -> pd.DataFrame:
     for row in statistics.summarise(cases, [*KEYS[:3], "benchmark"]).to_dict("records"):
         key = row["model"], row["method"], int(row["n"])
         found.setdefault(key, {})[row["benchmark"]] = _to_estimate(row)
+    conditions = dict(tuple(cases.groupby(KEYS[:3], dropna=False)))
 
     def order(key: tuple[str, str, int]) -> tuple:
         model, method, n = key
@@ -240,7 +266,7 @@ def accuracy_table(cases: pd.DataFrame, split: str = "test") -> pd.DataFrame:
     rows = {}
     for key in sorted(found, key=order):
         points = [found[key].get(name, Estimate()) for name in columns]
-        rows[key] = [*points, mean_accuracy(points)]
+        rows[key] = [*points, mean_over_benchmarks(conditions[key], columns)]
     table = estimate_table(rows, [*columns, "mean"])
     return table.set_axis(pd.MultiIndex.from_tuples(rows, names=["model", "method", "n"]))
 
