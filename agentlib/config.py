@@ -86,7 +86,7 @@ WEIGHTS = ("wheels", "hub")
 IN_PROCESS = "in-process"  # a teacher by transformers, many questions in one batch
 AT_LEAST_ONE = {
     "top_k", "max_steps", "teacher_tries", "step_tokens", "cot_tokens", "context_tokens", "samples",
-    "batch_questions", "epochs", "batch_size", "lora_rank", "lora_alpha", "max_length",
+    "batch_questions", "trainings", "epochs", "batch_size", "lora_rank", "lora_alpha", "max_length",
     "cot_max_length", "sandbox_memory_mb",
 }  # fmt: skip
 ABOVE_ZERO = {"top_p", "learning_rate", "full_learning_rate", "sandbox_seconds"}
@@ -182,6 +182,8 @@ class Config:
     max_length: int = 10240  # code: agent trajectories
     cot_max_length: int = 4096  # code
     train_examples: int = 0  # trajectories to train on; 0 is all that passed the filter
+    # of each distilled student (§4.1: 1), with seeds seed, seed + 1, …; SAG and sweeps: the first
+    trainings: int = 1
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

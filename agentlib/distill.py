@@ -80,6 +80,11 @@ def train(
     )
 
 
+def one_training(cfg: config.Config, number: int) -> config.Config:
+    """The configuration of one of `cfg.trainings` trainings of each student; 0 is the first."""
+    return dataclasses.replace(cfg, seed=cfg.seed + number, trainings=1)
+
+
 def training_settings(cfg: config.Config) -> TrainingSettings:
     """What of a configuration shapes the training of a student."""
     shared = {field.name for field in dataclasses.fields(TrainingSettings)} - {"save_seconds"}

@@ -41,6 +41,7 @@ class Condition:
     self-consistency.
 
     `seed` and `temperature` of the sampling stand for the configuration's where they are given.
+    `training` says which of the student's trainings is asked (`distill.one_training`).
     """
 
     student: str
@@ -49,6 +50,7 @@ class Condition:
     benchmarks: tuple[str, ...]
     seed: int | None = None
     temperature: float | None = None
+    training: int = 0
 
     @property
     def label(self) -> str:
@@ -59,9 +61,13 @@ class Condition:
 
 
 def plan(cfg: config.Config, student: str) -> list[Condition]:
-    """What a student is evaluated on: Table 2 everywhere, and for the student of Fig. 5 its
-    sample counts on its panels."""
-    conditions = [Condition(student, method, 1, cfg.benchmarks) for method in config.METHODS]
+    """What a student is evaluated on: Table 2 everywhere, each of its trainings greedily, and for
+    the student of Fig. 5 its sample counts on its panels."""
+    conditions = [
+        Condition(student, method, 1, cfg.benchmarks, training=k)
+        for method in config.METHODS
+        for k in range(cfg.trainings if method in distill.TEACHER_OF else 1)
+    ]
     conditions += [
         Condition(student, method, cfg.samples, cfg.benchmarks)
         for method in ("agent_distill", "agent_distill_ftp")
@@ -97,10 +103,15 @@ def condition_run(cfg: config.Config, condition: Condition) -> records.Run:
         "questions": benchmarks.fingerprint(condition.benchmarks),
     }
     if condition.method in distill.TEACHER_OF:
-        shape["adapter"] = distill.adapter_run(cfg, condition.student, condition.method).folder.name
+        shape["adapter"] = _adapter_run(cfg, condition).folder.name
     return records.Run(
         cfg.runs, f"eval-{records.slug(condition.student)}-{condition.method}-n{condition.n}", shape
     )
+
+
+def _adapter_run(cfg: config.Config, condition: Condition) -> records.Run:
+    own = distill.one_training(cfg, condition.training)
+    return distill.adapter_run(own, condition.student, condition.method)
 
 
 def _quantised(cfg: config.Config) -> bool:
@@ -153,6 +164,7 @@ def _labels(cfg: config.Config, condition: Condition, model: LanguageModel | Non
         "seed": sampling.seed,
         "temperature": sampling.temperature if condition.n > 1 else 0.0,
         "preset": cfg.preset,
+        **({"training": condition.training} if condition.method in distill.TEACHER_OF else {}),
         **{name: getattr(model, name, "server") for name in ("weights", "precision", "device")},
     }
 
@@ -206,7 +218,7 @@ def _cases(
 
 @contextlib.contextmanager
 def answerer(
-    cfg: config.Config, student: str, methods: Iterable[str]
+    cfg: config.Config, student: str, conditions: Iterable[Condition]
 ) -> Iterator[Callable[[Condition, Sequence[Question]], Iterator[dict]]]:
     """What a worker of a pool holds open for a student: its weights, its search, a sandbox of
     its own."""
@@ -214,10 +226,10 @@ def answerer(
     with Sandbox(
         tools={"web_search": search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb
     ) as box:
-        model, adapters = open_student(cfg, student, methods)
+        model, adapters = open_student(cfg, student, conditions)
 
         def answer(condition: Condition, questions: Sequence[Question]) -> Iterator[dict]:
-            model.use(adapters.get(condition.method))
+            model.use(adapters.get((condition.method, condition.training)))
             yield from _cases(cfg, condition, model, questions, box, search)
 
         yield answer
@@ -225,18 +237,21 @@ def answerer(
 
 
 def open_student(
-    cfg: config.Config, student: str, methods: Iterable[str]
-) -> tuple[LanguageModel, dict[str, Path]]:
+    cfg: config.Config, student: str, conditions: Iterable[Condition]
+) -> tuple[LanguageModel, dict[tuple[str, int], Path]]:
     """A student with its weights loaded once, in this process or on the server at
     `cfg.student_server`, which holds the adapters under their run folders' names; and its adapters
-    for those of the methods that have one.
+    for those of the conditions that have one, by method and training.
 
     Raises FileNotFoundError or ServerError, before anything is asked, for an adapter that is not
     there.
     """
-    trained = [m for m in distill.TEACHER_OF if m in methods]
-    folders = {m: distill.adapter_run(cfg, student, m).folder for m in trained}
-    adapters = {m: checkpoints.finished(folder).path for m, folder in folders.items()}
+    trained = {
+        (c.method, c.training): _adapter_run(cfg, c).folder
+        for c in conditions
+        if c.method in distill.TEACHER_OF
+    }
+    adapters = {key: checkpoints.finished(folder).path for key, folder in trained.items()}
     if not cfg.student_server:
         return (
             LocalModel(
@@ -274,15 +289,11 @@ def evaluate_student(
         ]
         for condition in conditions
     }
-    pending = {
-        condition.method
-        for condition in conditions
-        if condition_run(cfg, condition).todo(asked[condition])
-    }
+    pending = [one for one in conditions if condition_run(cfg, one).todo(asked[one])]
     with contextlib.ExitStack() as stack:
         model, adapters = None, None
         if pending and cfg.workers:
-            opened = functools.partial(answerer, cfg, student, tuple(sorted(pending)))
+            opened = functools.partial(answerer, cfg, student, tuple(pending))
             model = stack.enter_context(
                 WorkerPool(
                     opened,
@@ -296,8 +307,8 @@ def evaluate_student(
             model, adapters = open_student(cfg, student, pending)
             stack.callback(model.close)
         for condition, questions in asked.items():
-            if adapters is not None and condition.method in pending:
-                model.use(adapters.get(condition.method))
+            if adapters is not None and condition in pending:
+                model.use(adapters.get((condition.method, condition.training)))
             found += evaluate(cfg, condition, model, questions, box=box, search=search)
     return found + fewer_chains(found, cfg.sample_counts)
 

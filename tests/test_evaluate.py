@@ -90,6 +90,25 @@ def test_a_plan_without_sample_counts_has_table_2_alone():
     assert {a.benchmarks for a in evaluate.plan(cfg, "s")} == {cfg.benchmarks}
 
 
+def test_each_training_is_asked_greedily_and_the_first_one_sampled(project, monkeypatch):
+    monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [])
+    once, thrice = config.load("laptop"), config.load("laptop", trainings=3)
+    more = [c for c in evaluate.plan(thrice, SMOL) if c not in evaluate.plan(once, SMOL)]
+    assert [(c.method, c.n, c.training) for c in more] == [
+        (method, 1, k) for method in distill.TEACHER_OF for k in (1, 2)
+    ]
+    first, second, third = (
+        Condition(SMOL, "agent_distill", 1, ("mini-aime",), training=k) for k in range(3)
+    )
+    folders = [evaluate.condition_run(thrice, c).folder.name for c in (first, second, third)]
+    assert len(set(folders)) == 3
+    assert folders[0] == evaluate.condition_run(once, first).folder.name
+    seeds = [
+        distill.adapter_run(distill.one_training(thrice, k), SMOL, "agent_distill") for k in (0, 1)
+    ]
+    assert [run.configuration["seed"] for run in seeds] == [42, 43]
+
+
 def test_labels_say_how_an_arm_was_sampled():
     assert Condition("s", "agent_distill", 1, ()).label == "Agent distillation"
     assert Condition("s", "agent_distill", 8, ()).label == "Agent distillation + SAG 8"

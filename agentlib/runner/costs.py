@@ -63,9 +63,13 @@ def parts(cfg: config.Config) -> Iterator[Part]:
             Part("evaluation", run.name, "question", len(asked), len(asked) - left, run, "04")
         )
         if left and condition.method in distill.TEACHER_OF:
-            wanted.add(distill.adapter_run(own, condition.student, condition.method).folder)
+            one = distill.one_training(own, condition.training)
+            wanted.add(distill.adapter_run(one, condition.student, condition.method).folder)
     trained = [
-        (cfg, student, method, "03") for student in cfg.students for method in distill.TEACHER_OF
+        (distill.one_training(cfg, k), student, method, "03")
+        for student in cfg.students
+        for k in range(cfg.trainings)
+        for method in distill.TEACHER_OF
     ]
     trained += [(own, condition.student, condition.method, "04") for own, condition in varied]
     seen = set()
