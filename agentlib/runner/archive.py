@@ -52,36 +52,37 @@ def runs(cfg: config.Config) -> Iterator[tuple[str, records.Run]]:
 
 
 def pack(cfg: config.Config) -> list[Path]:
-    """Pack what is finished: of a training run its losses, not its weights; of the others their
-    cases,
-    without the texts of others (`borrowed.strip`).
+    """Pack all runs of a configuration as far as they are finished (`pack_run`)."""
+    return [file for work, run in runs(cfg) if (file := pack_run(cfg, work, run))]
 
-    A run that has less here than in its packed file keeps that file. The same cases give the same
-    bytes.
+
+def pack_run(cfg: config.Config, work: str, run: records.Run) -> Path | None:
+    """Pack what is finished of a run: of a "training" its losses, not its weights; of the others
+    their cases, without the texts of others (`borrowed.strip`).
+
+    None where nothing is finished, or less than in the packed file, which is kept. The same cases
+    give the same bytes.
     """
-    written = []
-    for work, run in runs(cfg):
-        file = folder(cfg) / f"{run.folder.name}.jsonl.xz"
-        if work == "training":
-            finished = checkpoints.is_finished(run.folder)
-            rows = list(checkpoints.losses(run.folder)) if finished else []
-        else:
-            rows = [borrowed.strip(case) for case in run.finished().values()]
-        if not rows or (file.exists() and len(unpack(file)[1]) > len(rows)):
-            continue
-        times = list(records.read(run.times)) if run.times.exists() else []
-        lines = [{"configuration": run.configuration, "times": times}, *rows]
-        packed = lzma.compress(
-            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines).encode(
-                "utf-8", "surrogatepass"
-            )
+    file = folder(cfg) / f"{run.folder.name}.jsonl.xz"
+    if work == "training":
+        finished = checkpoints.is_finished(run.folder)
+        rows = list(checkpoints.losses(run.folder)) if finished else []
+    else:
+        rows = [borrowed.strip(case) for case in run.finished().values()]
+    if not rows or (file.exists() and len(unpack(file)[1]) > len(rows)):
+        return None
+    times = list(records.read(run.times)) if run.times.exists() else []
+    lines = [{"configuration": run.configuration, "times": times}, *rows]
+    packed = lzma.compress(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in lines).encode(
+            "utf-8", "surrogatepass"
         )
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(file.name + ".part")
-        part.write_bytes(packed)
-        part.replace(file)
-        written.append(file)
-    return written
+    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    part.write_bytes(packed)
+    part.replace(file)
+    return file
 
 
 def unpack(file: Path) -> tuple[dict, list[dict]]:

@@ -1,0 +1,102 @@
+"""The pieces of the long work: each alone, a chunk at a time, resumed, and what it costs said
+first."""
+
+import contextlib
+import importlib.util
+import re
+
+import pytest
+from conftest import Scripted, act
+
+from agentlib import benchmarks, config, distill, teach
+from agentlib.runner import archive
+
+_spec = importlib.util.spec_from_file_location(
+    "pieces", config.ROOT / "tools" / "experiment" / "pieces.py"
+)
+pieces = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(pieces)
+
+OWN = [
+    "train_sets=mini-math-train", "train_questions=5", "questions=2", "benchmarks=mini-aime",
+    "panel_benchmarks=mini-aime", "students=SmolLM2-135M-Instruct", "trainings=2",
+]  # fmt: skip
+COMMAND = [f"--set={setting}" for setting in OWN]
+
+
+@pytest.fixture
+def teacher(project, monkeypatch, box):
+    """A teacher that knows every answer, in an empty project folder."""
+    cfg = config.load("laptop", **dict(map(config.setting, OWN)))
+    golds = {q.text: q.answer for q in benchmarks.training_questions(cfg)}
+
+    def reply(conversation, prefix, k):
+        gold = golds[conversation[-1]["content"].removeprefix("Question: ")]
+        chain = "agent" not in str(conversation[0]["content"]) and "boxed" in str(conversation[0])
+        return f"I see.\n\n\\boxed{{{gold}}}" if chain else act(f"final_answer({gold!r})")
+
+    model = Scripted(reply)
+    monkeypatch.setattr(teach, "open_teacher", lambda cfg: contextlib.nullcontext(model))
+    monkeypatch.setattr(pieces.Workshop, "box", box)
+    monkeypatch.setattr(pieces.Workshop, "close", lambda self: None)
+    return model
+
+
+def test_the_list_says_what_is_left_and_asks_nothing(teacher, capsys):
+    assert pieces.main([*COMMAND, "--list"]) == 0 and not teacher.calls
+    said = capsys.readouterr().out
+    assert "teacher/cot: 5 of 5 left, about 1 min" in said and "about 0.1 h in all" in said
+    assert "train/" not in said, "nothing to train on is there yet"
+
+
+def test_a_piece_is_done_chunk_by_chunk_and_resumed(teacher, capsys):
+    assert pieces.main([*COMMAND, "teacher/cot", "--chunk=2", "--minutes=0.0000001"]) == 0
+    assert not teacher.calls, "the time was over before anything began"
+    assert pieces.main([*COMMAND, "teacher/cot", "--chunk=2"]) == 0
+    said = capsys.readouterr().out
+    assert re.findall(r"teacher/cot: (\d) left", said) == ["5", "3", "1"]
+    calls = len(teacher.calls)
+    assert pieces.main([*COMMAND, "teacher/cot"]) == 0 and len(teacher.calls) == calls
+    assert pieces.main([*COMMAND, "teacher/*", "--pack"]) == 0
+    cfg = config.load("laptop", **dict(map(config.setting, OWN)))
+    asked = benchmarks.training_questions(cfg)
+    for method in teach.METHODS:
+        done = teach.teacher_run(cfg, method).finished()
+        assert [done[q.id]["correct"] for q in asked] == [True] * 5
+        assert f"{teach.teacher_run(cfg, method).folder.name}.jsonl.xz" in {
+            file.name for file in archive.folder(cfg).iterdir()
+        }
+
+
+def test_students_follow_once_the_teachers_cases_are_published(teacher, monkeypatch, capsys):
+    cfg = config.load("laptop", **dict(map(config.setting, OWN)))
+    for method in teach.METHODS:
+        asked = benchmarks.training_questions(cfg)
+        teach.publish(
+            cfg, method, teach.teach(cfg, teacher, method, asked, box=pieces.Workshop.box)
+        )
+    trained = []
+
+    def train(own, student, method, search):
+        trained.append((method, own.seed))
+        (distill.adapter_run(own, student, method).folder / "student").mkdir(parents=True)
+
+    there = lambda folder: (folder / "student").exists()  # noqa: E731
+    monkeypatch.setattr(distill, "train", train)
+    monkeypatch.setattr(pieces.checkpoints, "has_weights", there)
+    monkeypatch.setattr(pieces.Workshop, "search", None)
+    assert pieces.main([*COMMAND, "train/135M/agent_distill/*"]) == 0
+    assert trained == [("agent_distill", 42), ("agent_distill", 43)]
+    student = Scripted(lambda *_: act("final_answer(1)"))
+    student.close = student.use = lambda *_: None
+    monkeypatch.setattr(pieces.evaluate, "open_student", lambda *_: (student, {}))
+    assert pieces.main([*COMMAND, "ask/135M/agent/n1/0", "--chunk=1"]) == 0
+    assert len(student.calls) == 2
+    assert pieces.main([*COMMAND, "ask/135M/agent/n1/0"]) == 0 and len(student.calls) == 2
+    assert "ask/135M/agent/n1/0: 2 of 2 left" in capsys.readouterr().out
+
+
+def test_what_is_no_piece_is_said(teacher, capsys):
+    assert pieces.main([*COMMAND, "teacher/ctt"]) == 2
+    assert "error: no piece is called teacher/ctt; --list shows all" in capsys.readouterr().err
+    assert pieces.main(["--set=questons=3"]) == 2 and "questions" in capsys.readouterr().err

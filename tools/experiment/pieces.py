@@ -1,0 +1,214 @@
+"""Run the long work of a preset piece by piece: `python tools/experiment/pieces.py --help`.
+
+A piece is one method of the teacher, one training of one student, or one condition of the
+evaluation. Each can be run alone, resumes where it stopped, and tells its cost first. Without
+names, the pieces are run in the order of the list until the minutes are over.
+"""
+
+import argparse
+import fnmatch
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from agentlib import benchmarks, config, distill, evaluate, records, teach
+from agentlib.benchmarks import search
+from agentlib.config import setting
+from agentlib.figures import size_label
+from agentlib.runner import archive
+from agentlib.sandbox import Sandbox
+from agentlib.training import checkpoints
+
+# per question or step on two cores that multiply bf16, until a run has measured its own
+SECONDS = {"teacher": 15.0, "train": 4.0, "ask": 4.0}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of work: its run, how many questions or steps it has in all and how many are left,
+    and what does the next ones of them."""
+
+    name: str
+    run: records.Run
+    planned: int
+    left: int
+    do: Callable[[], object]
+
+    @property
+    def seconds_left(self) -> float:
+        """At the rate of its own run, else at `SECONDS`."""
+        times = list(records.read(self.run.times)) if self.run.times.exists() else []
+        spent, done = (sum(spell[key] for spell in times) for key in ("seconds", "cases"))
+        return self.left * (spent / done if done else SECONDS[self.name.partition("/")[0]])
+
+
+class Workshop:
+    """What pieces share: the search, the sandbox, and the model that was opened last."""
+
+    def __init__(self, cfg: config.Config, chunk: int):
+        self.cfg, self.chunk = cfg, chunk
+        self._search = self._box = self._model = self._opened = None
+
+    @property
+    def search(self) -> Callable[[str], str]:
+        if self._search is None:
+            search.build(self.cfg)
+            self._search = search.web_search(self.cfg)
+        return self._search
+
+    @property
+    def box(self) -> Sandbox:
+        if self._box is None:
+            cfg = self.cfg
+            self._box = Sandbox(
+                tools={"web_search": self.search},
+                seconds=cfg.sandbox_seconds,
+                memory_mb=cfg.sandbox_memory_mb,
+            )
+        return self._box
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.__exit__(None, None, None)
+        if self._box is not None:
+            self._box.close()
+
+    def teacher(self):
+        """The teacher, opened once."""
+        if self._opened is None:
+            self._opened = teach.open_teacher(self.cfg)
+            self._model = self._opened.__enter__()
+        return self._model
+
+    def ask_teacher(self, method: str) -> None:
+        """The next `chunk` questions of a method of the teacher."""
+        asked = benchmarks.training_questions(self.cfg)
+        part = teach.teacher_run(self.cfg, method).todo(asked)[: self.chunk]
+        box = None if method == "cot" else self.box
+        teach.teach(self.cfg, self.teacher(), method, part, box=box)
+
+    def ask_student(self, condition: evaluate.Condition) -> None:
+        """The next `chunk` questions of a condition."""
+        asked = questions_of(self.cfg, condition)
+        part = evaluate.condition_run(self.cfg, condition).todo(asked)[: self.chunk]
+        model, adapters = evaluate.open_student(self.cfg, condition.student, [condition])
+        try:
+            model.use(adapters.get((condition.method, condition.training)))
+            evaluate.evaluate(self.cfg, condition, model, part, box=self.box, search=self.search)
+        finally:
+            model.close()
+
+
+def questions_of(cfg: config.Config, condition: evaluate.Condition) -> list:
+    """The test questions of a condition."""
+    return [q for name in condition.benchmarks for q in benchmarks.load(name, cfg.questions)]
+
+
+def pieces(cfg: config.Config, shop: Workshop) -> Iterator[Piece]:
+    """All pieces of a configuration in order; the students' once the teacher's cases are
+    published."""
+    if not cfg.teacher_records:
+        asked = benchmarks.training_questions(cfg)
+        for method in teach.METHODS:
+            run = teach.teacher_run(cfg, method)
+            yield Piece(
+                f"teacher/{method}",
+                run,
+                len(asked),
+                len(run.todo(asked)),
+                lambda method=method: shop.ask_teacher(method),
+            )
+    if not all(teach.records_path(cfg, source).exists() for source in teach.METHODS):
+        return
+    answers = [
+        Piece(
+            f"ask/{size_label(one.student)}/{one.method}/n{one.n}/{one.training}",
+            run := evaluate.condition_run(cfg, one),
+            len(asked := questions_of(cfg, one)),
+            len(run.todo(asked)),
+            lambda one=one: shop.ask_student(one),
+        )
+        for student in cfg.students
+        for one in evaluate.plan(cfg, student)
+    ]
+    wanted = {piece.run.configuration.get("adapter") for piece in answers if piece.left}
+    for student in cfg.students:
+        for k in range(cfg.trainings):
+            one = distill.one_training(cfg, k)
+            for method in distill.TEACHER_OF:
+                run = distill.adapter_run(one, student, method)
+                steps = one.epochs * -(-len(distill.training_cases(one, method)) // one.batch_size)
+                # a student whose questions are all answered need not be trained again
+                done = checkpoints.has_weights(run.folder) or run.folder.name not in wanted
+                yield Piece(
+                    f"train/{size_label(student)}/{method}/{k}",
+                    run,
+                    steps,
+                    0 if done else steps,
+                    lambda one=one, student=student, method=method: distill.train(
+                        one, student, method, shop.search if method.endswith("rag") else None
+                    ),
+                )
+    yield from answers
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """List the pieces, or run some; 2, with a sentence, for wrong settings."""
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0] + ".")
+    parser.add_argument("names", nargs="*", help="of pieces, such as teacher/cot or 'ask/135M/*'")
+    parser.add_argument("--preset", default="laptop", help="smoke, laptop or paper")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
+    parser.add_argument("--minutes", type=float, help="begin nothing new after as many")
+    parser.add_argument("--chunk", type=int, default=64, help="questions at a time")
+    parser.add_argument("--list", action="store_true", help="only say what is left")
+    parser.add_argument("--pack", action="store_true", help="pack what is finished, at the end")
+    asked = parser.parse_args(arguments)
+    began = time.monotonic()
+    try:
+        cfg = config.load(asked.preset, **dict(map(setting, asked.settings)))
+        shop = Workshop(cfg, asked.chunk)
+        found = [
+            piece
+            for piece in pieces(cfg, shop)
+            if not asked.names or any(fnmatch.fnmatch(piece.name, name) for name in asked.names)
+        ]
+        if not found:
+            raise ValueError(f"no piece is called {', '.join(asked.names)}; --list shows all")
+        for piece in found:
+            print(
+                f"{piece.name}: {piece.left} of {piece.planned} left, about"
+                f" {piece.seconds_left / 60:.0f} min; {piece.run.folder.name}"
+            )
+        print(f"about {sum(p.seconds_left for p in found) / 3600:.1f} h in all", flush=True)
+        if not asked.list:
+            work(found, cfg, shop, lambda: time.monotonic() - began > 60 * (asked.minutes or 1e9))
+            shop.close()
+        if asked.pack:
+            work_of = {"train": "training"}
+            for piece in found:
+                kind = piece.name.partition("/")[0]
+                if file := archive.pack_run(cfg, work_of.get(kind, kind), piece.run):
+                    print(f"packed {piece.name} in {file}")
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def work(
+    found: Sequence[Piece], cfg: config.Config, shop: Workshop, over: Callable[[], bool]
+) -> None:
+    """Do the pieces in order, a chunk at a time, until the time is over."""
+    for name in [piece.name for piece in found]:
+        while not over():
+            # what is left is read again: another process may have done a part of it
+            piece = next(piece for piece in pieces(cfg, shop) if piece.name == name)
+            if not piece.left:
+                break
+            print(f"{piece.name}: {piece.left} left", flush=True)
+            piece.do()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
