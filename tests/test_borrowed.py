@@ -6,7 +6,7 @@ import json
 import pytest
 from test_wiki import PASSAGES, built, small  # noqa: F401  (fixtures)
 
-from agentlib import cases, records
+from agentlib import cases, evaluate, records
 from agentlib.benchmarks import borrowed, sets, wiki
 from agentlib.cot import CoTResult
 from agentlib.models import Completion
@@ -53,6 +53,19 @@ def test_what_is_pointed_to_is_gone(built, place):  # noqa: F811
     ][place]
     said = json.dumps(borrowed.strip(case), ensure_ascii=False)
     assert "painter" not in said and "Orn flows" not in said and "[1] Ada Fell" in said
+
+
+def test_a_short_case_says_whether_its_gold_passages_were_seen(built):  # noqa: F811
+    observation = f"Observation:\n[1] Ada Fell\n{PAINTER}\n\n[2] Ormouth\n{TOWN}"
+    for case, seen in [
+        (recorded(observation), True),
+        (recorded("Observation:\n4"), False),
+        (recorded(observation, benchmark="bamboogle-slice"), None),
+    ]:
+        short = evaluate.without_transcripts(case)
+        assert short["supported"] is seen and "trace" not in short
+        assert evaluate.without_transcripts(short) == short, "a short one keeps what it says"
+    assert "supported" not in evaluate.without_transcripts(recorded() | {"error": "lost"})
 
 
 def test_our_own_sets_are_kept_whole(project):

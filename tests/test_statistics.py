@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agentlib.figures import estimates, statistics
+from agentlib.figures import estimates, statistics, tables
 
 
 def answers(grid, benchmark="a", method="agent_distill", model="m-1B"):
@@ -120,3 +120,31 @@ def test_missing_cases_are_added_for_each_training():
         "a-2",
         "no case",
     ]
+
+
+def slice_cases(supported, right, benchmark="hotpotqa-slice", method="agent"):
+    cases = answers([right], benchmark, method)
+    return cases.assign(supported=supported)
+
+
+def test_supported_accuracy_counts_what_is_right_and_was_seen():
+    cases = pd.concat(
+        [
+            slice_cases([True, True, False, False], [1, 0, 1, 0]),
+            slice_cases([True, None, False, None], [1, 1, 1, 1], "musique-slice"),
+        ]
+    )
+    found = tables.supported_table(cases)
+    assert found.iloc[0].tolist()[0].startswith("25.0") and "50.0" in found.iloc[0].tolist()[1]
+    assert [name.partition(" ")[2] for name in found.columns[:2]] == ["(n=4)", "(n=2)"]
+    with pytest.raises(ValueError, match="lacks 'supported'"):
+        tables.supported_table(cases.drop(columns="supported"))
+
+
+def test_domains_have_means_of_their_own():
+    grids = {"hotpotqa-slice": [1, 1], "math500-slice": [1, 0], "aime-slice": [0, 0, 0, 1]}
+    cases = pd.concat([answers([grid], name) for name, grid in grids.items()])
+    (row,) = tables.domain_table(cases).to_numpy()
+    assert [cell.partition(" ")[0] for cell in row] == ["75.0", "25.0", "58.3"]
+    with pytest.raises(ValueError, match="benchmark 'mine' is none of the paper's eight"):
+        tables.domain_table(answers([[1]], "mine"))

@@ -22,8 +22,9 @@ __getattr__, __dir__, __all__ = export(
         "statistics": "compare holm summarise to_frame wilson_interval",
         "style": "Chart GREY save_figure",
         "tables": (
-            "NOT_RUN compare_with_paper comparison_table format_estimate format_numbers "
-            "label_rows mean_table method_label save_table table2 table5 table6 table7 table8"
+            "NOT_RUN compare_with_paper comparison_table domain_table format_estimate "
+            "format_numbers label_rows mean_table method_label save_table supported_table table2 "
+            "table5 table6 table7 table8"
         ),
     },
 )

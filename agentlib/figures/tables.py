@@ -18,6 +18,7 @@ from agentlib.figures.estimates import (
     accuracy_table,
     estimate_table,
     mean_accuracy,
+    mean_over_benchmarks,
     parameter_count,
     prepare_cases,
     read_published,
@@ -170,6 +171,50 @@ def mean_table(cases: pd.DataFrame) -> pd.DataFrame:
         method: [means.get(size, Estimate()) for size in sizes] for method, means in found.items()
     }
     return format_estimates(estimate_table(rows, sizes)).rename_axis("method")
+
+
+def domain_table(cases: pd.DataFrame) -> pd.DataFrame:
+    """Means over the in-domain benchmarks (whose kind students were trained on), the others, and
+    all: methods by these, in the order of Table 2."""
+    cases = prepare_cases(cases)
+    known = {name: b.in_domain for b in config.BENCHMARKS for name in (b.name, b.slice)}
+    ran = list(cases["benchmark"].unique())
+    if unknown := [name for name in ran if name not in known]:
+        raise ValueError(
+            f"benchmark {unknown[0]!r} is none of the paper's eight, so nobody knows whether it is"
+            f" in-domain; expected some of {', '.join(known)}"
+        )
+    groups = {
+        "in-domain": [name for name in ran if known[name]],
+        "out-of-domain": [name for name in ran if not known[name]],
+        "all": ran,
+    }
+    order = accuracy_table(cases).index
+    conditions = dict(tuple(cases.groupby(order.names, dropna=False)))
+    rows = {
+        key: [mean_over_benchmarks(conditions[key], names) for names in groups.values()]
+        for key in order
+    }
+    points = estimate_table(rows, list(groups)).set_axis(order)
+    return _by_model(points, [method_label(method, n) for _, method, n in order])
+
+
+def supported_table(cases: pd.DataFrame) -> pd.DataFrame:
+    """Supported accuracy on the factual benchmarks: right, and every gold passage was seen.
+
+    Questions without annotated passages (all of Bamboogle) are left out. Raises ValueError for
+    cases that do not say whether they were supported.
+    """
+    if "supported" not in cases:
+        raise ValueError(
+            "the table of cases lacks 'supported', expected cases that `evaluate.publish` wrote of"
+            " the slice's questions"
+        )
+    known = prepare_cases(cases[cases["supported"].notna()])
+    supported = known["supported"].fillna(False).astype(bool)
+    right = known["correct"].fillna(False).astype(bool)
+    points = accuracy_table(known.assign(correct=right & supported))
+    return _by_model(points, [method_label(method, n) for _, method, n in points.index])
 
 
 def table5(teacher_cases: pd.DataFrame) -> pd.DataFrame:
