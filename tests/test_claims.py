@@ -1,6 +1,8 @@
 """Claims: verdicts follow the numbers, both ways; gaps stay gaps; what the prefix changes is
 counted."""
 
+import math
+
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -230,3 +232,36 @@ def test_what_a_first_thought_changes_is_counted():
     assert found["code failed to run (%)"].tolist() == [50, 100] and found[
         "code missing or not parsed (%)"
     ].tolist() == [0, 0]
+
+
+def taught(chain, plain, started):
+    """Cases of the three methods of a teacher from strings of 0 and 1, a question each."""
+    return {
+        method: [{"id": f"q{k}", "correct": mark == "1"} for k, mark in enumerate(marks)]
+        for method, marks in (("cot", chain), ("agent", plain), ("agent_ftp", started))
+    }
+
+
+def test_the_prefix_is_split_by_whether_the_chain_of_thought_was_right():
+    found, interaction = claims.prefix_split(
+        taught("1" * 30 + "0" * 120, "1" * 20 + "0" * 10 + "1" * 84 + "0" * 36,
+               "1" * 26 + "0" * 4 + "1" * 61 + "0" * 59)
+    )  # fmt: skip
+    assert found.index.tolist() == ["chain of thought right", "chain of thought wrong"]
+    assert found[["n", "a right", "b right"]].values.tolist() == [[30, 20, 26], [120, 84, 61]]
+    assert interaction["points"] == pytest.approx(100 * (6 / 30 + 23 / 120)), "20 and 19.2 points"
+    assert interaction["p"] < 0.001
+
+
+def test_a_prefix_that_helps_everywhere_alike_has_no_interaction():
+    _, interaction = claims.prefix_split(taught("1100" * 20, "1010" * 20, "1010" * 20))
+    assert interaction == {"points": 0.0, "p": 1.0}
+    found, nothing = claims.prefix_split(taught("11", "10", "11"))
+    assert len(found) == 1 and all(map(math.isnan, nothing.values()))
+
+
+def test_questions_that_one_method_did_not_finish_are_left_out_of_the_split():
+    cases = taught("1100", "1010", "1011")
+    cases["agent"][0]["error"] = "lost"
+    found, _ = claims.prefix_split(cases)
+    assert found["n"].tolist() == [1, 2]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import SMOL
 
-from agentlib import config, distill, masks, records
+from agentlib import config, distill, masks, records, training
 from agentlib.masks import IGNORED, Example
 from agentlib.models import language, loading, weights
 from agentlib.training import Distributed, TrainingSettings, checkpoints, loop
@@ -647,3 +647,26 @@ def test_the_folder_of_a_training_names_its_data_and_all_that_shapes_the_weights
     )
     records.write_lines(file, [teacher_case(1), teacher_case(2, question="Changed?")])
     assert folder() != first
+
+
+@pytest.mark.model
+def test_the_likelihood_of_an_example_is_that_of_its_learnt_tokens():
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    talks = {
+        "plain": [{"role": "user", "content": "Count."}, {"role": "assistant", "content": "1 2 3"}],
+        "odd": [{"role": "user", "content": "Count."}, {"role": "assistant", "content": "zx qv k"}],
+    }
+    own = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(SMOL))
+    examples = masks.build_examples(talks, own, 128)
+    found = training.likelihoods(SMOL, examples, precision="fp32")
+    model = AutoModelForCausalLM.from_pretrained(weights.fetch(SMOL), dtype=torch.float32)
+    for example in examples:
+        ids, labels = (torch.tensor([part]) for part in (example.input_ids, example.labels))
+        with torch.inference_mode():
+            mean = float(model(input_ids=ids, labels=labels).loss)
+        assert found[example.id].per_token == pytest.approx(mean, rel=1e-4)
+        assert found[example.id].tokens == sum(label != -100 for label in example.labels)
+    assert found["plain"].per_token < found["odd"].per_token
+    nothing = masks.Example("nothing", [1, 2, 3], [-100] * 3)
+    assert training.likelihoods(SMOL, [nothing], precision="fp32") == {}

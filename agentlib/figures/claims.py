@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from agentlib.figures import estimates, statistics, tables
@@ -181,6 +182,53 @@ def prefix_effects(taught: Mapping[str, Sequence[dict]]) -> pd.DataFrame:
             "code failed to run (%)": 100 * failing.mean(),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def prefix_split(
+    taught: Mapping[str, Sequence[dict]], permutations: int = 10_000, seed: int = 0
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """What the prefix does where the teacher's chain of thought was right, and where it was wrong.
+
+    `taught` maps "cot", "agent" and "agent_ftp" to recorded cases; questions that all three
+    finished count. The table has a row for each of the two groups: n, how many the agent got right
+    without (a) and with the prefix (b), and `statistics.compare` of them. Beside it: the
+    interaction, the difference of the two rows' differences in points, with a two-sided p from
+    permuting which questions' chains were right.
+    """
+    graded = {
+        method: {case["id"]: bool(case["correct"]) for case in found if not case.get("error")}
+        for method, found in taught.items()
+    }
+    asked = [k for k in graded["cot"] if k in graded["agent"] and k in graded["agent_ftp"]]
+    chain, plain, started = (
+        np.array([graded[method][k] for k in asked], float)
+        for method in ("cot", "agent", "agent_ftp")
+    )
+    rows = {}
+    for words, among in (("right", chain == 1), ("wrong", chain == 0)):
+        if among.any():
+            sides = (_as_cases(side[among]) for side in (plain, started))
+            counts = {"a right": int(plain[among].sum()), "b right": int(started[among].sum())}
+            rows[f"chain of thought {words}"] = counts | statistics.compare(*sides)
+    change = started - plain
+
+    def interaction(right: np.ndarray) -> np.ndarray:
+        """Of each row of `right` (draws, questions)."""
+        inside, outside = right.sum(-1), (1 - right).sum(-1)
+        return right @ change / inside - (1 - right) @ change / outside
+
+    if 0 < chain.sum() < len(chain):
+        rng = np.random.default_rng(seed)
+        drawn = interaction(rng.permuted(np.tile(chain, (permutations, 1)), axis=1))
+        found = float(interaction(chain))
+        p = (1 + (np.abs(drawn) >= abs(found) - 1e-12).sum()) / (1 + permutations)
+    else:
+        found = p = math.nan
+    return pd.DataFrame.from_dict(rows, orient="index"), {"points": 100 * found, "p": float(p)}
+
+
+def _as_cases(right: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"benchmark": "", "id": range(len(right)), "correct": right == 1})
 
 
 def code_error_rates(cases: pd.DataFrame) -> pd.DataFrame:

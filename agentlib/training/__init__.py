@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = export(
     {
         "settings": "TrainingSettings",
         "loop": "fine_tune",
+        "likelihood": "likelihoods",
         "checkpoints": "Adapter load_finished=finished",
         "distributed": "Distributed",
     },

@@ -1,0 +1,49 @@
+"""How likely a model finds texts that others wrote: forward passes over examples, nothing trained.
+
+It tests the paper's reason for the first-thought prefix directly: that trajectories which begin in
+a model's own style are easier to learn from (§3.1).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from agentlib.masks import IGNORED, Example
+from agentlib.models import loading, weights
+from agentlib.progress import meter
+from agentlib.training.loop import token_loss
+
+
+class Likelihood(NamedTuple):
+    """Of one example: the negative log-likelihood of its learnt tokens, summed (nats), and how
+    many they are."""
+
+    nats: float
+    tokens: int
+
+    @property
+    def per_token(self) -> float:
+        return self.nats / self.tokens
+
+
+def likelihoods(
+    base: str, examples: Sequence[Example], precision: str = "auto", source: str = "wheels"
+) -> dict[str, Likelihood]:
+    """The likelihood of each example under an untrained model, by the example's id.
+
+    The examples have the model's own tokens (`masks.build_examples`). An example without learnt
+    tokens has no likelihood and is left out.
+    """
+    import torch
+
+    from agentlib.models.engine.attention import TRAINING
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = loading.resolve_precision(precision, device)
+    model = loading.load_weights(weights.fetch(base, source), device, precision, False, TRAINING)
+    found = {}
+    with torch.inference_mode():
+        for example in meter(examples, desc=f"likelihood {base}", unit="q"):
+            tokens = sum(label != IGNORED for label in example.labels[1:])
+            if tokens:
+                found[example.id] = Likelihood(float(token_loss(model, [example], device)), tokens)
+    return found
