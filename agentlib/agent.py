@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agentlib import prompts, sag
-from agentlib.models import Completion, LanguageModel
+from agentlib.models import Completion, LanguageModel, pausing
 from agentlib.sag import SAG
 from agentlib.sandbox import Failure, Outcome, Sandbox, Session
 from agentlib.tasks import Question
@@ -195,7 +195,9 @@ class Agent:
         )
 
     def _step(self, open_runs: list["_Open"]) -> None:
-        """Sample, run and vote one step for every open question."""
+        """Sample, run and vote one step for every open question, but for those whose turn the
+        model has paused (`models.pausing`): the next call goes on with them.
+        """
         started = time.perf_counter()
         sampled = self.model.generate(
             [r.conversation for r in open_runs],
@@ -208,12 +210,23 @@ class Agent:
             prefixes=[
                 r.trajectory.prefix or None if not r.trajectory.steps else None for r in open_runs
             ],
+            **pausing(self.model, self.sag.n),
         )
+        written = [
+            (run, completions)
+            for run, completions in zip(open_runs, sampled, strict=True)
+            if completions[0].finish_reason != "paused"
+        ]
+        ran = [run for run, _ in written]
+        sampled = [completions for _, completions in written]
         codes = [[read_code(completion.text) for completion in samples] for samples in sampled]
-        outcomes = self._run_candidates([run.session for run in open_runs], codes)
+        outcomes = self._run_candidates([run.session for run in ran], codes)
         seconds = (time.perf_counter() - started) / len(open_runs)
-        for run, *candidates in zip(open_runs, sampled, codes, outcomes, strict=True):
-            step = self._select(run, *candidates, seconds)
+        for run in open_runs:
+            run.seconds += seconds
+        for run, *candidates in zip(ran, sampled, codes, outcomes, strict=True):
+            step = self._select(run, *candidates, run.seconds)
+            run.seconds = 0.0
             run.trajectory.steps.append(step)
             run.conversation.extend(step_messages(step))
             if step.outcome.is_final:
@@ -297,3 +310,4 @@ class _Open:
     session: Session
     domain: str
     answered: bool = False
+    seconds: float = 0.0  # spent on the turn that is being written

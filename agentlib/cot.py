@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from agentlib import prompts, sag, score
-from agentlib.models import Completion, LanguageModel
+from agentlib.models import Completion, LanguageModel, pausing
 from agentlib.tasks import Question
 
 
@@ -43,38 +43,56 @@ def generate_cot(
     batch: int = 32,
     seed: int = 42,
 ) -> Iterator[CoTResult]:
-    """Yield one chain of thought a question, `batch` questions at a time.
+    """Yield one chain of thought a question, as they end; `batch` questions are open at a time.
 
     n > 1 samples as many chains and votes on their answers (self-consistency, Wang et al. 2023).
     `search` puts the passages it returns for the question itself into the prompt (CoT + RAG).
     `examples` shows worked ones first, for teachers and untuned models.
     """
-    for start in range(0, len(questions), batch):
-        part, began = questions[start : start + batch], time.perf_counter()
-        passages = [search(q.text) if search else "" for q in part]
-        asked = [
-            prompts.cot_turns(q.text, q.domain, p, examples)
-            for q, p in zip(part, passages, strict=True)
-        ]
+    waiting, open_chains = list(questions)[::-1], []
+    while waiting or open_chains:
+        began = time.perf_counter()
+        while waiting and len(open_chains) < batch:
+            question = waiting.pop()
+            shown = search(question.text) if search else ""
+            asked = prompts.cot_turns(question.text, question.domain, shown, examples)
+            open_chains.append(_Open(question, shown, asked))
         found = model.generate(
-            asked,
+            [chain.asked for chain in open_chains],
             n=n,
             temperature=temperature,
             top_p=top_p,
             max_new_tokens=max_new_tokens,
             seed=seed,
+            **pausing(model, n),
         )
-        seconds = (time.perf_counter() - began) / len(part)
-        for question, completions, shown in zip(part, found, passages, strict=True):
+        seconds = (time.perf_counter() - began) / len(open_chains)
+        paused = []
+        for chain, completions in zip(open_chains, found, strict=True):
+            chain.seconds += seconds
+            if completions[0].finish_reason == "paused":
+                paused.append(chain)  # the next call goes on with it
+                continue
             answers = tuple(score.extract_answer(c.text) for c in completions)
             yield CoTResult(
-                question.id,
+                chain.question.id,
                 tuple(completions),
                 answers,
-                majority(answers, question.domain),
-                shown,
-                seconds,
+                majority(answers, chain.question.domain),
+                chain.shown,
+                chain.seconds,
             )
+        open_chains = paused
+
+
+@dataclass
+class _Open:
+    """A question whose chain is not finished yet."""
+
+    question: Question
+    shown: str  # passages
+    asked: list[dict]
+    seconds: float = 0.0
 
 
 def majority(answers: Sequence[str | None], domain: str | None = None) -> str | None:

@@ -1,11 +1,13 @@
 """Chain-of-thought baselines: the vote over chains, passages in the prompt, batches."""
 
+import dataclasses
 import time
 
 import pytest
-from conftest import Scripted, ask
+from conftest import Scripted, act, ask
 
 from agentlib import cot, prompts, score
+from agentlib.agent import Agent
 
 
 @pytest.mark.parametrize(
@@ -128,3 +130,46 @@ def test_worked_examples_stand_between_the_rules_and_the_question_and_each_begin
 def test_the_real_model_reasons_and_is_counted(smol):
     (chain,) = cot.generate_cot(smol, [ask()], max_new_tokens=12)
     assert chain.completions[0].completion_tokens <= 12 and chain.text
+
+
+class Pausing(Scripted):
+    """Pauses each conversation that a name of `late` is in, once."""
+
+    can_pause = True
+
+    def __init__(self, reply, late):
+        super().__init__(reply)
+        self.late, self.allowed = list(late), []
+
+    def generate(self, conversations, *, may_pause=False, **options):
+        self.allowed.append(may_pause)
+        found = super().generate(conversations, **options)
+        for place, conversation in enumerate(conversations):
+            name = next((name for name in self.late if name in str(conversation)), None)
+            if may_pause and name:
+                self.late.remove(name)
+                found[place] = [dataclasses.replace(found[place][0], finish_reason="paused")]
+        return found
+
+
+def test_a_paused_chain_goes_on_with_the_next_questions():
+    asked = [ask(k, f"What is {k} plus {k}?", str(2 * k)) for k in range(5)]
+    model = Pausing(lambda conversation, *_: "\\boxed{8}", ["2 plus 2"])
+    found = list(cot.generate_cot(model, asked, max_new_tokens=9, batch=3))
+    assert [chain.question_id for chain in found] == ["q-0", "q-1", "q-2", "q-3", "q-4"]
+    sizes = [len(call["conversations"]) for call in model.calls]
+    assert sizes == [3, 3] and model.allowed == [True, True], "the batch is filled up again"
+    list(cot.generate_cot(model, asked, n=3, temperature=1.0, max_new_tokens=9))
+    assert model.allowed[-1] is False
+
+
+def test_an_agents_paused_turn_is_no_step(box):
+    asked = [ask(k, f"What is {k} plus {k}?", str(2 * k)) for k in range(3)]
+    model = Pausing(lambda *_: act("final_answer(8)"), ["1 plus 1"])
+    found = list(Agent(model, box).run(asked))
+    assert [t.question_id for t in found] == ["q-0", "q-2", "q-1"]
+    assert [len(t.steps) for t in found] == [1, 1, 1] and found[2].answer == 8
+    assert [len(call["conversations"]) for call in model.calls] == [3, 1]
+    alone = next(Agent(Pausing(lambda *_: act("final_answer(8)"), []), box).run(asked[1:2]))
+    assert alone.steps[0].text == found[2].steps[0].text
+    assert found[2].steps[0].seconds > found[0].steps[0].seconds > 0

@@ -233,6 +233,58 @@ def test_samples_are_set_by_their_seed_and_not_by_their_company(smol):
     assert sample(ASKED[:1], 8) != [alone], "another seed is another draw"
 
 
+MANY = [*ASKED, "Name a river.", "Say yes.", "Write a line of a poem.", "What is rain?", "Bye."]
+
+
+# the sentences that they answer with are of unlike lengths
+SENTENCE = {"max_new_tokens": 40, "stop": (".", "!", "?")}
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0, "top_p": 0.9, "seed": 7}])
+def test_a_paused_conversation_goes_on_with_the_same_tokens_in_any_company(smol, sampling):
+    sampling = sampling | SENTENCE
+    whole = fresh(smol, [talk(text) for text in MANY], **sampling)
+    wanted, smol_read = dict(zip(MANY, whole, strict=True)), []
+    smol.forget()
+    found, going_on, paused = {}, list(MANY), 0
+    while going_on:
+        before = smol.tokens_read
+        part = smol.generate([talk(text) for text in going_on], **sampling, may_pause=True)
+        smol_read.append(smol.tokens_read - before)
+        ended = {
+            t: c for t, c in zip(going_on, part, strict=True) if c[0].finish_reason != "paused"
+        }
+        assert len(ended) >= 0.75 * len(going_on), "no more than a quarter pauses"
+        assert all(c[0].completion_tokens > 0 for c in part)
+        found |= ended
+        going_on = [text for text in going_on if text not in ended][::-1]
+        paused += len(going_on)
+    assert found == wanted
+    assert paused and max(smol_read[1:]) <= 2 * len(MANY), "a paused one is not read again"
+
+
+def test_what_was_paused_begins_again_once_it_is_forgotten(smol):
+    whole = fresh(smol, [talk(text) for text in MANY], **SENTENCE)
+    smol.forget()
+    part = smol.generate([talk(text) for text in MANY], **SENTENCE, may_pause=True)
+    late = [k for k, c in enumerate(part) if c[0].finish_reason == "paused"]
+    assert late
+    again = fresh(smol, [talk(MANY[k]) for k in late], **SENTENCE)
+    assert again == [whole[k] for k in late]
+
+
+def test_conversations_with_several_samples_never_pause(smol):
+    found = smol.generate(
+        [talk(text) for text in MANY],
+        n=2,
+        temperature=1.0,
+        max_new_tokens=8,
+        may_pause=True,
+        seed=1,
+    )
+    assert not any(c.finish_reason == "paused" for of_one in found for c in of_one)
+
+
 def test_without_a_seed_samples_are_fresh(smol):
     draws = {
         smol.generate([talk(ASKED[1])], temperature=2.0, max_new_tokens=4)[0][0].text

@@ -11,7 +11,7 @@ from agentlib import export
 __getattr__, __dir__, __all__ = export(
     __name__,
     {
-        "language": "Completion LanguageModel",
+        "language": "Completion LanguageModel pausing",
         "local": "LocalModel",
         "server": "ServerError ServerModel llama_server",
         "loading": "resolve_precision",

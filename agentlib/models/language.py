@@ -21,7 +21,9 @@ class Completion:
     text: str
     prompt_tokens: int
     completion_tokens: int
-    finish_reason: str  # "stop" (end of turn or a stop string, which is cut off) or "length"
+    # "stop" (end of turn or a stop string, which is cut off) or "length"; "paused" only where a
+    # caller allows it (`LocalModel.generate`)
+    finish_reason: str
 
 
 class LanguageModel(Protocol):
@@ -53,6 +55,12 @@ class LanguageModel(Protocol):
     def count(self, text: str) -> int:
         """The number of tokens of a text."""
         ...
+
+
+def pausing(model: LanguageModel, n: int) -> dict[str, bool]:
+    """The options of `generate` with which a model that can pause its last conversations may do so:
+    it decodes many at once, and each has one sample."""
+    return {"may_pause": True} if n == 1 and getattr(model, "can_pause", False) else {}
 
 
 # Put inside a special token that a text only quotes. It is half a surrogate pair; no text has one

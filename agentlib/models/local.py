@@ -53,6 +53,8 @@ class LocalModel:
     for which bitsandbytes has its own matrix product, they stay packed.
     """
 
+    can_pause = True  # `generate` takes `may_pause`
+
     def __init__(
         self,
         name: str,
@@ -74,6 +76,7 @@ class LocalModel:
         self.precision = loading.resolve_precision(precision, self.device)
         self.tokens_read = 0  # prompt tokens computed so far, without padding
         self._prefixes, self._lookup = PrefixCache(PREFIX_CACHE_BYTES), PromptLookup()
+        self._paused: dict[tuple, list[int]] = {}  # tokens of paused samples, by what was asked
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
@@ -162,11 +165,12 @@ class LocalModel:
         self.forget()
 
     def forget(self) -> None:
-        """Drop what is kept from earlier calls: keys and values, and the tokens that drafts are
-        copied from.
+        """Drop what is kept from earlier calls: keys and values, the tokens that drafts are copied
+        from, and paused samples.
         """
         self._prefixes.clear()
         self._lookup.clear()
+        self._paused.clear()
 
     def count(self, text: str) -> int:
         """The number of tokens of a text, without special tokens."""
@@ -183,8 +187,14 @@ class LocalModel:
         stop: Sequence[str] = (),
         prefixes: Sequence[str | None] | None = None,
         seed: int | None = None,
+        may_pause: bool = False,
     ) -> list[list[Completion]]:
         """As `LanguageModel.generate`.
+
+        With `may_pause` the last quarter of the conversations may come back unfinished, with the
+        finish reason "paused", so that they do not keep the others waiting: the same call for them,
+        later and in any company, goes on where they stopped and ends with the same tokens. Only
+        one sample each (greedy, or n = 1) can pause.
 
         Raises MemoryError when the device has no room for the batch: fewer conversations at a time
         may still fit.
@@ -204,6 +214,9 @@ class LocalModel:
         # Greedy samples are all alike: decode one.
         copies = 1 if temperature == 0 else n
         rule = StopRule(self.tokenizer, self._end_tokens, tuple(stop), max_new_tokens)
+        asked = [(p, n, temperature, top_p, max_new_tokens, tuple(stop), seed) for p in prompts]
+        drawn = [self._paused.pop(key, []) for key in asked]
+        pauses = may_pause and copies == 1
         found: list[list[Completion]] = [[] for _ in prompts]
         for batch in self._batches([len(i) for i in ids], max_new_tokens, copies):
             draws = [
@@ -214,7 +227,12 @@ class LocalModel:
             draws = np.reshape(draws, (len(batch), copies, max_new_tokens))
             sampling = Sampling(draws, temperature, top_p, rule.finish)
             try:
-                samples = self._decode([ids[row] for row in batch], sampling)
+                samples = self._decode(
+                    [ids[row] + drawn[row] for row in batch],
+                    sampling,
+                    [len(drawn[row]) for row in batch],
+                    pause_at=len(batch) // 4 if pauses else 0,
+                )
             except torch.OutOfMemoryError as error:
                 self.forget()
                 raise MemoryError(
@@ -222,6 +240,8 @@ class LocalModel:
                 ) from error
             for row, of_prompt in zip(batch, samples, strict=True):
                 prefix, length = prefixes[row] or "", len(ids[row])
+                if of_prompt[0].finish_reason == "paused":
+                    self._paused[asked[row]] = of_prompt[0].tokens
                 found[row] = [
                     Completion(
                         prefix + sample.text, length, len(sample.tokens), sample.finish_reason
@@ -250,8 +270,10 @@ class LocalModel:
                 batches.append([row])
         return batches
 
-    def _decode(self, prompts: list[list[int]], sampling: "Sampling") -> list[list["Sample"]]:
-        """Read each prompt once, then draw its samples."""
+    def _decode(
+        self, prompts: list[list[int]], sampling: "Sampling", drawn_before: list[int], pause_at: int
+    ) -> list[list["Sample"]]:
+        """Read each prompt once, then draw its samples (`decoding.decode`)."""
         import torch
 
         from agentlib.models.engine.batch_cache import DecodingCache
@@ -262,7 +284,15 @@ class LocalModel:
             cache = DecodingCache(read, mask)
             del read
             return decode(
-                self._model, cache, logits, prompts, sampling, self._lookup, self._prefixes
+                self._model,
+                cache,
+                logits,
+                prompts,
+                sampling,
+                self._lookup,
+                self._prefixes,
+                drawn_before,
+                pause_at,
             )
 
     def _read(self, prompts: list[list[int]]):

@@ -136,6 +136,7 @@ class Reworded:
         longer = model.count(TWO_SEARCHES) if reword is one_more_example else 0
         # the agent measures the conversation that it knows
         self.max_context = model.max_context - longer
+        self.can_pause = getattr(model, "can_pause", False)
 
     def generate(self, conversations: Sequence[list[dict]], **options: Any) -> list[list]:
         return self._model.generate([self._reword(c) for c in conversations], **options)

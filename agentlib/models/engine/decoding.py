@@ -40,7 +40,8 @@ class Sampling:
 
 
 class Sample(NamedTuple):
-    """A sample that has ended: its new tokens, its text, and "stop" or "length"."""
+    """A sample that has ended: its new tokens, its text, and "stop" or "length"; or one that is
+    paused ("paused"), without a text."""
 
     tokens: list[int]
     text: str
@@ -72,20 +73,34 @@ def decode(
     sampling: Sampling,
     lookup: PromptLookup,
     prefixes: PrefixCache,
+    drawn_before: Sequence[int],
+    pause_at: int = 0,
 ) -> list[list[Sample]]:
-    """The samples of each prompt, in order, drawn to their ends.
+    """The samples of each prompt, in order, drawn to their ends; once no more than `pause_at` rows
+    go on, these are paused.
 
     `cache` has a row for each prompt, and `logits` (prompts, vocabulary) are those after it. The
-    keys and values of each row that ends are stored in `prefixes`.
+    keys and values of each row that ends are stored in `prefixes`. `drawn_before` says how many of
+    a prompt's last tokens are a paused sample's, which goes on.
     """
     copies, longest = sampling.draws.shape[1:]
     for prompt in prompts:
         lookup.index(prompt)
     rows = [
-        _Row(k, list(range(copies)), list(prompt), len(prompt)) for k, prompt in enumerate(prompts)
+        _Row(k, list(range(copies)), list(prompt), len(prompt) - drawn)
+        for k, (prompt, drawn) in enumerate(zip(prompts, drawn_before, strict=True))
     ]
     ended: dict[tuple[int, int], Sample] = {}
     logits = logits[:, None]
+
+    def end(row: _Row, place: int, ending: tuple[str, str]) -> None:
+        """Keep the samples of a row, and the keys and values of what was read since its prompt."""
+        ended.update(
+            {(row.prompt, number): Sample(row.new_tokens, *ending) for number in row.samples}
+        )
+        since = row.new_tokens[drawn_before[row.prompt] : -1]
+        store_row(prefixes, prompts[row.prompt], since, cache, place, 0)
+
     while True:
         parents, going_on = [], []
         chosen = _draw(logits, rows, sampling)
@@ -94,11 +109,11 @@ def decode(
                 if branch.ending is None:
                     parents.append(place)
                     going_on.append(branch)
-                    continue
-                sample = Sample(branch.new_tokens, *branch.ending)
-                ended |= {(branch.prompt, number): sample for number in branch.samples}
-                store_row(prefixes, prompts[branch.prompt], sample.tokens[:-1], cache, place, 0)
-        if not going_on:
+                else:
+                    end(branch, place, branch.ending)
+        if len(going_on) <= pause_at:
+            for branch, place in zip(going_on, parents, strict=True):
+                end(branch, place, ("", "paused"))
             return [[ended[k, number] for number in range(copies)] for k in range(len(prompts))]
         if parents != list(range(len(rows))):
             cache.select(parents)
