@@ -6,6 +6,7 @@ names, the pieces are run in the order of the list until the minutes are over.
 """
 
 import argparse
+import dataclasses
 import fnmatch
 import sys
 import time
@@ -159,6 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="of pieces, such as teacher/cot or 'ask/135M/*'")
     parser.add_argument("--preset", default="laptop", help="smoke, laptop or paper")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
+    parser.add_argument(
+        "--slice", action="store_true", help="the paper's eight benchmarks (config.SLICE)"
+    )
     parser.add_argument("--minutes", type=float, help="begin nothing new after as many")
     parser.add_argument("--chunk", type=int, default=64, help="questions at a time")
     parser.add_argument("--list", action="store_true", help="only say what is left")
@@ -166,7 +170,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     began = time.monotonic()
     try:
-        cfg = config.load(asked.preset, **dict(map(setting, asked.settings)))
+        own = dict(map(setting, asked.settings))
+        cfg = config.load(asked.preset, **(config.SLICE if asked.slice else {}) | own)
+        if asked.slice:  # its runs and records lie apart
+            cfg = dataclasses.replace(cfg, preset="slice")
         shop = Workshop(cfg, asked.chunk)
         found = [
             piece

@@ -30,13 +30,7 @@ from agentlib.tasks import Question
 SETS = ("hotpotqa-dev", "math-hard-dev", "math-medium-dev")
 # per question on two cores that multiply bf16, until a run has measured its own
 SECONDS = {"cot": 5.0, "agent": 12.0}
-SETTINGS = {
-    **config.SLICE,
-    "retriever": "bm25",
-    "step_tokens": 512,
-    "cot_tokens": 1024,
-    "context_tokens": 6144,  # an agent's prompt and five searches
-}
+SETTINGS = config.SLICE
 
 ZERO_SHOT = "Reason step by step, and put your final answer within \\boxed{}."
 # The fact is in no question of the slice; the passages are written for this page.
