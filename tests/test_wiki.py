@@ -333,7 +333,7 @@ def test_a_case_is_supported_when_every_gold_passage_was_seen(built):
 
 
 def test_the_slice_is_a_corpus_of_any_preset(built, project):
-    cfg = config.load("smoke", **config.SLICE, retriever="bm25")
+    cfg = config.load("smoke", **config.SLICE)
     with pytest.raises(FileNotFoundError):
         search.open_searcher(cfg)
     search.build(cfg)
