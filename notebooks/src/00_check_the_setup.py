@@ -190,7 +190,7 @@ print(f"{trajectory.completion_tokens} tokens in {took:.0f} s, stopped by {traje
 
 # %%
 assert turns == [step.text for step in trajectory.steps]
-pages.show_source(Agent.run)
+pages.show_source(Agent.run, agent.read_code, agent.observation_message)
 
 # %%
 untrained = cases.agent_case(question, trajectory, model=coder)
@@ -210,7 +210,7 @@ pages.show_case(example) if example else print("no teacher recorded yet: run not
 # ## What we saw
 #
 # The machine, the models and the sandbox work. An agent is a conversation in which one side is a Python interpreter, and the loop
-# around it takes fifteen lines. What is missing is something to search (notebook 01) and a student that has learnt to act (02 and 03).
+# around it takes fifteen lines. Without training, this small model acts, but it does not end its run as the prompt asks. What is missing is something to search (notebook 01) and a student that has learnt to act (02 and 03).
 #
 # ## Exercises
 #

@@ -147,13 +147,14 @@ print(prefix)
 
 # %% [markdown]
 # `first_thought_prefix` also skips what other teachers put around their first thought: a heading such as "Step 1", the tags of reasoning
-# models, a block of code, a "Thought:" that is already there. Where the first paragraph is one line of plain prose, both rules apply
-# and must agree:
+# models, a block of code, a "Thought:" that is already there. Where the first paragraph is one line
+# without any of these, both rules apply and must agree:
 
 # %%
-frame_marks = re.compile(r"[#*`<\n]|^(thoughts?|step|part)\b|:$", re.IGNORECASE)
+label = r"thoughts?|step|part|plan|approach|reasoning|analysis|explanation|solution|chain"
+framed = re.compile(rf"\n|^#|\*\*|```|<\w+>|^({label})\b", re.IGNORECASE)
 chains = [case["text"].strip() for case in taught["cot"] if case["text"].strip()]
-plain = [chain for chain in chains if not frame_marks.search(re.split(r"\n\s*\n", chain)[0])]
+plain = [chain for chain in chains if not framed.search(re.split(r"\n\s*\n", chain)[0])]
 assert all(prefix_by_hand(chain) == first_thought_prefix(chain) for chain in plain)
 print(f"equal on {len(plain)} plain chains of {len(chains)}")
 pages.show_source(first_thought_prefix)

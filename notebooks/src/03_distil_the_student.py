@@ -199,7 +199,7 @@ W, A, B = layer.base_layer.weight, layer.lora_A["default"].weight, layer.lora_B[
 with torch.no_grad():
     x = tuned.get_input_embeddings()(ids)[0]
     by_hand = x @ W.T + alpha / rank * (x @ A.T) @ B.T
-    assert torch.allclose(by_hand, layer(x), atol=1e-5) and not torch.allclose(by_hand, x @ W.T, atol=1e-5)
+    assert torch.allclose(by_hand, layer(x), atol=1e-6) and not torch.equal(layer(x), x @ W.T)
 print(f"W {tuple(W.shape)}, A {tuple(A.shape)}, B {tuple(B.shape)}")
 
 # %% [markdown]
