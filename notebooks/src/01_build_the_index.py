@@ -105,13 +105,13 @@ pd.Series(scores, titles, name="cosine").round(3)
 
 # %% [markdown]
 # The package's index gives the same passages and scores, here for 21 queries. All its vectors have length 1, so it needs the inner
-# product alone, and FAISS computes it for many queries at once.
+# product alone, and FAISS computes it fast.
 
 # %%
 queries = [query, *(question.text for question in benchmarks.load("mini-hotpot", 20))]
 opened = benchmarks.open_searcher(dense)
 for text in queries:
-    (titles, scores), (hits,) = search_by_meaning(text, k=3), opened.search([text], k=3)
+    (titles, scores), (hits,) = search_by_meaning(text, k=3), opened.search([text], k=3)  # one text at a time: a batch rounds differently
     assert titles == [hit.passage.title for hit in hits] and np.allclose(scores, [hit.score for hit in hits], atol=1e-5)
 print(f"{len(queries)} queries, vectors of shape {vectors.shape}")
 pages.show_source(retrieval.read_vectors, retrieval.Encoder.encode)
@@ -121,11 +121,13 @@ pages.show_source(retrieval.read_vectors, retrieval.Encoder.encode)
 #
 # BM25 adds up a score for each word of the query (Robertson et al. 1994):
 #
-# $$\sum_{w \in \mathrm{query}} \ln\left(1 + \frac{N - n_w + 0.5}{n_w + 0.5}\right) \cdot \frac{t_w}{t_w + k_1\,(1 - b + b\,\ell / \bar\ell)}$$
+# ```text
+# Σ over words w of the query:   ln(1 + (N − n + 0.5) / (n + 0.5))  ·  t / (t + k₁ (1 − b + b ℓ / mean ℓ))
+# ```
 #
 # The logarithm is the *inverse document frequency* (idf): of *N* passages, *n* contain the word, and a rare word is worth more. The
-# fraction *saturates*: the second time a passage contains a word (*t*) adds less than the first. The length ℓ of the passage over the
-# mean length corrects for long passages, which contain more words by chance. `bm25s` uses Lucene's idf, shown here: the 1 in the
+# second factor grows with *t*, how often this passage has the word, but it *saturates*: the second time adds less than the first. The
+# length ℓ of the passage over the mean length corrects for long passages, which contain more words by chance. `bm25s` uses Lucene's idf, shown here: the 1 in the
 # logarithm keeps it positive, where the original idf is negative for words that more than half of the passages contain.
 
 # %%

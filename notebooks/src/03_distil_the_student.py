@@ -126,21 +126,25 @@ pd.DataFrame.from_dict(sizes, orient="index")
 # The student should act as the teacher does. A trajectory is a question followed by thoughts *r*, actions *a* and observations *o*. Its
 # probability is a product over the steps, in which the student θ writes thought and action, and the environment writes the observation:
 #
-# $$p_\theta(\tau \mid q) = \prod_t p_\theta(r_t, a_t \mid q, h_t) \; p_\mathrm{env}(o_t \mid a_1 \ldots a_t)$$
+# ```text
+# p(trajectory | q)  =  Π over steps t:   pθ(rₜ, aₜ | q, hₜ)  ·  p_env(oₜ | a₁ … aₜ)
+# ```
 #
-# Here *h* is all that came before the step. To be like the teacher is to give the teacher's trajectories a high probability. (The mean
-# of −log *p* over them differs from the Kullback-Leibler divergence of teacher and student only by the teacher's own entropy, which the
-# student cannot change.) The logarithm turns the product into a sum with two kinds of terms. The terms of the environment do not
-# contain θ. A sandbox prints what it prints, whatever the student believes, so their gradient is zero and they drop out. That is why
-# observations carry no loss. A student trained on them too would learn a model of the search engine instead, and would use it: it would
-# go on after its own code and invent the result.
+# Here *q* is the question and *h* all that came before the step. To be like the teacher is to give its trajectories a high probability.
+# (The mean of −ln *p* over them is the Kullback-Leibler divergence of teacher and student plus the teacher's own entropy, which the
+# student cannot change.) The logarithm turns the product into a sum with two kinds of terms. Those of the environment do not contain θ:
+# a sandbox prints what it prints, whatever the student believes. Their gradient is zero, so they drop out, and observations carry no
+# loss. A student trained on them too would learn to imitate the search engine, and would use it: it would write on after its own code
+# and invent the result.
 #
 # What is left is cut into tokens *x*. With *M* the positions that carry loss,
 #
-# $$L(\theta) = -\frac{1}{|M|} \sum_{i \in M} \ln p_\theta(x_i \mid x_{<i})$$
+# ```text
+# L(θ)  =  − 1/|M|  ·  Σ over i in M:   ln pθ(xᵢ | everything before xᵢ)
+# ```
 #
 # This is the mean cross-entropy, in nats per trained token; e to its power is the number of tokens among which the student seems to
-# choose. Two things follow. The observation still matters: it is in the condition *x*₍<ᵢ₎, so a fact that was just read costs almost
+# choose. Two things follow. The observation still matters: it is part of what comes before, so a fact that was just read costs almost
 # nothing to write, while a fact that must be recalled costs a lot. And the mean is over tokens: a long thought counts more than a short
 # action, although the action decides what happens. By hand, and by the package, which returns the sum over the tokens:
 
@@ -166,7 +170,9 @@ pages.show_source(training.token_loss)
 #
 # LoRA leaves each weight matrix *W* as it is and adds a product of two thin matrices, of which *A* has *r* rows and *B* has *r* columns:
 #
-# $$y = W x + \frac{\alpha}{r} B A x$$
+# ```text
+# y  =  W x  +  α/r · B A x
+# ```
 #
 # Only *A* and *B* are trained. *B* starts at zero, so an untrained LoRA student *is* the base model. One step on one trajectory: compute
 # the loss, its gradient, and let AdamW change *A* and *B*. How far will the loss on that trajectory fall?
@@ -262,10 +268,8 @@ small = dataclasses.replace(cfg, tuning="qlora", epochs=1, batch_size=1, train_e
 packed = distill.train(small, student, "agent_distill_ftp")
 four_bit, full = (LocalModel(student, quantise=q, precision="fp32", source=cfg.weights) for q in (True, False))
 sizes = {"32-bit": full.base.get_memory_footprint() / 1e6, "NF4": four_bit.base.get_memory_footprint() / 1e6}
-pages.show_values({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()})
-
-# %%
 assert sizes["NF4"] < sizes["32-bit"]
+pages.show_values({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()})
 
 # %% [markdown]
 # ## 7 · Before and after
@@ -280,8 +284,6 @@ before = full.generate([asked], max_new_tokens=96, stop=prompts.STOP)[0][0].text
 full.use(distill.load_or_train_preview(cfg, student, "agent_distill_ftp", web_search).path)
 after = full.generate([asked], max_new_tokens=96, stop=prompts.STOP)[0][0].text
 print("BEFORE\n" + before, "AFTER\n" + after, sep="\n\n")
-
-# %%
 assert before != after or len(curve) < 10  # a handful of steps may leave the greedy words as they were
 
 # %% [markdown]

@@ -84,20 +84,23 @@ pages.explore_vote(steps)
 # model's probability of an outcome is the sum over all texts that lead to it, and the vote picks the outcome with the largest sum,
 # estimated from *N* samples, without those that fail:
 #
-# $$p(o \mid h) = \sum_a p_\theta(a \mid h)\,[\mathrm{run}(a) = o] \qquad\quad \hat o = \arg\max_o \sum_{i=1}^{N} [o_i = o]$$
+# ```text
+# p(o | h)  =  Σ over actions a whose outcome is o:   pθ(a | h)          here h is all that came before the step
+# kept      =  the o that most of o₁ … o_N are equal to
+# ```
 #
 # Greedy decoding picks the likeliest *text* instead. If the probability of the right outcome is spread over many ways to write it, the
 # likeliest single text can be a wrong one.
 #
-# Why should agreement be a sign of being right? Mistakes go in many directions, and what is right is one place: two samples that
-# misread a question seldom misread it in the same way. If the right outcome is the most probable one, however slightly, the largest group
-# is more and more often the right one as *N* grows. Dropping failures needs no theory: code that raised an error is known to be bad.
+# Why should agreement be a sign of being right? There are many ways to be wrong and usually one way to be right, so two samples that both
+# go wrong seldom agree. If the right outcome is the most probable one, by however little, the largest group is more and more often the
+# right one as *N* grows. Dropping failures needs no such argument: code that raised an error is known to be bad.
 #
-# The same argument says when it fails. If the model prefers a wrong outcome, more samples make the vote more certain of it: a vote cures
-# noise, not a wrong plan. If samples are copies of each other (a low temperature), eight of them are the evidence of one. And if equal
-# outcomes do not mean equal actions, agreement means nothing: two actions that print nothing agree on nothing. Nor do unequal outcomes
-# mean that one is wrong: two good searches in other words find other passages, so early steps often have eight groups of one, and the
-# rule for ties decides.
+# The same argument shows when the vote fails. If the model prefers a wrong outcome, more samples only make that outcome more certain: a
+# vote cures noise, not a wrong plan. If the samples are copies of each other, as at a low temperature, eight of them are the evidence of
+# one. Equal outcomes need not mean equal actions: two actions that print nothing agree, and that says nothing. And different outcomes
+# need not mean that one is wrong: two good searches in different words find different passages. The first step of a factual question
+# can then have as many groups as candidates, and the rule for ties decides.
 #
 # ### The vote by hand
 #
