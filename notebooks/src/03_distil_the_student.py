@@ -351,5 +351,24 @@ print(f"{len(layers)} linear layers, {sum(r * c for r, c in layers) / 1e6:.0f} m
 pages.check_exercise("What LoRA trains", lambda: lora_numbers(576, 1536, 32) == 67584 and all(
     lora_numbers(r, c, cfg.lora_rank) < r * c for r, c in layers))  # fmt: skip
 
+# %% [markdown]
+# ### 3 · The most surprising token
+#
+# The loss is a mean, and few tokens make most of it. Which trained token of the trajectory of section 3 does the untrained model expect
+# least? Give its position in `ids[0]`.
+
+# %% tags=["exercise"]
+surprising = None
+# solution
+with torch.no_grad(), tuned.disable_adapter():
+    surprise = -tuned(ids).logits[0, :-1].log_softmax(dim=-1).gather(1, ids[0, 1:, None])[:, 0]
+surprising = 1 + surprise.masked_fill(labels[0, 1:] == -100, 0).argmax().item()
+print(f"{tokenizer.decode(ids[0, surprising])!r} after {tokenizer.decode(ids[0, surprising - 8 : surprising])!r}")
+
+# %%
+with torch.no_grad(), tuned.disable_adapter():
+    each = torch.nn.functional.cross_entropy(tuned(ids).logits[0, :-1], labels[0, 1:], reduction="none")
+pages.check_exercise("The most surprising token", lambda: each[surprising - 1] == each.max() > 0, "Logits at a token predict the next one.")
+
 # %%
 assert all(adapter.losses for adapter in adapters.values())
