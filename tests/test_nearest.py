@@ -54,6 +54,14 @@ def test_the_flat_index_is_exact(data, built):
     np.testing.assert_allclose(scores, -np.sort(-exact, axis=1)[:, :3], atol=1e-5)
 
 
+def test_the_vectors_of_a_finished_index_can_be_read_back(data, built, tmp_path):
+    assert (nearest.read_vectors(built["faiss"]) == data[0]).all()
+    halves = nearest.read_vectors(built["ivfpq"])
+    assert halves.dtype == np.float16 and (halves == data[0].astype(np.float16)).all()
+    with pytest.raises(FileNotFoundError, match="expected a dense index"):
+        nearest.read_vectors(tmp_path)
+
+
 def test_the_product_quantiser_finds_what_the_flat_one_finds(data, built):
     vectors, queries = data
     places, scores = nearest.Nearest(built["ivfpq"]).search(queries, 3)

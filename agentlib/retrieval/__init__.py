@@ -10,10 +10,11 @@ __getattr__, __dir__, __all__ = export(
     __name__,
     {
         "corpus": "Passage",
+        "bm25": "words",
         "index": "Hit Index Searcher as_tool open_index",
         "encoder": "Encoder",
         "build": "build_index adopt_index",
         "server": "RetrieverClient serving",
-        "nearest": "DENSE_KINDS=KINDS disk_bytes memory_bytes",
+        "nearest": "DENSE_KINDS=KINDS disk_bytes memory_bytes read_vectors",
     },
 )

@@ -124,6 +124,30 @@ def _write_vectors(file: Path, parts: Sequence[np.ndarray]) -> None:
     part_file.replace(file)
 
 
+def read_vectors(folder: Path) -> np.ndarray:
+    """The vectors (passages, dimension) of a finished dense index, in the order of its corpus.
+
+    Those of a flat index are float32 and all in memory; those of `ivfpq` are float16 and stay on
+    disk. Raises FileNotFoundError for a folder without a dense index.
+    """
+    import faiss
+
+    if not (folder / "index.faiss").exists():
+        raise FileNotFoundError(
+            f"folder {folder} has no index.faiss, expected a dense index; build one with"
+            " agentlib.retrieval.build_index and an encoder"
+        )
+    index = faiss.read_index(str(folder / "index.faiss"))
+    if isinstance(index, faiss.IndexFlat):
+        return index.reconstruct_n(0, index.ntotal)
+    return _stored_vectors(folder, index)
+
+
+def _stored_vectors(folder: Path, index: Any) -> np.ndarray:
+    """The vectors of an `ivfpq` index that stay on disk."""
+    return np.memmap(folder / "vectors.f16", np.float16, "r", shape=(index.ntotal, index.d))
+
+
 class Nearest:
     """An index opened for searching."""
 
@@ -134,8 +158,7 @@ class Nearest:
         self.vectors = None
         if isinstance(self.index, faiss.IndexIVFPQFastScan):
             self.index.nprobe = max(1, min(PROBED, self.index.nlist // 8))
-            shape = (self.index.ntotal, self.index.d)
-            self.vectors = np.memmap(folder / "vectors.f16", np.float16, "r", shape=shape)
+            self.vectors = _stored_vectors(folder, self.index)
         elif getattr(faiss, "get_num_gpus", lambda: 0)():
             options = faiss.GpuMultipleClonerOptions()
             # 21 million passages: 32 GB, spread over the GPUs there are

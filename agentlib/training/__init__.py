@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = export(
     __name__,
     {
         "settings": "TrainingSettings",
-        "loop": "fine_tune",
+        "loop": "fine_tune token_loss",
         "likelihood": "likelihoods",
         "checkpoints": "Adapter load_finished=finished",
         "distributed": "Distributed",

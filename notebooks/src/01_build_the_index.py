@@ -25,8 +25,10 @@
 
 # %%
 import dataclasses
+import math
 from collections import Counter
 
+import numpy as np
 import pandas as pd
 
 from agentlib import benchmarks, config, figures, pages, records, retrieval
@@ -62,9 +64,9 @@ figures.bar_chart(pd.DataFrame({"passages": kinds}).sort_values("passages"), "pa
 # %% [markdown]
 # ## 2 · Two ways to find a passage
 #
-# A **dense** index compares meanings: an encoder turns each passage into a vector, and a query's neighbours are those
-# with the largest inner product. A **sparse** index (BM25) compares words, weighting rare ones. The build is
-# resumable: vectors are written shard by shard, and the index is only valid once its last file is there.
+# A **dense** index compares meanings: an encoder turns each passage into a vector, and the passages found are those whose vectors point
+# most nearly in the direction of the query's. A **sparse** index (BM25) compares words and gives rare ones more weight. An interrupted
+# build resumes: vectors are written in shards, and the index is valid once its last file is there.
 
 # %%
 if not cfg.retriever_url:
@@ -81,12 +83,81 @@ pages.show_passages(found)
 assert "Canberra" in " ".join(hit.passage.text for hit in found)
 
 # %% [markdown]
-# The same query against BM25 over the mini encyclopedia, built in the same way:
+# ### By hand: search by meaning
+#
+# The cosine of two vectors is their inner product divided by their lengths: 1 if they point the same way, 0 if they have nothing in
+# common. Search by meaning is this number for every passage, and the largest *k* of them. These are the vectors of a dense index of the
+# mini encyclopedia:
 
 # %%
-sparse_folder = benchmarks.build_search(mini)
-sparse = benchmarks.open_searcher(mini)
+dense = dataclasses.replace(mini, retriever="faiss")
+dense_folder, encoder = benchmarks.build_search(dense), benchmarks.open_encoder(dense)
+vectors = retrieval.read_vectors(dense_folder)
+
+def search_by_meaning(text, k):
+    query = encoder.encode([text])[0]
+    cosine = vectors @ query / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(query))
+    best = np.argsort(-cosine)[:k]
+    return [passages[place].title for place in best], cosine[best]
+
+titles, scores = search_by_meaning(query, k=3)
+pd.Series(scores, titles, name="cosine").round(3)
+
+# %% [markdown]
+# The package's index gives the same passages and scores, here for 21 queries. All its vectors have length 1, so it needs the inner
+# product alone, and FAISS computes it fast.
+
+# %%
+queries = [query, *(question.text for question in benchmarks.load("mini-hotpot", 20))]
+opened = benchmarks.open_searcher(dense)
+for text in queries:
+    (titles, scores), (hits,) = search_by_meaning(text, k=3), opened.search([text], k=3)  # one text at a time: a batch rounds differently
+    assert titles == [hit.passage.title for hit in hits] and np.allclose(scores, [hit.score for hit in hits], atol=1e-5)
+print(f"{len(queries)} queries, vectors of shape {vectors.shape}")
+pages.show_source(retrieval.read_vectors, retrieval.Encoder.encode)
+
+# %% [markdown]
+# ### By hand: search by words
+#
+# BM25 adds up a score for each word of the query (Robertson et al. 1994):
+#
+# ```text
+# Σ over words w of the query:   ln(1 + (N − n + 0.5) / (n + 0.5))  ·  t / (t + k₁ (1 − b + b ℓ / mean ℓ))
+# ```
+#
+# The logarithm is the *inverse document frequency* (idf): of *N* passages, *n* contain the word, and a rare word is worth more. The
+# second factor grows with *t*, how often this passage has the word, but it *saturates*: the second time adds less than the first. The
+# length ℓ of the passage over the mean length corrects for long passages, which contain more words by chance. `bm25s` uses Lucene's idf, shown here: the 1 in the
+# logarithm keeps it positive, where the original idf is negative for words that more than half of the passages contain.
+
+# %%
+documents = [retrieval.words(f"{passage.title} {passage.text}") for passage in passages]
+lengths = np.array([len(document) for document in documents])
+
+def score_by_words(text, k1=1.5, b=0.75):
+    scores = np.zeros(len(documents))
+    for word in retrieval.words(text):
+        count = np.array([document.count(word) for document in documents])
+        holding = (count > 0).sum()
+        idf = math.log(1 + (len(documents) - holding + 0.5) / (holding + 0.5))
+        scores += idf * count / (count + k1 * (1 - b + b * lengths / lengths.mean()))
+    return scores
+
+# %% [markdown]
+# The package's BM25 over the same passages finds passages with these scores. Many passages share a score, and the order among them is
+# free, so the scores are compared: those of the passages found, and the largest ones.
+
+# %%
+sparse_folder, sparse = benchmarks.build_search(mini), benchmarks.open_searcher(mini)
+place = {passage.id: number for number, passage in enumerate(passages)}
+for text, hits in zip(queries, sparse.search(queries, k=3), strict=True):
+    ours, theirs = score_by_words(text), [hit.score for hit in hits]
+    assert np.allclose(ours[[place[hit.passage.id] for hit in hits]], theirs, rtol=1e-4)
+    assert np.allclose(np.sort(ours)[::-1][: len(hits)], theirs, rtol=1e-4)
 pages.show_passages(sparse.search([query], k=cfg.top_k)[0])
+
+# %%
+pages.show_source(retrieval.words)
 
 # %% [markdown]
 # ## 3 · Does it find what questions need?
@@ -151,6 +222,7 @@ assert len(refused) == 1
 # %% [markdown]
 # ## What we saw
 #
+# A search by meaning is one matrix product, a search by words is one formula; what an index adds is speed and memory.
 # With the whole question as the query, both kinds of search find at least one hop of 70 to 95 % of the questions, depending on the
 # benchmark, and all hops of at most 58 %. The index knows its corpus, so a result can be traced to the passages it came from.
 #

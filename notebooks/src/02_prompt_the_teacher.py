@@ -27,6 +27,8 @@
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
 # %%
+import re
+
 import pandas as pd
 
 from agentlib import Agent, LocalModel, Question, Sandbox, first_thought_prefix
@@ -129,10 +131,37 @@ pages.show_case(by_id["agent"][chosen])
 # %%
 pages.show_case(by_id["agent_ftp"][chosen])
 
+# %% [markdown]
+# ### The prefix by hand
+#
+# The rule is one line: "Thought: ", the first paragraph of the chain of thought, a blank line. The blank line matters. Without it the
+# model goes on with the same paragraph; after it, it acts.
+
 # %%
-prefix = first_thought_prefix(by_id["cot"][chosen]["text"])  # ends with a blank line, after which the model acts
-assert by_id["agent_ftp"][chosen]["prefix"].strip() == prefix.strip()
-assert by_id["agent_ftp"][chosen]["trace"][0]["text"].startswith(by_id["agent_ftp"][chosen]["prefix"])
+def prefix_by_hand(chain):
+    first_paragraph = re.split(r"\n\s*\n", chain.strip())[0]
+    return f"Thought: {first_paragraph}\n\n"
+
+prefix = prefix_by_hand(by_id["cot"][chosen]["text"])
+print(prefix)
+
+# %% [markdown]
+# `first_thought_prefix` also skips what other teachers put around their first thought: a heading such as "Step 1", the tags of reasoning
+# models, a block of code, a "Thought:" that is already there. Where the first paragraph is one line
+# without any of these, both rules apply and must agree:
+
+# %%
+label = r"thoughts?|step|part|plan|approach|reasoning|analysis|explanation|solution|chain"
+framed = re.compile(rf"\n|^#|\*\*|```|<\w+>|^({label})\b", re.IGNORECASE)
+chains = [case["text"].strip() for case in taught["cot"] if case["text"].strip()]
+plain = [chain for chain in chains if not framed.search(re.split(r"\n\s*\n", chain)[0])]
+assert all(prefix_by_hand(chain) == first_thought_prefix(chain) for chain in plain)
+print(f"equal on {len(plain)} plain chains of {len(chains)}")
+pages.show_source(first_thought_prefix)
+
+# %%
+started = by_id["agent_ftp"][chosen]  # older records end the prefix without the blank line
+assert started["prefix"].strip() == prefix.strip() and started["trace"][0]["text"].startswith(started["prefix"])
 
 # %% [markdown]
 # ## 4 · Live: a prefix that a local model continues
@@ -156,8 +185,18 @@ assert continued.steps[0].text.startswith(prefix.rstrip())
 # %% [markdown]
 # ## 5 · The filter
 #
-# As in the paper, a trajectory is kept if its answer is right, it came through `final_answer`, and no step failed to
-# parse. Steps whose code *ran* into an error are kept: they show the student how to repair.
+# As in the paper, a trajectory is kept if its answer is right, it came through `final_answer`, and no step failed to parse. Steps whose
+# code *ran* into an error are kept: they show the student how to repair. The filter by hand, and the package's on every recorded case:
+
+# %%
+def keep(case):
+    ended = "final_answer" if "trace" in case else "stop"  # a chain of thought has no steps: it must not be cut off
+    return bool(case["correct"]) and case["stopped"] == ended and "parse" not in case["errors"]
+
+recorded = [case for found in taught.values() for case in found]
+assert all(keep(case) == filtering.passes_filter(case) for case in recorded)
+print(f"equal on {len(recorded)} cases, of which {sum(map(keep, recorded))} are kept")
+pages.show_source(filtering.passes_filter)
 
 # %%
 counts = {

@@ -26,6 +26,7 @@
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
 # %%
+import re
 from collections import Counter
 
 import pandas as pd
@@ -76,20 +77,70 @@ pages.show_vote(step)
 # %%
 pages.explore_vote(steps)
 
+# %% [markdown]
+# ### Where the vote comes from
+#
+# An action *a* is a text; what it does is its outcome *o*. Many texts have the same outcome: `6 * 7`, `7 * 6`, a loop that adds. The
+# model's probability of an outcome is the sum over all texts that lead to it, and the vote picks the outcome with the largest sum,
+# estimated from *N* samples, without those that fail:
+#
+# ```text
+# p(o | h)  =  Σ over actions a whose outcome is o:   pθ(a | h)          here h is all that came before the step
+# kept      =  the o that most of o₁ … o_N are equal to
+# ```
+#
+# Greedy decoding picks the likeliest *text* instead. If the probability of the right outcome is spread over many ways to write it, the
+# likeliest single text can be a wrong one.
+#
+# Why should agreement be a sign of being right? There are many ways to be wrong and usually one way to be right, so two samples that both
+# go wrong seldom agree. If the right outcome is the most probable one, by however little, the largest group is more and more often the
+# right one as *N* grows. Dropping failures needs no such argument: code that raised an error is known to be bad.
+#
+# The same argument shows when the vote fails. If the model prefers a wrong outcome, more samples only make that outcome more certain: a
+# vote cures noise, not a wrong plan. If the samples are copies of each other, as at a low temperature, eight of them are the evidence of
+# one. Equal outcomes need not mean equal actions: two actions that print nothing agree, and that says nothing. And different outcomes
+# need not mean that one is wrong: two good searches in different words find different passages. The first step of a factual question
+# can then have as many groups as candidates, and the rule for ties decides.
+#
+# ### The vote by hand
+#
+# Ties go to the group with the shortest candidate. That is done by reading the candidates from the shortest to the longest: the first
+# group of the largest size wins. If all failed, the first sample is kept.
+
 # %%
-kept = step["candidates"][step["chosen"]]
-sizes = pd.Series([c["group"] for c in step["candidates"]]).value_counts()
-assert kept["group"] == 0 or sizes.empty
+def vote(outcomes, lengths):
+    agreeing = {}
+    for index in sorted(range(len(outcomes)), key=lambda index: lengths[index]):
+        outcome = outcomes[index]
+        if outcome.failure is not None:
+            continue
+        shown = [re.sub(" at 0x[0-9a-f]+", "", text).strip() for text in (outcome.stdout, outcome.value)]  # no addresses
+        key = sag.answer_key(outcome.answer, question.domain) if outcome.is_final else tuple(shown)
+        agreeing.setdefault(key, []).append(index)
+    largest = max(agreeing.values(), key=len, default=[0])  # `max` keeps the first of those of one size
+    return largest[0]
 
 # %% [markdown]
-# The reference code votes on printed text alone, so candidates that call `final_answer` with different values look
-# alike to it, and unlike one that prints the answer first. Here are five short candidates, run, and their groups by our vote and
-# with `vote="as_published"`; one that failed is in none:
+# The three votes of the model above, and one that ends in a tie: twice 42, twice 13, and one that fails. Which of the five is kept?
 
 # %%
-candidates = ["final_answer(6 * 7)", "final_answer('42')", "final_answer(6 + 7)", "print(6 * 7); final_answer(42)", "final_answer(six)"]
+candidates = ["final_answer(6 * 7)", "final_answer('42')", "final_answer(13)", "print(6 * 7); final_answer(6 + 7)", "final_answer(six)"]
 with box.session() as session:
     outcomes = session.run_candidates(candidates)
+lengths = [len(code) for code in candidates]
+tried = [[candidate.outcome for candidate in one.steps[0].candidates] for one in sampled.values()]
+tokens = [[candidate.tokens for candidate in one.steps[0].candidates] for one in sampled.values()]
+for voted, length in zip([*tried, outcomes], [*tokens, lengths], strict=True):
+    groups = sag.groups(voted, lengths=length, domain=question.domain)
+    assert vote(voted, length) == sag.winner(groups, length)
+print("of the tie, the vote keeps", candidates[vote(outcomes, lengths)])
+pages.show_source(sag.groups, sag.rank, sag.winner)
+
+# %% [markdown]
+# The reference code votes on printed text alone. To it, candidates that call `final_answer` with different values look alike, and unlike
+# one that prints something first. The groups of the same five, by our vote and with `vote="as_published"`; one that failed is in none:
+
+# %%
 groups = {vote: [None if g is None else g + 1 for g in sag.groups(outcomes, vote)] for vote in ("outcome", "as_published")}
 figures.format_numbers(pd.DataFrame(groups, index=pd.Index(candidates, name="candidate")))
 
