@@ -27,6 +27,7 @@
 
 # %%
 import dataclasses
+import itertools
 import tempfile
 
 import pandas as pd
@@ -230,11 +231,11 @@ pages.show_source(fine_tune)
 # A run taken from the committed records (`--from-records`) has its losses here, not its weights.
 
 # %%
-adapters = {
-    (name, method): distill.train(cfg, name, method, web_search, recorded=True)
-    for name in cfg.students
-    for method in distill.TEACHER_OF
-}
+adapters = {}
+for k in reversed(range(cfg.trainings)):  # of several trainings, the first is shown below
+    one = distill.one_training(cfg, k)
+    for name, method in itertools.product(cfg.students, distill.TEACHER_OF):
+        adapters[name, method] = distill.train(one, name, method, web_search, recorded=True)
 print(f"{len(adapters)} adapters")
 
 # %% [markdown]
