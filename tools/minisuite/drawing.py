@@ -88,7 +88,7 @@ def select_balanced(
     ]
     table = np.hstack(columns).astype(np.int64)
     weights = np.ones(table.shape[1], np.int64)
-    weights[: features.shape[1]] = 200  # a single policy weighs more than any two together
+    weights[: features.shape[1]] = 1000  # a single policy weighs more than any two together
 
     golds, places = Counter(), Counter()
 
@@ -123,7 +123,7 @@ def select_balanced(
         if is_free(pool[new]):
             changed = sums - table[old] + table[new]
             after = int((weights * changed * changed).sum())
-            heat = 400 * (1 - step / SWAPS) ** 2
+            heat = 1000 * (1 - step / SWAPS) ** 2
             if after <= cost or rng.random() < math.exp((cost - after) / max(heat, 1e-9)):
                 inside.remove(old)
                 inside.add(new)
@@ -146,10 +146,10 @@ def select_balanced(
 
 
 def take_turns(groups: Sequence[Sequence[Draft]]) -> list[Draft]:
-    """All drafts in one list in which each group is spread evenly, so that any prefix has its
-    share of each."""
+    """All drafts in one list in which each group is spread evenly and starts after the one before
+    it, so that any prefix has its share of each."""
     keyed = [
-        ((k + 0.5) / len(group), number, draft)
+        ((k + (number + 0.5) / len(groups)) / len(group), number, draft)
         for number, group in enumerate(groups)
         for k, draft in enumerate(group)
     ]

@@ -11,8 +11,17 @@ from dataclasses import dataclass
 
 from agentlib.benchmarks.minisuite import facts, topics
 from agentlib.benchmarks.minisuite.hop_world import World
-from agentlib.benchmarks.minisuite.places import City, Country
+from agentlib.benchmarks.minisuite.places import City, Country, Region
 from minisuite.drawing import Draft
+
+# Large places of the United States that GeoNames lists and that are no cities.
+NOT_CITIES = {"Paradise", "Metairie Terrace"}
+
+# Words of the kind or the name of regions that would read badly or are disputed.
+NOT_REGIONS = {
+    "city", "town", "capital", "unit", "territory", "federal", "oblast", "okrug", "kray", "kraj",
+    "south", "north", "east", "west", "centre", "central", "kosovo-metohija", "krym",
+}  # fmt: skip
 
 Template = Callable[[World], Draft]
 
@@ -67,6 +76,15 @@ def _country(w: World) -> tuple[None, Country]:
     return None, w.country()
 
 
+def _region(w: World) -> tuple[str, Region, Country]:
+    """A region that reads well: no city or town, no kind repeated in the name, not disputed."""
+    while True:
+        named, region, country = w.region()
+        kind, name = region.kind.lower(), region.name.lower()
+        if not NOT_REGIONS & {*kind.split(), *name.split()} and kind.split()[-1] not in name:
+            return named, region, country
+
+
 # Bridges
 
 
@@ -81,7 +99,7 @@ def capital_of_city(w: World) -> Draft:
 
 
 def capital_of_region(w: World) -> Draft:
-    named, region, c = w.region()
+    named, region, c = _region(w)
     wording = _say(
         w,
         f"What is the capital of the country that {named} is part of?",
@@ -91,7 +109,7 @@ def capital_of_region(w: World) -> Draft:
 
 
 def population_of_region(w: World) -> Draft:
-    named, region, c = w.region()
+    named, region, c = _region(w)
     wording = _say(
         w,
         f"How many inhabitants does the country that {named} belongs to have?",
@@ -148,7 +166,7 @@ def number_of_money(w: World) -> Draft:
 
 
 def language_of_region(w: World) -> Draft:
-    named, region, c = w.region()
+    named, region, c = _region(w)
     wording = _say(
         w,
         f"Which language is listed first for the country that {named} belongs to?",
@@ -175,7 +193,10 @@ def _cities_of_states() -> tuple[tuple[City, str, City], ...]:
         found += [
             (city, f"state-{code}", inside[0])
             for city in inside[3:]
-            if names[facts.fold(city.name)] == 1 and city.name.isascii()
+            if names[facts.fold(city.name)] == 1
+            and city.name.isascii()
+            and city.population >= 75_000
+            and city.name not in NOT_CITIES
         ]
     return tuple(found)
 
@@ -308,12 +329,13 @@ def same_language(w: World) -> Draft:
     among = [c for c in w.countries.values() if shared[c.language] > 1]
     while True:
         a, b = w.rng.choice(among), w.rng.choice(among)
-        if a != b and (a.language == b.language) == wanted:
+        near = a.continent == b.continent or w.rng.random() < 0.3
+        if a != b and (a.language == b.language) == wanted and near:
             break
     wording = _say(
         w,
         f"Is the first language listed for {a.named} also the first one listed for {b.named}?",
-        f"Do {a.named} and {b.named} have the same first language listed?",
+        f"Is the same language listed first for {a.named} and for {b.named}?",
     )
     return _either(wording, ("yes", "no"), wanted, a.id, b.id)
 

@@ -177,6 +177,9 @@ class Policies:
             "the first name is longer": says(len(a.title) > len(b.title)),
             "the names are in order": says(a.title < b.title),
         }
+        continents = [re.search(r"(?:in|of) ([A-Z][\w ]+)\.", p.text) for p in (a, b)]
+        if question.template == "same_language":
+            found["the same continent"] = says(continents[0][1] == continents[1][1])
         for number, passage in enumerate((a, b)):
             side = f"after one side: {'second' if number else 'first'}"
             if language := re.search(r"first language listed is (\w+)", passage.text):
