@@ -24,7 +24,7 @@ from agentlib.benchmarks.minisuite.hop_world import World  # noqa: E402
 from agentlib.retrieval import Passage, Searcher, build_index, open_index  # noqa: E402
 from minisuite import drawing, factual, maths  # noqa: E402
 from minisuite.drawing import Draft  # noqa: E402
-from minisuite.policies import Policies, plain_title  # noqa: E402
+from minisuite.policies import Policies, plain_title, says  # noqa: E402
 
 DATA = Path(__file__).resolve().parents[2] / "agentlib" / "benchmarks" / "data"
 SEED = 22
@@ -101,11 +101,6 @@ def _needs_two_passages(policies: Policies) -> Callable[[Draft], bool]:
         return policies.answers([draft])[0]["title of the first passage"] not in golds
 
     return is_fit
-
-
-def says(what: str, text: str) -> bool:
-    """Whether a text has a name or number as words of its own."""
-    return re.search(rf"(?<![\w,.+]){re.escape(what)}(?!\w|,\d)", text) is not None
 
 
 def features(pool: list[Draft], policies: Policies) -> np.ndarray:

@@ -9,6 +9,7 @@ about.
 import functools
 import itertools
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -55,6 +56,20 @@ def plain_title(title: str | None) -> str | None:
 def numbers_in(text: str) -> list[str]:
     """The numbers of a text as written, without commas and signs."""
     return [n.replace(",", "") for n in re.findall(r"\d[\d,]*(?:\.\d+)?(?:/\d+)?", text)]
+
+
+def says(what: str, text: str) -> bool:
+    """Whether a text has a name or number as words of its own, with or without accents; time zones
+    such as America/New_York count."""
+    what, text = (plain_letters(t).replace("_", " ") for t in (what, text))
+    return re.search(rf"(?<![\w,.+]){re.escape(what)}(?!\w|,\d)", text) is not None
+
+
+@functools.lru_cache(100_000)
+def plain_letters(text: str) -> str:
+    """A text without accents."""
+    parts = unicodedata.normalize("NFKD", text)
+    return "".join(c for c in parts if not unicodedata.combining(c))
 
 
 def names_in(text: str) -> list[str]:
@@ -120,7 +135,9 @@ class Policies:
         first = self.by_id[question.supporting_ids[0]]
         seen = names_in(" " + first.text) + numbers_in(first.text)
         counted = Counter(s for s in seen if s not in said)
+        zone = re.search(r"time zone \w+/(?:\w+/)?([\w-]+)", first.text)
         return {
+            "after one hop: the city of the time zone": zone and zone[1].replace("_", " "),
             "alphabetically first name": min(said),
             "alphabetically last name": max(said),
             "echo the first name": said[0],
