@@ -80,7 +80,7 @@ def _factual(spec: factual.Spec, split: str, count: int, policies: Policies) -> 
     if not spec.is_choice:
         return drawing.draw_open(draw, count, _needs_two_passages(policies), set())
     pool = list({d.text: d for d in (draw() for _ in range(POOL))}.values())
-    return drawing.select_balanced(pool, count, features(pool, policies), rng)
+    return drawing.select_balanced(pool, count, features(pool, policies), contexts(pool), rng)
 
 
 def _named(draft: Draft, template: str) -> Draft:
@@ -104,23 +104,33 @@ def _needs_two_passages(policies: Policies) -> Callable[[Draft], bool]:
 
 
 def features(pool: list[Draft], policies: Policies) -> np.ndarray:
-    """A row for each draft: 1 where a policy is right, -1 where it is wrong, 0 where it abstains;
-    the last column is the wording. Policies that are the opposite of another are left out."""
+    """A row for each draft: 1 where a policy is right, -1 where it is wrong, 0 where it abstains.
+    Policies that are the opposite of another are left out."""
     given = policies.answers(pool)
     left_out = {"commonest gold", "commonest training gold", "yes", "no", "second option"}
-    left_out |= {"alphabetically last"} | ({"alphabetically first"} if "yes" in pool[0].options else set())
+    left_out |= {"alphabetically last"}
+    if "yes" in pool[0].options:
+        left_out |= {"alphabetically first"}  # which is "no"
     names = [name for name in given[0] if name not in left_out]
-    rows = []
-    for draft, row in zip(pool, given, strict=True):
-        marks = [
-            0 if row[n] not in draft.options else 1 if row[n] == draft.answer else -1
-            for n in names
+    table = np.array(
+        [
+            [
+                0 if row[n] not in draft.options else 1 if row[n] == draft.answer else -1
+                for n in names
+            ]
+            for draft, row in zip(pool, given, strict=True)
         ]
-        # the wording says nothing about the place of the answer
-        marks.append((1 if draft.wording else -1))
-        rows.append(marks)
-    table = np.array(rows)
+    )
     return table[:, np.abs(table).sum(0) > 0]
+
+
+def contexts(pool: list[Draft]) -> np.ndarray:
+    """What a question shows of itself, as 1 or -1: its wording, and whether its names are long."""
+    size = [sum(map(len, d.options)) if "yes" not in d.options else len(d.text) for d in pool]
+    typical = np.median(size)
+    return np.array(
+        [[2 * d.wording - 1, 1 if n > typical else -1] for d, n in zip(pool, size, strict=True)]
+    )
 
 
 def _maths(spec: maths.Spec, counts: dict[str, int]) -> dict[str, list[Draft]]:

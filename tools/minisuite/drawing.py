@@ -70,25 +70,32 @@ def draw_open(
 
 
 def select_balanced(
-    pool: Sequence[Draft], count: int, features: np.ndarray, rng: random.Random
+    pool: Sequence[Draft],
+    count: int,
+    features: np.ndarray,
+    contexts: np.ndarray,
+    rng: random.Random,
 ) -> list[Draft]:
     """`count` drafts of the pool on which each feature sums to zero, or to one where it abstains.
 
     `features` has a row for each draft and a column for each policy: 1 where it is right, -1 where
-    it is wrong, 0 where it abstains. Sums of products of two columns are made small too, so that
-    policies combined are no better. Golds and places are spread as in `draw_open`. Raises
-    ValueError if no such selection is found.
+    it is wrong, 0 where it abstains. `contexts` has columns of 1 and -1 for what a question shows
+    of itself, such as its wording. Made small are also the sums that rules of several policies
+    would use: three policies (follow the third where the first two agree), or a context and a
+    policy. The product of two policies says only whether they agree. Golds and places are spread as
+    in `draw_open`. Raises ValueError if no such selection is found.
     """
     few = len({d.answer for d in pool}) <= 2  # yes and no
     most = count if few else max(1, math.floor(MAX_SHARE * count))
-    columns = [features]
-    columns += [
-        (features[:, a] * features[:, b])[:, None]
-        for a, b in itertools.combinations(range(features.shape[1]), 2)
+    width = features.shape[1]
+    combined = [
+        features[:, list(three)].prod(1) for three in itertools.combinations(range(width), 3)
     ]
-    table = np.hstack(columns).astype(np.int64)
+    combined += [c * f for c in contexts.T for f in features.T] + list(contexts.T)
+    table = np.column_stack([features, *combined]).astype(np.int64)
     weights = np.ones(table.shape[1], np.int64)
-    weights[: features.shape[1]] = 1000  # a single policy weighs more than any two together
+    weights[:width] = 1000  # a single policy weighs more than several together
+    weights[-contexts.shape[1] * (width + 1) :] = 4
 
     golds, places = Counter(), Counter()
 
