@@ -29,7 +29,7 @@ from minisuite.policies import Policies, plain_title, says  # noqa: E402
 DATA = Path(__file__).resolve().parents[2] / "agentlib" / "benchmarks" / "data"
 SEED = 22
 PASSAGES = 8000
-POOL = 900  # drafts of a template with options, of which a few are selected
+POOL = 3000  # drafts of a template with options, of which a few are selected
 # Questions of a template. With options: multiples of eight, so that three policies can be at half
 # together. Without: so many that a tenth is a whole number.
 COUNTS = {

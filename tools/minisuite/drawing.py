@@ -15,7 +15,7 @@ import numpy as np
 
 MAX_SHARE = 0.1  # of a template's questions that may have the same answer
 MAX_USE = 2  # questions of a template that may name one place
-SWAPS = 60_000
+SWAPS = 120_000
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def select_balanced(
     combined += [c * f for c in contexts.T for f in features.T] + list(contexts.T)
     table = np.column_stack([features, *combined]).astype(np.int64)
     weights = np.ones(table.shape[1], np.int64)
-    weights[:width] = 1000  # a single policy weighs more than several together
+    weights[:width] = 2000  # a single policy weighs more than several together
     weights[-contexts.shape[1] * (width + 1) :] = 4
 
     golds, places = Counter(), Counter()
@@ -130,7 +130,7 @@ def select_balanced(
         if is_free(pool[new]):
             changed = sums - table[old] + table[new]
             after = int((weights * changed * changed).sum())
-            heat = 1000 * (1 - step / SWAPS) ** 2
+            heat = 8000 * (1 - step / SWAPS) ** 2
             if after <= cost or rng.random() < math.exp((cost - after) / max(heat, 1e-9)):
                 inside.remove(old)
                 inside.add(new)

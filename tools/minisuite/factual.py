@@ -60,7 +60,7 @@ def _either(wording: tuple[str, int], options: Sequence[str], first: bool, *pass
     )
 
 
-def _pair(w: World, draw: Callable, size: Callable, least: float = 1.15, most: float = 4.0):
+def _pair(w: World, draw: Callable, size: Callable, least: float = 1.15, most: float = 3.0):
     """Two draws from different countries whose sizes differ clearly, but not by so much that one of
     them alone would settle it."""
     while True:

@@ -25,13 +25,14 @@ FIELDS = {  # of a passage: how it is read from the text
     "longitude": r"([\d.]+)° ([EW])",
 }
 # What decides a template with options: the places of the two deciding passages among the supporting
-# ones, the field, whether more of it wins, and a typical value for a guess from one side alone.
+# ones, the field, whether more of it wins, and a low, a typical and a high value of it: a guess from
+# one side alone would ask whether it has more than that.
 DECIDED_BY = {
-    "larger_city": (0, 1, "population", True, 250_000),
-    "larger_country": (0, 1, "area", True, 150_000),
-    "fuller_by_city": (2, 3, "population", True, 12_000_000),
-    "smaller_capital": (2, 3, "population", False, 900_000),
-    "further_north": (0, 1, "latitude", True, 20),
+    "larger_city": (0, 1, "population", True, (150_000, 300_000, 700_000)),
+    "larger_country": (0, 1, "area", True, (90_000, 250_000, 600_000)),
+    "fuller_by_city": (2, 3, "population", True, (8_000_000, 15_000_000, 33_000_000)),
+    "smaller_capital": (2, 3, "population", False, (700_000, 1_300_000, 2_000_000)),
+    "further_north": (0, 1, "latitude", True, (12, 30, 38)),
 }
 COMMON_LANGUAGES = ("Arabic", "English")
 COMMON_LETTERS = 0.12  # share of pairs of letters that two alike names have in common
@@ -167,15 +168,16 @@ class Policies:
             "longer name": more(len(a), len(b)),
             "mentioned more often": more(self.mentions(a), self.mentions(b)),
         }
-        i, j, decides, larger_wins, typical = DECIDED_BY[question.template]
+        i, j, decides, larger_wins, marks = DECIDED_BY[question.template]
         for field in FIELDS:
             if field != decides or i > 1:
                 found[f"after one hop: {field}"] = more(*(read_field(t, field) for t in texts[:2]))
         for side, own, other in ((i, a, b), (j, b, a)):
             value = read_field(texts[side], decides)
-            found[f"after one side: {'first' if own is a else 'second'}"] = (
-                own if (value > typical) == larger_wins else other
-            )
+            for mark, size in zip(marks, ("low", "typical", "high"), strict=True):
+                found[f"after one side: {'first' if own is a else 'second'}, {size}"] = (
+                    own if (value > mark) == larger_wins else other
+                )
         return found
 
     def _yes_or_no(self, question: Any) -> dict[str, str | None]:
