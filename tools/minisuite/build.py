@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools, for the m
 from agentlib.benchmarks.minisuite import encyclopedia, facts  # noqa: E402
 from agentlib.benchmarks.minisuite.hop_world import World  # noqa: E402
 from agentlib.retrieval import Passage, Searcher, build_index, open_index  # noqa: E402
-from minisuite import drawing, factual, maths  # noqa: E402
+from minisuite import datasheet, drawing, factual, maths  # noqa: E402
 from minisuite.drawing import Draft  # noqa: E402
 from minisuite.policies import Policies, plain_title, says  # noqa: E402
 
@@ -210,7 +210,12 @@ def make(only: tuple[str, ...] = ()) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         policies = Policies(passages, search_by_words(passages, Path(folder) / "index"))
         rows = questions(policies, only)
-    return {"mini_questions.jsonl": lines(rows), "mini_passages.jsonl.xz": packed(passages)}
+        sheet = datasheet.write(rows, passages, policies)
+    return {
+        "mini_questions.jsonl": lines(rows),
+        "mini_passages.jsonl.xz": packed(passages),
+        "DATASHEET.md": sheet.encode(),
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:

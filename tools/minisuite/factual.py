@@ -15,7 +15,7 @@ from agentlib.benchmarks.minisuite.places import City, Country, Region
 from minisuite.drawing import Draft
 
 # Large places of the United States that GeoNames lists and that are no cities.
-NOT_CITIES = {"Paradise", "Metairie Terrace"}
+NOT_CITIES = {"Paradise", "Metairie", "Metairie Terrace", "Sunrise Manor", "Country Club"}
 
 # Words of the kind or the name of regions that would read badly or are disputed.
 NOT_REGIONS = {
