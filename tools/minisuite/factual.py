@@ -49,6 +49,7 @@ def _bridge(
 
 def _either(wording: tuple[str, int], options: Sequence[str], first: bool, *passages: str) -> Draft:
     text, number = wording
+    options = [name.removeprefix("The ") for name in options]
     return Draft(
         text,
         options[0 if first else 1],
@@ -273,9 +274,7 @@ def fuller_by_city(w: World) -> Draft:
         f"Which city is located in the country with more inhabitants, {a.name} or {b.name}?",
         f"Which city belongs to the more populous country, {a.name} or {b.name}?",
     )
-    return _either(
-        wording, (a.name, b.name), c.population > d.population, a.id, b.id, c.id, d.id
-    )
+    return _either(wording, (a.name, b.name), c.population > d.population, a.id, b.id, c.id, d.id)
 
 
 def smaller_capital(w: World) -> Draft:

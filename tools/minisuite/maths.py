@@ -18,8 +18,7 @@ from minisuite.policies import numbers_in
 def pages_printed(rng: Random, level: int) -> Problem:
     books, pages = rng.randint(113, 9876), rng.randint(113, 987)
     return (
-        f"A press prints {books} books of {pages} pages each. How many pages does it print in"
-        " all?",
+        f"A press prints {books} books of {pages} pages each. How many pages does it print in all?",
         books * pages,
     )
 
@@ -121,9 +120,7 @@ def _differ_by_themselves(text: str) -> bool:
 
 FIT: dict[str, Callable[[str], bool]] = {  # what else a template's draw must have
     "multiples": _differ_by_themselves,
-    "power_residue": lambda text: (
-        int(numbers_in(text)[0]) % int(numbers_in(text)[2]) > 1
-    ),
+    "power_residue": lambda text: int(numbers_in(text)[0]) % int(numbers_in(text)[2]) > 1,
 }
 
 

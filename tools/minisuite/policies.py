@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from agentlib.retrieval import Passage, Searcher
 from experiment import trivial
+
+from agentlib.retrieval import Passage, Searcher
 
 FIELDS = {  # of a passage: how it is read from the text
     "population": r"([\d,]+) inhabitants|is ([\d,]+) according",
@@ -24,9 +25,9 @@ FIELDS = {  # of a passage: how it is read from the text
     "latitude": r"([\d.]+)° ([NS])",
     "longitude": r"([\d.]+)° ([EW])",
 }
-# What decides a template with options: the places of the two deciding passages among the supporting
-# ones, the field, whether more of it wins, and a low, a typical and a high value of it: a guess from
-# one side alone would ask whether it has more than that.
+# What decides a template with options: the places of the two deciding passages among the
+# supporting ones, the field, whether more of it wins, and a low, a typical and a high value of it:
+# a guess from one side alone would ask whether it has more than that.
 DECIDED_BY = {
     "larger_city": (0, 1, "population", True, (150_000, 300_000, 700_000)),
     "larger_country": (0, 1, "area", True, (90_000, 250_000, 600_000)),
@@ -51,7 +52,7 @@ def read_field(text: str, field: str) -> float | None:
 
 def plain_title(title: str | None) -> str | None:
     """The name in a title, without what tells it from others."""
-    return title and re.sub(r" \(.*|, .*", "", title)
+    return title and re.sub(r" \(.*|, .*", "", title).removeprefix("The ")
 
 
 def numbers_in(text: str) -> list[str]:
@@ -85,7 +86,8 @@ def alike(a: str, b: str) -> float:
 
 
 class Policies:
-    """All policies over a corpus. `trained` are the training questions, for the commonest answers."""
+    """All policies over a corpus. `trained` are the training questions, for the commonest
+    answers."""
 
     def __init__(
         self, passages: Sequence[Passage], searcher: Searcher | None, trained: Sequence[Any] = ()
