@@ -43,6 +43,8 @@ CLOSING = """
   Disputed places are left out as far as we noticed.
 - A large model knows many capitals and sizes by heart, so mini-hotpot does not prove that a search
   was needed. It proves only that one passage does not hold the answer.
+- A comparison of two named cities needs two passages, but one search for the question itself often
+  finds both. Bridges, `fuller_by_city`, `smaller_capital` and `same_language` need more searches.
 - In a comparison, the reader of one side who meets an extreme value, beyond the three marks that
   selection balances, can still guess better than chance.
 - Three maths templates (`pages_printed`, `fraction_sum`, `equal_shares`) take one or two
