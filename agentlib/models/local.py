@@ -28,13 +28,11 @@ if TYPE_CHECKING:
     from agentlib.models.engine.decoding import Sample, Sampling
 
 log = logging.getLogger(__name__)
-# keys and values of one batch; sets how many conversations share it
-BATCH_CACHE_BYTES = 2_000_000_000
-# Keys and values kept from call to call: a sixth of the machine's memory, within what a GPU can
-# spare.
-PREFIX_CACHE_BYTES = min(
-    4_000_000_000, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 6
-)
+MEMORY_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+# Keys and values of one batch, which set how many conversations share it; and those kept from call
+# to call. Both within what a GPU can spare.
+BATCH_CACHE_BYTES = min(8_000_000_000, max(2_000_000_000, MEMORY_BYTES // 5))
+PREFIX_CACHE_BYTES = min(4_000_000_000, MEMORY_BYTES // 6)
 # Tokens computed, with padding, per token read; above it, prompts are read in groups.
 MAX_PADDING_RATIO = 1.3
 MIN_SHARED_TOKENS = 16  # a common prefix shorter than this is not worth a forward call of its own
