@@ -139,11 +139,12 @@ def _highlight(code: str) -> str:
     return f"<pre>{coloured.rstrip()}</pre>"
 
 
-def _choices(labels: Sequence[str], name: str, pages: str) -> str:
+def _choices(labels: Sequence[str], name: str, pages: str, lead: str = UNCLICKABLE) -> str:
     """Labels of which one is chosen, to put in front of the sections that they show.
 
-    The labels are radio buttons, so the keyboard works and no script is needed. Raises ValueError
-    for more than `MAX_PAGES` of them.
+    `lead` is read before the labels where styles, and so the choice, are missing. The labels
+    are radio buttons, so the keyboard works and no script is needed. Raises ValueError for more
+    than `MAX_PAGES` of them.
     """
     if len(labels) > MAX_PAGES:
         raise ValueError(
@@ -159,8 +160,7 @@ def _choices(labels: Sequence[str], name: str, pages: str) -> str:
             f'<input type="radio" name="al-{key}" id="al-{key}-{k}" aria-label="{words}"{checked}>'
             f'<label for="al-{key}-{k}">{html.escape(label)}</label>'
         )
-    lead = f'<span class="plain">{UNCLICKABLE} </span>'
-    return lead + '<span class="plain"> · </span>'.join(buttons)
+    return f'<span class="plain">{lead} </span>' + '<span class="plain"> · </span>'.join(buttons)
 
 
 def _tabs(labels: Sequence[str], pages: Sequence[str], name: str) -> str:
@@ -232,9 +232,8 @@ def show_cases(records: Sequence[Mapping]) -> HTML:
     ]
     columns = [column for column in columns if len(set(column)) > 1]
     names = zip(*columns, map(_verdict, records), strict=True)
-    return _page(
-        _tabs([" · ".join(parts) for parts in names], list(map(_steps_html, records)), "case")
-    )
+    pages = [_steps_html(record, lead="Parts:") for record in records]
+    return _page(_tabs([" · ".join(parts) for parts in names], pages, "case"))
 
 
 def show_side_by_side(left: Mapping, right: Mapping) -> HTML:
@@ -267,13 +266,13 @@ def _format_cost(record: Mapping) -> str:
     return "".join(known if seconds is None else [*known, f" · {seconds:.1f} s"])
 
 
-def _steps_html(record: Mapping) -> str:
+def _steps_html(record: Mapping, lead: str = UNCLICKABLE) -> str:
     trace = record.get("trace", [])
     if len(trace) < 2 and not any("candidates" in step for step in trace):
         return _case_html(record, None)
     question, *steps, answer = _case_parts(record, with_votes=True)
     labels = ["all", *(f"step {k}" for k in range(1, len(trace) + 1))]
-    choices = _choices(labels, "show", "".join([question, *steps, answer]))
+    choices = _choices(labels, "show", "".join([question, *steps, answer]), lead)
     sections = (f'<section class="page-{k}">{step}</section>' for k, step in enumerate(steps, 2))
     return f'<div class="pick walk">{choices}{question}{"".join(sections)}{answer}</div>'
 
@@ -383,9 +382,9 @@ def _vote_html(step: Mapping) -> str:
         )
     heads = "".join(f"<th>{head}</th>" for head in ("candidate", "group", "code", "outcome"))
     return (
-        '<p class="plain"><b>vote</b> · the row in bold is kept</p>'
+        '<details open><summary class="plain"><b>vote</b> · the row in bold is kept</summary>'
         f'<table class="vote"><thead class="plain"><tr>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>"
+        f"<tbody>{''.join(rows)}</tbody></table></details>"
     )
 
 
