@@ -2,8 +2,10 @@
 clicked to."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
+from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +54,44 @@ def voted_step(*groups, chosen=0):
 
 def text(page) -> str:
     return re.sub(r"<[^>]+>", "", page.data.partition("</style>")[2])
+
+
+KEPT_BY_GITHUB = re.compile(
+    "h4|p|b|i|code|pre|table|thead|tbody|tr|t[dh]|details|summary|hr|blockquote|[uo]l|li|small|su[bp]"
+    "|kbd|br|a"
+)
+
+
+def as_github_shows(page) -> str:
+    """What GitHub leaves of a page: no style or script, no attribute but links and open folds, and
+    of every other element only what is inside."""
+    soup = BeautifulSoup(page.data, "html.parser")
+    for element in soup.find_all(["style", "script"]):
+        element.decompose()
+    for element in soup.find_all(True):
+        element.attrs = {k: v for k, v in element.attrs.items() if k in ("href", "open")}
+        if not KEPT_BY_GITHUB.fullmatch(element.name):
+            element.unwrap()
+    return str(soup)
+
+
+def read_plain(page) -> list[str]:
+    """The lines that a reader sees of it: **bold**, > in front of what is indented as a box, ---
+    for a rule, | between the cells of a table."""
+    soup = BeautifulSoup(as_github_shows(page), "html.parser")
+    for bold in soup.find_all("b"):
+        bold.replace_with(f"**{bold.get_text()}**")
+    for cell in soup.find_all(["td", "th"]):
+        cell.replace_with(f"{' '.join(cell.get_text(' ').split())} | ")
+    for rule in soup.find_all("hr"):
+        rule.replace_with("\n---\n")
+    for block in soup.find_all(["p", "pre", "h4", "summary", "tr", "br"]):
+        block.insert(0, "\n")
+        block.append("\n")
+    for box in soup.find_all("blockquote"):
+        inner = [line for line in box.get_text().split("\n") if line.strip()]
+        box.replace_with("\n" + "\n".join(f"> {line}" for line in inner) + "\n")
+    return [line.strip() for line in soup.get_text().split("\n") if line.strip()]
 
 
 def test_a_case_shows_question_thoughts_code_observations_and_verdict():
@@ -177,10 +217,106 @@ def test_a_case_of_chain_of_thought_has_no_steps():
 
 def test_a_vote_names_its_groups_and_frames_the_kept_one():
     page = show.show_vote(voted_step(0, None, 0, 1, "dropped", chosen=2))
-    assert page.data.count('class="card kept"') == 1 and "candidate 3 · group 1, 2 of 5" in text(
-        page
+    rows = re.findall(r'<tr class="(card[^"]*)".*?>candidate (\d).*?name">(.*?)</td>', page.data)
+    assert [(css, int(k), re.sub("<[^>]+>", "", name)) for css, k, name in rows] == [
+        ("card", 1, "group 1, 2 of 5"),
+        ("card", 2, "failed"),
+        ("card kept", 3, "group 1, 2 of 5 · kept"),
+        ("card", 4, "group 2, 1 of 5"),
+        ("card", 5, "dropped"),
+    ]
+
+
+def test_a_case_reads_without_its_styles():
+    """As on GitHub: every label is a bold line of its own, every box is indented, rules part the
+    steps."""
+    broken = record(correct=False, prefix="I look it up.")
+    broken["trace"][0]["failure"] = "execution"
+    lines = read_plain(show.show_case(broken))
+    assert lines == [
+        "> **question** · mini-hotpot",
+        "> Which capital?",
+        "---",
+        "**step 1 of 2**",
+        "> **step 1 · thought** · 9 tokens · 1.2 s · starts from the first-thought prefix",
+        "> Thought: I look it up.",
+        "> **code**",
+        "> web_search('a < b')",
+        "> **observation** · failed (execution)",
+        "> [1] <b>Lima</b>",
+        "---",
+        "**step 2 of 2**",
+        "> **step 2 · thought** · 9 tokens · 1.2 s",
+        "> Thought: So it is Lima.",
+        "> **code**",
+        "> final_answer('Lima')",
+        "---",
+        "> **verdict: wrong**",
+        "> answer 'Lima' · gold 'Lima' · wrong · stopped: final_answer",
+    ]
+    assert as_github_shows(show.show_case(broken)).count('<details open="">') == 2
+
+
+def test_a_click_through_reads_without_its_styles_and_says_nothing_twice():
+    voted = record(method="agent_distill_ftp", n=8)
+    voted["trace"][1] |= voted_step(0, 0, None, chosen=1)
+    words = record(method="cot", text="It is Quito.", correct=False)
+    del words["trace"]
+    lines = read_plain(show.show_cases([voted, words]))
+    assert (
+        lines[0].startswith("Everything is shown below.") and " · CoT prompting · wrong" in lines[0]
     )
-    assert "candidate 2 · failed" in text(page) and "candidate 5 · dropped" in text(page)
+    first = lines.index("**Agent distillation + FTP + SAG (n=8) · right**")
+    second = lines.index("**CoT prompting · wrong**")
+    assert lines[first - 1] == lines[second - 1] == "---"
+    assert lines[first + 1] == "Parts: all · step 1 · step 2"
+    for once in ("> Thought: I look it up.", "> Thought: So it is Lima.", "> **verdict: right**"):
+        assert lines.count(once) == 1 and first < lines.index(once) < second
+    assert (
+        second < lines.index("> **chain of thought** · 18 tokens") < lines.index("> It is Quito.")
+    )
+    start = lines.index("**step 2 of 2**")
+    assert lines[start + 1] == "**vote** · the row in bold is kept"
+    assert start < lines.index("**candidate 2** | **group 1, 2 of 3 · kept** | 1 + 1 | → '0' |")
+    beside = read_plain(show.show_side_by_side(voted, words))
+    assert beside[0] == "Agent distillation + FTP + SAG (n=8)"
+    assert beside[beside.index("CoT prompting") - 1] == "---"
+
+
+def test_a_vote_is_a_table_without_its_styles_and_the_kept_row_alone_is_bold():
+    lines = read_plain(show.show_vote(voted_step(0, None, 0, 1, "dropped", chosen=2)))
+    assert lines == [
+        "**vote** · the row in bold is kept",
+        "candidate | group | code | outcome |",
+        "candidate 1 | group 1, 2 of 5 | 0 + 1 | → '0' |",
+        "candidate 2 | failed | 1 + 1 | → 'None' |",
+        "**candidate 3** | **group 1, 2 of 5 · kept** | 2 + 1 | → '0' |",
+        "candidate 4 | group 2, 1 of 5 | 3 + 1 | → '1' |",
+        "candidate 5 | dropped | 4 + 1 | → 'dropped' |",
+    ]
+
+
+def test_passages_and_trained_tokens_read_without_their_styles():
+    hits = [
+        SimpleNamespace(score=score, passage=SimpleNamespace(title=title, text=words))
+        for score, title, words in [(0.9, "Lima", "A city."), (0.5, "Quito", "Another.")]
+    ]
+    lines = read_plain(show.show_passages(hits))
+    assert lines == ["> **0.900 · Lima**", "> A city.", "> **0.500 · Quito**", "> Another."]
+    example = SimpleNamespace(input_ids=[0, 1, 2, 3, 4], labels=[-100, 1, 2, -100, 4])
+    words = ["user: <hi> ", "Thought:", " yes", " seen ", "end"]
+    tokenizer = SimpleNamespace(decode=lambda ids: "".join(words[k] for k in ids))
+    label, line = read_plain(show.show_token_mask(example, tokenizer))
+    assert label.startswith("> **token mask** · bold: the 3 of 5 tokens with loss")
+    assert line == "> user: <hi> **Thought: yes** seen **end**"
+
+
+def test_a_step_that_is_not_there_shows_question_and_answer():
+    lines = read_plain(show.show_case(record(), step=3))
+    assert [line for line in lines if "**" in line] == [
+        "> **question** · mini-hotpot",
+        "> **verdict: right**",
+    ]
 
 
 @given(

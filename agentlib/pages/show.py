@@ -1,6 +1,8 @@
 """Recorded cases, votes, passages and token masks as static HTML for notebooks.
 
-The pages need no script and no server, and are readable on light and dark backgrounds.
+The pages need no script and no server, and are readable on light and dark backgrounds. They also
+read without their styles, which GitHub removes: labels are bold, steps fold, a vote is a table, and
+what only such a page needs has the class `plain` and is hidden by the styles.
 """
 
 import hashlib
@@ -23,6 +25,12 @@ from agentlib.records import replace_surrogates
 
 MAX_PAGES = 24  # of one click-through
 MAX_REPEATS = 4  # equal lines in a row that are shown one by one
+HR = '<hr class="plain">'  # parts two boxes where there are no styles
+MAX_UNWRAPPED = 100  # characters of a line that needs no wrapping on a page without styles
+UNCLICKABLE = (
+    "Everything is shown below. In Jupyter, and on the pages that <code>make site</code> writes, "
+    "you can choose:"
+)
 # Translucent tints on the page's own background suit light and dark pages; only code has two
 # palettes. Colours are those of `palette`, and no meaning depends on a colour alone.
 _STYLE = (
@@ -33,7 +41,11 @@ _STYLE = (
 --al-word:#f0a3d8;--al-text:#86d7a4;--al-number:#f5b971;--al-remark:#9aa3af;--al-name:#8cc8ff}
 .al .box{border-left:4px solid;padding:4px 10px;margin:3px 0;border-radius:3px;
 overflow-wrap:anywhere}
-.al pre,.jp-RenderedHTMLCommon .al pre{margin:2px 0;padding:0;background:transparent;color:inherit;
+.al .plain{display:none}.al .box p{margin:0}
+.al .box .label,.al .vote .name{font-size:smaller;opacity:.75}
+.al .label b{font-weight:inherit}
+.al pre,.jp-RenderedHTMLCommon .al pre,.al .box code,.al .vote code{display:block;margin:2px 0;
+padding:0;background:transparent;color:inherit;
 white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere;
 font:12px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 .al .ask{border-color:#999}.al .think{border-color:#0072B2;background:#0072B214}
@@ -41,16 +53,19 @@ font:12px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 .al .see{border-color:#009E73;background:#009E7314}
 .al .fail{border-color:#D55E00;background:#D55E0022}
 .al .end{border-color:#555;background:#99999922}
-.al small{opacity:.75;display:block}.al mark{background:#E69F0066;color:inherit;border-radius:2px}
+.al .mask b{background:#E69F0066;border-radius:2px}
 .al .p-k,.al .p-kc,.al .p-kn,.al .p-ow{color:var(--al-word);font-weight:600}
 .al .p-s1,.al .p-s2,.al .p-sa,.al .p-si{color:var(--al-text)}
 .al .p-mi,.al .p-mf{color:var(--al-number)}.al .p-c1{color:var(--al-remark);font-style:italic}
 .al .p-nb,.al .p-nf,.al .p-nn{color:var(--al-name)}
-.al .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(190px,1fr));gap:6px;
-margin:4px 0}
+.al table.vote{display:block;margin:4px 0}
+.al .vote>tbody{display:grid;grid-template-columns:repeat(auto-fill,minmax(190px,1fr));gap:6px}
+.al .vote tr.card,.al .vote td{display:block;text-align:left}.al .vote td{padding:0}
+.al .vote td.name{display:inline}.al .name+.name::before{content:" · "}
 .al .card{border-radius:4px;padding:4px 8px;border:1px solid #9996;overflow-wrap:anywhere}
 .al .kept{border:3px solid currentColor}
 .al .beside{display:grid;grid-template-columns:1fr 1fr;gap:12px}
+.al .beside h4.title{font:inherit;font-weight:600;margin:0}
 @media(max-width:700px){.al .beside{grid-template-columns:1fr}}
 .al table.list{border-collapse:collapse}
 .al .list td{text-align:left;vertical-align:top;padding:2px 14px 2px 0;white-space:normal;
@@ -61,10 +76,12 @@ border-radius:11px;cursor:pointer}
 .al .pick>input:checked+label{background:#0072B2;color:#fff}
 .al .pick>input:focus-visible+label{outline:2px solid #E69F00}
 .al .pick>section{display:none}
-@media print{.al .pick>section{display:block!important}}
+.al .walk>input:first-of-type:checked~section{display:block}
+.al .walk>input:first-of-type:checked~section .vote{display:none}
+@media print{.al .pick>section,.al .walk .vote{display:block!important}}
 """
     + "".join(
-        f".al .pick>input:nth-of-type({k}):checked~section:nth-of-type({k}){{display:block}}"
+        f".al .pick>input:nth-of-type({k}):checked~section.page-{k}{{display:block}}"
         for k in range(1, MAX_PAGES + 1)
     )
     + "\n</style>"
@@ -87,11 +104,33 @@ def _fold_repeats(text: str) -> str:
     return "\n".join(lines)
 
 
-def _html_box(kind: str, label: str, text: str, *, code: bool = False) -> str:
-    """A labelled box of a CSS class `kind`; `code` keeps spaces and uses a monospaced font."""
-    body = html.escape(_fold_repeats(text).strip())
-    body = f"<pre>{body}</pre>" if code else body.replace("\n", "<br>")
-    return f'<div class="box {kind}"><small>{html.escape(label)}</small>{body}</div>'
+def _html_box(kind: str, label: str, text: str, *, note: str = "", code: bool = False) -> str:
+    """A box of a CSS class `kind` with a label and a note behind it; `code` keeps spaces and uses a
+    monospaced font."""
+    text = _fold_repeats(text).strip()
+    if not code:
+        body = _break_lines(text)
+    elif max(map(len, text.split("\n"))) <= MAX_UNWRAPPED:
+        body = f"<pre>{html.escape(text)}</pre>"
+    else:
+        body = f"<code>{_break_lines(text)}</code>"
+    return _box(kind, label, body if body.startswith("<pre>") else f"<p>{body}</p>", note)
+
+
+def _break_lines(text: str) -> str:
+    return html.escape(text).replace("\n", "<br>")
+
+
+def _box(kind: str, label: str, body: str, note: str = "") -> str:
+    """A box around HTML. Without styles, too, it is indented and its label is a bold line."""
+    label = f'<p class="label"><b>{html.escape(label)}</b>{html.escape(note)}</p>'
+    return f'<blockquote class="box {kind}">{label}{body}</blockquote>'
+
+
+def _fold(label: str, inner: str) -> str:
+    """A part of a page. Only without styles has it a line above, a bold heading, and a fold."""
+    heading = f'<summary class="plain"><b>{html.escape(label)}</b></summary>'
+    return f"{HR}<details open>{heading}{inner}</details>"
 
 
 def _highlight(code: str) -> str:
@@ -100,19 +139,20 @@ def _highlight(code: str) -> str:
     return f"<pre>{coloured.rstrip()}</pre>"
 
 
-def _tabs(labels: Sequence[str], pages: Sequence[str], name: str) -> str:
-    """Pages of which one is visible, chosen by its label.
+def _choices(labels: Sequence[str], name: str, pages: str, lead: str = UNCLICKABLE) -> str:
+    """Labels of which one is chosen, to put in front of the sections that they show.
 
-    The labels are radio buttons, so the keyboard works and no script is needed. Raises ValueError
-    for more than `MAX_PAGES` pages.
+    `lead` is read before the labels where styles, and so the choice, are missing. The labels
+    are radio buttons, so the keyboard works and no script is needed. Raises ValueError for more
+    than `MAX_PAGES` of them.
     """
-    if len(pages) > MAX_PAGES:
+    if len(labels) > MAX_PAGES:
         raise ValueError(
-            f"{len(pages)} pages are too many for one click-through, "
+            f"{len(labels)} pages are too many for one click-through, "
             f"expected at most {MAX_PAGES}; pick some"
         )
     # The same on each run, and different from that of its neighbours on the page.
-    key = hashlib.sha1("".join(pages).encode()).hexdigest()[:10]
+    key = hashlib.sha1(pages.encode()).hexdigest()[:10]
     buttons = []
     for k, label in enumerate(labels):
         words, checked = html.escape(f"{name} {label}"), "" if k else " checked"
@@ -120,8 +160,20 @@ def _tabs(labels: Sequence[str], pages: Sequence[str], name: str) -> str:
             f'<input type="radio" name="al-{key}" id="al-{key}-{k}" aria-label="{words}"{checked}>'
             f'<label for="al-{key}-{k}">{html.escape(label)}</label>'
         )
-    sections = "".join(f"<section>{page}</section>" for page in pages)
-    return f'<div class="pick">{"".join(buttons)}{sections}</div>'
+    return f'<span class="plain">{lead} </span>' + '<span class="plain"> · </span>'.join(buttons)
+
+
+def _tabs(labels: Sequence[str], pages: Sequence[str], name: str) -> str:
+    """Pages of which one is visible, chosen by its label; without styles, one after the other.
+
+    Raises ValueError for more than `MAX_PAGES` pages.
+    """
+    choices = _choices(labels, name, "".join(pages))
+    sections = (
+        f'<section class="page-{k}">{_fold(label, page)}</section>'
+        for k, (label, page) in enumerate(zip(labels, pages, strict=True), 1)
+    )
+    return f'<div class="pick">{choices}{"".join(sections)}</div>'
 
 
 # --- names and values -----------------------------------------------------------------------------
@@ -180,17 +232,17 @@ def show_cases(records: Sequence[Mapping]) -> HTML:
     ]
     columns = [column for column in columns if len(set(column)) > 1]
     names = zip(*columns, map(_verdict, records), strict=True)
-    return _page(
-        _tabs([" · ".join(parts) for parts in names], list(map(_steps_html, records)), "case")
-    )
+    pages = [_steps_html(record, lead="Parts:") for record in records]
+    return _page(_tabs([" · ".join(parts) for parts in names], pages, "case"))
 
 
 def show_side_by_side(left: Mapping, right: Mapping) -> HTML:
     """Two answers to one question side by side, such as a chain of thought and an agent's run."""
-    columns = "".join(
-        f"<div><b>{html.escape(_method(r))}</b>{_case_html(r, None)}</div>" for r in (left, right)
+    columns = (
+        f'<div><h4 class="title">{html.escape(_method(r))}</h4>{_case_html(r, None)}</div>'
+        for r in (left, right)
     )
-    return _page(f'<div class="beside">{columns}</div>')
+    return _page(f'<div class="beside">{HR.join(columns)}</div>')
 
 
 def _method(record: Mapping) -> str:
@@ -214,50 +266,61 @@ def _format_cost(record: Mapping) -> str:
     return "".join(known if seconds is None else [*known, f" · {seconds:.1f} s"])
 
 
-def _steps_html(record: Mapping) -> str:
+def _steps_html(record: Mapping, lead: str = UNCLICKABLE) -> str:
     trace = record.get("trace", [])
     if len(trace) < 2 and not any("candidates" in step for step in trace):
         return _case_html(record, None)
-    numbers = range(1, len(trace) + 1)
-    pages = [_case_html(record, k) for k in (None, *numbers)]
-    return _tabs(["all", *(f"step {k}" for k in numbers)], pages, "show")
+    question, *steps, answer = _case_parts(record, with_votes=True)
+    labels = ["all", *(f"step {k}" for k in range(1, len(trace) + 1))]
+    choices = _choices(labels, "show", "".join([question, *steps, answer]), lead)
+    sections = (f'<section class="page-{k}">{step}</section>' for k, step in enumerate(steps, 2))
+    return f'<div class="pick walk">{choices}{question}{"".join(sections)}{answer}</div>'
 
 
 def _case_html(record: Mapping, only: int | None) -> str:
+    question, *steps, answer = _case_parts(record, with_votes=only is not None)
+    if only is not None and "trace" in record:
+        steps = steps[only - 1 : only]
+    return "".join([question, *steps, answer])
+
+
+def _case_parts(record: Mapping, with_votes: bool) -> list[str]:
+    """The question, each step (or the chain of thought, or the error), and the answer graded."""
     verdict = _verdict(record)
-    parts = [_html_box("ask", f"question · {record['benchmark']}", record["question"])]
+    parts = [_html_box("ask", "question", record["question"], note=f" · {record['benchmark']}")]
     if record.get("error"):
-        return "".join([*parts, _html_box("fail", verdict, record["error"])])
+        return [*parts, _html_box("fail", f"verdict: {verdict}", record["error"])]
     if "trace" not in record:
-        label = f"chain of thought{_format_cost(record | {'seconds': None})}"
-        parts.append(_html_box("think", label, record["text"]))
-    for number, step in enumerate(record.get("trace", []), 1):
-        if only in (None, number):
-            parts += _step_html(step, number, record.get("prefix"), with_vote=only is not None)
+        cost = _format_cost(record | {"seconds": None})
+        parts.append(_html_box("think", "chain of thought", record["text"], note=cost))
+    trace = record.get("trace", [])
+    for number, step in enumerate(trace, 1):
+        boxes = _step_html(step, number, record.get("prefix"), with_votes)
+        parts.append(_fold(f"step {number} of {len(trace)}", boxes))
     answer = f"answer {_shorten(record['prediction'])!r} · gold {record['gold']!r}"
     answer = f"{answer} · {verdict} · stopped: {record['stopped']}"
-    parts.append(_html_box("fail" if verdict == "wrong" else "end", verdict, answer))
-    return "".join(parts)
+    kind = "fail" if verdict == "wrong" else "end"
+    parts.append(HR + _html_box(kind, f"verdict: {verdict}", answer))
+    return parts
 
 
-def _step_html(step: Mapping, number: int, prefix: str | None, with_vote: bool) -> list[str]:
+def _step_html(step: Mapping, number: int, prefix: str | None, with_vote: bool) -> str:
     """The boxes of one step: its vote, thought, code and observation, as far as it has them."""
     thought, action = prompts.split_turn(step["text"])
-    label = f"step {number}{_format_cost(step)}"
+    note = _format_cost(step)
     if number == 1 and prefix:
-        label += " · starts from the first-thought prefix"
+        note += " · starts from the first-thought prefix"
     parts = [_vote_html(step)] if with_vote and "candidates" in step else []
-    parts.append(_html_box("think", label, thought))
+    parts.append(_html_box("think", f"step {number} · thought", thought, note=note))
     if step["code"]:
-        code = _highlight(_fold_repeats(step["code"]))
-        parts.append(f'<div class="box code"><small>code</small>{code}</div>')
+        parts.append(_box("code", "code", _highlight(_fold_repeats(step["code"]))))
     elif written := action.removeprefix("Code:").strip():  # from which no code could be read
         parts.append(_html_box("code", "code", written, code=True))
     if not step["final"]:
-        seen = step["observation"].removeprefix("Observation:")
-        kind = "fail" if step["failure"] else "see"
-        parts.append(_html_box(kind, "observation", seen, code=True))
-    return parts
+        seen, failure = step["observation"].removeprefix("Observation:"), step["failure"]
+        kind, note = ("fail", f" · failed ({failure})") if failure else ("see", "")
+        parts.append(_html_box(kind, "observation", seen, note=note, code=True))
+    return "".join(parts)
 
 
 def _shorten(answer: object, most: int = 200) -> object:
@@ -272,7 +335,7 @@ def _shorten(answer: object, most: int = 200) -> object:
 
 def show_vote(step: Mapping) -> HTML:
     """The candidates of one SAG step side by side, coloured and named by group; the kept one is
-    framed.
+    framed. Without styles it is a table with a row per candidate, in bold the kept one's.
     """
     return _page(_vote_html(step))
 
@@ -299,7 +362,7 @@ def revote(step: Mapping, n: int) -> dict:
 def _vote_html(step: Mapping) -> str:
     candidates = step["candidates"]
     sizes = Counter(c["group"] for c in candidates if c["group"] is not None)
-    cards = []
+    rows = []
     for number, candidate in enumerate(candidates):
         group = candidate["group"]
         if group is not None:
@@ -308,14 +371,21 @@ def _vote_html(step: Mapping) -> str:
             name, tint = "dropped", "#8882"
         else:
             name, tint = "failed", f"{VERMILLION}22"
+        names, css = [f"candidate {number + 1}", name], "card"
+        if number == step["chosen"]:
+            names, css = [f"<b>{names[0]}</b>", f"<b>{name} · kept</b>"], "card kept"
         code = _highlight(candidate["code"]) if candidate["code"] else "<i>no code</i>"
-        css, kept = ("card kept", " · <b>kept</b>") if number == step["chosen"] else ("card", "")
-        cards.append(
-            f'<div class="{css}" style="background:{tint}">'
-            f"<small>candidate {number + 1} · {name}{kept}</small>"
-            f"{code}<pre>→ {html.escape(candidate['outcome'])}</pre></div>"
+        cells = "".join(f'<td class="name">{cell}</td>' for cell in names)
+        rows.append(
+            f'<tr class="{css}" style="background:{tint}">{cells}'
+            f"<td>{code}</td><td><code>→ {_break_lines(candidate['outcome'])}</code></td></tr>"
         )
-    return f'<div class="cards">{"".join(cards)}</div>'
+    heads = "".join(f"<th>{head}</th>" for head in ("candidate", "group", "code", "outcome"))
+    return (
+        '<details open><summary class="plain"><b>vote</b> · the row in bold is kept</summary>'
+        f'<table class="vote"><thead class="plain"><tr>{heads}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></details>"
+    )
 
 
 def _tint(group: int) -> str:
@@ -336,10 +406,16 @@ def show_passages(found: Sequence) -> HTML:
 
 
 def show_token_mask(example, tokenizer) -> HTML:
-    """One training example as text: tokens with loss are highlighted, the others plain."""
-    labelled = zip(example.input_ids, example.labels, strict=True)
+    """One training example as text: tokens with loss are bold and highlighted, the others plain."""
+    labelled = list(zip(example.input_ids, example.labels, strict=True))
     pieces = []
     for has_loss, run in itertools.groupby(labelled, key=lambda pair: pair[1] != -100):
         text = html.escape(tokenizer.decode([token for token, _ in run]))
-        pieces.append(f"<mark>{text}</mark>" if has_loss else text)
-    return _page(f'<div class="box ask"><pre>{"".join(pieces)}</pre></div>')
+        pieces.append(f"<b>{text}</b>" if has_loss else text)
+    trained = sum(label != -100 for _, label in labelled)
+    note = (
+        f" · bold: the {trained} of {len(labelled)} tokens with loss, which the student is trained"
+        " to write; the others it only reads"
+    )
+    body = f'<pre class="mask">{"".join(pieces)}</pre>'
+    return _page(_box("ask", "token mask", body, note))
