@@ -64,7 +64,7 @@ taught = {method: distill.conversations(cfg, method, web_search) for method in d
 #
 # A training example is a conversation as tokens, and a label for each token: the token itself where the student is trained to predict
 # it, −100 where it is not. Only what the teacher wrote has labels: each thought *rₜ* and action *aₜ*, up to the token that ends the turn
-# (§3). System prompt, question and observations are context, which the student reads. Highlighted tokens carry loss:
+# (§3). System prompt, question and observations are context, which the student reads. Bold tokens carry loss:
 
 # %%
 student = cfg.students[0]
