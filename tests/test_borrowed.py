@@ -4,12 +4,13 @@ comes back to the letter."""
 import json
 
 import pytest
-from test_wiki import PASSAGES, built, small  # noqa: F401  (fixtures)
+from test_wiki import PASSAGES, built, real, small  # noqa: F401  (fixtures)
 
-from agentlib import cases, evaluate, records
+from agentlib import cases, config, evaluate, records
 from agentlib.benchmarks import borrowed, sets, wiki
 from agentlib.cot import CoTResult
 from agentlib.models import Completion
+from agentlib.runner import archive
 
 PAINTER = PASSAGES["hp"][0][1]
 TOWN = PASSAGES["hp"][1][1]
@@ -99,3 +100,23 @@ def test_published_cases_are_read_as_they_were(built, tmp_path):  # noqa: F811
     file = tmp_path / "teacher.jsonl"
     records.write_lines(file, [borrowed.strip(case)])
     assert cases.read(file) == [json.loads(json.dumps(case))] and TOWN not in file.read_text()
+
+
+def test_what_is_committed_of_the_slice_quotes_no_passage_and_comes_back(real):  # noqa: F811
+    """Of each packed run a few cases: no 60 characters of what the model was shown are in a
+    passage, and the texts are found again."""
+    files = sorted((config.ROOT / "figures" / "records").glob("*/runs/*.jsonl.xz"))
+    joined, seen = "\0".join(passage.text for passage in wiki.passages()), 0
+    for file in files:
+        for case in archive.unpack(file)[1][:40]:
+            if "left_out" not in case:
+                assert not borrowed.is_borrowed(case), file
+                continue
+            assert case.keys().isdisjoint(borrowed.ASKED), file
+            shown = [step["observation"] for step in case.get("trace", ())]
+            for text in [*shown, case.get("passages") or ""]:
+                windows = (text[k : k + 60] for k in range(0, len(text) - 60, 30))
+                assert not any(window in joined for window in windows), (file, case["id"])
+            assert borrowed.strip(borrowed.fill(case)) == case
+            seen += 1
+    assert seen >= 100
