@@ -13,7 +13,7 @@ from conftest import SMOL
 from agentlib import config, distill, masks, records, training
 from agentlib.masks import IGNORED, Example
 from agentlib.models import language, loading, weights
-from agentlib.training import Distributed, TrainingSettings, checkpoints, loop
+from agentlib.training import Distributed, TrainingSettings, checkpoints, cross_entropy, loop
 
 NAMES = [SMOL, "Qwen2.5-Coder-0.5B-Instruct"]
 TWO_STEPS = [
@@ -670,3 +670,58 @@ def test_the_likelihood_of_an_example_is_that_of_its_learnt_tokens():
     assert found["plain"].per_token < found["odd"].per_token
     nothing = masks.Example("nothing", [1, 2, 3], [-100] * 3)
     assert training.likelihoods(SMOL, [nothing], precision="fp32") == {}
+
+
+# --- the loss of many tokens, in parts ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("part_tokens", [1, 3, 7])
+@pytest.mark.parametrize("trained_head", [False, True])
+def test_cross_entropy_in_parts_is_that_of_one_piece(monkeypatch, part_tokens, trained_head):
+    torch.manual_seed(0)
+    head = torch.nn.Linear(16, 50, bias=False).requires_grad_(trained_head)
+    states, targets = torch.randn(10, 16), torch.randint(0, 50, (10,))
+    monkeypatch.setattr(cross_entropy, "PART_BYTES", 4 * 50 * part_tokens)
+    found = []
+    for whole in (True, False):
+        own = states.clone().requires_grad_()
+        head.weight.grad = None
+        if whole:
+            loss = torch.nn.functional.cross_entropy(head(own), targets, reduction="sum")
+        else:
+            assert cross_entropy.needs_parts(own, head)
+            loss = cross_entropy.in_parts(own, head, targets)
+        (loss / 7).backward()
+        found.append([loss.detach(), own.grad, head.weight.grad])
+    for one, other in zip(*found, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_parts_are_for_many_tokens_and_a_plain_head():
+    small = torch.nn.Linear(4, 10, bias=False)
+    many = torch.zeros(cross_entropy.PART_BYTES // 40 + 1, 1).expand(-1, 4)
+    assert cross_entropy.needs_parts(many, small)
+    assert not cross_entropy.needs_parts(many[:-1], small)
+    assert not cross_entropy.needs_parts(many, torch.nn.Linear(4, 10))
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_a_student_trains_alike_with_its_loss_in_parts(monkeypatch, tmp_path, tuning):
+    from transformers import AutoTokenizer
+
+    own = AutoTokenizer.from_pretrained(weights.fetch_tokenizer(SMOL))
+    examples = masks.build_examples(PAIRS, own, 128)
+    settings = TrainingSettings(
+        tuning=tuning, epochs=1, batch_size=2, precision="fp32", lora_rank=4
+    )
+    curves = []
+    for name, size in (("whole", cross_entropy.PART_BYTES), ("parts", 4 * len(own) * 3)):
+        monkeypatch.setattr(cross_entropy, "PART_BYTES", size)
+        trained = training.fine_tune(SMOL, examples, settings, tmp_path / name, device="cpu")
+        curves.append([step["loss"] for step in trained.losses])
+    assert curves[0][0] == pytest.approx(curves[1][0], rel=1e-6)
+    # Adam's first step is the sign of each gradient, and some are zero but for rounding
+    assert curves[0] == pytest.approx(curves[1], rel=2e-4)

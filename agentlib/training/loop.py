@@ -195,11 +195,19 @@ def _negative_log_likelihood(model, ids, labels):
     """Summed over the learnt tokens (nats); logits are made only for those."""
     import torch
 
+    from agentlib.training import cross_entropy
+
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
     learnt = labels[:, 1:] != IGNORED
-    logits = causal.get_output_embeddings()(hidden[:, :-1][learnt])
-    return torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][learnt], reduction="sum")
+    states, targets, head = (
+        hidden[:, :-1][learnt],
+        labels[:, 1:][learnt],
+        causal.get_output_embeddings(),
+    )
+    if cross_entropy.needs_parts(states, head):
+        return cross_entropy.in_parts(states, head, targets)
+    return torch.nn.functional.cross_entropy(head(states).float(), targets, reduction="sum")
 
 
 def _loss_module(model):
