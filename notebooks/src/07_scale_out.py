@@ -194,14 +194,14 @@ assert (losses["one process"] - losses["two processes"]).abs().max() < 1e-3
 spread = dataclasses.replace(few, workers=2, benchmarks=cfg.benchmarks[:2], questions=2, max_steps=1, step_tokens=32)
 condition = evaluate.Condition(student, "agent", 1, spread.benchmarks)
 questions = benchmarks.test_questions(spread)
-with scale.WorkerPool(lambda: evaluate.answerer(spread, student, ["agent"]), 2, chunk=2, models=True) as pool:
+with scale.WorkerPool(lambda: evaluate.answerer(spread, student, [condition]), 2, chunk=2, models=True) as pool:
     evaluate.condition_run(spread, condition).file.unlink(missing_ok=True)
     theirs = evaluate.evaluate(spread, condition, pool, questions)
 pd.DataFrame(theirs)[["id", "stopped", "steps", "completion_tokens"]]
 
 # %%
 evaluate.condition_run(spread, condition).file.unlink()
-with evaluate.answerer(spread, student, ["agent"]) as answer:
+with evaluate.answerer(spread, student, [condition]) as answer:
     ours = {case["id"]: case for case in answer(condition, questions)}
 words = [(case["trace"][0]["text"], ours[case["id"]]["trace"][0]["text"]) for case in theirs]
 assert all(a == b for a, b in words) and len(words) == len(questions)
