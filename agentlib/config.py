@@ -353,6 +353,25 @@ SLICE = {
     "context_tokens": 6144,  # an agent's prompt and five searches
 }
 
+# The teaching set at full length: what the committed students learned from and were asked.
+TEACHING = {
+    "benchmarks": ("teaching-hotpot", "teaching-math"),
+    "train_sets": ("teaching-hotpot-train", "teaching-math-train"),
+    "panel_benchmarks": ("teaching-hotpot", "teaching-math"),
+    "sweep_benchmarks": ("teaching-math",),
+    "seed_benchmarks": ("teaching-math",),
+    "questions": 0,
+    "train_questions": 150,
+    "first_thought": "published",
+    "corpus": "teaching",
+    "passages": 1600,  # all that questions need, and some more
+    "students": ("SmolLM2-135M-Instruct",),
+    "lora_rank": 8,  # 5 MB an adapter
+    "lora_alpha": 16,
+    "trainings": 3,
+}
+EXPERIMENTS = {"slice": SLICE, "teaching": TEACHING}
+
 PRESETS = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}
 
 

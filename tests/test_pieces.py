@@ -105,7 +105,7 @@ def test_what_is_no_piece_is_said(teacher, capsys):
 def test_the_slice_has_runs_and_records_of_its_own(monkeypatch, capsys):
     seen = []
     monkeypatch.setattr(pieces, "pieces", lambda cfg, shop: seen.append(cfg) or [])
-    assert pieces.main(["--slice", "--list", "--set=questions=3"]) == 2
+    assert pieces.main(["--experiment=slice", "--list", "--set=questions=3"]) == 2
     (cfg,) = seen
     assert cfg.benchmarks == config.SLICE["benchmarks"] and cfg.questions == 3
     assert cfg.runs.name == cfg.records.name == "slice" and cfg.first_thought == "published"

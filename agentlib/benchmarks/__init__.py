@@ -9,11 +9,13 @@ from agentlib import export
 __getattr__, __dir__, __all__ = export(
     __name__,
     {
-        "sets": "QUESTION_SETS=NAMES fingerprint load test_questions training_questions",
+        "sets": (
+            "QUESTION_SETS=NAMES fingerprint load supporting_passages test_questions"
+            " training_questions"
+        ),
         "search": (
             "build_search=build open_encoder=encoder open_searcher passages=corpus web_search"
         ),
         "question_file": "from_file split_questions",
-        "minisuite.suite": "supporting_passages=support",
     },
 )

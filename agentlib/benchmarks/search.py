@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from agentlib import config, records
-from agentlib.benchmarks import wiki
+from agentlib.benchmarks import teaching, wiki
 from agentlib.benchmarks.minisuite import encyclopedia
 from agentlib.models import weights
 from agentlib.retrieval import Passage, index
@@ -12,14 +12,16 @@ from agentlib.retrieval import build as indexing
 from agentlib.retrieval import corpus as corpora
 from agentlib.retrieval.encoder import Encoder, encoder_settings
 
-CORPORA = ("mini-encyclopedia", "wiki-slice", "wiki-18")
-SMALL = ("mini-encyclopedia", "wiki-slice")  # read in seconds
+CORPORA = ("teaching", "mini-encyclopedia", "wiki-slice", "wiki-18")
+SMALL = ("teaching", "mini-encyclopedia", "wiki-slice")  # read in seconds
 
 
 def corpus(cfg: config.Config) -> Iterable[Passage]:
     """The passages of a configuration. Unknown corpus: ValueError; a corpus not on disk:
     FileNotFoundError.
     """
+    if cfg.corpus == "teaching":
+        return teaching.passages(cfg.passages)
     if cfg.corpus == "mini-encyclopedia":
         return encyclopedia.passages(cfg.passages)
     if cfg.corpus == "wiki-slice":

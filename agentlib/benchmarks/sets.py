@@ -1,12 +1,12 @@
 """A configuration's questions, to train on and to test on: the paper's sets, their parts for a
-laptop, or the mini-suite.
+laptop, the teaching set, or the mini-suite.
 """
 
 import dataclasses
 from itertools import chain, zip_longest
 
 from agentlib import config, records, tasks
-from agentlib.benchmarks import wiki
+from agentlib.benchmarks import teaching, wiki
 from agentlib.benchmarks.minisuite import suite
 from agentlib.tasks import Question
 
@@ -19,7 +19,7 @@ PARTS = {b.slice: (b.name, "test") for b in config.BENCHMARKS if b.domain == "ma
     "math-medium-dev": ("math-medium-train", "dev"),
 }
 ASKED = {b.slice: b.asked for b in config.BENCHMARKS}
-NAMES = (*tasks.PUBLISHED, *wiki.SETS, *PARTS, *suite.NAMES)
+NAMES = (*tasks.PUBLISHED, *wiki.SETS, *PARTS, *teaching.SETS, *suite.NAMES)
 
 
 def load(name: str, limit: int = 0) -> list[Question]:
@@ -29,6 +29,8 @@ def load(name: str, limit: int = 0) -> list[Question]:
     """
     if name in tasks.PUBLISHED:
         return tasks.load(name, limit)
+    if name in teaching.SETS:
+        return teaching.load(name, limit)
     if name in suite.NAMES:
         return suite.load(name, "train" if name.endswith("-train") else "test", limit)
     if name not in NAMES:
@@ -64,3 +66,10 @@ def training_questions(cfg: config.Config) -> list[Question]:
 def fingerprint(names: tuple[str, ...]) -> str:
     """Ten hex digits that name the wording of whole sets, whatever part of them is asked."""
     return records.digest({q.id: [q.text, q.answer] for name in names for q in load(name)})
+
+
+def supporting_passages(question: Question) -> tuple[str, ...]:
+    """Ids of the passages that hold the facts a generated question needs; () for maths."""
+    if isinstance(question, teaching.TeachingQuestion):
+        return question.supporting_ids
+    return suite.support(question)

@@ -1,8 +1,8 @@
-"""The teaching set: mini-hotpot and mini-math, small, generated once and frozen, with the passages
+"""The teaching set: teaching-hotpot and teaching-math, small, generated once and frozen, with the passages
 that answer them.
 
 For smoke runs, notebooks and workshops; results on it never stand in a table with those of the
-benchmarks. `data/DATASHEET.md` says what it holds, `tools/minisuite` made it. Knows nothing of the
+benchmarks. `data/DATASHEET.md` says what it holds, `tools/teachingset` made it. Knows nothing of the
 generator.
 """
 
@@ -16,8 +16,8 @@ from agentlib import records, tasks
 from agentlib.retrieval import Passage
 
 DATA = Path(__file__).with_name("data")
-QUESTIONS, PASSAGES = DATA / "mini_questions.jsonl", DATA / "mini_passages.jsonl.xz"
-SETS = ("mini-hotpot", "mini-math", "mini-hotpot-train", "mini-math-train")
+QUESTIONS, PASSAGES = DATA / "teaching_questions.jsonl", DATA / "teaching_passages.jsonl.xz"
+SETS = ("teaching-hotpot", "teaching-math", "teaching-hotpot-train", "teaching-math-train")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _needed() -> int:
 
 
 def passages(limit: int = 0) -> list[Passage]:
-    """The corpus of mini-hotpot, or its first `limit` passages; what questions need comes first.
+    """The corpus of teaching-hotpot, or its first `limit` passages; what questions need comes first.
 
     Raises ValueError for a limit that would leave questions without their passages.
     """

@@ -161,7 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--preset", default="laptop", help="smoke, laptop or paper")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     parser.add_argument(
-        "--slice", action="store_true", help="the paper's eight benchmarks (config.SLICE)"
+        "--experiment",
+        choices=config.EXPERIMENTS,
+        help="a preset's overrides, with runs and records of their own (config.EXPERIMENTS)",
     )
     parser.add_argument("--minutes", type=float, help="begin nothing new after as many")
     parser.add_argument("--chunk", type=int, default=64, help="questions at a time")
@@ -171,9 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     try:
         own = dict(map(setting, asked.settings))
-        cfg = config.load(asked.preset, **(config.SLICE if asked.slice else {}) | own)
-        if asked.slice:  # its runs and records lie apart
-            cfg = dataclasses.replace(cfg, preset="slice")
+        cfg = config.load(asked.preset, **config.EXPERIMENTS.get(asked.experiment, {}) | own)
+        if asked.experiment:
+            cfg = dataclasses.replace(cfg, preset=asked.experiment)
         shop = Workshop(cfg, asked.chunk)
         found = [
             piece

@@ -1,4 +1,4 @@
-"""Make the teaching set: `python tools/minisuite/build.py` writes its questions and passages into
+"""Make the teaching set: `python tools/teachingset/build.py` writes its questions and passages into
 the package, the same bytes each time; `--check` compares and writes nothing.
 
 Owns the corpus, the splits, the number of questions and the files. The data sheet beside the files
@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools, for the m
 from agentlib.benchmarks.minisuite import encyclopedia, facts
 from agentlib.benchmarks.minisuite.hop_world import World
 from agentlib.retrieval import Passage, Searcher, build_index, open_index
-from minisuite import datasheet, drawing, factual, maths
-from minisuite.drawing import Draft
-from minisuite.policies import Policies, plain_title, says
+from teachingset import datasheet, drawing, factual, maths
+from teachingset.drawing import Draft
+from teachingset.policies import Policies, plain_title, says
 
 DATA = Path(__file__).resolve().parents[2] / "agentlib" / "benchmarks" / "data"
 SEED = 22
@@ -33,8 +33,8 @@ POOL = 3000  # drafts of a template with options, of which a few are selected
 # Questions of a template. With options: multiples of eight, so that three policies can be at half
 # together. Without: so many that a tenth is a whole number.
 COUNTS = {
-    "mini-hotpot": {"train": {"open": 24, "choice": 24}, "test": {"open": 10, "choice": 16}},
-    "mini-math": {"train": {"open": 20}, "test": {"open": 10}},
+    "teaching-hotpot": {"train": {"open": 24, "choice": 24}, "test": {"open": 10, "choice": 16}},
+    "teaching-math": {"train": {"open": 20}, "test": {"open": 10}},
 }
 
 
@@ -166,16 +166,16 @@ def questions(policies: Policies, only: tuple[str, ...] = ()) -> list[dict]:
         for split in ("train", "test"):
             if (only and spec.name not in only) or (spec.held_out and split == "train"):
                 continue
-            count = COUNTS["mini-hotpot"][split]["choice" if spec.is_choice else "open"]
-            groups.setdefault(("mini-hotpot", split), []).append(
+            count = COUNTS["teaching-hotpot"][split]["choice" if spec.is_choice else "open"]
+            groups.setdefault(("teaching-hotpot", split), []).append(
                 _factual(spec, split, count, policies)
             )
     for spec in maths.SPECS:
         if only and spec.name not in only:
             continue
-        counts = {split: of["open"] for split, of in COUNTS["mini-math"].items()}
+        counts = {split: of["open"] for split, of in COUNTS["teaching-math"].items()}
         for split, drafts in _maths(spec, counts).items():
-            groups.setdefault(("mini-math", split), []).append(drafts)
+            groups.setdefault(("teaching-math", split), []).append(drafts)
     rows = []
     for name, split in sorted(groups):
         numbers: dict[str, int] = {}
@@ -221,8 +221,8 @@ def make(only: tuple[str, ...] = ()) -> dict[str, bytes]:
         rows = questions(policies, only)
         sheet = datasheet.write(rows, passages, policies)
     return {
-        "mini_questions.jsonl": lines(rows),
-        "mini_passages.jsonl.xz": packed(passages),
+        "teaching_questions.jsonl": lines(rows),
+        "teaching_passages.jsonl.xz": packed(passages),
         "DATASHEET.md": sheet.encode(),
     }
 

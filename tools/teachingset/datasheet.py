@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
 from agentlib.retrieval import Passage
-from minisuite.policies import Policies
+from teachingset.policies import Policies
 
 OPENING = """# Data sheet: the teaching set
 
-Written by `python tools/minisuite/build.py`; do not edit.
+Written by `python tools/teachingset/build.py`; do not edit.
 
-**What it is.** Two small question sets, mini-hotpot and mini-math, and the passages of a mini
+**What it is.** Two small question sets, teaching-hotpot and teaching-math, and the passages of a mini
 encyclopedia. They are for smoke runs, notebooks and workshops: embedded, instant, easy enough for
 very small models.
 
@@ -22,7 +22,7 @@ very small models.
 stand in a table with those of the paper's benchmarks, and say nothing about questions that people
 ask.
 
-**How it was made.** Templates with a seeded generator (`tools/minisuite`), which selects among
+**How it was made.** Templates with a seeded generator (`tools/teachingset`), which selects among
 drawn questions so that no answer without search or computation is better than chance on any
 template. A third of the templates is *held out*: they are in the test set only, and each question
 says so (`held_out`). Training and test share no country, no city and no instance of a maths
@@ -41,7 +41,7 @@ CLOSING = """
 - The facts are those of one snapshot of GeoNames. Populations are old and mix cities with their
   surroundings; the questions hold for the passages, not for the world. Capitals follow GeoNames.
   Disputed places are left out as far as we noticed.
-- A large model knows many capitals and sizes by heart, so mini-hotpot does not prove that a search
+- A large model knows many capitals and sizes by heart, so teaching-hotpot does not prove that a search
   was needed. It proves only that one passage does not hold the answer.
 - A comparison of two named cities needs two passages, but one search for the question itself often
   finds both. Bridges, `fuller_by_city`, `smaller_capital` and `same_language` need more searches.
@@ -60,11 +60,11 @@ def write(rows: Sequence[Mapping], passages: Sequence[Passage], policies: Polici
     listed = ", ".join(f"{n:,} of {kind}" for kind, n in kinds.most_common())
     text = [OPENING, "## Files\n"]
     text.append(
-        f"- `mini_questions.jsonl`: {len(rows)} questions with the fields"
+        f"- `teaching_questions.jsonl`: {len(rows)} questions with the fields"
         f" {', '.join(f'`{f}`' for f in rows[0])}. `options` are the answers that it offers."
     )
     text.append(
-        f"- `mini_passages.jsonl.xz`: {len(passages):,} passages ({listed}). What questions may"
+        f"- `teaching_passages.jsonl.xz`: {len(passages):,} passages ({listed}). What questions may"
         " need comes first; the rest are distractors, first those that share a word of a name.\n"
     )
     text += _counts(rows) + _templates(rows) + _shortcuts(rows, policies)

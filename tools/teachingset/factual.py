@@ -1,4 +1,4 @@
-"""Templates of mini-hotpot: questions whose answer needs two passages of the mini encyclopedia.
+"""Templates of teaching-hotpot: questions whose answer needs two passages of the teaching encyclopedia.
 
 Owns the wordings and the draws. A bridge leads over a first passage, which names something that the
 question does not, to the answer in a second one; a comparison needs a passage of each side.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from agentlib.benchmarks.minisuite import facts, topics
 from agentlib.benchmarks.minisuite.hop_world import World
 from agentlib.benchmarks.minisuite.places import City, Country, Region
-from minisuite.drawing import Draft
+from teachingset.drawing import Draft
 
 # Large places of the United States that GeoNames lists and that are no cities.
 NOT_CITIES = {"Paradise", "Metairie", "Metairie Terrace", "Sunrise Manor", "Country Club"}

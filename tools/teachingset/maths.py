@@ -1,4 +1,4 @@
-"""Templates of mini-math: problems after MATH's subjects, from one multiplication to a search.
+"""Templates of teaching-math: problems after MATH's subjects, from one multiplication to a search.
 
 Owns the choice of templates with their subjects and levels, some wordings, and which draws are
 degenerate. Most of the arithmetic is in `agentlib.benchmarks.minisuite`.
@@ -11,8 +11,8 @@ from random import Random
 
 from agentlib.benchmarks.minisuite import contest_problems, problems, word_problems
 from agentlib.benchmarks.minisuite.problems import Problem, Template
-from minisuite.drawing import Draft
-from minisuite.policies import numbers_in
+from teachingset.drawing import Draft
+from teachingset.policies import numbers_in
 
 
 def pages_printed(rng: Random, level: int) -> Problem:
