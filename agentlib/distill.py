@@ -7,6 +7,7 @@ data and by every setting that shapes the weights.
 import dataclasses
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 
 from agentlib import cases, config, masks, records, teach, training
 from agentlib.models import weights
@@ -59,7 +60,8 @@ def train(
     recorded: bool = False,
     group: Distributed | None = None,
 ) -> Adapter:
-    """The student of a method, trained now unless that was done before.
+    """The student of a method, trained now unless that was done before, or it comes with the
+    project.
 
     With `recorded` a run that was restored from records will do: its losses are there, its weights
     are not. The processes of a `group` train it together.
@@ -67,7 +69,7 @@ def train(
     run = adapter_run(cfg, student, method)
     if recorded and checkpoints.is_finished(run.folder):
         return Adapter(run.folder / "student", checkpoints.losses(run.folder))
-    if checkpoints.has_weights(run.folder):
+    if take_committed(cfg, run):
         return checkpoints.finished(run.folder)
     found = examples(cfg, student, method, search)
     return training.fine_tune(
@@ -78,6 +80,19 @@ def train(
         configuration=run.configuration,
         group=group,
     )
+
+
+def committed(cfg: config.Config, run: records.Run) -> Path:
+    """Where the adapter of a training run is kept with the project, if it is."""
+    return teach.records_folder(cfg) / "adapters" / run.folder.name
+
+
+def take_committed(cfg: config.Config, run: records.Run) -> bool:
+    """Whether a student's weights are in its run folder, put there now if they are committed."""
+    kept = committed(cfg, run)
+    if not checkpoints.has_weights(run.folder) and kept.exists():
+        checkpoints.restore(run.folder, kept)
+    return checkpoints.has_weights(run.folder)
 
 
 def one_training(cfg: config.Config, number: int) -> config.Config:
@@ -108,8 +123,8 @@ def load_or_train_preview(
 ) -> Adapter:
     """The student of a method if its weights are here, else one trained now on a few
     trajectories, for a look at it; that, and the line that trains the real one, is printed."""
-    if checkpoints.has_weights(folder := adapter_run(cfg, student, method).folder):
-        return checkpoints.finished(folder)
+    if take_committed(cfg, run := adapter_run(cfg, student, method)):
+        return checkpoints.finished(run.folder)
     few = dataclasses.replace(
         cfg, train_examples=min(PREVIEW_EXAMPLES, cfg.train_examples or PREVIEW_EXAMPLES), epochs=1
     )

@@ -247,11 +247,13 @@ def open_student(
     there.
     """
     trained = {
-        (c.method, c.training): _adapter_run(cfg, c).folder
+        (c.method, c.training): _adapter_run(cfg, c)
         for c in conditions
         if c.method in distill.TEACHER_OF
     }
-    adapters = {key: checkpoints.finished(folder).path for key, folder in trained.items()}
+    for run in trained.values():
+        distill.take_committed(cfg, run)
+    adapters = {key: checkpoints.finished(run.folder).path for key, run in trained.items()}
     if not cfg.student_server:
         return (
             LocalModel(

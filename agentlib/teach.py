@@ -290,11 +290,15 @@ def retry_failed(
     return found
 
 
+def records_folder(cfg: config.Config) -> Path:
+    """The records of the experiment that a configuration learns from: its own, or the one that
+    `teacher_records` names."""
+    return config.ROOT / "figures" / "records" / (cfg.teacher_records or cfg.preset)
+
+
 def records_path(cfg: config.Config, method: str) -> Path:
-    """The committed file of a recorded teacher's cases (`teacher_records` names the preset that
-    made them)."""
-    folder = config.ROOT / "figures" / "records" / (cfg.teacher_records or cfg.preset)
-    return folder / f"teacher_{method}.jsonl"
+    """The committed file of a recorded teacher's cases."""
+    return records_folder(cfg) / f"teacher_{method}.jsonl"
 
 
 def publish(

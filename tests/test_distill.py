@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 import time
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from conftest import SMOL
 
-from agentlib import config, distill, masks, records, training
+from agentlib import config, distill, evaluate, masks, records, training
 from agentlib.masks import IGNORED, Example
 from agentlib.models import language, loading, weights
 from agentlib.training import Distributed, TrainingSettings, checkpoints, cross_entropy, loop
@@ -622,6 +623,41 @@ def test_a_student_that_was_trained_is_not_trained_again(project, monkeypatch):
     (run.folder / "student").mkdir()
     monkeypatch.setattr(loop, "fine_tune", None)  # would be called
     assert distill.train(cfg, SMOL, "agent_distill").losses == ({"step": 0, "loss": 1.0},)
+
+
+def test_a_committed_adapter_is_the_student_wherever_it_is_needed(project, trained, monkeypatch):
+    cfg = config.load("smoke")
+    records.write_lines(distill.teach.records_path(cfg, "agent"), [teacher_case(1)])
+    run = distill.adapter_run(cfg, SMOL, "agent_distill")
+    shutil.copytree(trained[0], run.folder)
+    exact, kept = load_adapter(run.folder / "student"), distill.committed(cfg, run)
+    checkpoints.keep(run.folder, kept)
+    assert sum(f.stat().st_size for f in kept.iterdir()) < 1.1 * sum(
+        2 * tensor.numel() for tensor in exact.values()
+    )
+    own = load_adapter(run.folder / "student")
+    assert all(
+        own[name].dtype == torch.bfloat16 and torch.equal(own[name], exact[name].bfloat16())
+        for name in exact
+    ), "the run's own adapter is rounded, too"
+    shutil.rmtree(cfg.runs)
+    monkeypatch.setattr(loop, "fine_tune", None)  # would be called
+    adapter = distill.train(cfg, SMOL, "agent_distill")
+    assert adapter.losses == trained[1].losses and adapter.path == run.folder / "student"
+    assert all(torch.equal(load_adapter(adapter.path)[name], own[name]) for name in own)
+    shutil.rmtree(cfg.runs)
+    one = evaluate.Condition(SMOL, "agent_distill", 1, cfg.benchmarks)
+    model, adapters = evaluate.open_student(cfg, SMOL, [one])
+    model.use(adapters["agent_distill", 0])
+    assert model.adapter == run.folder / "student"
+
+
+def test_a_whole_model_is_too_large_to_be_kept(tmp_path):
+    (tmp_path / "run" / "student").mkdir(parents=True)
+    records.write_json(tmp_path / "run" / "finished.json", {})
+    records.write_lines(tmp_path / "run" / "loss.jsonl", [])
+    with pytest.raises(ValueError, match="is a whole model, expected an adapter"):
+        checkpoints.keep(tmp_path / "run", tmp_path / "kept")
 
 
 def test_the_folder_of_a_training_names_its_data_and_all_that_shapes_the_weights(project):

@@ -16,6 +16,9 @@ from agentlib.training.distributed import Distributed, full_tensors, shard_like
 
 log = logging.getLogger(__name__)
 
+ADAPTER = "adapter_model.safetensors"
+RUN_FILES = ("config.json", "loss.jsonl", "finished.json")
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -48,6 +51,40 @@ def restore_losses(folder: Path, curve: Sequence[Mapping], configuration: Mappin
         records.write_json(folder / "config.json", configuration)
         records.write_lines(folder / "loss.jsonl", curve)
         records.write_json(folder / "finished.json", {"steps": len(curve), "weights": "not here"})
+
+
+def keep(folder: Path, kept: Path) -> None:
+    """Copy what a finished training run made to a folder that is small enough to be committed: the
+    adapter in bf16, its loss curve and configuration. The run's own adapter becomes the same one.
+
+    Raises ValueError for a student that is no adapter.
+    """
+    from safetensors.torch import load_file, save_file
+
+    student = finished(folder).path
+    if not (student / ADAPTER).exists():
+        raise ValueError(f"student {student} is a whole model, expected an adapter to keep")
+    kept.mkdir(parents=True, exist_ok=True)
+    rounded = {name: tensor.bfloat16() for name, tensor in load_file(student / ADAPTER).items()}
+    save_file(rounded, kept / ADAPTER, metadata={"format": "pt"})
+    for file in (student / "adapter_config.json", *(folder / name for name in RUN_FILES)):
+        shutil.copyfile(file, kept / file.name)
+    restore(folder, kept)
+
+
+def restore(folder: Path, kept: Path) -> Adapter:
+    """Make a training run's folder from what was kept of it (`keep`)."""
+    with records.lock(folder):
+        student = folder / "student.part"
+        shutil.rmtree(student, ignore_errors=True)
+        student.mkdir(parents=True)
+        for name in (ADAPTER, "adapter_config.json"):
+            shutil.copyfile(kept / name, student / name)
+        shutil.rmtree(folder / "student", ignore_errors=True)
+        student.replace(folder / "student")
+        for name in RUN_FILES:
+            shutil.copyfile(kept / name, folder / name)
+    return finished(folder)
 
 
 def finished(folder: Path) -> Adapter:
