@@ -1,7 +1,7 @@
 """The CodeAct agent: think, write Python, run it, read what came back, until it answers (§3)."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -136,12 +136,15 @@ class Agent:
         )
 
     def run(
-        self, questions: Iterable[Question], prefixes: Sequence[str | None] | None = None
+        self,
+        questions: Iterable[Question],
+        prefixes: Sequence[str | None] | None = None,
+        watch: Callable[[Trajectory], object] | None = None,
     ) -> Iterator[Trajectory]:
         """Yield each question's trajectory as it ends (not in the order asked).
 
         `prefixes`: the start of each question's first turn, or None (§3.1; the teacher's runs
-        only).
+        only). `watch` is called with a trajectory after each of its steps.
         """
         questions = list(questions)
         prefixes = [None] * len(questions) if prefixes is None else list(prefixes)
@@ -163,8 +166,9 @@ class Agent:
                 yield from self._end(
                     open_runs, [r for r in open_runs if self._full(r)], "context_full"
                 )
-                if open_runs:
-                    self._step(open_runs)
+                for run in self._step(open_runs) if open_runs else ():
+                    if watch is not None:
+                        watch(run.trajectory)
                 yield from self._end(
                     open_runs, [r for r in open_runs if r.answered], "final_answer"
                 )
@@ -194,9 +198,10 @@ class Agent:
             > self.model.max_context
         )
 
-    def _step(self, open_runs: list["_Open"]) -> None:
+    def _step(self, open_runs: list["_Open"]) -> list["_Open"]:
         """Sample, run and vote one step for every open question, but for those whose turn the
-        model has paused (`models.pausing`): the next call goes on with them.
+        model has paused (`models.pausing`): the next call goes on with them. Returns those that
+        took a step.
         """
         started = time.perf_counter()
         sampled = self.model.generate(
@@ -231,6 +236,7 @@ class Agent:
             run.conversation.extend(step_messages(step))
             if step.outcome.is_final:
                 run.trajectory.answer, run.answered = step.outcome.answer, True
+        return ran
 
     def _run_candidates(
         self, sessions: Sequence[Session], codes: Sequence[Sequence[str | None]]

@@ -171,7 +171,11 @@ def _asked(question: Question, answer: Any, labels: Mapping[str, Any]) -> dict:
 
 
 def graded(about: Mapping[str, Any], answer: Any) -> dict:
-    """The grade fields of an answer to the question that a record is about."""
+    """The grade fields of an answer to the question that a record is about; None, not wrong, where
+    no gold answer is known."""
+    if not about["gold"]:
+        unknown = dict.fromkeys(("correct", "exact_match", "f1"))
+        return {"prediction": answer, **unknown, "reason": "no gold answer"}
     grade = score.grade(answer, about["gold"], about["domain"], tuple(about["aliases"]))
     return {
         "prediction": answer,

@@ -162,6 +162,9 @@ class Config:
     judge: str = "gpt-4o-mini"  # §4.1
     vote: str = "outcome"  # "as_published" votes on printed text only
     batch_questions: int = 32  # conversations decoded together
+    # methods asked afresh, greedily, where the answers of all are recorded in `teacher_records`;
+    # () asks all of them
+    live_methods: tuple[str, ...] = ()
     # Ray workers that the teacher's runs and the evaluation are spread over; 0 is this process
     workers: int = 0
     # of the cluster's head, such as "auto"; "" starts a cluster on this machine
@@ -217,11 +220,17 @@ class Config:
         for field in dataclasses.fields(self):
             found = getattr(self, field.name)
             if isinstance(field.default, tuple):
-                kind = type(field.default[0])
+                kind = type(field.default[0]) if field.default else str
                 if wrong := [item for item in found if not isinstance(item, kind)]:
                     raise ValueError(
                         f"setting {field.name!r} holds {wrong[0]!r}, expected only {kind.__name__}"
                         " values"
+                    )
+                known = METHODS if field.name == "live_methods" else found
+                if unknown := [item for item in found if item not in known]:
+                    raise ValueError(
+                        f"setting {field.name!r} holds {unknown[0]!r}, expected some of"
+                        f" {', '.join(known)}"
                     )
             elif isinstance(found, int | float) and field.name != "seed":
                 low = 1 if field.name in AT_LEAST_ONE else 0
@@ -313,27 +322,6 @@ LAPTOP = dataclasses.replace(
     cot_max_length=1024,
 )
 
-SMOKE = dataclasses.replace(
-    LAPTOP,
-    preset="smoke",
-    teacher_records="laptop",
-    students=("SmolLM2-135M-Instruct",),
-    questions=1,
-    train_questions=30,
-    passages=1600,
-    step_tokens=96,
-    cot_tokens=160,
-    max_steps=3,
-    epochs=1,
-    learning_rate=1e-3,
-    batch_size=2,
-    train_examples=20,
-    sweep_temperatures=(),
-    sweep_seeds=0,
-    sweep_tunings=(),
-    sweep_examples=(),
-)
-
 # The paper's eight benchmarks at a laptop's size, over real passages: overrides that any preset can
 # take.
 SLICE = {
@@ -370,6 +358,22 @@ TEACHING = {
     "lora_alpha": 16,
     "trainings": 3,
 }
+# The teaching set in minutes: its committed students answer some of its test questions afresh.
+SMOKE = dataclasses.replace(
+    LAPTOP,
+    **TEACHING
+    | {
+        "preset": "smoke",
+        "teacher_records": "teaching",
+        "live_methods": ("cot_distill", "agent_distill"),
+        "questions": 20,
+        "trainings": 1,
+        "sweep_temperatures": (),
+        "sweep_seeds": 0,
+        "sweep_tunings": (),
+        "sweep_examples": (),
+    },
+)
 EXPERIMENTS = {"slice": SLICE, "teaching": TEACHING}
 
 PRESETS = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}

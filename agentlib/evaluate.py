@@ -84,6 +84,11 @@ def plan(cfg: config.Config, student: str) -> list[Condition]:
     return sorted(conditions, key=lambda a: list(config.METHODS).index(a.method))
 
 
+def questions_of(cfg: config.Config, condition: Condition) -> list[Question]:
+    """The test questions of a condition, benchmark by benchmark."""
+    return [q for name in condition.benchmarks for q in benchmarks.load(name, cfg.questions)]
+
+
 def condition_run(cfg: config.Config, condition: Condition) -> records.Run:
     """The run folder of one condition. Neither how many questions are asked nor the address of a
     server changes it; the kind of device, on which a resume may go on, is in each case."""
@@ -285,12 +290,7 @@ def evaluate_student(
     """All conditions of one student, in this process or over `cfg.workers` Ray workers; each
     loads its weights once, and not at all where every case is there already."""
     found, conditions = [], plan(cfg, student)
-    asked = {
-        condition: [
-            q for name in condition.benchmarks for q in benchmarks.load(name, cfg.questions)
-        ]
-        for condition in conditions
-    }
+    asked = {condition: questions_of(cfg, condition) for condition in conditions}
     pending = [one for one in conditions if condition_run(cfg, one).todo(asked[one])]
     with contextlib.ExitStack() as stack:
         model, adapters = None, None

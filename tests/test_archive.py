@@ -35,12 +35,12 @@ def trained(project, monkeypatch):
     monkeypatch.setattr(distill.cases, "conversation", lambda case: case)
 
 
-def answered(condition):
-    """The run of an condition with all its cases; their text holds what models can write: a lone
+def answered(condition, cfg=CFG):
+    """The run of a condition with all its cases; their text holds what models can write: a lone
     surrogate, a line separator."""
-    done = evaluate.condition_run(CFG, condition)
+    done = evaluate.condition_run(cfg, condition)
     with done:
-        for question in benchmarks.test_questions(CFG):
+        for question in benchmarks.test_questions(cfg):
             chain = CoTResult(
                 question.id, (Completion("\\boxed{1} \udcff\u2028.", 3, 2, "stop"),), ("1",), "1"
             )
@@ -246,3 +246,29 @@ def test_packed_runs_without_the_teachers_records_are_a_sentence(project, capsys
     monkeypatch.setattr(run.config, "load", lambda preset, **_: CFG)
     assert run.main(["--preset", "laptop", "--from-records", "--only", "03"]) == 2
     assert "error: records file" in capsys.readouterr().err
+
+
+def test_recorded_answers_stand_for_what_is_not_asked_afresh(trained, project):
+    whole = dataclasses.replace(CFG, preset="recorded", questions=3)
+    few = dataclasses.replace(
+        CFG, preset="few", teacher_records="recorded", live_methods=("cot_distill",), questions=2
+    )
+    conditions = evaluate.plan(whole, SMOL)
+    for condition in conditions:
+        run = answered(condition, whole)
+        archive.pack_run(whole, "evaluation", run)
+    taken = archive.take_recorded(few)
+    fresh = [c for c in evaluate.plan(few, SMOL) if c not in taken]
+    assert [(c.method, c.n) for c in fresh] == [("cot_distill", 1)]
+    for condition in evaluate.plan(few, SMOL):
+        found = evaluate.condition_run(few, condition).finished()
+        asked = {q.id for q in evaluate.questions_of(few, condition)}
+        assert set(found) == (asked if condition in taken else set())
+    assert archive.take_recorded(dataclasses.replace(few, live_methods=())) == []
+    with pytest.raises(ValueError, match="no recorded answer to 1 of 4 questions"):
+        archive.take_recorded(dataclasses.replace(few, questions=4))
+
+
+def test_a_method_that_is_to_be_asked_afresh_must_be_one():
+    with pytest.raises(ValueError, match="'live_methods' holds 'agnet', expected some of cot, "):
+        config.load("smoke", live_methods=("agnet",))

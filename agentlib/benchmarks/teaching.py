@@ -1,9 +1,9 @@
-"""The teaching set: teaching-hotpot and teaching-math, small, generated once and frozen, with the passages
-that answer them.
+"""The teaching set: teaching-hotpot and teaching-math, small, generated once and frozen, with the
+passages that answer them.
 
 For smoke runs, notebooks and workshops; results on it never stand in a table with those of the
-benchmarks. `data/DATASHEET.md` says what it holds, `tools/teachingset` made it. Knows nothing of the
-generator.
+benchmarks. `data/DATASHEET.md` says what it holds, `tools/teachingset` made it. Knows nothing of
+the generator.
 """
 
 import functools
@@ -72,7 +72,8 @@ def _needed() -> int:
 
 
 def passages(limit: int = 0) -> list[Passage]:
-    """The corpus of teaching-hotpot, or its first `limit` passages; what questions need comes first.
+    """The corpus of teaching-hotpot, or its first `limit` passages; what questions need comes
+    first.
 
     Raises ValueError for a limit that would leave questions without their passages.
     """

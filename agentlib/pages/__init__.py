@@ -15,6 +15,6 @@ __getattr__, __dir__, __all__ = export(
             "show_token_mask show_values show_vote"
         ),
         "source": "show_source",
-        "widgets": "browse_cases explore_vote",
+        "widgets": "browse_cases draw_live explore_vote talk",
     },
 )

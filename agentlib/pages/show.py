@@ -297,8 +297,12 @@ def _case_parts(record: Mapping, with_votes: bool) -> list[str]:
     for number, step in enumerate(trace, 1):
         boxes = _step_html(step, number, record.get("prefix"), with_votes)
         parts.append(_fold(f"step {number} of {len(trace)}", boxes))
-    answer = f"answer {_shorten(record['prediction'])!r} · gold {record['gold']!r}"
-    answer = f"{answer} · {verdict} · stopped: {record['stopped']}"
+    if record["stopped"] is None:
+        return [*parts, HR + _html_box("end", "running", f"step {len(trace) + 1} is being written")]
+    answer = f"answer {_shorten(record['prediction'])!r}"
+    if record["gold"]:
+        answer = f"{answer} · gold {record['gold']!r} · {verdict}"
+    answer = f"{answer} · stopped: {record['stopped']}"
     kind = "fail" if verdict == "wrong" else "end"
     parts.append(HR + _html_box(kind, f"verdict: {verdict}", answer))
     return parts

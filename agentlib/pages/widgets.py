@@ -1,12 +1,67 @@
 """Menus and sliders for a live notebook; `show` has a static picture of everything they draw."""
 
-from collections.abc import Mapping, Sequence
+import html
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as w
+from IPython.display import display
 
 from agentlib.figures.tables import method_label
 from agentlib.pages.show import revote, show_case, show_vote
+
+
+def draw_live() -> Callable[[Mapping], None]:
+    """What draws a case below the cell when it is called first, and there again at each later
+    call: a run is watched while it goes on."""
+    handle = None
+
+    def draw(case: Mapping) -> None:
+        nonlocal handle
+        if handle is None:
+            handle = display(show_case(case), display_id=True)
+        else:
+            handle.update(show_case(case))
+
+    return draw
+
+
+def talk(ask: Callable[..., object], suggested: Sequence[str] = ()) -> w.Widget:
+    """A line for a question, switches, and the run below it, drawn step by step.
+
+    Calls `ask(question, trained=, search=, n=, draw=)`, which runs an agent and calls `draw` with
+    its case so far, after each step and at the end. `suggested` are questions to pick from.
+    """
+    question = w.Combobox(
+        options=list(suggested),
+        placeholder="type a question, or pick one",
+        description="question",
+        ensure_option=False,
+        layout=w.Layout(width="100%"),
+    )
+    trained = w.ToggleButtons(options=[("trained", True), ("as it was before", False)])
+    search = w.Checkbox(value=True, description="may search")
+    n = w.ToggleButtons(options=[("one action a step", 1), ("vote over 8", 8)])
+    button, page = w.Button(description="Ask", button_style="primary"), w.HTML()
+
+    def draw(case: Mapping) -> None:
+        page.value = show_case(case).data
+
+    def run(_: Any) -> None:
+        if not question.value.strip():
+            page.value = "Type a question first, or pick one from the list."
+            return
+        button.disabled, page.value = True, "The first step is being written."
+        try:
+            ask(question.value, trained=trained.value, search=search.value, n=n.value, draw=draw)
+        except Exception as error:
+            page.value = f"It stopped: {html.escape(str(error))}"
+            raise
+        finally:
+            button.disabled = False
+
+    button.on_click(run)
+    return w.VBox([question, w.HBox([trained, search]), w.HBox([n, button]), page])
 
 
 def browse_cases(records: Sequence[Mapping]) -> w.Widget:

@@ -5,13 +5,14 @@ A packed run has the name of its run folder, so of its whole configuration: resu
 configuration are never mistaken for it.
 """
 
+import itertools
 import json
 import lzma
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import config, records, teach
+from agentlib import config, evaluate, records, teach
 from agentlib.benchmarks import borrowed
 from agentlib.runner import costs
 from agentlib.training import checkpoints
@@ -119,12 +120,46 @@ def restore(cfg: config.Config) -> Restored:
                 checkpoints.restore_losses(run.folder, rows, run.configuration)
                 restored += 1
             continue
-        done = run.finished()
-        if lacking := [row for row in rows if row["id"] not in done]:
-            with records.lock(run.folder):
-                records.write_json(run.folder / "config.json", run.configuration)
-                records.write_lines(run.file, [*done.values(), *map(borrowed.fill, lacking)])
-                if not run.times.exists():
-                    records.write_lines(run.times, head["times"])
-            restored, cases = restored + 1, cases + len(lacking)
+        if put := _put_back(run, head, rows):
+            restored, cases = restored + 1, cases + put
     return Restored(restored, cases, tuple(there))
+
+
+def take_recorded(cfg: config.Config) -> list[evaluate.Condition]:
+    """The conditions that are not asked afresh here (`cfg.live_methods`): recorded answers of the
+    experiment that `teacher_records` names are put into their run folders, to just the questions
+    that this configuration asks.
+
+    Raises ValueError if some of those questions have no recorded answer.
+    """
+    taken = []
+    if not (cfg.teacher_records and cfg.live_methods):
+        return taken
+    for condition in itertools.chain(*(evaluate.plan(cfg, name) for name in cfg.students)):
+        if condition.n == 1 and condition.method in cfg.live_methods:
+            continue
+        run, asked = (evaluate.condition_run(cfg, condition), evaluate.questions_of(cfg, condition))
+        file = teach.records_folder(cfg) / "runs" / f"{run.folder.name}.jsonl.xz"
+        head, rows = unpack(file) if file.exists() else ({}, [])
+        if lacking := {q.id for q in asked} - {row["id"] for row in rows}:
+            raise ValueError(
+                f"{condition.label} of {condition.student} has no recorded answer to"
+                f" {len(lacking)} of {len(asked)} questions in {file}; ask fewer questions, or"
+                " add the method to setting 'live_methods'"
+            )
+        ids = {q.id for q in asked}
+        _put_back(run, head, [row for row in rows if row["id"] in ids])
+        taken.append(condition)
+    return taken
+
+
+def _put_back(run: records.Run, head: dict, rows: list[dict]) -> int:
+    """Add the rows that a run folder lacks; returns how many."""
+    done = run.finished()
+    if lacking := [row for row in rows if row["id"] not in done]:
+        with records.lock(run.folder):
+            records.write_json(run.folder / "config.json", run.configuration)
+            records.write_lines(run.file, [*done.values(), *map(borrowed.fill, lacking)])
+            if not run.times.exists():
+                records.write_lines(run.times, head["times"])
+    return len(lacking)

@@ -72,9 +72,7 @@ def rows(cfg: config.Config, cot: Tokens, agent: Tokens) -> Iterator[dict]:
             yield _row("train", student, size, trained=learnt)
         for condition in evaluate.plan(cfg, student):
             each = agent if condition.method.startswith("agent") else cot
-            questions = sum(
-                len(benchmarks.load(name, cfg.questions)) for name in condition.benchmarks
-            )
+            questions = len(evaluate.questions_of(cfg, condition))
             yield _row(
                 "evaluate",
                 student,

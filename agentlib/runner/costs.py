@@ -57,7 +57,7 @@ def parts(cfg: config.Config) -> Iterator[Part]:
         *varied,
     ]:
         run = evaluate.condition_run(own, condition)
-        asked = [q for name in condition.benchmarks for q in benchmarks.load(name, own.questions)]
+        asked = evaluate.questions_of(own, condition)
         left = len(run.todo(asked))
         answers.append(
             Part("evaluation", run.name, "question", len(asked), len(asked) - left, run, "04")

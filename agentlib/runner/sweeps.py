@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import benchmarks, config, distill, evaluate, records
+from agentlib import config, distill, evaluate, records
 from agentlib.evaluate import Condition
 from agentlib.sandbox import Sandbox
 
@@ -85,9 +85,7 @@ def run(
         known = _main_cases(cfg, variation, main)
         if not known:
             own, condition = variation.cfg, variation.condition
-            questions = [
-                q for name in condition.benchmarks for q in benchmarks.load(name, own.questions)
-            ]
+            questions = evaluate.questions_of(own, condition)
             if evaluate.condition_run(own, condition).todo(questions):
                 adapter = distill.train(own, condition.student, condition.method)
                 if model is None or (loaded != own.tuning and not cfg.student_server):
@@ -120,11 +118,7 @@ def _main_cases(cfg: config.Config, variation: Variation, main: Sequence[dict]) 
     condition = variation.condition
     if not is_main(cfg, variation):
         return []
-    wanted = {
-        (q.benchmark, q.id)
-        for name in condition.benchmarks
-        for q in benchmarks.load(name, variation.cfg.questions)
-    }
+    wanted = {(q.benchmark, q.id) for q in evaluate.questions_of(variation.cfg, condition)}
     known = [
         c
         for c in main

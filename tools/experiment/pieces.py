@@ -91,7 +91,7 @@ class Workshop:
 
     def ask_student(self, condition: evaluate.Condition) -> None:
         """The next `chunk` questions of a condition."""
-        asked = questions_of(self.cfg, condition)
+        asked = evaluate.questions_of(self.cfg, condition)
         part = evaluate.condition_run(self.cfg, condition).todo(asked)[: self.chunk]
         model, adapters = evaluate.open_student(self.cfg, condition.student, [condition])
         try:
@@ -99,11 +99,6 @@ class Workshop:
             evaluate.evaluate(self.cfg, condition, model, part, box=self.box, search=self.search)
         finally:
             model.close()
-
-
-def questions_of(cfg: config.Config, condition: evaluate.Condition) -> list:
-    """The test questions of a condition."""
-    return [q for name in condition.benchmarks for q in benchmarks.load(name, cfg.questions)]
 
 
 def pieces(cfg: config.Config, shop: Workshop) -> Iterator[Piece]:
@@ -126,7 +121,7 @@ def pieces(cfg: config.Config, shop: Workshop) -> Iterator[Piece]:
         Piece(
             f"ask/{size_label(one.student)}/{one.method}/n{one.n}/{one.training}",
             run := evaluate.condition_run(cfg, one),
-            len(asked := questions_of(cfg, one)),
+            len(asked := evaluate.questions_of(cfg, one)),
             len(run.todo(asked)),
             lambda one=one: shop.ask_student(one),
         )

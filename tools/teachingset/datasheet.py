@@ -14,9 +14,9 @@ OPENING = """# Data sheet: the teaching set
 
 Written by `python tools/teachingset/build.py`; do not edit.
 
-**What it is.** Two small question sets, teaching-hotpot and teaching-math, and the passages of a mini
-encyclopedia. They are for smoke runs, notebooks and workshops: embedded, instant, easy enough for
-very small models.
+**What it is.** Two small question sets, teaching-hotpot and teaching-math, and the passages of a
+small encyclopedia. They are for smoke runs, notebooks and workshops: embedded, instant, easy enough
+for very small models.
 
 **What it is not.** A benchmark. Its questions are generated from templates; results on it never
 stand in a table with those of the paper's benchmarks, and say nothing about questions that people
@@ -41,8 +41,8 @@ CLOSING = """
 - The facts are those of one snapshot of GeoNames. Populations are old and mix cities with their
   surroundings; the questions hold for the passages, not for the world. Capitals follow GeoNames.
   Disputed places are left out as far as we noticed.
-- A large model knows many capitals and sizes by heart, so teaching-hotpot does not prove that a search
-  was needed. It proves only that one passage does not hold the answer.
+- A large model knows many capitals and sizes by heart, so teaching-hotpot does not prove that a
+  search was needed. It proves only that one passage does not hold the answer.
 - A comparison of two named cities needs two passages, but one search for the question itself often
   finds both. Bridges, `fuller_by_city`, `smaller_capital` and `same_language` need more searches.
 - In a comparison, the reader of one side who meets an extreme value, beyond the three marks that

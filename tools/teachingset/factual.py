@@ -1,4 +1,5 @@
-"""Templates of teaching-hotpot: questions whose answer needs two passages of the teaching encyclopedia.
+"""Templates of teaching-hotpot: questions whose answer needs two passages of the teaching
+encyclopedia.
 
 Owns the wordings and the draws. A bridge leads over a first passage, which names something that the
 question does not, to the answer in a second one; a comparison needs a passage of each side.
