@@ -124,7 +124,9 @@ def agent_case(question: Question, trajectory: Trajectory, **labels: Any) -> Cas
 
 
 def cot_case(question: Question, chain: CoTResult, **labels: Any) -> Case:
-    """The record of a chain of thought; `answers` are those of all chains, in the order sampled."""
+    """The record of a chain of thought; `answers` are those of all chains, in the order sampled.
+    Without a label `wording` it was asked for in the plain one.
+    """
     stopped = "length" if all(c.finish_reason == "length" for c in chain.completions) else "stop"
     return {
         **_asked(question, chain.answer, {"wording": "plain", **labels}),

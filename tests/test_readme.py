@@ -113,7 +113,8 @@ def test_links_lead_to_files_and_pictures_have_words(page):
 # --- the numbers: those of the records, on the README and in the notebooks' prose ----------------------------------------
 
 SMALL, LARGE = "SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"
-WORDS_OF = {2: "two", 3: "three", 4: "four", 5: "five"}  # words that a page has in place of a number
+# words that a page has in place of a number
+WORDS_OF = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 
 def flat(text: str) -> str:
