@@ -72,12 +72,12 @@ def read_code(text: str) -> str | None:
 
 
 def initial_messages(
-    question: str, style: Style, tools: str = "", search: bool = True
+    question: str, style: Style, tools: str = "", search: bool = True, wording: str = "plain"
 ) -> list[dict]:
     """System and first user turn: the full prompt for teachers and untuned models, the short one
     for students. `tools` are lines that tell of more tools than the search, which there is if
-    `search`."""
-    system = prompts.agent_system(style, tools, search)
+    `search`; `wording` is that of `prompts.agent_system`."""
+    system = prompts.agent_system(style, tools, search, wording)
     return [
         {"role": "system", "content": system},
         {"role": "user", "content": prompts.question_turn(question)},
@@ -112,6 +112,7 @@ class Agent:
         box: Sandbox,
         *,
         style: Style = "student",
+        wording: str = "plain",
         max_steps: int = 5,
         sag: SAG | None = None,
         step_tokens: int = 1024,
@@ -127,7 +128,8 @@ class Agent:
             raise ValueError(
                 f"agent has max_steps={max_steps} and batch={batch}, expected 1 or more of each"
             )
-        self.model, self.box, self.style, self.max_steps = model, box, style, max_steps
+        self.model, self.box, self.max_steps = model, box, max_steps
+        self.style, self.wording = style, wording
         self.sag = sag or SAG(n=1, temperature=0.0, top_p=1.0)
         self.step_tokens, self.batch, self.seed = step_tokens, batch, seed
         self.search = "web_search" in box.tools
@@ -161,7 +163,9 @@ class Agent:
                     trajectory = Trajectory(
                         question.id, prefix=prefix or "", tools=self.tools, search=self.search
                     )
-                    begun = initial_messages(question.text, self.style, self.tools, self.search)
+                    begun = initial_messages(
+                        question.text, self.style, self.tools, self.search, self.wording
+                    )
                     open_runs.append(_Open(trajectory, begun, self.box.session(), question.domain))
                 yield from self._end(
                     open_runs, [r for r in open_runs if self._full(r)], "context_full"

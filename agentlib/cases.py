@@ -52,6 +52,7 @@ class Case(TypedDict, total=False):
     # who was asked, and how
     model: str
     role: Literal["teacher", "student"]
+    wording: str  # of its prompts (`config.Config.wording`); older records do not say
     method: str  # a key of `config.METHODS`, or of `teach.METHODS`
     n: int  # samples per step (SAG) or per question (self-consistency); 1 is greedy
     temperature: float
@@ -123,10 +124,12 @@ def agent_case(question: Question, trajectory: Trajectory, **labels: Any) -> Cas
 
 
 def cot_case(question: Question, chain: CoTResult, **labels: Any) -> Case:
-    """The record of a chain of thought; `answers` are those of all chains, in the order sampled."""
+    """The record of a chain of thought; `answers` are those of all chains, in the order sampled.
+    Without a label `wording` it was asked for in the plain one.
+    """
     stopped = "length" if all(c.finish_reason == "length" for c in chain.completions) else "stop"
     return {
-        **_asked(question, chain.answer, labels),
+        **_asked(question, chain.answer, {"wording": "plain", **labels}),
         "stopped": stopped,
         "steps": 1,
         "errors": [],
@@ -328,7 +331,13 @@ def conversation(case: Case) -> list[dict]:
             if number < len(case["trace"]):
                 messages.append({"role": "user", "content": step["observation"]})
         return messages
-    asked = prompts.cot_turns(case["question"], case["domain"], case.get("passages", ""))
+    # older records, such as those of `laptop`, do not say how they were asked
+    asked = prompts.cot_turns(
+        case["question"],
+        case["domain"],
+        case.get("passages", ""),
+        wording=case.get("wording", "plan"),
+    )
     return [*asked, {"role": "assistant", "content": case["text"]}]
 
 

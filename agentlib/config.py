@@ -83,6 +83,7 @@ FIRST_THOUGHTS = {
     "no_blank_line": "as published, but without the blank line after the paragraph",
 }
 WEIGHTS = ("wheels", "hub")
+WORDINGS = ("plain", "plan")
 IN_PROCESS = "in-process"  # a teacher by transformers, many questions in one batch
 AT_LEAST_ONE = {
     "top_k", "max_steps", "teacher_tries", "step_tokens", "cot_tokens", "context_tokens", "samples",
@@ -140,6 +141,9 @@ class Config:
 
     # which first thoughts the teacher's agent starts from: a key of `FIRST_THOUGHTS`
     first_thought: str = "published"
+    # how a chain of thought is asked for, and how many worked examples an agent's teacher sees;
+    # "plan" is that of older runs
+    wording: str = "plain"
     # the agent (§3, §4.1)
     max_steps: int = 5  # §4.1
     step_tokens: int = 1024  # code
@@ -209,6 +213,7 @@ class Config:
             "precision": ("auto", "fp32", "bf16"),
             "weights": WEIGHTS,
             "first_thought": FIRST_THOUGHTS,
+            "wording": WORDINGS,
             "server_seed": ("sent", "omitted"),
         }
         for name, allowed in choices.items():
@@ -298,6 +303,7 @@ LAPTOP = dataclasses.replace(
     benchmarks=FACTUAL + MATHS,
     train_sets=("mini-hotpot-train", "mini-math-train"),
     first_thought="no_blank_line",  # as in the recorded runs
+    wording="plan",  # as in the recorded runs
     questions=40,
     train_questions=150,
     panel_benchmarks=("mini-math", "mini-aime", "mini-hotpot", "mini-musique"),
@@ -333,6 +339,7 @@ SLICE = {
     "questions": 0,
     "train_questions": 200,
     "first_thought": "published",
+    "wording": "plain",
     "corpus": "wiki-slice",
     "passages": 0,
     "retriever": "bm25",  # in seconds; its index finds 95 % of gold passages by their titles
@@ -351,6 +358,7 @@ TEACHING = {
     "questions": 0,
     "train_questions": 150,
     "first_thought": "published",
+    "wording": "plain",
     "corpus": "teaching",
     "passages": 1600,  # all that questions need, and some more
     "students": ("SmolLM2-135M-Instruct",),

@@ -40,6 +40,7 @@ def generate_cot(
     max_new_tokens: int = 4096,
     search: Callable[[str], str] | None = None,
     examples: bool = False,
+    wording: str = "plain",
     batch: int = 32,
     seed: int = 42,
 ) -> Iterator[CoTResult]:
@@ -47,7 +48,7 @@ def generate_cot(
 
     n > 1 samples as many chains and votes on their answers (self-consistency, Wang et al. 2023).
     `search` puts the passages it returns for the question itself into the prompt (CoT + RAG).
-    `examples` shows worked ones first, for teachers and untuned models.
+    `wording` and `examples` (for teachers and untuned models) are those of `prompts.cot_turns`.
     """
     waiting, open_chains = list(questions)[::-1], []
     while waiting or open_chains:
@@ -55,7 +56,7 @@ def generate_cot(
         while waiting and len(open_chains) < batch:
             question = waiting.pop()
             shown = search(question.text) if search else ""
-            asked = prompts.cot_turns(question.text, question.domain, shown, examples)
+            asked = prompts.cot_turns(question.text, question.domain, shown, examples, wording)
             open_chains.append(_Open(question, shown, asked))
         found = model.generate(
             [chain.asked for chain in open_chains],

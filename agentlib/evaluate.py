@@ -104,7 +104,7 @@ def condition_run(cfg: config.Config, condition: Condition) -> records.Run:
     if not cfg.student_server:
         shape["quantised"] = _quantised(cfg)
     shape |= {
-        "prompts": prompts.version(agent=condition.method.startswith("agent")),
+        "prompts": prompts.version(condition.method.startswith("agent"), cfg.wording),
         "questions": benchmarks.fingerprint(condition.benchmarks),
     }
     if condition.method in distill.TEACHER_OF:
@@ -164,6 +164,7 @@ def _labels(cfg: config.Config, condition: Condition, model: LanguageModel | Non
     return {
         "model": condition.student,
         "role": "student",
+        "wording": cfg.wording,
         "method": condition.method,
         "n": condition.n,
         "seed": sampling.seed,
@@ -198,6 +199,7 @@ def _cases(
             model,
             box,
             style="teacher" if condition.method == "agent" else "student",
+            wording=cfg.wording,
             max_steps=cfg.max_steps,
             sag=SAG(**sampling, vote=cfg.vote) if condition.n > 1 else None,
             step_tokens=cfg.step_tokens,
@@ -215,6 +217,7 @@ def _cases(
         search=shown,
         batch=cfg.batch_questions,
         examples=condition.method == "cot",
+        wording=cfg.wording,
         seed=cfg.seed,
         **sampling,
     ):

@@ -205,6 +205,7 @@ def _chain(row: Mapping[str, Any]) -> dict | None:
     return {
         "question": row.get("question") or asked[-1],
         "text": row["response"],
+        "wording": "plain",
         "stopped": "stop",
         "steps": 1,
         "errors": [],

@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from agentlib.config import WORDINGS
+
 THOUGHT, END_CODE, OBSERVATION = "Thought:", "<end_code>", "Observation:"
 STOP = (END_CODE, OBSERVATION)  # reference code
 OBSERVATION_CHARACTERS = 2500
@@ -50,7 +52,8 @@ _RULES = (
     "If the code failed, read the error and write it differently.",
 )
 
-# Facts and numbers here appear in no training or test question.
+# Facts and numbers here appear in no training or test question. The wording "plan" has the first
+# three.
 _EXAMPLES = (
     """
 Question: How many square kilometres has the country in which the city of Tainan lies?
@@ -126,6 +129,48 @@ heights = {"Ben Nevis": 1345, "Snowdon": 1085}
 final_answer(min(heights, key=heights.get))
 ```<end_code>
 """,
+    """
+Question: In which city was the architect of the Sydney Opera House born?
+
+Thought: First I have to find out who the architect of the Sydney Opera House was.
+Code:
+```py
+print(web_search("architect of the Sydney Opera House"))
+```<end_code>
+
+Observation:
+[1] Sydney Opera House
+The Sydney Opera House is a centre for the performing arts on Sydney Harbour in Australia. It was opened in 1973. Jørn Utzon \
+designed it, after he had won an international competition in 1957.
+
+[2] Sydney Harbour Bridge
+The Sydney Harbour Bridge is an arch bridge of steel near the Opera House. It was opened in 1932.
+
+[3] Opera Australia
+Opera Australia is an opera company whose season in Sydney takes place in the Sydney Opera House.
+
+Thought: The architect was Jørn Utzon. These passages do not say where he was born, so I search for him.
+Code:
+```py
+print(web_search("Jørn Utzon born"))
+```<end_code>
+
+Observation:
+[1] Jørn Utzon
+Jørn Utzon (1918-2008) was a Danish architect. He was born in Copenhagen, where his father built ships, and grew up in Aalborg.
+
+[2] Utzon Center
+The Utzon Center is a building for exhibitions in Aalborg, the last one that Jørn Utzon designed.
+
+[3] Jan Utzon
+Jan Utzon is a Danish architect and a son of Jørn Utzon.
+
+Thought: The passage says that Jørn Utzon was born in Copenhagen. Aalborg is where he grew up.
+Code:
+```py
+final_answer("Copenhagen")
+```<end_code>
+""",
 )
 
 # Appended to a turn that follows a step without code, or one that failed.
@@ -139,10 +184,14 @@ LAST_TURN = (
     " number, no explanation."
 )
 
-# The first paragraph becomes the first thought of an agent's run (§3.1), so it should be a plan and
-# no answer.
+# Asked without examples: its first paragraph becomes the first thought of an agent's run (§3.1), so
+# it should be the model's own.
+COT = "Reason step by step, and put your final answer within \\boxed{}."
+
+# The wording "plan", of the recorded `laptop` runs: the first paragraph is made to be a plan and no
+# answer.
 _PLAN = "First write one sentence that says what has to be found and how, then an empty line. "
-COT = {
+COT_PLAN = {
     "math": (
         f"{_PLAN}Then solve the problem step by step. Write the final answer as \\boxed{{answer}}"
         " at the end."
@@ -152,8 +201,7 @@ COT = {
         " a name or a number, as \\boxed{answer} at the end."
     ),
 }
-# Turns of their own, for teachers and untuned models. Facts and numbers here appear in no training
-# or test question.
+# Turns of their own, for teachers and untuned models.
 COT_EXAMPLES = {
     "math": (
         (
@@ -223,17 +271,24 @@ def tool_lines(tools: Mapping[str, Callable[..., Any]]) -> str:
     return "\n".join(lines)
 
 
-def agent_system(style: str, tools: str = "", search: bool = True) -> str:
+def _is_plan(wording: str) -> bool:
+    if wording not in WORDINGS:
+        raise ValueError(f"wording is {wording!r}, expected one of {', '.join(WORDINGS)}")
+    return wording == "plan"
+
+
+def agent_system(style: str, tools: str = "", search: bool = True, wording: str = "plain") -> str:
     """The system turn of an agent: for a "teacher" (or an untuned model) with rules and worked
     examples, for a "student" without. `tools` are lines of `tool_lines`; `search` says whether
-    there is a `web_search`.
+    there is a `web_search`. `wording` "plain" has four examples, "plan" three.
     """
     told = _TURNS + (_SEARCH if search else "") + _ANSWER + (f"\n{tools}" if tools else "")
     if style != "teacher":
         return told
     rules = [rule for rule in _RULES if search or "search" not in rule]
     numbered = "".join(f"{number}. {rule}\n" for number, rule in enumerate(rules, 1))
-    examples = [example for example in _EXAMPLES if search or "web_search" not in example]
+    examples = _EXAMPLES[:3] if _is_plan(wording) else _EXAMPLES
+    examples = [example for example in examples if search or "web_search" not in example]
     shown = "Here are worked examples." if len(examples) > 1 else "Here is a worked example."
     return (
         f"{told}\n\nRules:\n{numbered}\n{shown}{''.join(examples)}\n"
@@ -249,12 +304,17 @@ def question_turn(text: str) -> str:
     return f"Question: {text}"
 
 
-def cot_turns(text: str, domain: str, passages: str = "", examples: bool = False) -> list[dict]:
-    """The conversation that asks for a chain of thought, with passages in front for CoT + RAG, and
-    with worked examples for teachers and untuned models.
+def cot_turns(
+    text: str, domain: str, passages: str = "", examples: bool = False, wording: str = "plain"
+) -> list[dict]:
+    """The conversation that asks for a chain of thought, with passages in front for CoT + RAG.
+
+    `wording` "plain" asks for nothing but steps. "plan" asks for a plan first, in words of each
+    domain, and has worked examples where `examples` is true, for teachers and untuned models.
     """
-    turns = [{"role": "system", "content": COT[domain]}]
-    for question, answer in COT_EXAMPLES[domain] if examples else ():
+    plan = _is_plan(wording)
+    turns = [{"role": "system", "content": COT_PLAN[domain] if plan else COT}]
+    for question, answer in COT_EXAMPLES[domain] if plan and examples else ():
         turns += [
             {"role": "user", "content": question_turn(question)},
             {"role": "assistant", "content": answer},
@@ -285,19 +345,18 @@ def shorten(text: str, limit: int = OBSERVATION_CHARACTERS) -> str:
     return f"{text[:half]}\n… {len(text) - limit} characters left out …\n{text[-half:]}"
 
 
-def version(agent: bool) -> str:
+def version(agent: bool, wording: str = "plain") -> str:
     """Names an agent's words, or those of a chain of thought: part of a run's configuration, so
     that changed prompts never share its folder.
     """
-    chain = [
-        *COT.values(),
-        *(text for domain in COT_EXAMPLES.values() for example in domain for text in example),
-    ]
-    words = (
-        [AGENT_TEACHER, NO_CODE, RETRY, LAST_TURN, *STOP, str(OBSERVATION_CHARACTERS)]
-        if agent
-        else chain
-    )
+    if agent:
+        teacher = agent_system("teacher", wording=wording)
+        words = [teacher, NO_CODE, RETRY, LAST_TURN, *STOP, str(OBSERVATION_CHARACTERS)]
+    elif _is_plan(wording):
+        shown = (text for domain in COT_EXAMPLES.values() for example in domain for text in example)
+        words = [*COT_PLAN.values(), *shown]
+    else:
+        words = [COT]
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:10]
 
 

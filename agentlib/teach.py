@@ -59,7 +59,7 @@ def teacher_run(cfg: config.Config, method: str, attempt: int = 0) -> records.Ru
     shape = {name: getattr(cfg, name) for name in settings}
     shape |= {
         "method": method,
-        "prompts": prompts.version(agent=method != "cot"),
+        "prompts": prompts.version(method != "cot", cfg.wording),
         "questions": benchmarks.fingerprint(cfg.train_sets),
     }
     if method == "agent_ftp":
@@ -86,6 +86,7 @@ def _labels(
     return {
         "model": cfg.teacher,
         "role": "teacher",
+        "wording": cfg.wording,
         "method": method,
         "n": 1,
         "seed": cfg.seed + attempt,
@@ -110,6 +111,7 @@ def _answers(
             part,
             max_new_tokens=cfg.cot_tokens,
             examples=True,
+            wording=cfg.wording,
             **sampling,
             seed=labels["seed"],
             batch=cfg.batch_questions,
@@ -121,6 +123,7 @@ def _answers(
         model,
         box,
         style="teacher",
+        wording=cfg.wording,
         max_steps=cfg.max_steps,
         step_tokens=cfg.step_tokens,
         sag=SAG(n=1, **sampling),

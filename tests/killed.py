@@ -27,7 +27,7 @@ class Slow(Scripted):
 
     def answer(self, golds, conversation):
         time.sleep(PAUSE)
-        chain = conversation[0]["content"] in prompts.COT.values()
+        chain = conversation[0]["content"] in prompts.COT_PLAN.values()
         question = conversation[-1 if chain else 1]["content"].rpartition("Question: ")[2]
         if chain:
             return f"I think.\n\n\\boxed{{{golds[question]}}}"

@@ -7,7 +7,7 @@ import threading
 import pytest
 from conftest import SMOL, Scripted, act, ask
 
-from agentlib import benchmarks, cases, config, filtering, records, teach
+from agentlib import benchmarks, cases, config, filtering, prompts, records, teach
 from agentlib.agent import Agent
 from agentlib.models import ServerError, language, weights
 from agentlib.sag import SAG
@@ -107,6 +107,20 @@ def test_a_chain_of_thought_reads_back_with_its_passages():
     assert [m["role"] for m in messages] == ["system", "user", "assistant"]
     assert messages[1]["content"].startswith("[1] Sevens\n\nQuestion: ")
     assert messages[2]["content"] == case["text"] and case["correct"] and case["tool_calls"] == 1
+
+
+def test_a_chain_of_thought_is_trained_on_in_the_words_that_asked_for_it():
+    case = chain_case(r"\boxed{42}")
+    asked = {
+        "plain": case,
+        "plan": case | {"wording": "plan"},
+        "older records do not say": {k: v for k, v in case.items() if k != "wording"},
+    }
+    assert {name: cases.conversation(one)[0]["content"] for name, one in asked.items()} == {
+        "plain": prompts.COT,
+        "plan": prompts.COT_PLAN["math"],
+        "older records do not say": prompts.COT_PLAN["math"],
+    }
 
 
 def test_an_errored_question_is_a_case_without_a_grade():
@@ -256,7 +270,7 @@ def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box
 
     def reply(conversation, prefix, k):
         text = conversation[-1]["content"].removeprefix("Question: ")
-        if conversation[0]["content"] in (teach.prompts.COT["math"], teach.prompts.COT["factual"]):
+        if conversation[0]["content"] in prompts.COT_PLAN.values():
             return f"First about: {text[:20]}.\n\nThen \\boxed{{{answers[text]}}}"
         return f"\nCode:\n```py\nfinal_answer({answers[conversation[1]['content'].removeprefix('Question: ')]!r})\n```"
 
@@ -268,7 +282,7 @@ def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box
     for question, case in zip(asked, found, strict=True):
         assert case["prefix"] == f"Thought: First about: {question.text[:20]}.{blank}"
         assert case["trace"][0]["text"].startswith(case["prefix"] + "\nCode:")
-        assert case["correct"] and filtering.passes_filter(case)
+        assert case["correct"] and filtering.passes_filter(case) and case["wording"] == "plan"
     assert all(
         "Rules:" in call["conversations"][0][0]["content"] for call in model.calls[-len(asked) :]
     )

@@ -50,7 +50,7 @@ def test_the_paper_preset_holds_the_published_values():
 def other(cfg: config.Config, name: str):
     """Another value that a setting can have."""
     choices = {"tuning": "qlora", "vote": "as_published", "retriever": "bm25", "precision": "fp32", "weights": "hub", "server_seed": "omitted",
-               "teacher_server": "http://host:8000", "top_p": 0.5, "first_thought": "gated"}  # fmt: skip
+               "teacher_server": "http://host:8000", "top_p": 0.5, "first_thought": "gated", "wording": "plain"}  # fmt: skip
     found = getattr(cfg, name)
     if name in choices:
         return choices[name]
@@ -76,11 +76,12 @@ ASKED = SEARCHED | {
     "precision",
     "weights",
     "student_server",
+    "wording",
 }
 SAMPLED = {"temperature", "top_p", "vote"}
 TRAINED = {"tuning", "lora_rank", "lora_alpha", "lora_dropout", "learning_rate", "full_learning_rate", "epochs", "batch_size", "max_length",
            "cot_max_length"}  # fmt: skip
-TAUGHT = {"seed", "teacher", "teacher_server", "weights", "precision", "context_tokens"}
+TAUGHT = {"seed", "teacher", "teacher_server", "weights", "precision", "context_tokens", "wording"}
 ACTED = TAUGHT | SEARCHED | {"max_steps", "step_tokens", "sandbox_seconds", "sandbox_memory_mb"}
 
 
@@ -231,7 +232,8 @@ def test_a_list_of_things_of_the_wrong_type_is_refused(name, value):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("tuning", "lorra"), ("vote", "majority"), ("retriever", "bm52")]
+    ("name", "value"),
+    [("tuning", "lorra"), ("vote", "majority"), ("retriever", "bm52"), ("wording", "planned")],
 )
 def test_a_choice_that_is_none_is_refused_with_the_choices(name, value):
     with pytest.raises(ValueError) as error:

@@ -93,24 +93,32 @@ def test_rag_puts_the_passages_for_the_question_itself_into_the_prompt():
     assert user.startswith("[1] about Where is Bonn?") and user.endswith("Question: Where is Bonn?")
 
 
-def test_without_search_the_prompt_has_the_question_alone_and_each_domain_its_own_words():
+@pytest.mark.parametrize(
+    ("wording", "words"),
+    [("plain", {"math": prompts.COT, "factual": prompts.COT}), ("plan", prompts.COT_PLAN)],
+)
+def test_without_search_the_prompt_has_the_question_alone(wording, words):
     model = Scripted(lambda *_: r"\boxed{1}")
-    list(cot.generate_cot(model, [ask(0), ask(1, "Who?", domain="factual")], max_new_tokens=10))
-    maths, factual = model.calls[0]["conversations"]
-    assert (
-        maths[0]["content"] == prompts.COT["math"]
-        and factual[0]["content"] == prompts.COT["factual"]
-    )
-    assert factual[-1]["content"] == "Question: Who?"
+    asked = [ask(0), ask(1, "Who?", domain="factual")]
+    list(cot.generate_cot(model, asked, max_new_tokens=10, wording=wording))
+    for conversation, question in zip(model.calls[0]["conversations"], asked, strict=True):
+        assert conversation == [
+            {"role": "system", "content": words[question.domain]},
+            {"role": "user", "content": f"Question: {question.text}"},
+        ]
+
+
+def test_the_plain_wording_has_no_worked_examples_even_for_teachers():
+    assert prompts.cot_turns("Who?", "factual", examples=True) == [
+        {"role": "system", "content": prompts.COT},
+        {"role": "user", "content": "Question: Who?"},
+    ]
 
 
 def test_worked_examples_stand_between_the_rules_and_the_question_and_each_begins_with_a_plan():
     model = Scripted(lambda *_: r"\boxed{1}")
-    list(
-        cot.generate_cot(
-            model, [ask(), ask(1, "Who?", domain="factual")], max_new_tokens=10, examples=True
-        )
-    )
+    asked = [ask(), ask(1, "Who?", domain="factual")]
+    list(cot.generate_cot(model, asked, max_new_tokens=10, examples=True, wording="plan"))
     for conversation, domain in zip(
         model.calls[0]["conversations"], ("math", "factual"), strict=True
     ):

@@ -171,7 +171,7 @@ class Answering(Scripted):
 
     def answer(self, golds, conversation):
         # after worked examples, if there are any
-        if conversation[0]["content"] in prompts.COT.values():
+        if conversation[0]["content"] in (prompts.COT, *prompts.COT_PLAN.values()):
             return f"\\boxed{{{golds[conversation[-1]['content'].rpartition('Question: ')[2]]}}}"
         return act(
             f"final_answer({golds[conversation[1]['content'].rpartition('Question: ')[2]]!r})"
@@ -184,17 +184,23 @@ class Answering(Scripted):
         return super().generate(conversations, **settings)
 
 
-def test_untuned_models_are_shown_worked_chains_and_distilled_ones_are_not(cfg, box, monkeypatch):
+@pytest.mark.parametrize("wording", ["plain", "plan"])
+def test_untuned_models_are_shown_the_worked_chains_of_a_wording_and_distilled_ones_none(
+    cfg, box, monkeypatch, wording
+):
     monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [])
+    cfg = dataclasses.replace(cfg, wording=wording)
     asked = benchmarks.load("mini-hotpot", 1)
     turns = {}
     for method in ("cot", "cot_distill"):
         model = Answering(asked)
-        evaluate.evaluate(
+        (case,) = evaluate.evaluate(
             cfg, Condition("s", method, 1, ("mini-hotpot",)), model, asked, box=box, search=None
         )
+        assert case["wording"] == wording
         turns[method] = len(model.calls[0]["conversations"][0])
-    assert turns == {"cot": 2 + 2 * len(prompts.COT_EXAMPLES["factual"]), "cot_distill": 2}
+    shown = {"plain": 0, "plan": len(prompts.COT_EXAMPLES["factual"])}[wording]
+    assert turns == {"cot": 2 + 2 * shown, "cot_distill": 2}
 
 
 def test_an_arm_gives_one_graded_case_a_question_in_order_and_resumes(cfg, box):

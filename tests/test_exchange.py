@@ -322,7 +322,9 @@ def test_rows_without_a_log_or_with_a_plan_are_left_out_and_counted(caplog):
 def test_chains_of_thought_become_cases():
     (case,) = exchange.from_published([chain_row(score=True)])
     assert case["domain"] == "math" and filtering.passes_filter(case)
-    assert cases.conversation(case)[-1] == {"role": "assistant", "content": chain_row()["response"]}
+    first, *_, last = cases.conversation(case)
+    assert first["content"] == prompts.COT
+    assert last == {"role": "assistant", "content": chain_row()["response"]}
 
 
 @pytest.mark.parametrize(

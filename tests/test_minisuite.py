@@ -191,7 +191,7 @@ def test_names_in_questions_belong_to_one_entry_only():
 
 def test_the_teachers_worked_examples_are_about_nothing_that_is_asked():
     asked = " ".join(q.text for name in suite.NAMES for q in suite.load(name))
-    named = ("Tainan", "Taiwan", "Ben Nevis", "Snowdon")
+    named = ("Tainan", "Taiwan", "Ben Nevis", "Snowdon", "Sydney Opera House", "Utzon")
     shown = prompts.AGENT_TEACHER + str(prompts.COT_EXAMPLES)
     assert all(shown.count(name) > 2 and name not in asked for name in named)
     assert not any(question in asked for of in prompts.COT_EXAMPLES.values() for question, _ in of)

@@ -289,11 +289,14 @@ def test_without_a_search_no_word_of_one_is_said():
     assert told.startswith(f"{trained}\n\nRules:\n"), "teacher and student read the same"
 
 
-def test_the_published_prompts_are_those_of_the_records():
-    assert (prompts.version(agent=True), prompts.version(agent=False)) == (
-        "64e98051aa",
-        "59d844bd63",
-    )
+@pytest.mark.parametrize(
+    ("wording", "agent", "chain"),
+    [("plan", "64e98051aa", "59d844bd63"), ("plain", "d42a0d54dd", "0be690a32f")],
+)
+def test_the_published_prompts_are_those_of_the_records(wording, agent, chain):
+    assert (prompts.version(True, wording), prompts.version(False, wording)) == (agent, chain)
+    if wording == "plain":
+        assert (prompts.version(agent=True), prompts.version(agent=False)) == (agent, chain)
 
 
 class Clock:

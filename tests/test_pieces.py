@@ -102,6 +102,13 @@ def test_what_is_no_piece_is_said(teacher, capsys):
     assert pieces.main(["--set=questons=3"]) == 2 and "questions" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", config.EXPERIMENTS)
+def test_an_experiment_has_the_published_way_to_ask_whatever_its_preset(name):
+    for preset in config.PRESETS:
+        cfg = config.load(preset, **config.EXPERIMENTS[name])
+        assert (cfg.first_thought, cfg.wording) == ("published", "plain")
+
+
 def test_the_slice_has_runs_and_records_of_its_own(monkeypatch, capsys):
     seen = []
     monkeypatch.setattr(pieces, "pieces", lambda cfg, shop: seen.append(cfg) or [])

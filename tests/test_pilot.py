@@ -1,4 +1,4 @@
-"""The pilot of prompts: how conversations are reworded, what is kept, what it says of its cost
+"""The pilot of prompts: how each condition asks, what is kept, what it says of its cost
 and its results."""
 
 import contextlib
@@ -8,9 +8,9 @@ import json
 import pytest
 from conftest import SMOL, Scripted, act, ask
 
-from agentlib import config, prompts
-from agentlib.agent import initial_messages, read_code
+from agentlib import config, prompts, records
 from agentlib.benchmarks import sets, wiki
+from agentlib.runner import archive
 
 _spec = importlib.util.spec_from_file_location(
     "pilot", config.ROOT / "tools" / "experiment" / "pilot.py"
@@ -18,6 +18,7 @@ _spec = importlib.util.spec_from_file_location(
 pilot = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(pilot)
 CFG = config.load("laptop", **pilot.SETTINGS)
+RECORDED = config.ROOT / "figures" / "records" / "slice" / "runs"
 
 
 @pytest.fixture
@@ -27,60 +28,25 @@ def here(project, monkeypatch):
     monkeypatch.setattr(wiki, "gold_passages", lambda question_id: [])
 
 
-def test_a_zero_shot_chain_has_the_question_and_one_sentence():
+def test_a_chain_of_each_condition_is_asked_for_in_its_wording():
     model = Scripted(lambda *_: r"Six sevens are \boxed{42}.")
-    (case,) = pilot.answers(CFG, "cot-zero-shot", model, None, [ask()])
-    (given,) = model.calls[0]["conversations"]
-    assert given == [
-        {"role": "system", "content": pilot.ZERO_SHOT},
-        {"role": "user", "content": "Question: What is 6 times 7?"},
-    ]
-    assert (
-        case["correct"]
-        and case["text"].endswith("}.")
-        and case["method"] == "cot-zero-shot"
-        and case["seconds"] >= 0
-    )
-    list(pilot.answers(CFG, "cot-plan", model, None, [ask()]))
-    assert model.calls[1]["conversations"] == [
-        prompts.cot_turns("What is 6 times 7?", "math", examples=True)
-    ]
+    for name, wording in (("cot-zero-shot", "plain"), ("cot-plan", "plan")):
+        (case,) = pilot.answers(CFG, name, model, None, [ask()])
+        turns = prompts.cot_turns("What is 6 times 7?", "math", examples=True, wording=wording)
+        assert model.calls[-1]["conversations"] == [turns]
+        assert case["correct"] and (case["method"], case["wording"]) == (name, wording)
+        assert case["text"].endswith("}.") and case["seconds"] >= 0
+    assert len(model.calls[0]["conversations"][0]) == 2 < len(model.calls[1]["conversations"][0])
 
 
-def test_the_added_example_searches_twice_and_follows_the_others():
-    (system, question), (today, _) = (
-        pilot.one_more_example(initial_messages("Who?", "teacher")),
-        initial_messages("Who?", "teacher"),
-    )
-    assert (
-        question["content"] == "Question: Who?"
-        and system["content"].replace(pilot.TWO_SEARCHES, "") == today["content"]
-    )
-    assert system["content"].splitlines()[-1] == today["content"].splitlines()[-1], (
-        "what is said after the examples stays last"
-    )
-    assert system["content"].index(pilot.TWO_SEARCHES) > today["content"].rindex("final_answer("), (
-        "it comes after the others"
-    )
-    turns = pilot.TWO_SEARCHES.split("Thought:")[1:]
-    assert [f"{prompts.END_CODE}" in turn for turn in turns] == [True] * 3
-    codes = [read_code(turn) for turn in turns]
-    assert [code.partition("(")[0] for code in codes] == [
-        "print",
-        "print",
-        "final_answer",
-    ] and "web_search" in codes[0] + codes[1]
-    assert pilot.TWO_SEARCHES.count(f"\n{prompts.OBSERVATION}\n[1] ") == 2
-
-
-def test_the_example_counts_towards_the_context():
-    plain, longer = (
-        pilot.Reworded(Scripted(lambda *_: "", 1000), pilot.CONDITIONS[name].reword)
-        for name in ("agent", "agent-two-searches")
-    )
-    assert plain.max_context == 1000 and longer.max_context == 1000 - len(
-        pilot.TWO_SEARCHES.split()
-    )
+@pytest.mark.parametrize("name", pilot.CONDITIONS)
+def test_recorded_runs_keep_their_names(here, name):
+    """All but the questions, whose files are not everywhere."""
+    (file,) = RECORDED.glob(f"pilot-{name}-" + "[0-9a-f]" * 10 + ".jsonl.xz")
+    recorded = archive.unpack(file)[0]["configuration"]
+    shape = pilot.pilot_run(CFG, name).configuration | {"questions": recorded["questions"]}
+    assert shape == recorded
+    assert records.Run(CFG.runs, f"pilot-{name}", shape).folder.name == file.name.partition(".")[0]
 
 
 def test_an_agents_transcript_is_kept_and_a_lost_question_is_asked_again(here, box):
@@ -104,7 +70,8 @@ def test_an_agents_transcript_is_kept_and_a_lost_question_is_asked_again(here, b
         and kept["tool_calls"] == 1
         and kept["trace"][0]["observation"].endswith("[1] six")
     )
-    assert all(pilot.TWO_SEARCHES in call["conversations"][0][0]["content"] for call in model.calls)
+    system = {"role": "system", "content": prompts.agent_system("teacher", wording="plain")}
+    assert all(call["conversations"][0][0] == system for call in model.calls)
     calls = len(model.calls)
     both = pilot.run_condition(CFG, "agent-two-searches", model, box, asked)
     assert [c["id"] for c in both] == ["q-0", "q-1"] and len(model.calls) == calls + 2, (

@@ -343,11 +343,47 @@ def test_changed_words_change_the_version(monkeypatch):
     agent, chain = prompts.version(agent=True), prompts.version(agent=False)
     monkeypatch.setattr(prompts, "RETRY", "Try again.")
     assert prompts.version(agent=True) != agent and prompts.version(agent=False) == chain
-    monkeypatch.setitem(prompts.COT, "math", "Think.")
+    monkeypatch.setattr(prompts, "COT", "Think.")
     assert prompts.version(agent=False) != chain
-    chain = prompts.version(agent=False)
+    chain = prompts.version(False, "plan")
+    monkeypatch.setitem(prompts.COT_PLAN, "math", "Think.")
+    assert prompts.version(False, "plan") != chain
+    chain = prompts.version(False, "plan")
     monkeypatch.setitem(prompts.COT_EXAMPLES, "math", (("How many?", "So many."),))
-    assert prompts.version(agent=False) != chain
+    assert prompts.version(False, "plan") != chain
+
+
+def test_the_plain_wording_has_the_three_examples_of_the_plan_and_one_that_searches_twice():
+    plan, plain = (prompts.agent_system("teacher", wording=w) for w in ("plan", "plain"))
+    opening, closing = plan.rsplit("\n\n", 1)
+    assert plain.startswith(opening) and plain.endswith(closing) and plain == prompts.AGENT_TEACHER
+    codes = [prompts.blocks(turn)[0].code for turn in plain.split("Thought:")[-3:]]
+    assert [code.partition("(")[0] for code in codes] == ["print", "print", "final_answer"]
+    assert all("web_search(" in code for code in codes[:2])
+    assert plain[len(opening) :].count(f"\n{prompts.OBSERVATION}\n[1] ") == 2
+    without = [prompts.agent_system("teacher", search=False, wording=w) for w in ("plan", "plain")]
+    assert without[0] == without[1], "the added example needs a search"
+
+
+@pytest.mark.parametrize(
+    "ask_for",
+    [
+        lambda wording: prompts.agent_system("teacher", wording=wording),
+        lambda wording: prompts.cot_turns("What?", "math", wording=wording),
+        lambda wording: prompts.version(agent=False, wording=wording),
+    ],
+)
+def test_an_unknown_wording_is_refused(ask_for):
+    with pytest.raises(ValueError, match="wording is 'planned', expected one of plain, plan"):
+        ask_for("planned")
+
+
+def test_an_agent_is_told_in_its_wording(box):
+    for wording in ("plain", "plan"):
+        model = Scripted(lambda *_: act("final_answer(1)"))
+        run_one(model, box, style="teacher", wording=wording)
+        (system, _) = model.calls[0]["conversations"][0]
+        assert system["content"] == prompts.agent_system("teacher", wording=wording)
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------

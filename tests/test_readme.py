@@ -113,7 +113,8 @@ def test_links_lead_to_files_and_pictures_have_words(page):
 # --- the numbers: those of the records, on the README and in the notebooks' prose ----------------------------------------
 
 SMALL, LARGE = "SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"
-WORDS_OF = {2: "two", 3: "three", 5: "five"}  # words that a page has in place of a number
+# words that a page has in place of a number
+WORDS_OF = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 
 def flat(text: str) -> str:
@@ -445,8 +446,10 @@ def test_the_search_finds_what_notebook_01_says():
 
 
 def test_the_prompt_has_as_many_worked_examples_as_notebook_00_says():
-    count = prompts.AGENT_TEACHER.count("Question:") - prompts.AGENT_STUDENT.count("Question:")
-    assert f"{WORDS_OF[count]} worked examples" in prose("00")
+    for preset, said in (("laptop", "{} worked examples"), ("paper", "`paper` has {}")):
+        words = prompts.agent_system("teacher", wording=config.load(preset).wording)
+        assert said.format(WORDS_OF[words.count("Question:")]) in prose("00")
+    assert config.load("smoke").wording == config.load("laptop").wording
 
 
 def test_notebooks_04_and_05_say_what_the_claims_say(laptop):

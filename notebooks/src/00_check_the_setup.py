@@ -137,7 +137,7 @@ assert failures["while True: pass"].kind == "timeout" and failures["1 / 0"].kind
 # ![The model writes code, the sandbox runs it, the model reads what was printed, until an answer is given.](pictures/agent_loop.svg)
 #
 # Its prompt says how to act: write a thought, then a block of Python. The student's version of that prompt is short. A teacher, or a
-# model that was never tuned, also gets rules and three worked examples (`prompts.AGENT_TEACHER`).
+# model that was never tuned, also gets rules and three worked examples; the preset `paper` has four (setting `wording`).
 
 # %%
 print(prompts.AGENT_STUDENT)
@@ -151,7 +151,8 @@ print(prompts.AGENT_STUDENT)
 
 # %%
 def think_run_read(question, steps):
-    messages = [{"role": "system", "content": prompts.AGENT_TEACHER}, {"role": "user", "content": f"Question: {question}"}]
+    system = prompts.agent_system("teacher", wording=cfg.wording)
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": f"Question: {question}"}]
     turns = []
     model.forget()  # what it keeps from earlier calls is faster but rounds differently, which can change a word
     with box.session() as session:
@@ -181,7 +182,8 @@ print(question.text, *turns, sep="\n\n")
 # steps run out, and can vote over several actions per step (notebook 04). On this question it writes the same turns:
 
 # %%
-acting = Agent(model, box, style="teacher", max_steps=3, step_tokens=cfg.step_tokens, seed=cfg.seed)
+settings = {"step_tokens": cfg.step_tokens, "wording": cfg.wording, "seed": cfg.seed}
+acting = Agent(model, box, style="teacher", max_steps=3, **settings)
 model.forget()
 started = time.perf_counter()
 (trajectory,) = acting.run([question])

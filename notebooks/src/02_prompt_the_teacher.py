@@ -193,8 +193,9 @@ assert started["prefix"].strip() == prefix.strip() and started["trace"][0]["text
 case = by_id["agent_ftp"][chosen]
 question = Question(case["id"], case["benchmark"], case["question"], case["gold"], case["domain"])
 model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision=cfg.precision)
+settings = {"step_tokens": cfg.step_tokens, "wording": cfg.wording, "seed": cfg.seed}
 with Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds) as box:
-    agent = Agent(model, box, style="teacher", max_steps=1, step_tokens=cfg.step_tokens, seed=cfg.seed)
+    agent = Agent(model, box, style="teacher", max_steps=1, **settings)
     (continued,) = agent.run([question], [prefix])
 print(continued.steps[0].text)
 
@@ -287,7 +288,7 @@ mine, followed = "Thought: ", None
 # solution
 mine = "Thought: I will search first, and compute nothing in my head."
 with Sandbox(tools={"web_search": web_search}, seconds=cfg.sandbox_seconds) as box:
-    agent = Agent(model, box, style="teacher", max_steps=1, step_tokens=cfg.step_tokens, seed=cfg.seed)
+    agent = Agent(model, box, style="teacher", max_steps=1, **settings)
     (followed,) = agent.run([question], [mine])
 print(followed.steps[0].text)
 

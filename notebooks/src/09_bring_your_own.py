@@ -129,8 +129,9 @@ def answer(run, agent, questions, thought=None, **labels):
     return list(run.finished().values())
 
 shape = {"questions": records.digest({q.id: [q.text, q.answer] for q in found}), "steps": cfg.max_steps}
+how = {"max_steps": cfg.max_steps, "step_tokens": cfg.step_tokens, "wording": cfg.wording}
 with teach.open_teacher(cfg) as model:
-    teacher = Agent(model, box, style="teacher", max_steps=cfg.max_steps, step_tokens=cfg.step_tokens)
+    teacher = Agent(model, box, style="teacher", **how)
     taught_by = {"teacher": cfg.teacher, "told": teacher.tools, "thought": first_thought}
     run = records.Run(cfg.runs, "own-teacher", shape | taught_by)
     taught = answer(run, teacher, train, first_thought, model=cfg.teacher, method="agent")
@@ -172,7 +173,7 @@ model = LocalModel(student, max_context=cfg.context_tokens, precision=cfg.precis
 answers = []
 for method, path, style in (("agent", None, "teacher"), ("agent_distill", adapter.path, "student")):
     model.use(path)
-    agent = Agent(model, box, style=style, max_steps=cfg.max_steps, step_tokens=cfg.step_tokens)
+    agent = Agent(model, box, style=style, **how)
     who = {"adapter": adapter.path.parent.name if path else "", "told": agent.tools}
     run = records.Run(cfg.runs, f"own-{method}", shape | who)
     answers += answer(run, agent, test, model=student, method=method)

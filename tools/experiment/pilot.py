@@ -1,9 +1,9 @@
 """Compare prompts of the teacher on questions for development, all transcripts kept: `python
 tools/experiment/pilot.py --help`.
 
-The pairs compared: a chain of thought by the package's prompt (a plan first, worked examples)
-against the plain request to reason step by step; the agent with the package's worked examples
-against one more, in the corpus's own form, that searches twice. Only dev sets are asked. A run that
+The pairs compared are the two wordings of `agentlib.prompts`: a chain of thought by a plan and
+worked examples against the plain request to reason step by step; the agent with three worked
+examples against four. Only dev sets are asked. A run that
 is interrupted resumes; more questions continue the same run.
 """
 
@@ -12,8 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -32,108 +31,33 @@ SETS = ("hotpotqa-dev", "math-hard-dev", "math-medium-dev")
 SECONDS = {"cot": 5.0, "agent": 12.0}
 SETTINGS = config.SLICE
 
-ZERO_SHOT = "Reason step by step, and put your final answer within \\boxed{}."
-# The fact is in no question of the slice; the passages are written for this page.
-TWO_SEARCHES = """
-
-Question: In which city was the architect of the Sydney Opera House born?
-
-Thought: First I have to find out who the architect of the Sydney Opera House was.
-Code:
-```py
-print(web_search("architect of the Sydney Opera House"))
-```<end_code>
-
-Observation:
-[1] Sydney Opera House
-The Sydney Opera House is a centre for the performing arts on Sydney Harbour in Australia. It was opened in 1973. Jørn Utzon \
-designed it, after he had won an international competition in 1957.
-
-[2] Sydney Harbour Bridge
-The Sydney Harbour Bridge is an arch bridge of steel near the Opera House. It was opened in 1932.
-
-[3] Opera Australia
-Opera Australia is an opera company whose season in Sydney takes place in the Sydney Opera House.
-
-Thought: The architect was Jørn Utzon. These passages do not say where he was born, so I search for him.
-Code:
-```py
-print(web_search("Jørn Utzon born"))
-```<end_code>
-
-Observation:
-[1] Jørn Utzon
-Jørn Utzon (1918-2008) was a Danish architect. He was born in Copenhagen, where his father built ships, and grew up in Aalborg.
-
-[2] Utzon Center
-The Utzon Center is a building for exhibitions in Aalborg, the last one that Jørn Utzon designed.
-
-[3] Jan Utzon
-Jan Utzon is a Danish architect and a son of Jørn Utzon.
-
-Thought: The passage says that Jørn Utzon was born in Copenhagen. Aalborg is where he grew up.
-Code:
-```py
-final_answer("Copenhagen")
-```<end_code>"""
-
-
-def keep(conversation: list[dict]) -> list[dict]:
-    """The conversation as the package words it."""
-    return conversation
-
-
-def zero_shot(conversation: list[dict]) -> list[dict]:
-    """The question of a chain of thought alone, without plan and examples."""
-    return [{"role": "system", "content": ZERO_SHOT}, conversation[-1]]
-
-
-def one_more_example(conversation: list[dict]) -> list[dict]:
-    """An agent's conversation with the example that searches twice after those of its system
-    turn."""
-    first, *rest = conversation
-    examples, blank, closing = first["content"].rpartition("\n\n")
-    return [first | {"content": f"{examples}{TWO_SEARCHES}{blank}{closing}"}, *rest]
-
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """A way to ask: "cot" or "agent", and how the package's conversation is reworded."""
+    """A way to ask: "cot" or "agent", in one of the wordings of `agentlib.prompts`."""
 
     method: str
-    reword: Callable[[list[dict]], list[dict]]
+    wording: str
 
     def words(self) -> list[list[dict]]:
         """What a model is given for a question of each kind, to tell runs with other words
         apart."""
         if self.method == "agent":
-            return [self.reword(initial_messages("?", "teacher"))]
+            return [initial_messages("?", "teacher", wording=self.wording)]
         return [
-            self.reword(cot_turns("?", domain, examples=True)) for domain in ("factual", "math")
+            cot_turns("?", domain, examples=True, wording=self.wording)
+            for domain in ("factual", "math")
         ]
 
 
+# names of recorded runs
 CONDITIONS = {
-    "cot-plan": Condition("cot", keep),
-    "cot-zero-shot": Condition("cot", zero_shot),
-    "agent": Condition("agent", keep),
-    "agent-two-searches": Condition("agent", one_more_example),
+    "cot-plan": Condition("cot", "plan"),
+    "cot-zero-shot": Condition("cot", "plain"),
+    "agent": Condition("agent", "plan"),
+    "agent-two-searches": Condition("agent", "plain"),
 }
 PAIRS = (("cot-plan", "cot-zero-shot"), ("agent", "agent-two-searches"))
-
-
-class Reworded:
-    """A model that is given each conversation in other words."""
-
-    def __init__(self, model: LanguageModel, reword: Callable[[list[dict]], list[dict]]):
-        self.name, self.count, self._model, self._reword = model.name, model.count, model, reword
-        longer = model.count(TWO_SEARCHES) if reword is one_more_example else 0
-        # the agent measures the conversation that it knows
-        self.max_context = model.max_context - longer
-        self.can_pause = getattr(model, "can_pause", False)
-
-    def generate(self, conversations: Sequence[list[dict]], **options: Any) -> list[list]:
-        return self._model.generate([self._reword(c) for c in conversations], **options)
 
 
 class Penalised(server.ServerModel):
@@ -203,24 +127,25 @@ def answers(
 ) -> Iterator[cases.Case]:
     """The cases of some questions, greedily, as they are done."""
     condition, asked = CONDITIONS[name], {question.id: question for question in part}
-    labels = {"model": cfg.teacher, "role": "teacher", "method": name, "n": 1}
-    labels |= {"seed": cfg.seed, "temperature": 0.0}
-    reworded = Reworded(model, condition.reword)
+    labels = {"model": cfg.teacher, "role": "teacher", "wording": condition.wording}
+    labels |= {"method": name, "n": 1, "seed": cfg.seed, "temperature": 0.0}
     if condition.method == "cot":
         for chain in cot.generate_cot(
-            reworded,
+            model,
             part,
             max_new_tokens=cfg.cot_tokens,
             examples=True,
+            wording=condition.wording,
             seed=cfg.seed,
             batch=cfg.batch_questions,
         ):
             yield cases.cot_case(asked[chain.question_id], chain, **labels)
         return
     agent = Agent(
-        reworded,
+        model,
         box,
         style="teacher",
+        wording=condition.wording,
         max_steps=cfg.max_steps,
         step_tokens=cfg.step_tokens,
         batch=cfg.batch_questions,
