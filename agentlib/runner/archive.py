@@ -126,30 +126,24 @@ def restore(cfg: config.Config) -> Restored:
 
 
 def take_recorded(cfg: config.Config) -> list[evaluate.Condition]:
-    """The conditions that are not asked afresh here (`cfg.live_methods`): recorded answers of the
-    experiment that `teacher_records` names are put into their run folders, to just the questions
-    that this configuration asks.
-
-    Raises ValueError if some of those questions have no recorded answer.
+    """The conditions that need not be asked here, as their answers to all of this configuration's
+    questions are recorded in the experiment that `teacher_records` names; those are put into their
+    run folders. `cfg.live_methods` are asked afresh.
     """
     taken = []
     if not (cfg.teacher_records and cfg.live_methods):
         return taken
     for condition in itertools.chain(*(evaluate.plan(cfg, name) for name in cfg.students)):
-        if condition.n == 1 and condition.method in cfg.live_methods:
-            continue
-        run, asked = (evaluate.condition_run(cfg, condition), evaluate.questions_of(cfg, condition))
+        run = evaluate.condition_run(cfg, condition)
         file = teach.records_folder(cfg) / "runs" / f"{run.folder.name}.jsonl.xz"
-        head, rows = unpack(file) if file.exists() else ({}, [])
-        if lacking := {q.id for q in asked} - {row["id"] for row in rows}:
-            raise ValueError(
-                f"{condition.label} of {condition.student} has no recorded answer to"
-                f" {len(lacking)} of {len(asked)} questions in {file}; ask fewer questions, or"
-                " add the method to setting 'live_methods'"
-            )
-        ids = {q.id for q in asked}
-        _put_back(run, head, [row for row in rows if row["id"] in ids])
-        taken.append(condition)
+        live = condition.n == 1 and condition.method in cfg.live_methods
+        if live or not file.exists():
+            continue
+        head, rows = unpack(file)
+        asked = {q.id for q in evaluate.questions_of(cfg, condition)}
+        if asked <= {row["id"] for row in rows}:
+            _put_back(run, head, [row for row in rows if row["id"] in asked])
+            taken.append(condition)
     return taken
 
 

@@ -180,6 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (ValueError, OSError, RuntimeError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+    from agentlib.runner import archive
+
+    archive.take_recorded(cfg)
     if expected := _estimate(cfg, numbers):
         print(expected)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
