@@ -62,6 +62,7 @@ def test_settings_that_are_wrong_are_a_sentence(capsys):
 def test_every_line_that_is_not_ok_says_what_to_do_and_none_tells_who_the_user_is(monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: Path("/home/alice"))
     line = probes.Line("x", "/home/alice/.cache http://u:secret@host/v1", "missing", "do this")
+    assert doctor.redacted("student_server=http://u:secret@host") == "student_server=http://…@host"
     assert doctor.text(line) == "missing x: ~/.cache http://…@host/v1\n        to do: do this"
 
 
@@ -110,7 +111,7 @@ def test_a_sandbox_that_does_not_start_is_a_failed_line_with_its_reason(monkeypa
     monkeypatch.setattr(sandbox, "Sandbox", refuse)
     (line,) = probes.guarded("sandbox", partial(probes.sandbox, SMOKE))
     assert line.fatal and line.state == "failed"
-    assert line.value == "RuntimeError: no sandbox could be started (bwrap: not installed)"
+    assert "RuntimeError: no sandbox could be started (bwrap: not installed)" in line.value
 
 
 # --- tokens -------------------------------------------------------------------------------------
@@ -137,7 +138,8 @@ def test_a_probe_that_crashes_is_one_failed_line_and_the_others_go_on(tokenizer,
 
     monkeypatch.setattr(cases, "read", broken)
     first, second = probes.tokens(SMOKE)
-    assert first.fatal and first.value == "KeyError: 'no such field'" and second.state == "ok"
+    assert first.fatal and second.state == "ok"
+    assert "KeyError: 'no such field' (test_doctor.py, line " in first.value
 
 
 class Shouting:
@@ -296,6 +298,8 @@ def test_the_paper_preset_lists_what_it_downloads(empty_home):
     assert "15232 MB" in found["weights of Qwen2.5-7B-Instruct"].value
     assert "3 MB to download" in found["question files"].value
     assert not any("e5-base" in what for what in found)
+    # without a server the teacher would need a file for llama.cpp, which there is none of
+    assert not any("32B" in what for what in by_name(downloads.caches(config.load("paper"), {})))
 
 
 def test_a_registry_and_a_hub_that_refuse_are_warnings(monkeypatch):
@@ -346,8 +350,9 @@ def test_what_the_preset_needs_decides_the_exit_code(monkeypatch, capsys):
     warned = probes.Line("z", "old", "warning", "update")
     for lines, code in (([missing], 1), ([other, warned], 0), ([], 0)):
         monkeypatch.setattr(doctor, "report", lambda cfg, lines=lines: iter(lines))
-        assert doctor.main([]) == code
-    assert "1 missing, 0 failed" in capsys.readouterr().out
+        assert doctor.main(["--set", "student_server=http://u:secret@h"]) == code
+    said = capsys.readouterr().out
+    assert "1 missing, 0 failed" in said and "secret" not in said
 
 
 @pytest.mark.isolation

@@ -47,6 +47,7 @@ def test_training_takes_about_what_was_measured_and_not_less(student, tuning, pe
 @pytest.mark.parametrize(
     ("tuning", "dropout"), [("lora", 0.05), ("lora", 0.0), ("full", 0.0)], ids=str
 )
+@pytest.mark.model
 def test_a_layer_keeps_as_many_activations_as_torch_saves(tuning, dropout):
     """Counted by torch: what two layers save for their gradients, less what one saves."""
     import torch

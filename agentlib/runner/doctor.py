@@ -147,10 +147,13 @@ def report(cfg: config.Config) -> Iterator[Line]:
 
 
 def text(line: Line) -> str:
-    """A line to paste: without this user's home folder, and without passwords in addresses."""
-    said = f"{line.state:<8}{line.what}: {line.value}"
-    if line.state != "ok":
-        said += f"\n        to do: {line.todo}"
+    """A line to paste: `redacted`, with what to do on a second one where it is not ok."""
+    todo = f"\n        to do: {line.todo}" if line.state != "ok" else ""
+    return redacted(f"{line.state:<8}{line.what}: {line.value}{todo}")
+
+
+def redacted(said: str) -> str:
+    """A text without this user's home folder, and without passwords in addresses."""
     home = str(Path.home())
     said = said.replace(f"{home}/", "~/") if home != "/" else said
     return re.sub(r"//[^/@\s]+@", "//…@", said)
@@ -179,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     began, found = time.monotonic(), []
-    print(f"agentlib doctor, preset {cfg.preset}{''.join(f' {s}' for s in asked.settings)}")
+    print(redacted(" ".join(["agentlib doctor, preset", cfg.preset, *asked.settings])))
     for line in report(cfg):
         found.append(line)
         print(text(line), flush=True)

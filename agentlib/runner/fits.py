@@ -1,8 +1,9 @@
 """Which model fits a GPU: the memory that training and evaluating a student takes, estimated from
 the shape of its layers and from what `training` and `models` do with them.
 
-All sizes are bytes. The saved activations of a layer, the counts of parameters and four peaks
-printed on an H100 are checked by tests; the paper's students at full length were not measured.
+All sizes are bytes. Tests hold parameters against the models', one layer's activations against what
+torch saves, and training against four peaks printed on an H100 (the students of `laptop`). Not
+measured yet: evaluation, the paper's students at full length, and what CUDA and its allocator take.
 """
 
 from collections.abc import Sequence

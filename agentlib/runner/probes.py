@@ -3,12 +3,12 @@ adapter, and the servers that the settings name.
 """
 
 import contextlib
-import logging
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,6 @@ from pathlib import Path
 
 from agentlib import config, records
 
-log = logging.getLogger(__name__)
 # As a model writes it: code, an end mark, spaces, accents, a character of two code units.
 COMPLETION = (
     "Thought: São Tomé, 3 × 4 = 12 🙂\nCode:\n```py\nx = {'a':  [1, 2]}\nprint(x)\n```<end_code>"
@@ -50,11 +49,12 @@ def guarded(what: str, lines: Callable[[], Iterator[Line]], needed: bool = True)
     try:
         yield from lines()
     except Exception as error:  # whatever is wrong with a machine is what the report is for
-        log.debug("doctor: the probe of %s failed", what, exc_info=True)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(where.filename).name}, line {where.lineno}"
         message = " ".join(str(error).split())[:300]
         yield Line(
             what,
-            f"{type(error).__name__}: {message}",
+            f"{type(error).__name__}: {message} ({place})",
             "failed",
             "see whether the lines above explain it, else open an issue with this report",
             needed,
