@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: reproduce figures check test test-all bench publish workshop site badges lab clean
+.PHONY: reproduce figures check test test-all bench publish workshop site badges lab doctor clean
 
 reproduce: .venv/ready        ## notebooks 00-05 at PRESET, then a table of minutes and figures
 	$(BIN)/python -m agentlib run --preset $(PRESET) $(ARGS)
@@ -62,6 +62,9 @@ lab: .venv/ready              ## open the notebooks
 .venv/ready-bench: .venv/ready-test requirements-bench.lock
 	$(BIN)/python -m pip install --quiet --requirement requirements-bench.lock
 	touch $@
+
+doctor: .venv/ready           ## report on this machine and on what PRESET needs of it, to paste into an issue; ARGS='--set …'
+	$(BIN)/python -m agentlib doctor --preset $(PRESET) $(ARGS)
 
 clean:                        ## remove the environment and all runs (not the download cache, nor what is committed)
 	rm -rf .venv runs build agentlib.egg-info .pytest_cache .ruff_cache .hypothesis

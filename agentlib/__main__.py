@@ -1,5 +1,5 @@
-"""`python -m agentlib run | serve | train`: notebooks headless, an index on a server, one
-student's training."""
+"""`python -m agentlib run | serve | train | doctor`: notebooks headless, an index on a server, one
+student's training, a report on this machine."""
 
 import importlib
 import sys
@@ -8,6 +8,7 @@ COMMANDS = {
     "run": "run the notebooks headless, in order, at one preset",
     "serve": "serve a preset's index over HTTP, so that many runs share one machine's memory",
     "train": "train one student of one method, on one process or on several GPUs",
+    "doctor": "report on this machine and on what a preset needs, to paste into an issue",
 }
 
 

