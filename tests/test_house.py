@@ -1,5 +1,5 @@
-"""The package is quick to import and its doors open; the README's ratios are those of the
-records."""
+"""The package is quick to import and its doors open; the ratios that its README quotes are those of
+the records."""
 
 import importlib
 import json
@@ -94,4 +94,6 @@ def test_a_ratio_is_quoted_as_it_was_measured_last(file, ratio, words):
         .splitlines()
     )
     measured = json.loads(lines[-1])["ratios"][ratio]
-    assert words.format(measured) in (config.ROOT / "README.md").read_text(encoding="utf-8")
+    assert words.format(measured) in (config.ROOT / "agentlib" / "README.md").read_text(
+        encoding="utf-8"
+    )

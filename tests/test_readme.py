@@ -14,8 +14,12 @@ import pytest
 
 from agentlib import benchmarks, config, distill, prompts, records, teach
 from agentlib.figures import claims, estimates, statistics, tables
+from agentlib.models import weights
 
-PAGES = [config.ROOT / "README.md", config.ROOT / "notebooks" / "README.md"]
+PAGES = [
+    config.ROOT / page
+    for page in ("README.md", "notebooks/README.md", "agentlib/README.md", "figures/README.md")
+]
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 BLOCKS = "\n".join(re.findall(r"^```\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE))
 WORDS = re.findall(r"`((?:make|python -m) [^`]+)`", TEXT) + [
@@ -105,25 +109,36 @@ def test_quick_commands_are_really_run(command, tmp_path):
         assert len(after) >= 8 and all(after[name] > before.get(name, 0) for name in after)
 
 
+def anchors(page) -> set[str]:
+    """The headings of a page as GitHub links to them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
 def test_links_lead_to_files_and_pictures_have_words(page):
     for words, target in re.findall(r"!?\[([^\]]*)\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         assert words.strip(), f"a link or picture without words: {target}"
-        assert target.startswith("http") or (page.parent / target).exists(), target
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        assert (page.parent / path).exists(), target
+        if anchor:
+            assert anchor in anchors(page.parent / path if path else page), target
 
 
-# --- the numbers: those of the records, on the README and in the notebooks' prose ----------------------------------------
+# --- the numbers: those of the records, on the pages and in the notebooks' prose ----------------------------------------
 
 SMALL, LARGE = "SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"
 # words that a page has in place of a number
-WORDS_OF = {2: "two", 3: "three", 4: "four", 5: "five"}
+WORDS_OF = {2: "two", 3: "three", 4: "four", 5: "five", 8: "eight"}
 
 
 def flat(text: str) -> str:
     return " ".join(text.split())
 
 
-README = flat(PAGES[0].read_text(encoding="utf-8"))
+README, _, PACKAGE, RESULTS = (flat(page.read_text(encoding="utf-8")) for page in PAGES)
 
 
 def prose(number: str) -> str:
@@ -175,6 +190,20 @@ def difference(found) -> str:
 
 def side(cases, model, method, n=1):
     return estimates.select(cases, model=model, method=method, n=n)
+
+
+def test_the_models_are_as_large_as_the_page_says():
+    """The README and the models that a run at each preset loads."""
+    smoke, live = (config.load(preset) for preset in ("smoke", "laptop"))
+    first = [*smoke.students, smoke.encoder]
+    more = [name for name in (*live.students, live.teacher) if name not in first]
+    mb = [f"{weights.download_bytes(name) / 1e6:.0f} MB" for name in (*first, *more)]
+    assert (
+        f"{mb[0]} and {mb[1]} for `smoke`, also {mb[2]} and {mb[3]} for `laptop` with a live"
+        " teacher" in README
+    )
+    assert len(mb) == 4 and WORDS_OF[weights.DENSE_BYTES_PER_GGUF_BYTE] == "eight"
+    assert "takes up to eight times its download on disk" in README
 
 
 def test_every_arm_of_the_records_has_the_questions_that_its_configuration_asks(laptop):
@@ -281,9 +310,9 @@ def test_temperature_and_seed_move_as_little_as_the_page_says(varied):
     found = varied[varied["setting"].isin(["temperature", "seed"])]
     assert (
         set(found["benchmark"]) == {"mini-math"}
-        and "On 25 questions of mini-math, the temperature of the vote" in README
+        and "On 25 questions of mini-math, the temperature of the vote" in RESULTS
     )
-    assert "move the 135M student by no more than two questions" in README
+    assert "move the 135M student by no more than two questions" in RESULTS
     for setting, cases in found.groupby("setting"):
         right = cases.groupby("value")["correct"].agg(["sum", "count"])
         assert (
@@ -308,7 +337,7 @@ def test_trajectories_help_as_much_as_the_page_says(varied):
     said = ", ".join(f"{number} give {shares[number]}" for number in fewer)
     assert (
         f"{said}, and all {every} ({trained} of them short enough to train on) give {shares[every]}"
-        in README
+        in RESULTS
     )
     assert (
         f"All {every} are those that pass the filter; {trained} of them are short enough"
@@ -322,17 +351,17 @@ def test_kinds_of_fine_tuning_differ_as_the_page_says(varied):
     of = {kind: f"{100 * mean:.1f} %" for kind, mean in right["mean"].items()}
     assert (
         f"LoRA {of['lora']}, QLoRA {of['qlora']}, full fine-tuning {of['full']} of the same 200"
-        in README
+        in RESULTS
     )
     lora, full = estimates.read_published("table8_lora_vs_fullft").set_index("Method")[
         "Avg_recomputed"
     ]
-    assert f"published: {lora:.1f} % by LoRA, {full:.1f} % by full fine-tuning" in README
+    assert f"published: {lora:.1f} % by LoRA, {full:.1f} % by full fine-tuning" in RESULTS
     tuned = dict(tuple(varied[varied["setting"] == "tuning"].groupby("value")))
     no_difference = statistics.compare(tuned["lora"], tuned["qlora"])
     assert (
         no_difference["low"] < 0 < no_difference["high"]
-        and "no measurable difference from LoRA" in README
+        and "no measurable difference from LoRA" in RESULTS
         and "no measurable difference from LoRA" in prose("05")
     )
 
@@ -365,7 +394,7 @@ def test_speeds_on_the_page_are_those_of_the_benchmarks():
     rounds = {name: last[name]["rounds"] for name in ("generation", "training", "nearest")}
     assert (
         f"medians of {WORDS_OF[rounds['generation']]} rounds (of {WORDS_OF[rounds['nearest']]} for"
-        " the index)" in README
+        " the index)" in PACKAGE
     )
     assert rounds["training"] == rounds["generation"]
     steps, index = last["generation"]["ratios"], last["nearest"]["ratios"]
@@ -375,21 +404,21 @@ def test_speeds_on_the_page_are_those_of_the_benchmarks():
     )
     assert (
         f"**{short:.2f} times** a greedy step with a short prompt, {long:.2f} times with a long one"
-        in README
+        in PACKAGE
     )
     assert (
         f"**{steps['questions/s, ours to smolagents']:.1f} times** as fast as by smolagents"
-        in README
+        in PACKAGE
     )
-    assert f"**{100 * index['ivfpq, memory to flat']:.0f} %** of the flat one's memory" in README
+    assert f"**{100 * index['ivfpq, memory to flat']:.0f} %** of the flat one's memory" in PACKAGE
     assert (
         f"**{index['ivfpq, queries/s, 960 at a time to flat']:.0f} times** as many queries"
-        in README
+        in PACKAGE
     )
-    assert f"at recall@3 of {index['ivfpq, recall@3 of flat']:.2f}" in README
+    assert f"at recall@3 of {index['ivfpq, recall@3 of flat']:.2f}" in PACKAGE
     assert (
         f"**{last['training']['ratios']['tokens/s, ours to the fastest TRL']:.2f} times** as many"
-        " tokens" in README
+        " tokens" in PACKAGE
     )
 
 
@@ -468,6 +497,10 @@ def test_notebooks_04_and_05_say_what_the_claims_say(laptop):
         " not settled" in prose("05")
     )
     assert "it lowers the smaller student's; for the larger one that is not settled" in prose("05")
+    assert (
+        "The prefix lowers the accuracy of the 135M student. At 0.5B neither its effect nor that of"
+        " SAG on broken code is settled." in README
+    )
     assert "lead is 5.6 points at 0.5B" in prose("05") and holds.index.size == 11
     maths = laptop[
         (laptop["domain"] == "math") & (laptop["method"] == "cot_distill") & (laptop["n"] == 1)
