@@ -269,6 +269,25 @@ def test_final_answer_survives_being_overwritten(session):
     assert session.run("final_answer(final_answer is not None)").answer is True
 
 
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ("final_answer", "'final_answer', which is a method"),
+        ("len", "'len', which is a builtin_function_or_method"),
+        ("lambda: 3", "'<lambda>', which is a function"),
+        ("int", "'int', which is a type"),
+        ("math", "'math', which is a module"),
+    ],
+)
+def test_what_is_no_value_is_no_answer(box, given, kind):
+    with box.session() as session:
+        outcome = session.run(f"import math\nfinal_answer({given})")
+        assert not outcome.is_final and outcome.failure.kind == "execution"
+        assert "takes the answer itself" in outcome.failure.message
+        assert kind in outcome.failure.message
+        assert session.run("final_answer(math.floor(3.5))").answer == 3
+
+
 ANSWERS = [  # an expression, and the plain value that a reader takes it for
     ("np.float64(2.5)", 2.5), ("np.int32(7)", 7), ("np.bool_(True)", True), ("np.str_('a')", "a"), ("np.longdouble(0.5)", 0.5),
     ("np.arange(4).reshape(2, 2)", [[0, 1], [2, 3]]), ("np.array(3)", 3), ("[np.int64(1), (np.float64(2.5), {np.int64(3)})]", [1, [2.5, [3]]]),
@@ -283,7 +302,7 @@ ANSWERS = [  # an expression, and the plain value that a reader takes it for
     ("range(1, 4)", [1, 2, 3]), ("{1: 'a'}", {"1": "a"}), ("{(1, 2): 3}", {"(1, 2)": 3}), ("{1: 'a'}.keys()", [1]), ("{1: 'a'}.values()", ["a"]),
     ("{1: 'a'}.items()", [[1, "a"]]), ("(n * n for n in range(3))", [0, 1, 4]), ("map(str, [1, 2])", ["1", "2"]), ("zip('ab', [1, 2])", [["a", 1], ["b", 2]]),
     ("reversed([1, 2])", [2, 1]), ("collections.deque([1])", [1]), ("collections.Counter('aab')", {"a": 2, "b": 1}), ("collections.defaultdict(int, a=1)", {"a": 1}),
-    ("Place('Rome', [np.int64(2)])", {"name": "Rome", "years": [2]}), ("Place", "<class '__main__.Place'>"), ("Colour.RED", "RED"), ("array.array('i', [1])", [1]),
+    ("Place('Rome', [np.int64(2)])", {"name": "Rome", "years": [2]}), ("Colour.RED", "RED"), ("array.array('i', [1])", [1]),
     ("b'Rome'", "Rome"), ("bytearray(b'Rome')", "Rome"), ("datetime.date(2024, 5, 1)", "2024-05-01"), ("datetime.datetime(2024, 5, 1, 12)", "2024-05-01 12:00:00"),
     ("datetime.timedelta(days=2)", "2 days, 0:00:00"), ("float('nan')", "nan"), ("[float('-inf'), np.inf]", ["-inf", "inf"]), ("None", None), ("'\\ud800'", "?"),
     ("pd.Series([1, 2])", [1, 2]), ("pd.Series([1, 2, 3])[[0, 2]]", [1, 3]), ("pd.Series(['a', 'a']).value_counts()", {"a": 2}),

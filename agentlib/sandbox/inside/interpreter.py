@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import fcntl
 import gc
+import inspect
 import io
 import json
 import linecache
@@ -189,7 +190,16 @@ class Interpreter:
         return content
 
     def final_answer(self, answer: Any = None) -> None:
-        """Give the answer to the question; nothing after this call runs."""
+        """Give the answer to the question; nothing after this call runs.
+
+        Raises TypeError for a function, a class or a module, whose text says nothing.
+        """
+        if inspect.isroutine(answer) or inspect.isclass(answer) or inspect.ismodule(answer):
+            raise TypeError(
+                "final_answer() takes the answer itself (text, a number, a list, a dict), not"
+                f" {getattr(answer, '__name__', 'a function')!r}, which is a"
+                f" {type(answer).__name__}"
+            )
         if not self.final:
             self.final.append(report.truncate_answer(report.to_plain(answer)))
         raise FinalAnswer
