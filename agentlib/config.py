@@ -139,6 +139,9 @@ class Config:
     retriever_url: str = ""  # a running /retrieve server; "" searches in this process
     top_k: int = 3  # code
 
+    # which trajectories students learn from: the "right" ones that pass the filter (§4.1), or of
+    # these only the "supported" ones, which saw every passage that the answer rests on
+    keep: str = "right"
     # which first thoughts the teacher's agent starts from: a key of `FIRST_THOUGHTS`
     first_thought: str = "published"
     # how a chain of thought is asked for, and how many worked examples an agent's teacher sees;
@@ -212,6 +215,7 @@ class Config:
             "retriever": ("faiss", "ivfpq", "bm25"),
             "precision": ("auto", "fp32", "bf16"),
             "weights": WEIGHTS,
+            "keep": ("right", "supported"),
             "first_thought": FIRST_THOUGHTS,
             "wording": WORDINGS,
             "server_seed": ("sent", "omitted"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agentlib import benchmarks, cases, config, cot, distill, prompts, records
 from agentlib.agent import Agent
-from agentlib.benchmarks import web_search, wiki
+from agentlib.benchmarks import teaching, web_search, wiki
 from agentlib.cases import Case
 from agentlib.models import LanguageModel, LocalModel, ServerModel
 from agentlib.sag import SAG
@@ -346,10 +346,11 @@ def publish(cfg: config.Config, found: Sequence[dict]) -> Path:
 
 
 def without_transcripts(case: dict) -> dict:
-    """A case without transcripts and timings; of the slice's questions it says instead whether
-    the gold passages were seen (`supported`, None where none are annotated)."""
+    """A case without transcripts and timings; of the slice's and the teaching set's questions it
+    says instead whether the gold passages were seen (`supported`, None where none are known)."""
     short = {k: v for k, v in case.items() if k not in LONG_FIELDS}
     seen = "trace" in case or "text" in case
-    if case.get("benchmark") in wiki.SETS and seen and not case.get("error"):
-        short["supported"] = wiki.is_supported(case)
+    known = case.get("benchmark") in {*wiki.SETS, *teaching.SETS}
+    if known and seen and not case.get("error"):
+        short["supported"] = benchmarks.is_supported(case)
     return short

@@ -281,14 +281,14 @@ def retry_failed(
 
     At most `teacher_tries` tries a question in all, the first one among them.
     """
-    kept, found = {c["id"] for c in first if filtering.passes_filter(c)}, []
+    kept, found = {c["id"] for c in first if is_kept(cfg, c)}, []
     for attempt in range(1, cfg.teacher_tries):
         if len(kept) >= cfg.teacher_kept:
             break
         tried = teach(
             cfg, model, method, [q for q in questions if q.id not in kept], box=box, attempt=attempt
         )
-        found += [case for case in tried if filtering.passes_filter(case)]
+        found += [case for case in tried if is_kept(cfg, case)]
         kept |= {case["id"] for case in found}
     return found
 
@@ -316,15 +316,23 @@ def publish(
     return file
 
 
+def is_kept(cfg: config.Config, case: Case) -> bool:
+    """Whether students may learn from a case: it passes the filter and, where an agent's are to be
+    "supported", does not lack a passage that its answer rests on."""
+    seen = cfg.keep == "right" or "trace" not in case or benchmarks.is_supported(case) is not False
+    return filtering.passes_filter(case) and seen
+
+
 def filtered_cases(cfg: config.Config, method: str) -> list[dict]:
     """A teacher method's published cases that pass the filter, one a question, in the order
     asked: first tries, then what later ones added. Raises ValueError if there is none."""
     file = records_path(cfg, method)
     later = file.with_name(f"{file.stem}_again.jsonl")
     every = cases.read(file) + (cases.read(later) if later.exists() else [])
-    if not (found := [case for case in every if filtering.passes_filter(case)]):
+    kept = [case for case in every if is_kept(cfg, case)]
+    if not kept:
         raise ValueError(
-            f"{file} has no case that passes the filter, expected some; run the teacher on more"
-            " questions"
+            f"{file} has no case that passes the filter (setting 'keep' is {cfg.keep!r}), expected"
+            " some; run the teacher on more questions"
         )
-    return found
+    return kept

@@ -7,7 +7,7 @@ import pytest
 from test_wiki import PASSAGES, built, real, small  # noqa: F401  (fixtures)
 
 from agentlib import cases, config, evaluate, records
-from agentlib.benchmarks import borrowed, sets, wiki
+from agentlib.benchmarks import borrowed, sets, teaching, wiki
 from agentlib.cot import CoTResult
 from agentlib.models import Completion
 from agentlib.runner import archive
@@ -120,3 +120,7 @@ def test_what_is_committed_of_the_slice_quotes_no_passage_and_comes_back(real): 
             assert borrowed.strip(borrowed.fill(case)) == case
             seen += 1
     assert seen >= 100
+
+
+def test_the_teaching_set_is_our_own():
+    assert not any(borrowed.is_borrowed({"benchmark": name}) for name in teaching.SETS)

@@ -356,6 +356,26 @@ def test_what_is_trained_on_are_first_tries_and_what_later_ones_added(project):
         teach.filtered_cases(laptop, "agent")
 
 
+def test_only_supported_runs_are_kept_where_that_is_asked_for(project):
+    cfg = config.load("laptop", keep="supported")
+    question = next(q for q in benchmarks.load("teaching-hotpot-train") if q.supporting)
+    asked = AGENT | {"benchmark": question.benchmark}
+    looked = asked | {"id": question.id}
+    titles = [f"[1] {title}\nText." for title in question.supporting]
+    looked["trace"] = [{"observation": f"Observation:\n{text}"} for text in titles]
+    guessed = looked | {"trace": looked["trace"][:1]}
+    chain = {key: value for key, value in guessed.items() if key != "trace"} | {"stopped": "stop"}
+    own = AGENT | {"id": "own-1", "benchmark": "own"}
+    rows = (looked, guessed, chain, own, looked | {"correct": False})
+    assert [teach.is_kept(cfg, c) for c in rows] == [True, False, True, True, False]
+    every = dataclasses.replace(cfg, keep="right")
+    assert [teach.is_kept(every, c) for c in rows] == [True, True, True, True, False]
+    teach.publish(cfg, "agent", [guessed])
+    with pytest.raises(ValueError, match="setting 'keep' is 'supported'"):
+        teach.filtered_cases(cfg, "agent")
+    assert teach.filtered_cases(every, "agent") == [guessed]
+
+
 def test_an_unknown_teacher_method_is_named_with_the_known_ones(cfg):
     with pytest.raises(
         ValueError, match=r"'ftp' is unknown, expected one of cot, agent, agent_ftp"

@@ -15,7 +15,7 @@ from teachingset import build
 from teachingset.policies import DECIDED_BY, Policies, read_field, says
 from test_house import loaded_by
 
-from agentlib import score, tasks
+from agentlib import benchmarks, score, tasks
 from agentlib.benchmarks import teaching
 
 QUESTIONS = {name: teaching.load(name) for name in teaching.SETS}
@@ -473,3 +473,24 @@ def test_maths_answers_by_another_way(template):
     for q in asked:
         assert Fraction(str(ANOTHER_WAY[template](q.text))) == Fraction(q.answer), q
         assert Fraction(q.answer) not in (0, 1, -1) and q.level in "12345"
+
+
+def test_a_case_is_supported_when_every_needed_passage_was_seen():
+    question = next(q for q in teaching.load("teaching-hotpot") if len(q.supporting_ids) == 2)
+    first, second = (
+        next(p.title for p in teaching.passages() if p.id == i) for i in question.supporting_ids
+    )
+
+    def case(*observations, **more):
+        trace = [{"observation": text} for text in observations]
+        asked = {"id": question.id, "benchmark": "teaching-hotpot"}
+        return asked | {"trace": trace} | more
+
+    both = (f"Observation:\n[1] {first}\nText.\n[2] Other\nText.", f"Observation:\n[3] {second}\n")
+    assert benchmarks.is_supported(case(*both)) is True
+    assert benchmarks.is_supported(case(both[0])) is False
+    assert benchmarks.is_supported(case(both[0], f"It says {second}.")) is False, "not a passage"
+    assert benchmarks.is_supported(case(passages=f"[1] {first}\n\n[2] {second}\n")) is True
+    sums = teaching.load("teaching-math")[0]
+    assert benchmarks.is_supported({"id": sums.id, "benchmark": sums.benchmark}) is None
+    assert benchmarks.is_supported({"id": "own-1", "benchmark": "own"}) is None

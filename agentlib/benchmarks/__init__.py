@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = export(
     __name__,
     {
         "sets": (
-            "QUESTION_SETS=NAMES fingerprint load supporting_passages test_questions"
+            "QUESTION_SETS=NAMES fingerprint is_supported load supporting_passages test_questions"
             " training_questions"
         ),
         "search": (

@@ -3,7 +3,9 @@ laptop, the teaching set, or the mini-suite.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from itertools import chain, zip_longest
+from typing import Any
 
 from agentlib import config, records, tasks
 from agentlib.benchmarks import teaching, wiki
@@ -66,6 +68,14 @@ def training_questions(cfg: config.Config) -> list[Question]:
 def fingerprint(names: tuple[str, ...]) -> str:
     """Ten hex digits that name the wording of whole sets, whatever part of them is asked."""
     return records.digest({q.id: [q.text, q.answer] for name in names for q in load(name)})
+
+
+def is_supported(case: Mapping[str, Any]) -> bool | None:
+    """Whether the model of a recorded case saw every passage that its answer rests on; None where
+    nobody has said which those are."""
+    if case["benchmark"] in teaching.SETS:
+        return teaching.is_supported(case)
+    return wiki.is_supported(case) if case["benchmark"] in wiki.SETS else None
 
 
 def supporting_passages(question: Question) -> tuple[str, ...]:

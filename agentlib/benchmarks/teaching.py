@@ -9,8 +9,11 @@ the generator.
 import functools
 import json
 import lzma
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agentlib import records, tasks
 from agentlib.retrieval import Passage
@@ -56,6 +59,29 @@ def _questions() -> dict[str, tuple[TeachingQuestion, ...]]:
         lists = {key: tuple(value) for key, value in row.items() if isinstance(value, list)}
         found[name].append(TeachingQuestion(benchmark=name, **row | lists))
     return {name: tuple(questions) for name, questions in found.items()}
+
+
+@functools.cache
+def _titles() -> dict[str, tuple[str, ...]]:
+    """Titles of the passages that each factual question needs, by its id."""
+    titles = {p.id: p.title for p in _passages()}
+    return {
+        q.id: tuple(titles[i] for i in q.supporting_ids)
+        for questions in _questions().values()
+        for q in questions
+        if q.supporting_ids
+    }
+
+
+def is_supported(case: Mapping[str, Any]) -> bool | None:
+    """Whether the model of a recorded case saw every passage that its answer rests on; None for
+    questions that need none."""
+    needed = _titles().get(case["id"])
+    if needed is None:
+        return None
+    texts = [step["observation"] for step in case.get("trace", ())] + [case.get("passages") or ""]
+    seen = set(re.findall(r"^\[\d+\] (.+)$", "\n".join(texts), re.MULTILINE))
+    return seen.issuperset(needed)
 
 
 @functools.cache
