@@ -332,27 +332,6 @@ LAPTOP = dataclasses.replace(
     cot_max_length=1024,
 )
 
-SMOKE = dataclasses.replace(
-    LAPTOP,
-    preset="smoke",
-    teacher_records="laptop",
-    students=("SmolLM2-135M-Instruct",),
-    questions=1,
-    train_questions=30,
-    passages=1600,
-    step_tokens=96,
-    cot_tokens=160,
-    max_steps=3,
-    epochs=1,
-    learning_rate=1e-3,
-    batch_size=2,
-    train_examples=20,
-    sweep_temperatures=(),
-    sweep_seeds=0,
-    sweep_tunings=(),
-    sweep_examples=(),
-)
-
 # The paper's eight benchmarks at a laptop's size, over real passages: overrides that any preset can
 # take.
 SLICE = {
@@ -391,6 +370,22 @@ TEACHING = {
     "lora_alpha": 16,
     "trainings": 3,
 }
+# The teaching set in minutes: its committed students answer some of its test questions afresh.
+SMOKE = dataclasses.replace(
+    LAPTOP,
+    **TEACHING
+    | {
+        "preset": "smoke",
+        "teacher_records": "teaching",
+        "live_methods": ("cot_distill", "agent_distill"),
+        "questions": 20,
+        "trainings": 1,
+        "sweep_temperatures": (),
+        "sweep_seeds": 0,
+        "sweep_tunings": (),
+        "sweep_examples": (),
+    },
+)
 EXPERIMENTS = {"slice": SLICE, "teaching": TEACHING}
 
 PRESETS = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}

@@ -339,11 +339,6 @@ def test_a_gpu_is_held_against_the_students(monkeypatch):
     assert {line.state for line in doctor.gpus(SMOKE)} == {"ok"}
 
 
-def test_the_model_that_a_page_loads_is_the_one_reported():
-    (page,) = (config.ROOT / "notebooks" / "src").glob("00_*.py")
-    assert f'"{downloads.PAGE_MODEL}"' in page.read_text(encoding="utf-8")
-
-
 def test_what_the_preset_needs_decides_the_exit_code(monkeypatch, capsys):
     missing = probes.Line("x", "none", "missing", "get one")
     other = probes.Line("y", "none", "failed", "get one", needed=False)

@@ -80,9 +80,9 @@ def test_an_index_with_figures_and_a_page_a_notebook(tmp_path):
 
 
 def test_a_picture_of_a_notebook_is_within_its_page(tmp_path):
-    page = notebooks.NOTEBOOKS / "00_check_the_setup.ipynb"
+    page = notebooks.NOTEBOOKS / "00_meet_the_agent.ipynb"
     website.build([page], tmp_path, tmp_path / "out")
-    text = (tmp_path / "out" / "00_check_the_setup.html").read_text(encoding="utf-8")
+    text = (tmp_path / "out" / "00_meet_the_agent.html").read_text(encoding="utf-8")
     assert "pictures/agent_loop.svg" not in text
     assert re.search(r'<img alt="The model writes code[^>]*src="data:image/svg\+xml;base64,', text)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from agentlib import config, records
 from agentlib.runner.probes import Line
 
-PAGE_MODEL = "Qwen2.5-Coder-0.5B-Instruct"  # that notebook 00 loads at every preset
 REGISTRY_SECONDS, HUB_SECONDS = 15, 4.0
 
 
@@ -86,7 +85,7 @@ def _models(cfg: config.Config) -> dict[str, str]:
     found |= dict.fromkeys(cfg.students, "weights")  # also those on a server are trained here
     if cfg.retriever != "bm25" and not cfg.retriever_url:
         found[cfg.encoder] = "weights"
-    return found | {PAGE_MODEL: "weights"}
+    return found
 
 
 def _megabytes(folder: Path) -> float:
