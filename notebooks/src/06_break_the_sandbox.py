@@ -27,6 +27,7 @@
 # %%
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -132,7 +133,7 @@ with box.session() as session:
     outcome = session.run(reach + theft)
 table = pd.DataFrame({"without the wall": without, "with it": damage(outcome.stdout)})
 assert (table["without the wall"] == "succeeded").all() and (table["with it"] == "refused").all()
-table.assign(**{"what the code was told": outcome.stdout.splitlines()}).rename_axis("attack")
+table.assign(**{"what the code was told": outcome.stdout.splitlines()}).rename_axis(columns="attack")
 
 # %% [markdown]
 # The script ran to its end in both cases. It was not recognised as harmful, and nobody looked for the word `socket`: the kernel refused each
@@ -413,10 +414,10 @@ def printed(tool, *codes):
         return "".join(run_in(one, code).stdout for code in codes)
 
 def is_safe(tool):
-    (notes / "alias.txt").symlink_to(secret)
-    said = printed(tool, leak, "print(read_note('alias.txt'))", "print(read_note(SECRET))", "print(read_note('today.txt'))")
-    (notes / "alias.txt").unlink()
-    return said.strip() == "buy milk"
+    alias = notes / "alias.txt"
+    alias.is_symlink() or alias.symlink_to(secret)
+    calls = [leak, "print(read_note('alias.txt'))", "print(read_note(SECRET))", "print(read_note('today.txt'))"]
+    return printed(tool, *calls).strip() == "buy milk"
 
 pages.check_exercise("A door in the wall", lambda: secret.read_text() in printed(read_note, leak) and is_safe(safe_note),
                      "Where does a name lead, once all its parts are followed?")  # fmt: skip
@@ -427,5 +428,4 @@ limited.close()
 bystander.kill()
 bystander.wait()
 door.close()
-for path in (notes / "today.txt", notes, secret, folder):
-    path.rmdir() if path.is_dir() else path.unlink()
+shutil.rmtree(folder)

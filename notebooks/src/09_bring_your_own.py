@@ -164,7 +164,7 @@ learnt = {"student": student, "cases": records.digest({c["id"]: c["trace"] for c
 run = records.Run(cfg.runs, "own-student", shape | learnt | {"epochs": cfg.epochs, "tuning": cfg.tuning})
 settings = distill.training_settings(cfg)
 adapter = training.fine_tune(student, examples, settings, run.folder, configuration=run.configuration)
-print(f"{len(adapter.losses)} steps, loss {adapter.losses[0]['loss']:.2f} → {adapter.losses[-1]['loss']:.2f} nats per token")
+print(f"{len(adapter.losses)} steps, loss {adapter.losses[0]['loss']:.2f} → {adapter.losses[-1]['loss']:.2f} nats a token")
 
 # %%
 assert adapter.losses[-1]["loss"] < adapter.losses[0]["loss"]
@@ -234,8 +234,8 @@ pages.show_values({who: f"names {sorted(set(part['the thought says']))}" for who
 # teacher uses both. The page shows the first six of the teacher's eleven kept runs and of the student's twelve; the others are not counted.
 #
 # For trust this means: a right answer is no evidence for the thought above it, and a fluent thought is none for the answer. Here the
-# mistake does no harm, because the code ignores it. It would if a later step read the number, or if the tool were missing. Check what
-# was *executed* and what came back; read a thought as text that the model was trained to produce.
+# mistake does no harm, because the code ignores the number. It could do harm if a later step read it, or if the tool were missing. Check
+# what was *executed* and what came back, and read a thought as text that the model was trained to produce.
 
 # %% [markdown]
 # ## What we saw
@@ -243,7 +243,7 @@ pages.show_values({who: f"names {sorted(set(part['the thought says']))}" for who
 # 1. With one tool and eleven trajectories to train on, the student answered twelve of twelve test questions; the untuned model, with a longer
 #    prompt, answered none.
 # 2. The student learnt to call the tool, not to count days: every thought shown names a wrong number, and the tool supplies the right one.
-# 3. It learnt that from its teacher, because a filter that looks at answers cannot see a false thought.
+# 3. Its teacher's thoughts do the same. A filter that looks only at answers kept them, so the student was trained on them.
 #
 # Nothing in the code is about dates but the questions and the tool. Change the file, the function and the teacher, and the notebook is yours.
 #
