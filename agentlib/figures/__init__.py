@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = export(
         "failures": "FAILURE_CAUSES failure_table read_failures sample_failures write_failures",
         "statistics": "compare holm summarise to_frame wilson_interval",
         "style": "Chart GREY save_figure",
+        "takeaways": "take_home",
         "tables": (
             "NOT_RUN compare_with_paper comparison_table domain_table format_estimate "
             "format_numbers label_rows mean_table method_label save_table supported_table table2 "

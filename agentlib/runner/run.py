@@ -69,6 +69,17 @@ def short(figures: Sequence[str]) -> str:
     return ", ".join(name.partition("_")[0] for name in figures)
 
 
+def take_home(cfg: config.Config) -> str:
+    """What a newcomer should take from the run, from its records; "" if there are none."""
+    from agentlib import figures, records
+
+    file = cfg.records / "cases.jsonl"
+    if not file.exists():
+        return ""
+    found = figures.take_home(figures.to_frame(records.read(file)), cfg.students[0])
+    return "\n".join(f"{number}. {sentence}" for number, sentence in enumerate(found, 1))
+
+
 def table(lines: Sequence[notebooks.Line]) -> str:
     """The closing table: notebook, minutes, figures it made."""
     rows = [("notebook", "minutes", "figures"), ("--------", "-------", "-------")]
@@ -227,4 +238,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    if notebooks.FIGURE_NOTEBOOK in numbers and (said := take_home(cfg)):
+        print(f"\nWhat this run shows:\n{said}")
     return 0
