@@ -128,7 +128,7 @@ def test_every_notebook_names_its_figures_in_the_readme():
 
 
 # Smoke with less of everything.
-SMALLER = {"passages": 1500, "train_examples": 6, "max_steps": 2, "step_tokens": 48, "cot_tokens": 48, "samples": 4,
+SMALLER = {"questions": 1, "epochs": 1, "passages": 1500, "train_examples": 6, "max_steps": 2, "step_tokens": 48, "cot_tokens": 48, "samples": 4,
            "sample_counts": "1,4"}  # fmt: skip
 
 
@@ -188,6 +188,8 @@ class Tree:
 # Texts of a random model end only where they are cut; two steps show that a run goes on after the
 # first.
 TINY = {
+    "questions": 1,
+    "epochs": 1,
     "passages": 1500,
     "train_examples": 4,
     "max_steps": 2,

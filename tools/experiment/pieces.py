@@ -184,7 +184,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--keep", action="store_true", help="keep the first training's adapters, to be committed"
     )
-    parser.add_argument("--pack", action="store_true", help="pack what is finished, at the end")
+    parser.add_argument(
+        "--pack",
+        action="store_true",
+        help="at the end, pack what is finished and publish its answers",
+    )
     asked = parser.parse_args(arguments)
     began = time.monotonic()
     try:
@@ -221,10 +225,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 kind = piece.name.partition("/")[0]
                 if file := archive.pack_run(cfg, work_of.get(kind, kind), piece.run):
                     print(f"packed {piece.name} in {file}")
+            if cases := [c for p in found if p.name.startswith("ask/") for c in _finished(p)]:
+                print(f"{len(cases)} cases are in {evaluate.publish(cfg, cases)}")
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _finished(piece: Piece) -> list[dict]:
+    return list(piece.run.finished().values())
 
 
 def work(
