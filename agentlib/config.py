@@ -356,7 +356,7 @@ TEACHING = {
     "sweep_benchmarks": ("teaching-math",),
     "seed_benchmarks": ("teaching-math",),
     "questions": 0,
-    "train_questions": 150,
+    "train_questions": 100,
     "first_thought": "published",
     "wording": "plain",
     "corpus": "teaching",

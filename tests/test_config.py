@@ -50,7 +50,8 @@ def test_the_paper_preset_holds_the_published_values():
 def other(cfg: config.Config, name: str):
     """Another value that a setting can have."""
     choices = {"tuning": "qlora", "vote": "as_published", "retriever": "bm25", "precision": "fp32", "weights": "hub", "server_seed": "omitted",
-               "teacher_server": "http://host:8000", "top_p": 0.5, "first_thought": "gated", "wording": "plain"}  # fmt: skip
+               "teacher_server": "http://host:8000", "top_p": 0.5, "first_thought": "gated", "wording": "plain",
+                   "live_methods": ("cot",)}  # fmt: skip
     found = getattr(cfg, name)
     if name in choices:
         return choices[name]

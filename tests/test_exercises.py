@@ -9,7 +9,7 @@ import workshop
 from agentlib import config
 from agentlib.pages import exercises
 
-COURSE = sorted((config.ROOT / "notebooks").glob("0[1-5]_*.ipynb"))
+COURSE = sorted((config.ROOT / "notebooks").glob("0[1-69]_*.ipynb"))
 
 
 def cells(path, tag=None):

@@ -68,14 +68,14 @@ def test_a_piece_is_done_chunk_by_chunk_and_resumed(teacher, capsys):
         }
 
 
-def test_students_follow_once_the_teachers_cases_are_published(teacher, monkeypatch, capsys):
-    cfg = config.load("laptop", **dict(map(config.setting, OWN)))
-    for method in teach.METHODS:
-        asked = benchmarks.training_questions(cfg)
-        teach.publish(
-            cfg, method, teach.teach(cfg, teacher, method, asked, box=pieces.Workshop.box)
-        )
-    trained = []
+def test_students_follow_once_their_teachers_cases_are_published(teacher, monkeypatch, capsys):
+    assert pieces.main([*COMMAND, "teacher/cot", "teacher/agent", "--chunk=2"]) == 0
+    assert pieces.main([*COMMAND, "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert "train/135M/agent_distill/1" in listed and "train/135M/agent_distill_ftp" not in listed
+    assert pieces.main([*COMMAND, "teacher/agent_ftp"]) == 0
+    trained, kept = [], []
+    monkeypatch.setattr(pieces.checkpoints, "keep", lambda run, place: kept.append(run.name))
 
     def train(own, student, method, search):
         trained.append((method, own.seed))
@@ -85,7 +85,9 @@ def test_students_follow_once_the_teachers_cases_are_published(teacher, monkeypa
     monkeypatch.setattr(distill, "train", train)
     monkeypatch.setattr(pieces.checkpoints, "has_weights", there)
     monkeypatch.setattr(pieces.Workshop, "search", None)
-    assert pieces.main([*COMMAND, "train/135M/agent_distill/*"]) == 0
+    assert pieces.main([*COMMAND, "train/135M/agent_distill/*", "--keep"]) == 0
+    (name,) = kept
+    assert name.startswith("adapter-smollm2-135m-instruct-agent_distill-"), "the first one only"
     assert trained == [("agent_distill", 42), ("agent_distill", 43)]
     student = Scripted(lambda *_: act("final_answer(1)"))
     student.close = student.use = lambda *_: None
@@ -111,7 +113,7 @@ def test_an_experiment_has_the_published_way_to_ask_whatever_its_preset(name):
 
 def test_the_slice_has_runs_and_records_of_its_own(monkeypatch, capsys):
     seen = []
-    monkeypatch.setattr(pieces, "pieces", lambda cfg, shop: seen.append(cfg) or [])
+    monkeypatch.setattr(pieces, "pieces", lambda cfg, shop, keep: seen.append(cfg) or [])
     assert pieces.main(["--experiment=slice", "--list", "--set=questions=3"]) == 2
     (cfg,) = seen
     assert cfg.benchmarks == config.SLICE["benchmarks"] and cfg.questions == 3

@@ -391,7 +391,13 @@ def test_an_agent_is_told_in_its_wording(box):
 
 def test_variables_live_from_step_to_step_until_the_final_answer(box):
     model = Scripted(steps("a = 6\nprint(a)", "final_answer(a * 7)"))
-    found = run_one(model, box)
+    seen = []
+
+    def watch(so_far):
+        seen.append((len(so_far.steps), so_far.answer, so_far.stopped))
+
+    (found,) = Agent(model, box).run([ask()], watch=watch)
+    assert seen == [(1, None, None), (2, 42, None)], "a run is watched step by step"
     assert (found.question_id, found.answer, found.stopped, len(found.steps)) == (
         "q-0",
         42,

