@@ -30,10 +30,17 @@ they are first used, so that importing the package is quick.
 """
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 __version__ = "0.1.0"
+
+if os.name == "nt":
+    raise ImportError(
+        "agentlib does not run on Windows itself, expected Linux or macOS; use WSL 2: run"
+        " `wsl --install`, and clone the project inside it"
+    )
 
 
 def export(

@@ -159,3 +159,10 @@ def test_a_command_outside_a_clone_says_in_a_sentence_what_it_lacks(
     assert ran.returncode == 2 and said in ran.stderr and len(ran.stderr.splitlines()) == 1, (
         ran.stderr
     )
+
+
+def test_windows_is_told_where_to_go():
+    code = "import os; os.name = 'nt'; import agentlib"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "ImportError: agentlib does not run on Windows itself" in done.stderr
+    assert "wsl --install" in done.stderr

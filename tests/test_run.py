@@ -204,6 +204,19 @@ def test_a_run_without_a_folder_to_write_in_gets_a_sentence(project, monkeypatch
     assert line.failure.startswith("FileExistsError") and "free some disk space" in line.failure
 
 
+def test_a_missing_kernel_gets_a_sentence(project, monkeypatch):
+    import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
+
+    def execute(*_, **__):
+        raise NoSuchKernel("python3")
+
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", project)
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    line = notebooks.execute(notebook(project), config.load("smoke"), {}, project / "out")
+    assert line.failure.startswith("no kernel 'python3' is installed; run `python -m ipykernel")
+
+
 def test_an_interrupted_command_says_so_and_how_to_go_on(project, monkeypatch, capsys):
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -88,6 +88,7 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
     drew, or why it ended early.
     """
     import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
@@ -119,6 +120,8 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
             " memory ran out; free some, or set batch_questions or batch_size lower; what was"
             " finished is kept"
         )
+    except NoSuchKernel as error:
+        failure = f"no kernel {error.name!r} is installed; run `python -m ipykernel install --user`"
     except OSError as error:
         failure = (
             f"{type(error).__name__}: {error}; free some disk space, or make the folder writable"

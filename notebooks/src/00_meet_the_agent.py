@@ -28,8 +28,8 @@
 # %%
 import pandas as pd
 
-from agentlib import SAG, Agent, LocalModel, Question, Sandbox, generate_cot
-from agentlib import agent, benchmarks, cases, config, distill, models, pages, prompts
+from agentlib import SAG, Agent, LocalModel, Question, Sandbox
+from agentlib import agent, benchmarks, cases, config, cot, distill, models, pages, prompts
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -94,7 +94,7 @@ acted = ask(question)
 
 # %%
 model.use(adapters["cot_distill"])
-(chain,) = generate_cot(model, [known[question]], max_new_tokens=cfg.cot_tokens, wording=cfg.wording)
+(chain,) = cot.generate_cot(model, [known[question]], max_new_tokens=cfg.cot_tokens, wording=cfg.wording)
 recited = cases.cot_case(known[question], chain, model=student, method="cot_distill", n=1)
 pages.show_side_by_side(recited, acted)
 
@@ -229,7 +229,7 @@ session.close()
 #
 # 1. Ask three questions of your own in section 6. Which kind fails: where the search finds nothing, where it finds the wrong page, or where the
 #    plan is wrong?
-# 2. Ask the same question with `cot_distill` and five different seeds (`generate_cot(..., temperature=1.0, seed=k)`). Are its made-up facts the same ones?
+# 2. Ask the same question with `cot_distill` and five different seeds (`cot.generate_cot(..., temperature=1.0, seed=k)`). Are its made-up facts the same ones?
 # 3. Give the sandbox code that allocates memory without end. Which failure comes back, and does the next session work?
 
 # %%
