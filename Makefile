@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: reproduce figures check test test-all bench publish workshop site badges lab doctor clean
+.PHONY: reproduce figures check test test-all bench publish workshop site slides badges lab doctor clean
 
 reproduce: .venv/ready        ## notebooks 00-05 at PRESET, then a table of minutes and figures
 	$(BIN)/python -m agentlib run --preset $(PRESET) $(ARGS)
@@ -40,6 +40,9 @@ workshop: .venv/ready         ## student copies of the notebooks, without the so
 
 site: .venv/ready             ## the executed notebooks and figures of PRESET as pages that open from disk: runs/PRESET/site/index.html
 	$(BIN)/python tools/website.py --preset $(PRESET)
+
+slides: .venv/ready           ## ten slides for a workshop, one file that opens from disk: runs/slides.html
+	$(BIN)/python tools/slides.py $(ARGS)
 
 badges: .venv/ready           ## links that open this copy's notebooks in Colab and Binder; once it is on GitHub, or ARGS=--repository=owner/name
 	$(BIN)/python tools/badges.py $(ARGS)

@@ -20,7 +20,7 @@
 # *Can a model that is too small to know anything answer a question of facts?*
 #
 # **By the end you will have shown that** a model of 135 million parameters, which runs on any laptop, looks up what it does not know
-# and computes what it cannot do in its head, because it was trained on two hundred runs of a larger model that does so.
+# and computes what it cannot do in its head, because it was trained on about a hundred runs of a larger model that does so.
 #
 # *Needs* nothing but the two commands of the README · *Makes* the download cache and a small search index · *Minutes* about 2 on newer CPU
 # cores and 4 on older ones, after the first downloads (270 MB).
@@ -28,8 +28,8 @@
 # %%
 import pandas as pd
 
-from agentlib import SAG, Agent, LocalModel, Question, Sandbox, generate_cot
-from agentlib import agent, benchmarks, cases, config, distill, models, pages, prompts
+from agentlib import SAG, Agent, LocalModel, Question, Sandbox
+from agentlib import agent, benchmarks, cases, config, cot, distill, models, pages, prompts
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -54,7 +54,7 @@ pages.show_settings(cfg, "preset", "students", "benchmarks", "corpus", "max_step
 student = cfg.students[0]
 benchmarks.build_search(cfg)
 web_search = benchmarks.web_search(cfg)
-trained = {m: distill.load_or_train_preview(cfg, student, m, web_search).path for m in ("agent_distill", "cot_distill")}
+adapters = {m: distill.load_or_train_preview(cfg, student, m, web_search).path for m in ("agent_distill", "cot_distill")}
 model = LocalModel(student, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
 limits = {"seconds": cfg.sandbox_seconds, "memory_mb": cfg.sandbox_memory_mb}
 box, without_search = Sandbox(tools={"web_search": web_search}, **limits), Sandbox(**limits)
@@ -66,13 +66,13 @@ print(f"{student}: {models.find_model(student).parameters} million parameters, {
 # and how many actions does it try in each step (section 5).
 
 # %%
-def ask(text, trained_model=True, search=True, n=1, draw=None):
+def ask(text, trained=True, search=True, n=1, draw=None):
     question = known.get(text) or Question("yours", "your question", text, "", "factual")
-    model.use(trained["agent_distill"] if trained_model else None)
+    model.use(adapters["agent_distill"] if trained else None)
     vote = SAG(n=n, temperature=cfg.temperature, top_p=cfg.top_p) if n > 1 else None
     settings = {"max_steps": cfg.max_steps, "step_tokens": cfg.step_tokens, "seed": cfg.seed}
     acting = Agent(model, box if search else without_search, sag=vote, **settings)
-    labels = {"model": student, "method": "agent_distill" if trained_model else "agent", "n": n}
+    labels = {"model": student, "method": "agent_distill" if trained else "agent", "n": n}
     draw = draw or pages.draw_live()
     (run,) = acting.run([question], watch=lambda so_far: draw(cases.agent_case(question, so_far, **labels)))
     draw(case := cases.agent_case(question, run, **labels))
@@ -93,8 +93,8 @@ acted = ask(question)
 # It has learnt to sound like its teacher. Does it know what its teacher knows?
 
 # %%
-model.use(trained["cot_distill"])
-(chain,) = generate_cot(model, [known[question]], max_new_tokens=cfg.cot_tokens, wording=cfg.wording)
+model.use(adapters["cot_distill"])
+(chain,) = cot.generate_cot(model, [known[question]], max_new_tokens=cfg.cot_tokens, wording=cfg.wording)
 recited = cases.cot_case(known[question], chain, model=student, method="cot_distill", n=1)
 pages.show_side_by_side(recited, acted)
 
@@ -108,7 +108,7 @@ pages.show_side_by_side(recited, acted)
 # Same model, same prompt, the adapter switched off. What is missing: the format, the plan, or the will to search?
 
 # %%
-before = ask(question, trained_model=False)
+before = ask(question, trained=False)
 
 # %% [markdown]
 # ## 4 · Take the search away
@@ -173,7 +173,7 @@ def think_run_read(question, steps):
     return turns
 
 # %%
-model.use(trained["agent_distill"])
+model.use(adapters["agent_distill"])
 turns = think_run_read(question, cfg.max_steps)
 print(*turns, sep="\n\n")
 
@@ -229,7 +229,7 @@ session.close()
 #
 # 1. Ask three questions of your own in section 6. Which kind fails: where the search finds nothing, where it finds the wrong page, or where the
 #    plan is wrong?
-# 2. Ask the same question with `cot_distill` and five different seeds (`generate_cot(..., temperature=1.0, seed=k)`). Are its made-up facts the same ones?
+# 2. Ask the same question with `cot_distill` and five different seeds (`cot.generate_cot(..., temperature=1.0, seed=k)`). Are its made-up facts the same ones?
 # 3. Give the sandbox code that allocates memory without end. Which failure comes back, and does the next session work?
 
 # %%

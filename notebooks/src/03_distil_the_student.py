@@ -239,6 +239,14 @@ for k in reversed(range(cfg.trainings)):  # of several trainings, the first is s
 print(f"{len(adapters)} adapters")
 
 # %% [markdown]
+# The students of `smoke` come with the repository, trained by just this call; one is trained on a few trajectories here and now:
+
+# %%
+few = dataclasses.replace(cfg, train_examples=12, epochs=2)
+mine = distill.train(few, student, "agent_distill", web_search)
+print(*(f"step {s['step']:2}: {s['loss']:.3f} nats a token" for s in mine.losses[:: max(1, len(mine.losses) // 6)]), sep="\n")
+
+# %% [markdown]
 # The loss curves, in nats per trained token. Agent turns are more regular than prose (the format repeats, and the facts
 # are read off the observation), so their loss falls lower; the curves of CoT and agent are not to be compared in
 # height, only each with its own start. Thin: every step, of a few trajectories; thick: the mean of the last steps.
