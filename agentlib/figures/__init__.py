@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = export(
         "examples": "select_examples",
         "extra": "accuracy_bars bar_chart claim_chart data_efficiency loss_curves",
         "failures": "FAILURE_CAUSES failure_table read_failures sample_failures write_failures",
+        "recorded": "footer read_cases",
         "statistics": "compare holm summarise to_frame wilson_interval",
         "style": "Chart GREY save_figure",
         "takeaways": "take_home",
