@@ -469,6 +469,7 @@ def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, mon
         return (
             {
                 "model": cfg.students[-1],
+                "benchmark": "none",
                 "method": method,
                 "n": n,
                 "id": f"q{number}",
@@ -498,6 +499,7 @@ def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, mon
         and chosen["pair"]["cot"]["text"] == "a chain"
     )
     assert chosen["vote"] == won and chosen["prefix"]["prefix"] == "Thought: first"
+    assert chosen["vote_case"]["question"] == "question 4" and chosen["vote_case"]["correct"]
 
 
 # --- students on a server ---------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from agentlib import config, records
 from agentlib.models import weights
 from agentlib.runner import notebooks
 
-NOTEBOOKS = sorted(notebooks.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = notebooks.numbered()
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 
 

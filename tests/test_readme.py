@@ -15,6 +15,7 @@ import pytest
 from agentlib import benchmarks, config, distill, prompts, records, teach
 from agentlib.figures import claims, estimates, statistics, tables
 from agentlib.models import weights
+from agentlib.runner import notebooks
 
 PAGES = [
     config.ROOT / page
@@ -302,7 +303,7 @@ def test_the_other_trainings_differ_as_the_page_says(laptop, other):
     )
     assert (
         f"of the 0.5B agent with the same seed differ by {100 * trainings['difference']:.1f} points"
-        in prose("05")
+        in prose("05b")
     )
 
 
@@ -341,7 +342,7 @@ def test_trajectories_help_as_much_as_the_page_says(varied):
     )
     assert (
         f"All {every} are those that pass the filter; {trained} of them are short enough"
-        in prose("05")
+        in prose("05b")
     )
 
 
@@ -362,7 +363,7 @@ def test_kinds_of_fine_tuning_differ_as_the_page_says(varied):
     assert (
         no_difference["low"] < 0 < no_difference["high"]
         and "no measurable difference from LoRA" in RESULTS
-        and "no measurable difference from LoRA" in prose("05")
+        and "no measurable difference from LoRA" in prose("05b")
     )
 
 
@@ -423,16 +424,16 @@ def test_speeds_on_the_page_are_those_of_the_benchmarks():
 
 
 @pytest.mark.parametrize(
-    "script",
-    sorted((config.ROOT / "notebooks" / "src").glob("[0-9]*.py")),
-    ids=lambda p: p.stem[:2],
+    "script", sorted((config.ROOT / "notebooks" / "src").glob("[0-9]*.py")), ids=notebooks.number
 )
 def test_a_notebook_takes_as_many_minutes_as_the_page_says(script):
     (cell,) = re.findall(
         rf"\({re.escape(f'notebooks/{script.stem}.ipynb')}\) \| ([^|]+) \|",
         PAGES[0].read_text(encoding="utf-8"),
     )
-    (said,) = re.findall(r"\*Minutes\* (?:about )?((?:under )?\d+)", prose(script.stem[:2]))
+    (said,) = re.findall(
+        r"\*Minutes\* (?:about )?((?:under )?\d+)", prose(notebooks.number(script))
+    )
     assert said == cell
 
 
@@ -494,14 +495,14 @@ def test_notebooks_04_and_05_say_what_the_claims_say(laptop):
     assert [verdicts["P3", size, False] for size in ("135M", "0.5B")] == ["no", "not settled"]
     assert (
         "halves the questions with broken code for the smaller student; for the larger one that is"
-        " not settled" in prose("05")
+        " not settled" in prose("05b")
     )
-    assert "it lowers the smaller student's; for the larger one that is not settled" in prose("05")
+    assert "it lowers the smaller student's; for the larger one that is not settled" in prose("05b")
     assert (
         "The prefix lowers the accuracy of the 135M student. At 0.5B neither its effect nor that of"
         " SAG on broken code is settled." in README
     )
-    assert "lead is 5.6 points at 0.5B" in prose("05") and holds.index.size == 11
+    assert "lead is 5.6 points at 0.5B" in prose("05b") and holds.index.size == 11
     maths = laptop[
         (laptop["domain"] == "math") & (laptop["method"] == "cot_distill") & (laptop["n"] == 1)
     ]
