@@ -43,7 +43,7 @@ def broken_links(text: str) -> list[str]:
             continue
         if not (FOLDER / file).exists():
             broken.append(target)
-        elif heading and unquote(heading) not in (there := headings((FOLDER / file).name[:2])):
+        elif heading and unquote(heading) not in (there := headings((FOLDER / file).name.partition("_")[0])):
             (near,) = difflib.get_close_matches(unquote(heading), there, n=1, cutoff=0)
             broken.append(f"{target}, nearest: #{near.replace('(', '%28').replace(')', '%29')}")
     return broken
@@ -66,7 +66,7 @@ def test_a_link_to_a_heading_that_is_not_there_is_found():
 
 # --- glossary --------------------------------------------------------------------------------
 
-ENTRY = re.compile(r"^\*\*(.+?)\*\* · (.+) \*\[(\d\d), .+?\]\(.+?#(.+?)\)(?: · (.+))?\*$")
+ENTRY = re.compile(r"^\*\*(.+?)\*\* · (.+) \*\[(\d\d[a-z]?), .+?\]\(.+?#(.+?)\)(?: · (.+))?\*$")
 ENTRIES = [ENTRY.match(line) for line in PAGES["glossary"].splitlines() if line.startswith("**")]
 
 
