@@ -168,7 +168,7 @@ pages.show_source(retrieval.words)
 #
 # Each question of the teaching set knows which passages support its answer, so retrieval can be measured. A question is *hit* if at
 # least one of its passages is among the top three when the whole question is the query, and *complete* if all are. Some questions name
-# all that has to be looked up (two cities to compare), some do not (the capital of the country where a city lies). What do you expect:
+# all that has to be looked up (two cities to compare), some do not (the capital of the country where a city lies). Before you look:
 # which of the two kinds is complete, and does it take a dense index?
 
 # %%
