@@ -169,6 +169,8 @@ class Config:
     judge: str = "gpt-4o-mini"  # §4.1
     vote: str = "outcome"  # "as_published" votes on printed text only
     batch_questions: int = 32  # conversations decoded together
+    # whether the teacher answers the test questions too, by prompting: as CoT and as agent
+    teacher_tested: bool = False
     # methods asked afresh, greedily, where the answers of all are recorded in `teacher_records`;
     # () asks all of them
     live_methods: tuple[str, ...] = ()
@@ -294,11 +296,12 @@ class Config:
         return ROOT / "figures" / self.preset
 
 
-PAPER = Config(retriever_url="", tuning="qlora")
+PAPER = Config(retriever_url="", tuning="qlora", teacher_tested=True)
 
 LAPTOP = dataclasses.replace(
     PAPER,
     preset="laptop",
+    teacher_tested=False,  # its recorded experiment did not
     teacher="Qwen2.5-Coder-1.5B-Instruct",
     teacher_server=IN_PROCESS,
     teacher_tries=4,
@@ -350,6 +353,7 @@ SLICE = {
     "step_tokens": 512,
     "cot_tokens": 1024,
     "context_tokens": 6144,  # an agent's prompt and five searches
+    "teacher_tested": True,
 }
 
 # The teaching set at full length: what the committed students learned from and were asked.
@@ -360,7 +364,8 @@ TEACHING = {
     "sweep_benchmarks": ("teaching-math",),
     "seed_benchmarks": ("teaching-math",),
     "questions": 0,
-    "train_questions": 100,
+    "train_questions": 200,
+    "keep": "supported",
     "first_thought": "published",
     "wording": "plain",
     "corpus": "teaching",
@@ -369,6 +374,7 @@ TEACHING = {
     "lora_rank": 8,  # 5 MB an adapter
     "lora_alpha": 16,
     "trainings": 3,
+    "teacher_tested": True,
 }
 # The teaching set in minutes: its committed students answer some of its test questions afresh.
 SMOKE = dataclasses.replace(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import benchmarks, cases, config, cot, distill, prompts, records
+from agentlib import benchmarks, cases, config, cot, distill, prompts, records, teach
 from agentlib.agent import Agent
 from agentlib.benchmarks import teaching, web_search, wiki
 from agentlib.cases import Case
@@ -62,7 +62,10 @@ class Condition:
 
 def plan(cfg: config.Config, student: str) -> list[Condition]:
     """What a student is evaluated on: Table 2 everywhere, each of its trainings greedily, and for
-    the student of Fig. 5 its sample counts on its panels."""
+    the student of Fig. 5 its sample counts on its panels. The teacher, unless it is a student, is
+    only prompted."""
+    if student == cfg.teacher and student not in cfg.students:
+        return [Condition(student, method, 1, cfg.benchmarks) for method in ("cot", "agent")]
     conditions = [
         Condition(student, method, 1, cfg.benchmarks, training=k)
         for method in config.METHODS
@@ -82,6 +85,11 @@ def plan(cfg: config.Config, student: str) -> list[Condition]:
     if counts:
         conditions.append(Condition(student, "cot_distill", counts[-1], cfg.panel_benchmarks))
     return sorted(conditions, key=lambda a: list(config.METHODS).index(a.method))
+
+
+def models(cfg: config.Config) -> list[str]:
+    """Who answers test questions: the students, and the teacher where it is tested too."""
+    return list(dict.fromkeys([*cfg.students, *[cfg.teacher] * cfg.teacher_tested]))
 
 
 def questions_of(cfg: config.Config, condition: Condition) -> list[Question]:
@@ -316,6 +324,29 @@ def evaluate_student(
                 model.use(adapters.get((condition.method, condition.training)))
             found += evaluate(cfg, condition, model, questions, box=box, search=search)
     return found + fewer_chains(found, cfg.sample_counts)
+
+
+def evaluate_teacher(
+    cfg: config.Config, *, box: Sandbox, search: Callable[[str], str]
+) -> list[dict]:
+    """The teacher on the test questions, as CoT and as agent: why not prompt the larger model?
+
+    None where it is not tested, or where its runs are recorded and these are not among them.
+    """
+    if not cfg.teacher_tested:
+        return []
+    asked = {one: questions_of(cfg, one) for one in plan(cfg, cfg.teacher)}
+    left = any(condition_run(cfg, one).todo(questions) for one, questions in asked.items())
+    if left and cfg.teacher_records:
+        return []
+    with contextlib.ExitStack() as stack:
+        alone = dataclasses.replace(cfg, workers=0)
+        model = stack.enter_context(teach.open_teacher(alone)) if left else None
+        return [
+            case
+            for one, questions in asked.items()
+            for case in evaluate(cfg, one, model, questions, box=box, search=search)
+        ]
 
 
 def fewer_chains(found: Sequence[dict], counts: Iterable[int]) -> list[dict]:

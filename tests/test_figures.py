@@ -689,3 +689,15 @@ def test_a_legend_stays_within_its_figure(laptop) -> None:
     assert legend.get_window_extent().x1 <= figure.bbox.x1 and len(legend.get_texts()) == len(
         config.METHODS
     )
+
+
+def test_what_an_answer_takes_counts_each_question_once():
+    rows = [
+        {"model": "m", "method": "cot", "n": 1, "benchmark": "b", "id": k, "correct": right}
+        | {"completion_tokens": tokens, "seconds": 2.0}
+        for k, right, tokens in ((1, True, 10), (2, None, 30), (2, False, 50))
+    ]
+    table = tables.cost_table(statistics.to_frame(rows))
+    assert table.loc["m", "cot", 1].to_dict() == {
+        "questions": 2, "right (%)": 50, "tokens": 30, "seconds": 2,
+    }  # fmt: skip

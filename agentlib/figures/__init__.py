@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = export(
         "style": "Chart GREY save_figure",
         "takeaways": "take_home",
         "tables": (
-            "NOT_RUN compare_with_paper comparison_table domain_table format_estimate "
+            "NOT_RUN compare_with_paper comparison_table cost_table domain_table format_estimate "
             "format_numbers label_rows mean_table method_label save_table supported_table table2 "
             "table5 table6 table7 table8"
         ),

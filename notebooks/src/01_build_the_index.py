@@ -204,6 +204,7 @@ assert (recall["complete"] <= recall["hit"]).all()
 # Nobody can search for the capital of a country they do not know yet. That gap is what an agent closes by searching twice, and what a
 # model that gets passages for the question alone (CoT + RAG) cannot close.
 
+
 # %% [markdown]
 # ## 4 · The tool that agents call
 #

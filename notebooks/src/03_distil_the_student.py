@@ -252,15 +252,17 @@ print(*(f"step {s['step']:2}: {s['loss']:.3f} nats a token" for s in mine.losses
 
 # %% [markdown]
 # The loss curves, in nats per trained token. Before you look: which falls lower, prose or actions, and does a lower loss mean a better
-# student? Agent turns are more regular than prose (the format repeats, and the facts
-# are read off the observation), so their loss falls lower; the curves of CoT and agent are not to be compared in
-# height, only each with its own start. Thin: every step, of a few trajectories; thick: the mean of the last steps.
+# student? Thin: every step, of a few trajectories; thick: the mean of the last steps.
 
 # %%
 curves = {method: adapters[student, method].losses for method in taught}
 curve = curves["agent_distill_ftp"]
 assert len(curve) == 1 or min(step["loss"] for step in curve) < curve[0]["loss"]
 figures.loss_curves(curves, f"{student} · {cfg.tuning} · preset {cfg.preset}")
+
+# %% [markdown]
+# Agent turns are more regular than prose: the format repeats, and the facts are read off the observation. So their loss falls lower, and the
+# curves of CoT and agent are not to be compared in height, only each with its own start.
 
 # %%
 rows = {

@@ -193,6 +193,16 @@ greedy = frame[(frame["model"] == cfg.students[0]) & (frame["n"] == 1)]
 figures.accuracy_bars(greedy, f"{cfg.students[0]} · preset {preset}")
 
 # %% [markdown]
+# Why not simply ask the larger model? The teacher on the same questions, where it was asked them, beside the smallest student: per cent right,
+# and what a question takes. (Seconds are those of the machine that answered; a batch's are shared out evenly.)
+
+# %%
+tested = evaluate.evaluate_teacher(cfg, box=box, search=web_search)
+small = [c for c in found if c["model"] == student and c["method"] in ("cot_distill", "agent_distill")]
+costs = figures.cost_table(figures.to_frame(tested + small))
+figures.format_numbers(figures.label_rows(costs))
+
+# %% [markdown]
 # Averages hide individual questions. On the same questions, which method got right what the other did not? In per cent, the
 # difference with its 95 % interval (a paired bootstrap over questions, the interval of all paired comparisons here), and McNemar's
 # exact *p*.

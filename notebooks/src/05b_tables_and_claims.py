@@ -130,6 +130,8 @@ if "trajectories" in of:
 # %% [markdown]
 # ## What the paper claims, and what we measured
 #
+# Before you look: which of the five would you bet on, and how many questions would it take to settle a difference of two points?
+#
 # P1 to P5 are the paper's claims; P1 is the primary one. *a* and *b* are the two sides in per cent of the questions. Their difference in
 # points has a 95 % interval: a paired bootstrap over questions, built by hand below. For "halves" the difference is *b* − *a*/2. *p* tests
 # the difference against its margin, by McNemar's exact test where the margin is 0; Holm's correction allows for testing all rows at
