@@ -484,6 +484,12 @@ def test_the_prompt_has_as_many_worked_examples_as_notebook_00_says():
     assert config.load("smoke").wording == config.load("laptop").wording
 
 
+def test_the_vote_repairs_as_much_as_notebook_04_says(laptop):
+    told = claims.sag_ledger(laptop).sum()
+    said = f"repairs {told['repaired']} of {told['broken']} answers with broken code"
+    assert f"{said}, and {told['then right']} of the repaired become right" in prose("04")
+
+
 def test_notebooks_04_and_05_say_what_the_claims_say(laptop):
     holds = claims.check_claims(laptop)["holds"]
     verdicts = {
