@@ -18,7 +18,7 @@ __getattr__, __dir__, __all__ = export(
         ),
         "diagrams": "fig2_cot_against_agent fig3_prefix_and_vote",
         "estimates": "Estimate accuracy_table add_missing_cases read_published select size_label",
-        "examples": "is_reasoned select_examples select_votes",
+        "examples": "select_examples select_votes",
         "extra": "accuracy_bars bar_chart claim_chart data_efficiency loss_curves",
         "failures": "FAILURE_CAUSES failure_table read_failures sample_failures write_failures",
         "recorded": "footer read_cases",

@@ -24,6 +24,8 @@ class Completion:
     # "stop" (end of turn or a stop string, which is cut off) or "length"; "paused" only where a
     # caller allows it (`LocalModel.generate`)
     finish_reason: str
+    # the tokens as they were sampled, a stop string's included; () where a server does not say
+    tokens: tuple[int, ...] = ()
 
 
 class LanguageModel(Protocol):

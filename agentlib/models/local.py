@@ -242,7 +242,11 @@ class LocalModel:
                     self._paused[asked[row]] = of_prompt[0].tokens
                 found[row] = [
                     Completion(
-                        prefix + sample.text, length, len(sample.tokens), sample.finish_reason
+                        prefix + sample.text,
+                        length,
+                        len(sample.tokens),
+                        sample.finish_reason,
+                        tuple(sample.tokens),
                     )
                     for sample in of_prompt
                 ]
