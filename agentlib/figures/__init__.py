@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = export(
         "examples": "select_examples select_votes",
         "extra": "accuracy_bars bar_chart claim_chart data_efficiency loss_curves",
         "failures": "FAILURE_CAUSES failure_table read_failures sample_failures write_failures",
+        "likelihood": "likelihood_table",
         "recorded": "footer read_cases",
         "statistics": "compare holm summarise to_frame wilson_interval",
         "style": "Chart GREY save_figure",
