@@ -1,4 +1,4 @@
-"""The check that is prepared for a GPU works: at tiny shapes without one, whole, and it says what it
+"""The check that is prepared for a GPU runs whole at tiny shapes without one, and says what it
 could not do."""
 
 import importlib.util

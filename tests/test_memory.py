@@ -146,7 +146,7 @@ def test_a_likelihood_makes_no_gradients(monkeypatch):
     assert most < 4 * 500 * 5000 / 2  # half of the logits; torch also packs the head
 
 
-# --- the formula of what a step takes ---------------------------------------------------------------
+# --- the formula of what a step takes -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])

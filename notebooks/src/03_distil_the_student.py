@@ -277,8 +277,8 @@ pages.show_values({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.i
 #
 # Weights are one part of what training takes. The others are the adapter with its gradients and optimiser, the states between the
 # layers of the longest conversation, and one layer's activations; logits are made for a few hundred tokens at a time. The table
-# estimates both for the paper's students, QLoRA on conversations of up to 10,240 tokens. The formula is tested on small students;
-# for these it has not been measured yet.
+# estimates training of the paper's students (QLoRA on conversations of up to 10,240 tokens) and their evaluation, 32 questions at a
+# time; a smaller `batch_questions` takes less. The formula is tested on small students; these have not been measured yet.
 
 # %%
 paper = config.load("paper")

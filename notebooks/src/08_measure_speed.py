@@ -200,8 +200,7 @@ assert plain == guessed and len(eight) == 8
 
 # %%
 card = last.get("gpu")
-print(f"Measured on {card['card']}." if card else "Not measured on a card yet.")
-pd.DataFrame(card["medians"] if card else {}).T.round(2)
+pd.DataFrame(card["medians"]).T.round(2) if card else "Not measured on a card yet."
 
 # %% [markdown]
 # ## What we saw

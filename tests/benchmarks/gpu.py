@@ -373,7 +373,7 @@ PIECES: dict[str, tuple[int, Callable[..., dict], tuple]] = {
     "0.5B LoRA, TRL": (45, train_trl, (SMALL, "lora", SHORT, 8)),
     "0.5B × 32, agentlib": (30, generate_ours, (SMALL, 32)),
     "0.5B × 32, transformers": (30, generate_transformers, (SMALL, 32)),
-    "7B QLoRA, agentlib": (90, train_ours, (LARGE, "qlora", LONG, 2)),
+    "7B QLoRA, agentlib": (120, train_ours, (LARGE, "qlora", LONG, 2)),
     "7B QLoRA, TRL": (75, train_trl, (LARGE, "qlora", LONG, 2)),
     "0.5B × 32 × n = 8, agentlib": (40, generate_ours, (SMALL, 32, 8)),
     "0.5B × 32 × n = 8, transformers": (40, generate_transformers, (SMALL, 32, 8)),
