@@ -33,6 +33,7 @@ import common  # noqa: E402 (after the packages that were brought along)
 import numpy as np  # noqa: E402
 
 MINUTES = 10
+PATIENCE = 300  # seconds of a piece without a card, where nothing is measured and a CPU may be busy
 SMALL, LARGE = "Qwen2.5-0.5B-Instruct", "Qwen2.5-7B-Instruct"
 LEARNT = 0.3  # of a conversation's tokens, as in recorded trajectories
 DISK = {SMALL: 3e9, LARGE: 20e9}  # bytes that random weights need
@@ -49,6 +50,10 @@ class Setting:
         self.new = 4 if cpu else 128
         self.rank = 4 if cpu else 64
         self.vectors, self.width = (500, 16) if cpu else (500_000, 768)
+
+    def few(self, count: int) -> int:
+        """So many conversations on a card, two without one."""
+        return 2 if self.cpu else count
 
 
 def model(setting: Setting, name: str) -> Path:
@@ -154,7 +159,7 @@ def generate_ours(setting: Setting, name: str, rows: int, n: int = 1, quantise=F
     weights.fetch = lambda *_: folder
     memory = Peak(setting)
     ours = LocalModel(name, device=setting.device, precision=setting.precision, quantise=quantise)
-    asked = prompts(setting, rows)
+    asked = prompts(setting, setting.few(rows))
 
     def work():
         ours.forget()
@@ -177,7 +182,7 @@ def generate_transformers(setting: Setting, name: str, rows: int, n: int = 1) ->
     theirs = loading.load_weights(folder, setting.device, setting.precision, False).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     asked = tokenizer.apply_chat_template(
-        prompts(setting, rows),
+        prompts(setting, setting.few(rows)),
         add_generation_prompt=True,
         padding=True,
         return_tensors="pt",
@@ -247,7 +252,7 @@ def train_ours(setting: Setting, name: str, tuning: str, lengths: tuple, batch: 
     import agentlib.models.weights as weights
     from agentlib.training import loop
 
-    folder = model(setting, name)
+    folder, batch = model(setting, name), setting.few(batch)
     weights.fetch = weights.fetch_tokenizer = lambda *_: folder
     memory = Peak(setting)
     with tempfile.TemporaryDirectory() as run:
@@ -272,7 +277,8 @@ def train_trl(setting: Setting, name: str, tuning: str, lengths: tuple, batch: i
     from agentlib.models import loading
     from agentlib.training import loop
 
-    folder, chosen = model(setting, name), training(setting, tuning, batch)
+    folder, batch = model(setting, name), setting.few(batch)
+    chosen = training(setting, tuning, batch)
     found = examples(setting, *lengths, 3 * batch)
     order = loop.order([len(e.input_ids) for e in found], batch, chosen.seed)
     rows = [found[k] for part in order for k in part]
@@ -483,7 +489,8 @@ def main() -> None:
         if name in medians:
             continue
         left = ends - time.monotonic()
-        got = run(setting, name, min(budget, left)) if left > 1 else {"why": "no time was left"}
+        seconds = min(PATIENCE if asked.cpu else budget, left)
+        got = run(setting, name, seconds) if left > 1 else {"why": "no time was left"}
         if "why" in got:
             missing[name] = got["why"]
             print(f"{name:34} not done: {got['why']}", flush=True)
