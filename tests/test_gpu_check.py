@@ -25,6 +25,9 @@ def gpu(monkeypatch):
 
 
 @pytest.mark.isolation
+@pytest.mark.timeout(
+    1900
+)  # seconds on an idle machine; on a busy one its imports alone take minutes
 def test_the_check_runs_whole_without_a_card(tmp_path, gpu):
     """A piece of an earlier run is kept; the only thing missing is a faiss for GPUs."""
     folder = tmp_path / "cpu"
@@ -33,7 +36,7 @@ def test_the_check_runs_whole_without_a_card(tmp_path, gpu):
     (folder / "pieces.jsonl").write_text(json.dumps(kept) + "\n")
     before = FILE.with_suffix(".jsonl").exists()
     ran = subprocess.run(
-        [sys.executable, str(FILE), "--cpu", "--folder", str(tmp_path)],
+        [sys.executable, str(FILE), "--cpu", "--folder", str(tmp_path), "--minutes", "30"],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(config.ROOT)},
