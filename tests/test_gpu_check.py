@@ -25,9 +25,7 @@ def gpu(monkeypatch):
 
 
 @pytest.mark.isolation
-@pytest.mark.timeout(
-    1900
-)  # seconds on an idle machine; on a busy one its imports alone take minutes
+@pytest.mark.timeout(1900)  # on a busy machine its imports alone take minutes
 def test_the_check_runs_whole_without_a_card(tmp_path, gpu):
     """A piece of an earlier run is kept; the only thing missing is a faiss for GPUs."""
     folder = tmp_path / "cpu"
