@@ -515,3 +515,31 @@ def test_notebooks_04_and_05_say_what_the_claims_say(laptop):
     assert maths.groupby("model")[
         "correct"
     ].mean().max() < 0.02 and "reciting gets next to none right" in prose("04")
+
+
+def test_notebook_08_says_of_questions_guesses_and_samples_what_was_measured():
+    """Questions per second are a record's; guesses and samples are of the notebook's own run."""
+    notebook = nbformat.read(config.ROOT / "notebooks" / "08_measure_speed.ipynb", 4)
+    text = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    text = re.sub(r"\s+", " ", text)
+    lines = (config.ROOT / "tests" / "benchmarks" / "generation.jsonl").read_text().splitlines()
+    medians = json.loads(lines[-1])["medians"]
+    rates = [medians[f"agentlib, {n} questions"]["questions/s"] for n in (8, 16, 32)]
+    assert "from 8 to 32 questions at a time nothing is gained" in text
+    assert max(rates) < 1.05 * rates[0]
+    (shown,) = [
+        output["data"]["text/html"]
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "of_eight" in cell.source
+        for output in cell.outputs
+        if "data" in output
+    ]
+    pairs = re.findall(r"<th>([a-z ]+)</th>\s*<td>([0-9.]+)</td>", shown)
+    took = {what: float(seconds) for what, seconds in pairs}
+    (saved,) = re.findall(r"guesses save about (\d+) %", text)
+    assert 100 * (1 - took["with guesses"] / took["without guesses"]) == pytest.approx(
+        float(saved), abs=2
+    )
+    (times,) = re.findall(r"about ([0-9.]+) times the greedy answer", text)
+    assert took["eight samples"] / took["with guesses"] == pytest.approx(float(times), abs=0.2)
+    assert not re.search(r"\baims?\b", text)
