@@ -65,7 +65,7 @@ def test_the_sentences_are_in_the_alt_text_and_do_not_cover_the_footer(drawn, tm
     box, below = caption.get_window_extent(), figure._supxlabel.get_window_extent()
     footer = [line for line in figure.get_supxlabel().split("\n") if line.strip()]
     assert box.y0 >= below.y0 + 0.9 * len(footer) * 8 * figure.dpi / 72
-    assert box.x1 <= figure.bbox.x1 and box.y1 <= below.y1 + 1
+    assert box.x1 <= figure.bbox.x1 and box.y1 <= below.y1 + 3
 
 
 @pytest.mark.parametrize("name", BESIDE)
@@ -131,8 +131,8 @@ def test_agent_prompting_has_one_colour_and_nothing_else_has_it(drawn, laptop):
         artists = [*figure.findobj(lambda artist: hasattr(artist, "get_facecolor"))]
         for artist in artists:
             for get in ("get_facecolor", "get_edgecolor"):
-                found = getattr(artist, get)()
-                assert not isinstance(found, tuple) or to_hex(found) != own
+                found = getattr(artist, get, tuple)()
+                assert not (isinstance(found, tuple) and found) or to_hex(found) != own
 
 
 @pytest.mark.parametrize(
@@ -145,9 +145,11 @@ def test_a_method_in_a_table_of_bars_keeps_its_colour(label):
 
 
 def searches(cases: pd.DataFrame, without: int, with_prefix: int) -> pd.DataFrame:
-    """The cases, with so many searches without and with the prefix, and one more here and there."""
+    """The cases, with so many searches without and with the prefix; with it one more or fewer here
+    and there."""
     ftp = cases["method"] == "agent_distill_ftp"
-    count = ftp.map({True: with_prefix, False: without}) + (cases["id"].str[-1] == "0")
+    noise = ftp * cases["id"].str[-1].map({"0": 1, "1": -1}).fillna(0)
+    count = ftp.map({True: with_prefix, False: without}) + noise
     return cases.assign(tool_calls=count, error=None)
 
 
