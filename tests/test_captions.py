@@ -227,6 +227,11 @@ def test_the_diagrams_sentences_are_those_of_their_transcripts():
     vote = figures.fig3_prefix_and_vote(EXAMPLE, VOTE)
     assert "3 of 8 candidates agree with the one kept, 3 failed" in vote.seen
     assert "to a right answer" in vote.seen
+    run = {"question": "Which of two?", "gold": "4", "prediction": "5", "correct": False}
+    figure = figures.fig3_prefix_and_vote(EXAMPLE, VOTE, case=run)
+    shown = "\n".join(text.get_text() for text in figure.texts)
+    assert "Which of two?" in shown and "wanted: 4" in shown and "wrong answer" in shown
+    assert "the run ends with a wrong answer" in figure.seen
 
 
 def test_an_observation_that_says_nothing_after_the_last_step_is_not_drawn():

@@ -109,14 +109,19 @@ def caption_pair(cot: Mapping, agent: Mapping) -> Caption:
     )
 
 
-def caption_vote(example: Mapping, step: Mapping, votes: Sequence[int | None]) -> Caption:
-    """Of Fig. 3; `votes` are the groups of the step's candidates, None for one that has none."""
+def caption_vote(
+    example: Mapping, step: Mapping, votes: Sequence[int | None], case: Mapping | None = None
+) -> Caption:
+    """Of Fig. 3; `votes` are the groups of the step's candidates, None for one that has none;
+    `case` is the run of the step, if it is known."""
     right = "right" if example["trajectory"].get("correct") else "wrong"
     agreed = votes.count(votes[step["chosen"]]) if votes[step["chosen"]] is not None else 0
     failed = sum(bool(candidate.get("failed")) for candidate in step["candidates"])
     vote = f"{agreed} of {len(votes)} candidates agree with the one kept, {failed} failed"
     seen = f"the teacher's run goes on from the prefix to a {right} answer"
-    unseen = "whether the prefix helped, and whether the majority is right"
+    unseen = "whether the prefix helped, and how often the majority is right"
+    if case:
+        vote += f", and the run ends with a {'right' if case['correct'] else 'wrong'} answer"
     return Caption(
         _sentence(seen, vote),
         _sentence(unseen, "a vote drops code that fails, not a wrong thought"),

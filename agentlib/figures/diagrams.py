@@ -5,6 +5,7 @@ A transcript is a plain dict: {"question", "gold", "answer", "correct", "steps":
 shown as written, cut with "…", never as mathematics.
 """
 
+import dataclasses
 import functools
 import re
 import textwrap
@@ -106,6 +107,13 @@ def _answer_box(transcript: Mapping, width: float) -> Box:
     title, colour = ("✓ right answer", RIGHT) if right else ("✗ wrong answer", WRONG)
     lines = wrap_text("no answer" if answer in (None, "") else str(answer), width, 3)
     return Box(title, lines, colour=colour, edge=colour, thick=True)
+
+
+def _verdict_box(case: Mapping, width: float) -> Box:
+    """What the run with this vote ended with, beside the answer that was wanted."""
+    box = _answer_box(case | {"answer": case["prediction"]}, width)
+    gold = wrap_text(f"wanted: {case['gold']}", width, 2)
+    return dataclasses.replace(box, lines=(*box.lines, *gold))
 
 
 def _step_boxes(transcript: Mapping, width: float, prefix: str = "") -> list[Box]:
@@ -293,12 +301,15 @@ def _lighten(colour: str) -> str:
 
 
 @styled
-def fig3_prefix_and_vote(example: Mapping, step: Mapping, note: str = "") -> Figure:
+def fig3_prefix_and_vote(
+    example: Mapping, step: Mapping, note: str = "", *, case: Mapping | None = None
+) -> Figure:
     """Fig. 3: (a) a first-thought prefix and the trajectory that continues it; (b) one SAG step.
 
     `example` is {"question", "prefix", "trajectory": transcript}; `step` is {"candidates":
-    [{"code", "outcome", "failed", "group"}], "chosen": index}. Raises ValueError for a step without
-    candidates, or whose choice is not one of them.
+    [{"code", "outcome", "failed", "group"}], "chosen": index}, and `case`, where it is known, the
+    {"question", "gold", "prediction", "correct"} that the step belongs to. Raises ValueError for a
+    step without candidates, or whose choice is not one of them.
     """
     count = len(step.get("candidates") or ())
     if not 0 <= step.get("chosen", -1) < count:
@@ -325,21 +336,27 @@ def fig3_prefix_and_vote(example: Mapping, step: Mapping, note: str = "") -> Fig
     ]
     boxes = _candidate_boxes(step, small)
     pairs = [boxes[k : k + 2] for k in range(0, count, 2)]
-    vote = _vote_box(step, 2 * small + GAP)
-    right = sum(max(box.height for box in pair) + GAP for pair in pairs) + vote.height + GAP
+    wide = 2 * small + GAP
+    asked = [Box("question", wrap_text(case["question"], wide, 5))] if case else []
+    ends = [_vote_box(step, wide), *([_verdict_box(case, wide)] if case else [])]
+    right = sum(max(box.height for box in pair) + GAP for pair in pairs)
+    right += _total_height([*asked, *ends])
     top = 0.4
-    caption = caption_vote(example, step, [_vote(candidate) for candidate in step["candidates"]])
+    caption = caption_vote(
+        example, step, [_vote(candidate) for candidate in step["candidates"]], case
+    )
     figure = _new_sheet(width, top + max(_total_height(left), right), note, caption)
     title = {"fontsize": 10, "weight": "bold"}
     _write(figure, "(a) first-thought prefix (teacher)", 0.1, 0.12, **title)
     words = f"(b) self-consistent action generation: {count} candidates for one step"
     _write(figure, words, x, 0.12, **title)
     _draw_column(figure, left, 0.1, top, column)
-    y = top
+    _draw_column(figure, asked, x, top, wide)
+    y = top + _total_height(asked)
     for pair in pairs:
         height = max(box.height for box in pair)
         for k, box in enumerate(pair):
             _draw_box(figure, box, x + k * (small + GAP), y, small, height)
         y += height + GAP
-    _draw_box(figure, vote, x, y, 2 * small + GAP)
+    _draw_column(figure, ends, x, y, wide)
     return figure

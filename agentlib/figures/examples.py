@@ -104,10 +104,10 @@ def _vote_clarity(vote: tuple[dict, dict]) -> tuple:
     readable = won and "\n" in next(c["code"] for c in candidates if c["group"] == 0)
     final = bool(step.get("final"))
     return (
-        good and won and failed and readable,
-        good and won and failed and final,
         good and won and failed,
         len(candidates),
+        readable,
+        final,
         won,
         contested,
         failed,

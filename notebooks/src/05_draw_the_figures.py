@@ -75,7 +75,7 @@ fig
 # The two ideas on real cases. Which of the candidates would greedy decoding have taken, and can you see why the others agree?
 
 # %%
-fig = figures.fig3_prefix_and_vote(examples["prefix"], examples["vote"], note)
+fig = figures.fig3_prefix_and_vote(examples["prefix"], examples["vote"], note, case=examples["vote_case"])
 made["fig3_prefix_and_vote"] = figures.save_figure(fig, cfg.figures, "fig3_prefix_and_vote")
 fig
 

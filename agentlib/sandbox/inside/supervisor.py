@@ -220,7 +220,7 @@ class Supervisor:
             raise ValueError(f"a message of kind {kind!r}, expected one of {node.expected}")
         node.expected = (wire.TOOL_CALL, wire.DONE) if kind == wire.STARTED else ()
         if kind == wire.STARTED:
-            if node.pid is None:
+            if node.portable and node.pid is None:
                 node.pid = self.read_pid(payload)
             self.send_program(number, wire.PROCESS, b"%d" % node.pid)
         if kind == wire.DONE:
