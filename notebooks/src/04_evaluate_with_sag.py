@@ -341,7 +341,7 @@ pages.show_values({f"cases of {name}": count for name, count in Counter(case["se
 # 1. One table from one command: prompting, distillation, retrieval, first thoughts and voting on the same questions,
 #    with the uncertainty that so few questions leave.
 # 2. A vote over outcomes throws away code that fails. It cannot make a plan better than the plans it was given: at `laptop` it repairs
-#    148 of 210 answers with broken code, and 4 of the repaired become right.
+#    148 of 210 answers with broken code, and 3 of the repaired become right.
 # 3. Whether a method is better is said by questions that only one side got right. Averages hide them.
 #
 # At `laptop`, with 40 questions a benchmark: students that act beat students that recite at both sizes, the smaller one that acts beats

@@ -123,8 +123,8 @@ fig
 # %% [markdown]
 # ## Figure 8 · Retrieval calls with and without the first-thought prefix
 #
-# In the paper the prefix makes students search more. A first thought that says what to look up could do that; one that already names
-# the answer could do the opposite.
+# In the paper the prefix makes students search less. Before you look: is that good? A plan can save searches, and so can an answer that was
+# written down before anything was read.
 
 # %%
 fig = figures.fig8_retrieval_calls(frame, note)
