@@ -4,8 +4,10 @@ transformers' `generate` beside our own decoding."""
 import dataclasses
 import importlib.machinery
 import json
+import os
 import sys
 import types
+from typing import ClassVar
 
 import pytest
 from conftest import SMOL, Scripted
@@ -61,7 +63,7 @@ def base(tmp_path_factory):
 class StubEngine:
     """Stands for `vllm.LLM`: keeps what it was opened with and asked, answers `texts` in turn."""
 
-    opened: list["StubEngine"] = []
+    opened: ClassVar[list["StubEngine"]] = []
 
     def __init__(self, **settings):
         self.settings, self.asked, self.open, self.texts = settings, [], True, ["yes"]
@@ -239,8 +241,6 @@ def test_adapters_are_switched_by_request_and_the_engine_stays(stub, tmp_path):
 
 
 def test_an_adapter_that_was_written_again_is_another_one(stub, tmp_path):
-    import os
-
     adapter = make_adapter(tmp_path / "run" / "student")
     model = VLLMModel(SMOL, lora_rank=4, adapter=adapter)
     before = model._request.lora_int_id
