@@ -164,11 +164,34 @@ def test_vllm_is_opened_with_what_the_contract_promises(stub):
     model.close()
 
 
-def test_vllm_has_no_room_for_adapters_that_nobody_will_give_it_and_takes_4_bits(stub):
-    VLLMModel(SMOL, quantise=True)
+def test_vllm_has_no_room_for_adapters_that_nobody_will_give_it(stub):
+    VLLMModel(SMOL)
     (engine,) = StubEngine.opened
     assert "enable_lora" not in engine.settings and engine.settings["dtype"] == "bfloat16"
-    assert engine.settings["quantization"] == "bitsandbytes"
+
+
+def test_vllm_gets_the_numbers_that_nf4_stands_for_in_a_folder_that_goes_with_the_model(
+    stub, monkeypatch, tmp_path
+):
+    loaded = []
+
+    class Packed:
+        def dequantize(self):
+            return self
+
+        def save_pretrained(self, place):
+            (place / "model.safetensors").touch()
+
+    monkeypatch.setenv("AGENTLIB_HOME", str(tmp_path))
+    monkeypatch.setattr(vllm.loading, "load_weights", lambda *a, **k: loaded.append((a, k)) or Packed())  # fmt: skip
+    monkeypatch.setattr(vllm.loading, "release", lambda device: None)
+    model = VLLMModel(SMOL, quantise=True)
+    place = vllm.Path(StubEngine.opened[0].settings["model"])
+    assert place.parent == tmp_path and (place / "model.safetensors").exists()
+    assert loaded[0][0][1:] == ("cuda", "bf16") and loaded[0][1] == {"quantise": True}
+    assert model.generate([talk("a")], max_new_tokens=5)[0][0].text == "yes"
+    model.close()
+    assert not place.exists()
 
 
 def test_a_context_is_never_longer_than_the_model_was_made_for(stub):

@@ -39,7 +39,7 @@ def python() -> Path:
     with contextlib.closing(records.lock(FOLDER.with_name("vllm-lock"))):
         ready.unlink(missing_ok=True)
         _run(sys.executable, "-m", "venv", FOLDER)
-        _run(interpreter, "-m", "pip", "install", "--quiet", *PACKAGES)
+        _run(interpreter, "-m", "pip", "install", "--quiet", "--no-compile", *PACKAGES)
         _run(interpreter, "-m", "pip", "uninstall", "--quiet", "--yes", *BREAKING)
         name_it(interpreter)
         ready.write_text("\n".join(PACKAGES))
@@ -95,6 +95,7 @@ class Server:
             "--served-model-name", self.model, "--host", "127.0.0.1", "--port", port,
             "--dtype", "float32", "--max-model-len", self.context, "--generation-config", "vllm",
             "--enable-lora", "--max-lora-rank", 32, "--max-cpu-loras", max(1, len(named)),
+            "--enforce-eager",  # compiling takes longer than these tests
             *(["--lora-modules", *named] if named else []),
         ]  # fmt: skip
         self.process = subprocess.Popen(

@@ -7,10 +7,12 @@ so that a text and its counts do not depend on the engine.
 import json
 import logging
 import math
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from agentlib import config
 from agentlib.models import language, loading, weights
 from agentlib.models.language import (
     Completion,
@@ -35,7 +37,9 @@ class VLLMModel:
     up to `lora_rank`, for which there is room from the start (0: none). A whole model, as full
     fine-tuning writes it, restarts the engine. Prompts that begin alike are read once (vLLM's
     prefix caching), n samples share a prompt. `source` is that of `weights.fetch`, `precision`
-    that of `loading.resolve_precision`; `quantise=True` loads the weights as NF4 (bitsandbytes).
+    that of `loading.resolve_precision`. vLLM computes with no NF4: with `quantise=True` it gets the
+    numbers that NF4 stands for, unpacked, so that a QLoRA student meets the weights it was trained
+    on, in the memory of the full ones.
     `max_context` is cut to what the model was made for.
 
     With a seed each prompt has a seed of its own, from which vLLM makes those of its samples; they
@@ -80,11 +84,14 @@ class VLLMModel:
             named = GenerationConfig.from_pretrained(folder).eos_token_id
             ends += named if isinstance(named, list) else [named]
         self._end_tokens = {end for end in ends if end is not None}
-        self._quantise, self._rank = quantise, _room(lora_rank)
+        self._rank = _room(lora_rank)
         self._numbers: dict[tuple, int] = {}  # of adapters, by folder and when it was written
         self.adapter: Path | None = None
         self._request, self._whole = None, None
-        self._llm = self._open(folder)
+        self._base, self._unpacked = folder, None
+        if quantise:
+            self._base = self._unpack(folder)
+        self._llm = self._open(self._base)
         try:
             self.use(adapter)
         except BaseException:
@@ -105,11 +112,22 @@ class VLLMModel:
         }
         if self._rank:
             settings |= {"enable_lora": True, "max_lora_rank": self._rank, "max_loras": 1}
-        if self._quantise:
-            settings |= {"quantization": "bitsandbytes"}
-        if self.device == "cuda":
+        if self.device == "cpu":
+            settings |= {"enforce_eager": True}  # compiling takes minutes, and pays on GPUs
+        else:
             settings |= {"gpu_memory_utilization": _memory_share()}
         return LLM(**settings)
+
+    def _unpack(self, folder: Path) -> Path:
+        """A folder with the model as the numbers that NF4 stands for, there until `close`."""
+        self._unpacked = tempfile.TemporaryDirectory(prefix="unpacked-", dir=config.home())
+        place = Path(self._unpacked.name)
+        packed = loading.load_weights(folder, self.device, self.precision, quantise=True)
+        packed.dequantize().save_pretrained(place)
+        self.tokenizer.save_pretrained(place)
+        del packed
+        loading.release(self.device)
+        return place
 
     def use(self, adapter: Path | None) -> None:
         """Switch to a trained student's folder, or with None back to the base.
@@ -142,12 +160,17 @@ class VLLMModel:
             number = self._numbers.setdefault((adapter, written), len(self._numbers) + 1)
             request = LoRARequest(adapter.parent.name or adapter.name, number, str(adapter))
         if whole != self._whole:
-            self.close()
-            self._llm = self._open(whole or weights.fetch(self.name, self.weights))
+            self._end_engine()
+            self._llm = self._open(whole or self._base)
         self._request, self._whole, self.adapter = request, whole, adapter
 
     def close(self) -> None:
         """End the engine and free what it holds; the model answers nothing afterwards."""
+        self._end_engine()
+        if self._unpacked is not None:
+            self._unpacked.cleanup()
+
+    def _end_engine(self) -> None:
         if self._llm is not None:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
