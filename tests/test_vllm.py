@@ -56,7 +56,7 @@ def adapter(experiment, smol):
     """One small training, which all methods share."""
     taught = [[*talk(text), {"role": "assistant", "content": "Blue, said the whale."}] for text in ASKED]  # fmt: skip
     settings = training.TrainingSettings(
-        lora_rank=8, lora_alpha=16, learning_rate=3e-3, epochs=2, batch_size=1, precision="fp32"
+        lora_rank=8, lora_alpha=16, learning_rate=3e-3, epochs=4, batch_size=1, precision="fp32"
     )
     first, *others = experiment.runs.values()
     examples = masks.build_examples(taught, smol.tokenizer, 256)

