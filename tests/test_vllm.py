@@ -240,6 +240,11 @@ def test_four_samples_share_a_prompt_and_differ(inside, smol):
         assert len(found) == 4 and len({c.text for c in found}) > 1
         assert all(c.prompt_tokens == len(read) and 1 <= c.completion_tokens <= NEW for c in found)
         assert all((c.finish_reason == "length") <= (c.completion_tokens == NEW) for c in found)
+        for said in (c.text for c in found if "\ufffd" not in c.text):  # half a character
+            tokens = language.encode(smol.tokenizer, language.quote(smol.tokenizer, said))
+            rows = logprobs(smol, read, tokens).exp()
+            above = [float(row[row > row[k]].sum()) for row, k in zip(rows, tokens, strict=True)]
+            assert max(above, default=0.0) < 0.9 + CLOSE, "each token is of the nucleus"
 
 
 @pytest.mark.parametrize(
