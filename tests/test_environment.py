@@ -38,8 +38,9 @@ def key(requirement):
 
 def test_the_conda_environment_lists_the_packages_of_pyproject_with_the_same_ranges():
     _, pip, _ = conda()
-    assert {key(r): r.specifier for r in pip} == {key(r): r.specifier for r in CORE}
-    assert len(pip) == len(CORE), "each once"
+    listed = [*CORE, *map(Requirement, PROJECT["optional-dependencies"]["vllm"])]
+    assert {key(r): r.specifier for r in pip} == {key(r): r.specifier for r in listed}
+    assert len(pip) == len(listed), "each once"
 
 
 def test_the_conda_environment_has_the_gpu_index_and_installs_this_package_alone():
