@@ -461,6 +461,24 @@ def test_the_teacher_does_as_notebook_02_says(taught):
     assert f"{words.iloc[1]:.0f} words instead of {words.iloc[0]:.0f}" in text
 
 
+def test_a_prefix_makes_a_run_as_easy_as_notebook_02_says():
+    """Its own table, as it is on the page."""
+    cells = nbformat.read(next(config.ROOT.glob("notebooks/02_*.ipynb")), 4).cells
+    (page,) = [
+        output["data"]["text/html"]
+        for cell in cells
+        if "figures.likelihood_table(" in cell.source
+        for output in cell.outputs
+    ]
+    found = re.findall(r"<td>[+-][\d.]+ \[([+-]?[\d.]+), ([+-]?[\d.]+)\]</td>", page)
+    whole, first, later = [(float(low), float(high)) for low, high in found]
+    assert whole[0] < 0 < whole[1] and first[0] > 0 > later[1]
+    assert (
+        "a whole run is not easier with it: the first turn is harder, the later ones are easier"
+        in prose("02")
+    )
+
+
 def test_the_search_finds_what_notebook_01_says():
     """Its own table, as it is on the page."""
     cells = nbformat.read(next(config.ROOT.glob("notebooks/01_*.ipynb")), 4).cells

@@ -228,8 +228,9 @@ parts = {"whole run": None, "first turn": (0,), "later turns": tuple(range(1, cf
 figures.likelihood_table({part: (surprise("agent", turns), surprise("agent_ftp", turns)) for part, turns in parts.items()})
 
 # %% [markdown]
-# *a* is the agent, *b* the agent with the prefix. A first turn with a prefix holds a sentence or two of prose more, and prose is hard to foresee.
-# What is easy to foresee is not yet good to imitate: notebook 04 asks the students.
+# *a* is the agent, *b* the agent with the prefix. At `laptop` a whole run is not easier with it: the first turn is harder, the later ones are
+# easier. A first turn with a prefix holds a sentence or two of prose more, and prose is hard to foresee; once the plan stands there, what
+# follows is less of a surprise. And what is easy to foresee is not yet good to imitate: notebook 04 asks the students.
 
 # %% [markdown]
 # ## 6 · The filter
