@@ -201,7 +201,7 @@ def inside(adapter, tmp_path_factory):
     folder = tmp_path_factory.mktemp("inside")
     sent = {"model": SMOL, "context": 4096, "requests": list(requests.values())}
     (folder / "asked.json").write_text(json.dumps(sent), encoding="utf-8")
-    interpreter = vllm_environment.python_or_skip()
+    interpreter = vllm_environment.python_or_fail()
     script = vllm_environment.Path(__file__).with_name("vllm_inside.py")
     done = subprocess.run(
         [interpreter, script, folder / "asked.json", folder / "answers.json"],

@@ -1,7 +1,7 @@
 """An environment of its own with vLLM's build for CPUs, made once in build/vllm, and a server in it.
 
 `python tests/vllm_environment.py` makes it and prints its Python. pip must find torch's build for
-CPUs: where it does not, set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
+CPUs: where it does not, name torch's own index for CPUs in PIP_EXTRA_INDEX_URL.
 """
 
 import contextlib
@@ -129,9 +129,9 @@ class Server:
 
 @contextlib.contextmanager
 def serving(model: str, adapters: Mapping[str, Path], context: int = 4096) -> Iterator[Server]:
-    """A running server, ended with the block. Skips the test where the environment cannot be
+    """A running server, ended with the block. Fails the test where the environment cannot be
     made."""
-    server = Server(python_or_skip(), model, adapters, context)
+    server = Server(python_or_fail(), model, adapters, context)
     server.start()
     try:
         yield server
@@ -139,12 +139,12 @@ def serving(model: str, adapters: Mapping[str, Path], context: int = 4096) -> It
         server.kill()
 
 
-def python_or_skip() -> Path:
-    """`python`, or the test is skipped with the reason."""
+def python_or_fail() -> Path:
+    """`python`, or the test fails with the reason."""
     try:
         return python()
     except RuntimeError as error:
-        pytest.skip(f"no environment with vLLM: {error}")
+        pytest.fail(f"no environment with vLLM: {error}")
 
 
 if __name__ == "__main__":
