@@ -206,7 +206,8 @@ def test_prompts_go_to_vllm_as_the_tokens_that_every_engine_reads(stub):
     ((prompts, settings, request),) = StubEngine.opened[0].asked
     ids = language.encode(model.tokenizer, language.render(model.tokenizer, quoting, prefix))
     assert prompts == [{"prompt_token_ids": ids}] and ids.count(256) == 1 and request is None
-    assert found[0] == language.Completion("It isyes", len(ids), 3, "stop")
+    assert found[0] == language.Completion("It isyes", len(ids), 3, "stop", found[0].tokens)
+    assert len(found[0].tokens) == 3
     assert (settings[0].temperature, settings[0].top_p, settings[0].seed) == (0.0, 1.0, None)
     assert settings[0].stop_token_ids == [7, 256], "those of the tokenizer and of the files"
 
