@@ -84,6 +84,7 @@ FIRST_THOUGHTS = {
 }
 WEIGHTS = ("wheels", "hub")
 WORDINGS = ("plain", "plan")
+ENGINES = ("auto", "vllm", "transformers", "own")
 IN_PROCESS = "in-process"  # a teacher by transformers, many questions in one batch
 AT_LEAST_ONE = {
     "top_k", "max_steps", "teacher_tries", "step_tokens", "cot_tokens", "context_tokens", "samples",
@@ -181,6 +182,9 @@ class Config:
     sandbox_seconds: float = 10.0
     sandbox_memory_mb: int = 1024
     precision: str = "auto"  # "fp32", "bf16", or bf16 wherever the hardware multiplies it natively
+    # what decodes in this process: "vllm", "transformers" or "own"; "auto" is vLLM where it is
+    # installed and a GPU is there, else transformers on a GPU, else our own
+    engine: str = "auto"
 
     # distillation (§4.1)
     tuning: str = "qlora"  # "lora" (the paper), "qlora" (NF4, this project's variation) or "full"
@@ -216,6 +220,7 @@ class Config:
             "vote": ("outcome", "as_published"),
             "retriever": ("faiss", "ivfpq", "bm25"),
             "precision": ("auto", "fp32", "bf16"),
+            "engine": ENGINES,
             "weights": WEIGHTS,
             "keep": ("right", "supported"),
             "first_thought": FIRST_THOUGHTS,
@@ -278,6 +283,12 @@ class Config:
         """Where the teacher runs, as `search_on`; "llama.cpp" is the one started here, on the
         4-bit file."""
         return {"": "llama.cpp", IN_PROCESS: IN_PROCESS}.get(self.teacher_server, "server")
+
+    @property
+    def chosen_engine(self) -> dict[str, str]:
+        """The engine, as far as it names a run: not where `auto` chooses it, as a resume may go on
+        on another machine."""
+        return {} if self.engine == "auto" else {"engine": self.engine}
 
     @property
     def runs(self) -> Path:

@@ -15,7 +15,7 @@ from agentlib import benchmarks, cases, config, cot, distill, prompts, records, 
 from agentlib.agent import Agent
 from agentlib.benchmarks import teaching, web_search, wiki
 from agentlib.cases import Case
-from agentlib.models import LanguageModel, LocalModel, ServerModel
+from agentlib.models import LanguageModel, ServerModel, open_model
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 from agentlib.scale import WorkerPool
@@ -99,7 +99,8 @@ def questions_of(cfg: config.Config, condition: Condition) -> list[Question]:
 
 def condition_run(cfg: config.Config, condition: Condition) -> records.Run:
     """The run folder of one condition. Neither how many questions are asked nor the address of a
-    server changes it; the kind of device, on which a resume may go on, is in each case."""
+    server changes it; the kind of device and, where `engine` is "auto", the engine, on which a
+    resume may go on, are in each case."""
     names = [
         "seed", "corpus", "passages", "encoder", "retriever", "search_on", "top_k", "max_steps",
         "step_tokens", "cot_tokens", "context_tokens", "sandbox_seconds", "sandbox_memory_mb",
@@ -111,6 +112,7 @@ def condition_run(cfg: config.Config, condition: Condition) -> records.Run:
     shape |= {"student": condition.student, "method": condition.method, "n": condition.n}
     if not cfg.student_server:
         shape["quantised"] = _quantised(cfg)
+        shape |= cfg.chosen_engine
     shape |= {
         "prompts": prompts.version(condition.method.startswith("agent"), cfg.wording),
         "questions": benchmarks.fingerprint(condition.benchmarks),
@@ -179,7 +181,7 @@ def _labels(cfg: config.Config, condition: Condition, model: LanguageModel | Non
         "temperature": sampling.temperature if condition.n > 1 else 0.0,
         "preset": cfg.preset,
         **({"training": condition.training} if condition.method in distill.TEACHER_OF else {}),
-        **{name: getattr(model, name, "server") for name in ("weights", "precision", "device")},
+        **{name: getattr(model, name, "server") for name in cases.ANSWERED_BY},
     }
 
 
@@ -272,9 +274,11 @@ def open_student(
     adapters = {key: checkpoints.finished(run.folder).path for key, run in trained.items()}
     if not cfg.student_server:
         return (
-            LocalModel(
+            open_model(
                 student,
+                engine=cfg.engine,
                 max_context=cfg.context_tokens,
+                lora_rank=cfg.lora_rank if adapters and cfg.tuning != "full" else 0,
                 quantise=_quantised(cfg),
                 unpack=True,
                 precision=cfg.precision,

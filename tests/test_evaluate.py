@@ -223,16 +223,16 @@ def test_an_arm_gives_one_graded_case_a_question_in_order_and_resumes(cfg, box):
     )
 
 
-def test_cases_say_what_weights_in_what_precision_on_what_device(cfg, box):
+def test_cases_say_what_weights_in_what_precision_on_what_device_by_what_engine(cfg, box):
     condition, asked = Condition("s", "agent", 1, ("mini-aime",)), benchmarks.load("mini-aime", 2)
     model = Answering(asked)
     (served,) = evaluate.evaluate(cfg, condition, model, asked[:1], box=box, search=None)
     model.weights, model.precision, model.device = "hub", "bf16", "cuda"
+    model.engine = "vllm"
     _, here = evaluate.evaluate(cfg, condition, model, asked, box=box, search=None)
-    names = ("weights", "precision", "device")
-    assert [tuple(case[name] for name in names) for case in (served, here)] == [
-        ("server",) * 3,
-        ("hub", "bf16", "cuda"),
+    assert [tuple(case[name] for name in cases.ANSWERED_BY) for case in (served, here)] == [
+        ("server",) * 4,
+        ("hub", "bf16", "cuda", "vllm"),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from agentlib import filtering
 from agentlib.figures import examples
 
 SEEN = "Observation:\n[1] Islamabad\nIslamabad lies in Pakistan, Bangkok in Thailand."
@@ -29,17 +30,17 @@ def case(*steps, question="Is Islamabad in the country of Bangkok?", **more):
     ],
 )
 def test_a_name_that_was_never_read_comes_from_memory(code, reasoned):
-    assert examples.is_reasoned(case(('web_search("Islamabad")', SEEN), (code, ""))) is reasoned
+    assert filtering.is_reasoned(case(('web_search("Islamabad")', SEEN), (code, ""))) is reasoned
 
 
 def test_what_is_read_after_the_claim_does_not_count():
-    assert not examples.is_reasoned(case(('x = "Pakistan"\nweb_search("Islamabad")', SEEN)))
+    assert not filtering.is_reasoned(case(('x = "Pakistan"\nweb_search("Islamabad")', SEEN)))
 
 
 def test_an_answer_without_its_passages_is_not_reasoned(monkeypatch):
     for seen, expected in ((True, True), (False, False), (None, True)):
-        monkeypatch.setattr(examples.benchmarks, "is_supported", lambda case, seen=seen: seen)
-        assert examples.is_reasoned(case(("final_answer(4)", ""))) is expected
+        monkeypatch.setattr(filtering.benchmarks, "is_supported", lambda case, seen=seen: seen)
+        assert filtering.is_reasoned(case(("final_answer(4)", ""))) is expected
 
 
 def vote(*groups, final=True, code="final_answer(x)"):

@@ -461,6 +461,24 @@ def test_the_teacher_does_as_notebook_02_says(taught):
     assert f"{words.iloc[1]:.0f} words instead of {words.iloc[0]:.0f}" in text
 
 
+def test_a_prefix_makes_a_run_as_easy_as_notebook_02_says():
+    """Its own table, as it is on the page."""
+    cells = nbformat.read(next(config.ROOT.glob("notebooks/02_*.ipynb")), 4).cells
+    (page,) = [
+        output["data"]["text/html"]
+        for cell in cells
+        if "figures.likelihood_table(" in cell.source
+        for output in cell.outputs
+    ]
+    found = re.findall(r"<td>[+-][\d.]+ \[([+-]?[\d.]+), ([+-]?[\d.]+)\]</td>", page)
+    whole, first, later = [(float(low), float(high)) for low, high in found]
+    assert whole[0] < 0 < whole[1] and first[0] > 0 > later[1]
+    assert (
+        "a whole run is not easier with it: the first turn is harder, the later ones are easier"
+        in prose("02")
+    )
+
+
 def test_the_search_finds_what_notebook_01_says():
     """Its own table, as it is on the page."""
     cells = nbformat.read(next(config.ROOT.glob("notebooks/01_*.ipynb")), 4).cells
@@ -482,6 +500,12 @@ def test_the_prompt_has_as_many_worked_examples_as_notebook_00_says():
         words = prompts.agent_system("teacher", wording=config.load(preset).wording)
         assert said.format(WORDS_OF[words.count("Question:")]) in prose("00")
     assert config.load("smoke").wording == config.load("laptop").wording
+
+
+def test_the_vote_repairs_as_much_as_notebook_04_says(laptop):
+    told = claims.sag_ledger(laptop).sum()
+    said = f"repairs {told['repaired']} of {told['broken']} answers with broken code"
+    assert f"{said}, and {told['then right']} of the repaired become right" in prose("04")
 
 
 def test_notebooks_04_and_05_say_what_the_claims_say(laptop):
@@ -509,3 +533,31 @@ def test_notebooks_04_and_05_say_what_the_claims_say(laptop):
     assert maths.groupby("model")[
         "correct"
     ].mean().max() < 0.02 and "reciting gets next to none right" in prose("04")
+
+
+def test_notebook_08_says_of_questions_guesses_and_samples_what_was_measured():
+    """Questions per second are a record's; guesses and samples are of the notebook's own run."""
+    notebook = nbformat.read(config.ROOT / "notebooks" / "08_measure_speed.ipynb", 4)
+    text = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    text = re.sub(r"\s+", " ", text)
+    lines = (config.ROOT / "tests" / "benchmarks" / "generation.jsonl").read_text().splitlines()
+    medians = json.loads(lines[-1])["medians"]
+    rates = [medians[f"agentlib, {n} questions"]["questions/s"] for n in (8, 16, 32)]
+    assert "from 8 to 32 questions at a time nothing is gained" in text
+    assert max(rates) < 1.05 * rates[0]
+    (shown,) = [
+        output["data"]["text/html"]
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "of_eight" in cell.source
+        for output in cell.outputs
+        if "data" in output
+    ]
+    pairs = re.findall(r"<th>([a-z ]+)</th>\s*<td>([0-9.]+)</td>", shown)
+    took = {what: float(seconds) for what, seconds in pairs}
+    (saved,) = re.findall(r"guesses save about (\d+) %", text)
+    assert 100 * (1 - took["with guesses"] / took["without guesses"]) == pytest.approx(
+        float(saved), abs=2
+    )
+    (times,) = re.findall(r"about ([0-9.]+) times the greedy answer", text)
+    assert took["eight samples"] / took["with guesses"] == pytest.approx(float(times), abs=0.2)
+    assert not re.search(r"\baims?\b", text)

@@ -2,12 +2,10 @@
 that did not. They are chosen by how an answer was reached, not only by its grade.
 """
 
-import ast
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from agentlib import benchmarks, cases, config, filtering, teach
+from agentlib import cases, config, filtering, teach
 
 
 def select_examples(cfg: config.Config, found: Sequence[dict]) -> dict:
@@ -30,7 +28,12 @@ def select_examples(cfg: config.Config, found: Sequence[dict]) -> dict:
     prefixed = [c for c in runs if filtering.passes_filter(c)]
     taught = max(
         prefixed,
-        key=lambda c: (is_reasoned(c), c["tool_calls"] > 0, -len(c["prefix"]), -len(c["trace"])),
+        key=lambda c: (
+            filtering.is_reasoned(c),
+            c["tool_calls"] > 0,
+            -len(c["prefix"]),
+            -len(c["trace"]),
+        ),
     )
     case, step = select_votes(found)["helped"]
     prefix = {name: taught[name] for name in ("question", "prefix")}
@@ -70,47 +73,6 @@ def select_votes(found: Sequence[dict]) -> dict[str, tuple[dict, dict]]:
     return chosen
 
 
-def is_reasoned(case: Mapping) -> bool:
-    """Whether an agent's answer rests on what it read or computed: all needed passages were seen,
-    where they are known, and its code holds no name that neither the question nor an observation
-    before it has."""
-    return benchmarks.is_supported(case) is not False and not any(_from_memory(case))
-
-
-def _from_memory(case: Mapping) -> Iterator[str]:
-    """Names typed into code that were never read. What is searched for, printed as a label or
-    part of a formatted text is no claim."""
-    seen = case["question"]
-    for step in case.get("trace", ()):
-        for name in _names(step.get("code") or ""):
-            if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", seen, re.IGNORECASE):
-                yield name
-        seen += step.get("observation") or ""
-
-
-def _names(code: str) -> Iterator[str]:
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError):
-        return
-    skipped = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.JoinedStr)
-        or (isinstance(node, ast.Call) and _called(node) in ("web_search", "print"))
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and node not in skipped and isinstance(node.value, str):
-            text = node.value.strip()
-            if len(text) > 2 and text[0].isupper():  # a name, not a unit or a separator
-                yield text
-
-
-def _called(node: ast.Call) -> str:
-    return getattr(node.func, "id", getattr(node.func, "attr", ""))
-
-
 def _key(case: Mapping) -> tuple:
     return tuple(case.get(name) for name in ("model", "method", "id", "training"))
 
@@ -119,7 +81,7 @@ def _pair_clarity(pair: tuple[dict, dict]) -> tuple:
     """How well a CoT and an agent case show why to act; the shorter trajectory of two equals."""
     cot, agent = pair
     gained = agent["correct"] - cot["correct"]
-    good = agent["correct"] and is_reasoned(agent)
+    good = agent["correct"] and filtering.is_reasoned(agent)
     return (
         gained and good,
         good,
@@ -138,14 +100,14 @@ def _vote_clarity(vote: tuple[dict, dict]) -> tuple:
     contested = _contested(step)
     won = contested and 2 * sum(c["group"] == 0 for c in candidates) >= len(candidates)
     failed = any(c["group"] is None and c["code"] for c in candidates)
-    good = bool(case["correct"]) and is_reasoned(case)
+    good = bool(case["correct"]) and filtering.is_reasoned(case)
     readable = won and "\n" in next(c["code"] for c in candidates if c["group"] == 0)
     final = bool(step.get("final"))
     return (
-        good and won and failed and readable,
-        good and won and failed and final,
         good and won and failed,
         len(candidates),
+        readable,
+        final,
         won,
         contested,
         failed,

@@ -40,7 +40,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agentlib import LocalModel, build_examples, fine_tune
-from agentlib import benchmarks, config, distill, figures, masks, models, pages, prompts, training
+from agentlib import benchmarks, config, distill, figures, masks, models, pages, prompts, runner, training
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -286,6 +286,20 @@ four_bit, full = (LocalModel(student, quantise=q, precision="fp32", source=cfg.w
 sizes = {"32-bit": full.base.get_memory_footprint() / 1e6, "NF4": four_bit.base.get_memory_footprint() / 1e6}
 assert sizes["NF4"] < sizes["32-bit"]
 pages.show_values({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()})
+
+# %% [markdown]
+# ### Which GPU holds which student
+#
+# Weights are one part of what training takes. The others are the adapter with its gradients and optimiser, the states between the
+# layers of the longest conversation, and one layer's activations; logits are made for a few hundred tokens at a time. The table
+# estimates training of the paper's students (QLoRA on conversations of up to 10,240 tokens) and their evaluation, 32 questions at a
+# time; a smaller `batch_questions` takes less. The formula is tested on small students; these have not been measured yet.
+
+# %%
+paper = config.load("paper")
+memory = runner.memory_table(paper, cards=(12e9, 16e9, 24e9, 80e9))
+assert list(memory.index) == list(paper.students)
+memory
 
 # %% [markdown]
 # ## 7 · Before and after

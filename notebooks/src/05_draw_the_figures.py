@@ -75,7 +75,7 @@ fig
 # The two ideas on real cases. Which of the candidates would greedy decoding have taken, and can you see why the others agree?
 
 # %%
-fig = figures.fig3_prefix_and_vote(examples["prefix"], examples["vote"], note)
+fig = figures.fig3_prefix_and_vote(examples["prefix"], examples["vote"], note, case=examples["vote_case"])
 made["fig3_prefix_and_vote"] = figures.save_figure(fig, cfg.figures, "fig3_prefix_and_vote")
 fig
 
@@ -123,8 +123,8 @@ fig
 # %% [markdown]
 # ## Figure 8 · Retrieval calls with and without the first-thought prefix
 #
-# In the paper the prefix makes students search more. A first thought that says what to look up could do that; one that already names
-# the answer could do the opposite.
+# In the paper the prefix makes students search less. Before you look: is that good? A plan can save searches, and so can an answer that was
+# written down before anything was read.
 
 # %%
 fig = figures.fig8_retrieval_calls(frame, note)
@@ -170,3 +170,48 @@ def errors(n):
 
 pages.check_exercise("Steps instead of questions", lambda: set(per_step) == {1, cfg.samples} and all(
     abs(share * errors(n)[1] - errors(n)[0]) < 1e-6 for n, share in per_step.items()))  # fmt: skip
+
+# %% [markdown]
+# ### 2 · What a right answer costs
+#
+# Figure 6 counts the tokens of a question. Count those of a *right answer* instead: all tokens that a student wrote, by the questions that
+# it got right. Do it for CoT distillation and agent distillation (greedy, all benchmarks together) of the first student in `frame`.
+
+# %% tags=["exercise"]
+price = {}
+# solution
+first = frame[(frame["model"] == frame["model"].iloc[0]) & (frame["n"] == 1)]
+for method in ("cot_distill", "agent_distill"):
+    own = first[first["method"] == method]
+    price[method] = own["completion_tokens"].sum() / max(1, own["correct"].eq(True).sum())
+print({method: round(tokens) for method, tokens in price.items()})
+
+# %%
+def checked(method):
+    own = frame[(frame["model"] == frame["model"].iloc[0]) & (frame["n"] == 1) & (frame["method"] == method)]
+    return abs(price[method] * max(1, own["correct"].eq(True).sum()) - own["completion_tokens"].sum()) < 1
+
+pages.check_exercise("What a right answer costs", lambda: all(checked(m) for m in ("cot_distill", "agent_distill")))
+
+# %% [markdown]
+# ### 3 · Where the vote helps most
+#
+# Figure 5 has a panel for each of four benchmarks. Over all of them: on which benchmark does the vote change the number of right answers of
+# agent distillation most, up or down? (The first student again.)
+
+# %% tags=["exercise"]
+most_changed = None
+# solution
+own = frame[(frame["model"] == frame["model"].iloc[0]) & (frame["method"] == "agent_distill")]
+right = own.assign(right=own["correct"].eq(True)).pivot_table("right", "benchmark", "n", "sum", observed=True)
+change = (right[max(right.columns)] - right[1]).abs()
+most_changed = change.idxmax()
+print(most_changed, int(change.max()))
+
+# %%
+def shifted(name):
+    of = frame[(frame["model"] == frame["model"].iloc[0]) & (frame["method"] == "agent_distill") & (frame["benchmark"] == name)]
+    counts = of["correct"].eq(True).groupby(of["n"]).sum()
+    return abs(counts.loc[counts.index.max()] - counts.loc[1])
+
+pages.check_exercise("Where the vote helps most", lambda: shifted(most_changed) == max(map(shifted, frame["benchmark"].unique())))

@@ -22,8 +22,8 @@
 # **By the end you will have shown that** a difference between two methods is only as good as its interval, and that the interval can be
 # built by hand in three lines.
 #
-# *Needs* the records of notebooks 02 and 04 · *Makes* the paper's tables, and a verdict on each claim · *Minutes* under 1 anywhere, and fifteen
-# to read.
+# *Needs* the records of notebooks 02 and 04 · *Makes* the paper's tables, and a verdict on each claim · *Minutes* under 1 anywhere, and
+# fifteen to read.
 #
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 

@@ -22,7 +22,9 @@
 # **By the end you will have shown that** wrong answers have few causes, which no table of scores tells apart: a wrong plan, a
 # search that cannot find the page, a page read wrongly.
 #
-# *Needs* the committed records · *Makes* the table of causes · *Minutes* under 1 anywhere, and twenty to read.
+# *Needs* the committed records · *Makes* the table of causes · *Minutes* under 1 anywhere.
+#
+# *To read*: 1 (3 minutes), 2 (12), 3 (3), exercises (20).
 #
 # *Shown* are the committed cases of `laptop`, whichever preset is run: reading takes a person.
 
@@ -49,6 +51,7 @@ pages.show_values(figures.FAILURE_CAUSES)
 
 # %%
 table = figures.failure_table(causes)
+assert table["cases"].sum() == len(causes)
 if cfg.preset == "laptop":
     figures.save_table(table, cfg.figures, "failures", f"{len(causes)} wrong answers of preset laptop, read by a person")
 table
@@ -131,3 +134,18 @@ print(f"{len(could_help)} of 10")
 # %%
 failing = {case["id"] for case in causes[:10] for step in case["trace"] if step["failure"]}
 pages.check_exercise("Would a vote have helped?", lambda: isinstance(could_help, list) and set(could_help) == failing, "A step has a field `failure`.")
+
+# %% [markdown]
+# ### 3 · Sure and wrong
+#
+# In how many of all these cases did the student give its wrong answer by itself, with steps to spare? (Each case says why it `stopped`.)
+
+# %% tags=["exercise"]
+sure = None
+# solution
+sure = sum(case["stopped"] == "final_answer" for case in causes)
+print(f"{sure} of {len(causes)}: a student of this size does not know what it does not know")
+
+# %%
+spent = [case for case in causes if case["stopped"] in ("max_steps", "context_full")]
+pages.check_exercise("Sure and wrong", lambda: sure + len(spent) == len(causes))
