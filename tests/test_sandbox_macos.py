@@ -208,3 +208,32 @@ def test_nothing_is_left_when_it_closes(box):
     box.close()
     left = set(subprocess.run(["ps", "-eo", "pid="], capture_output=True, text=True).stdout.split())
     assert not (pids | {str(held)}) & left and not os.path.exists(folder)
+
+
+# --- the choice by an environment variable --------------------------------------------------------
+
+
+def test_the_variable_chooses_where_the_program_did_not(monkeypatch):
+    monkeypatch.setenv("AGENTLIB_SANDBOX", "limits")
+    with pytest.warns(UserWarning, match="NOT FULLY ISOLATED"), Sandbox() as box:
+        assert box.protection.backend == "limits"
+    with pytest.raises(RuntimeError, match="strict=True but the backend is 'limits'"):
+        Sandbox(strict=True)
+    monkeypatch.setenv("AGENTLIB_SANDBOX", "")
+    with Sandbox() as box:
+        assert box.protection.backend in ("sandlock", "bwrap")
+
+
+def test_a_variable_that_names_no_backend_is_refused_by_its_name(monkeypatch):
+    monkeypatch.setenv("AGENTLIB_SANDBOX", "seatbelt")
+    with pytest.raises(ValueError, match=r"'seatbelt' is unknown.*variable AGENTLIB_SANDBOX"):
+        Sandbox()
+
+
+def test_on_macos_the_variable_is_the_choice(stand_in, on_macos, monkeypatch):
+    with pytest.raises(RuntimeError, match="AGENTLIB_SANDBOX=sandbox-exec"):
+        Sandbox()
+    monkeypatch.setenv("AGENTLIB_SANDBOX", MACOS_BACKEND)
+    with pytest.raises(RuntimeError, match="could be reached from inside"):  # it has no walls
+        Sandbox()
+    assert (stand_in.parent / "profile").exists()

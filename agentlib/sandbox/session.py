@@ -39,6 +39,7 @@ from agentlib.sandbox.isolation import (
 )
 
 log = logging.getLogger(__name__)
+CHOICE = "AGENTLIB_SANDBOX"  # the environment variable that stands for "auto"
 
 MAX_FORK_ATTEMPTS = 3  # to start one candidate
 
@@ -124,7 +125,8 @@ class Sandbox:
     default, as many as there are processors). `backend` is "sandlock" (Landlock and seccomp),
     "bwrap" (namespaces), "limits" (no isolation, with a warning) or "auto": the first that works.
     On macOS there is only "sandbox-exec", by this choice and with a warning: a profile of the
-    system's own sandbox, which lacks what `protection.lacks` names.
+    system's own sandbox, which lacks what `protection.lacks` names. The environment variable
+    AGENTLIB_SANDBOX makes the choice for every sandbox that is left at "auto".
 
     Raises RuntimeError if the backend does not work here, or if it isolates less than fully and
     `strict` is set, and ValueError for an unknown backend or a bad tool.
@@ -140,9 +142,14 @@ class Sandbox:
         workers: int | None = None,
         tool_seconds: float = 120.0,
     ):
+        if backend == "auto":
+            backend = os.environ.get(CHOICE) or "auto"
         if backend not in ("auto", *STARTERS):
             known = ", ".join(["auto", *STARTERS])
-            raise ValueError(f"sandbox backend {backend!r} is unknown, expected one of {known}")
+            raise ValueError(
+                f"sandbox backend {backend!r} is unknown, expected one of {known}; correct the"
+                f" argument, or the variable {CHOICE}"
+            )
         _refuse_platform(backend)
         for name, tool in (tools or {}).items():
             if not callable(tool):
@@ -420,8 +427,9 @@ def _refuse_platform(backend: str) -> None:
     if macos and backend != MACOS_BACKEND:
         raise RuntimeError(
             "the sandbox is built on Linux processes, this is macOS; run in a Linux container or "
-            f'virtual machine, or choose backend="{MACOS_BACKEND}" (Sandbox), which isolates less '
-            "and which we have never run on a real Mac"
+            f'virtual machine, or choose backend="{MACOS_BACKEND}" (Sandbox; {CHOICE}='
+            f"{MACOS_BACKEND} for all of them), which isolates less and which we have never run on"
+            " a real Mac"
         )
     if backend == MACOS_BACKEND and not macos:
         raise RuntimeError(

@@ -105,8 +105,8 @@ def grade(
     """Compare a prediction with a gold answer and its aliases; the best grade counts.
 
     `prediction` is any value (see `maths_text.to_plain_data`). Safe to call from any thread;
-    `seconds` limits the algebra per gold answer. Raises ValueError for an unknown domain and
-    RuntimeError when the grading process cannot be started.
+    `seconds` limits the algebra per gold answer, in seconds of its own computing. Raises ValueError
+    for an unknown domain and RuntimeError when the grading process cannot be started.
     """
     compare = {"math": _grade_maths, "factual": _grade_factual}.get(domain)
     if compare is None:

@@ -5,7 +5,6 @@ the process of `worker`. The docstring of `grading` states the rules for doubtfu
 """
 
 import re
-import time
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -110,30 +109,30 @@ def _is_unordered(kind: str, items: list[Any]) -> bool:
 
 
 def are_equal(gold: Any, prediction: Any, seconds: float) -> bool:
-    """Whether two trees are equal; raises `worker.GradingFailed` after `seconds`."""
-    return _are_equal_trees(gold, prediction, time.monotonic() + seconds)
+    """Whether two trees are equal; raises `worker.GradingFailed` after `seconds` of computing."""
+    return _are_equal_trees(gold, prediction, worker.Budget(seconds))
 
 
-def _are_equal_trees(gold: Any, prediction: Any, deadline: float) -> bool:
+def _are_equal_trees(gold: Any, prediction: Any, budget: worker.Budget) -> bool:
     if isinstance(gold, str) and isinstance(prediction, str):
-        return _are_equal_leaves(gold, prediction, deadline)
+        return _are_equal_leaves(gold, prediction, budget)
     if isinstance(gold, str) or isinstance(prediction, str):  # an inequality for an interval
         leaf = gold if isinstance(gold, str) else prediction
         if not re.search(r"[<>]|\\[lg]eq", leaf):
             return False
-        return _ask_worker(to_key(gold), to_key(prediction), Fraction(0), deadline)
+        return _ask_worker(to_key(gold), to_key(prediction), Fraction(0), budget)
     (kind, golds), (other, predictions) = gold, prediction
     if not _may_stand_for(other, kind, len(golds)) or len(golds) != len(predictions):
         return False
     if not _is_unordered(kind, golds):
         pairs = zip(golds, predictions, strict=True)
-        return all(_are_equal_trees(a, b, deadline) for a, b in pairs)
+        return all(_are_equal_trees(a, b, budget) for a, b in pairs)
     left = list(predictions)
     for a in golds:
         match = next((i for i, b in enumerate(left) if to_key(a) == to_key(b)), None)
         if match is None:
             candidates = enumerate(left)
-            match = next((i for i, b in candidates if _are_equal_trees(a, b, deadline)), None)
+            match = next((i for i, b in candidates if _are_equal_trees(a, b, budget)), None)
         if match is None:
             return False
         del left[match]
@@ -152,7 +151,7 @@ def _may_stand_for(prediction: str, gold: str, length: int) -> bool:
     return prediction == "py" or bare_tuple
 
 
-def _are_equal_leaves(gold: str, prediction: str, deadline: float) -> bool:
+def _are_equal_leaves(gold: str, prediction: str, budget: worker.Budget) -> bool:
     if to_key(gold) == to_key(prediction):
         return True
     if m := _WITH_BASE.fullmatch(gold):  # the question names the base
@@ -170,7 +169,7 @@ def _are_equal_leaves(gold: str, prediction: str, deadline: float) -> bool:
     # Integers and decimals in full are what the grammar of the worker reads best.
     gold = _write_number(a.value) if a else gold
     prediction = _write_number(b.value) if b else prediction
-    return _ask_worker(gold, prediction, tolerance, deadline)
+    return _ask_worker(gold, prediction, tolerance, budget)
 
 
 def is_decimal_of_exact(prediction: Any, gold: Any) -> bool:
@@ -192,9 +191,6 @@ def _tolerance(gold: Number | None, prediction: Number | None) -> Fraction:
     return Fraction(0)
 
 
-def _ask_worker(gold: str, prediction: str, tolerance: Fraction, deadline: float) -> bool:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise worker.GradingFailed("grading timed out")
+def _ask_worker(gold: str, prediction: str, tolerance: Fraction, budget: worker.Budget) -> bool:
     grader = worker.shared_grader()
-    return grader.are_equal(gold, prediction, tolerance=tolerance, seconds=left)
+    return grader.are_equal(gold, prediction, tolerance=tolerance, seconds=budget)

@@ -18,13 +18,25 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from dataclasses import dataclass
 from fractions import Fraction
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
+TIMED_OUT = "grading timed out"
 START_SECONDS = 120.0  # importing sympy on a loaded machine
 MEMORY_BYTES = 2 << 30
+PATIENCE = 20  # times as long may a comparison take on the clock as it may compute
 REQUIREMENT = "math-verify[antlr4_13_2]"  # brings sympy and the LaTeX grammar
+
+
+@dataclass
+class Budget:
+    """Seconds that the worker may still compute for one answer. They are its own, not the clock's:
+    a grade must not depend on what else the machine does."""
+
+    left: float
 
 
 class GradingFailed(Exception):
@@ -55,24 +67,40 @@ class Grader:
             self._stop()
 
     def are_equal(
-        self, gold: str, prediction: str, *, tolerance: Fraction = Fraction(0), seconds: float = 5.0
+        self,
+        gold: str,
+        prediction: str,
+        *,
+        tolerance: Fraction = Fraction(0),
+        seconds: float | Budget = 5.0,
     ) -> bool:
         """Whether two LaTeX expressions are equal; the letter i is the imaginary unit.
 
-        Two numbers may differ by `tolerance` (absolute). Raises GradingFailed after `seconds` or
-        when the worker runs out of memory, and RuntimeError when no worker can be started.
+        Two numbers may differ by `tolerance` (absolute). What is computed is taken from a budget.
+        Raises GradingFailed when `seconds` of the worker's own time are used up or it runs out of
+        memory, and RuntimeError when no worker can be started.
         """
+        budget = seconds if isinstance(seconds, Budget) else Budget(seconds)
+        if budget.left <= 0:
+            raise GradingFailed(TIMED_OUT)
         question = {"gold": gold, "prediction": prediction, "tolerance": str(tolerance)}
         with self._lock:
             ours = self._process is not None and self._owner_pid == os.getpid()
             if not ours or self._process.poll() is not None:
                 self._start()
+            worker = self._process
             try:
-                return self._ask(question | {"seconds": seconds}, seconds)["equal"]
+                answer = self._ask(question | {"seconds": budget.left}, PATIENCE * budget.left)
             except TimeoutError:
-                raise GradingFailed("grading timed out") from None
+                budget.left = 0.0
+                raise GradingFailed(TIMED_OUT) from None
             except (EOFError, OSError):
+                if worker.returncode == -signal.SIGPROF:
+                    budget.left = 0.0
+                    raise GradingFailed(TIMED_OUT) from None
                 raise GradingFailed("grading ran out of memory") from None
+            budget.left -= answer["seconds"]
+            return answer["equal"]
 
     def _start(self) -> None:
         self._stop()
@@ -196,8 +224,11 @@ def main(pipe: Connection) -> None:
             question = json.loads(pipe.recv_bytes())
         except (EOFError, OSError):
             return
-        # If the parent dies nobody is left to kill us: the default action of this alarm does.
-        signal.alarm(int(question.pop("seconds")) + 2)
+        # The default action of both is to end this process: once it has computed for so long, and
+        # where the parent, which waits for as long as the second, has died.
+        seconds, began = question.pop("seconds"), time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.alarm(int(PATIENCE * seconds) + 2)
         try:
             equal = are_equal(**question)
         except MemoryError:
@@ -205,7 +236,8 @@ def main(pipe: Connection) -> None:
         except Exception:  # text that is no expression equals nothing
             equal = False
         signal.alarm(0)
-        send({"equal": equal})
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        send({"equal": equal, "seconds": time.process_time() - began})
 
 
 if __name__ == "__main__":

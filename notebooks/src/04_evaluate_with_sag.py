@@ -25,7 +25,7 @@
 # *Needs* notebooks 01 to 03 · *Makes* one record per question and method · *Minutes* about 9 at `smoke` on two older CPU
 # cores, hours at `laptop` (resumable), hours of GPUs at `paper`.
 #
-# *To read*: 1 (12 minutes), 2 (2), 3 (5), 4 (2), 5 (3), 6 (10), 7 (1), 8 (1), exercises (30).
+# *To read*: 1 (12 minutes), 2 (2), 3 (5), 4 (2), 5 (3), 6 (10), 7 (1), 8 (1), exercises (35).
 #
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
@@ -417,6 +417,41 @@ def broken_vote(actions):
     return len(actions) == 4 and right == 2 and finished and kept != 42
 
 pages.check_exercise("Break the vote", lambda: broken_vote(rigged), "Two against two is a tie: who is the shortest?")
+
+# %% [markdown]
+# ### 4 · Accuracy against N
+#
+# Recorded candidates can be voted on again: `pages.revote(step, n)` is the step as its first `n` candidates would have decided it. Take the
+# votes below, in which a student gave its answer to a maths question with all its candidates. What share of the kept candidates is right at
+# each N of `cfg.sample_counts`? (`score.grade(answer, gold, "math").correct`; an outcome reads `final answer: 42`.)
+
+# %%
+votes = [
+    (case["gold"], step) for case in found for step in case.get("trace", [])
+    if case["domain"] == "math" and step["final"] and len(step.get("candidates", [])) == cfg.samples
+    and all(candidate["failed"] != "dropped" for candidate in step["candidates"])
+]
+print(f"{len(votes)} votes")
+
+# %% tags=["exercise"]
+right_at = dict.fromkeys(cfg.sample_counts, 0.0)
+# solution
+def kept_is_right(gold, step, n):
+    voted = pages.revote(step, n)
+    words = voted["candidates"][voted["chosen"]]["outcome"]
+    return words.startswith("final answer: ") and score.grade(words.removeprefix("final answer: "), gold, "math").correct
+
+right_at = {n: sum(kept_is_right(*vote, n) for vote in votes) / max(1, len(votes)) for n in right_at}
+print({n: f"{share:.0%}" for n, share in right_at.items()})
+
+# %%
+def share(n):
+    kept = [(gold, pages.revote(step, n)) for gold, step in votes]
+    words = [(gold, voted["candidates"][voted["chosen"]]["outcome"]) for gold, voted in kept]
+    right = [score.grade(text[14:], gold, "math").correct for gold, text in words if text.startswith("final answer: ")]
+    return sum(right) / max(1, len(votes))
+
+pages.check_exercise("Accuracy against N", lambda: all(abs(right_at[n] - share(n)) < 1e-9 for n in cfg.sample_counts), "Vote with the first N only.")
 
 # %%
 box.close()
