@@ -10,7 +10,7 @@ reproduce: .venv/ready        ## notebooks 00-05 at PRESET, then a table of minu
 	$(BIN)/python -m agentlib run --preset $(PRESET) $(ARGS)
 
 figures: .venv/ready          ## redraw the figures from committed records
-	$(BIN)/python -m agentlib run --preset $(PRESET) --only 05
+	$(BIN)/python -m agentlib run --preset $(PRESET) --only 05 --only 05b
 
 NEEDS := model or isolation or notebook or cluster or browser or server
 LINT := $(BIN)/ruff check agentlib tests tools notebooks/src && $(BIN)/ruff format --check agentlib tests tools && $(BIN)/lint-imports --no-cache --no-logo
@@ -30,7 +30,7 @@ test-all: .venv/ready-test    ## everything: the smoke run fresh and resumed, ev
 bench: .venv/ready-bench      ## measure against peers, on an idle machine; appends to tests/benchmarks/*.jsonl
 	for work in starting sandbox retrieval nearest training generation pausing; do $(BIN)/python tests/benchmarks/$$work.py || exit 1; done
 
-# 02 to 05 are kept at laptop: make publish PRESET=laptop ARGS='--from-records --only 02 --only 03 --only 04 --only 05'
+# 02 to 05 are kept at laptop: make publish PRESET=laptop ARGS='--from-records --only 02 --only 03 --only 04 --only 05 --only 05b --only 05c'
 publish: .venv/ready-test     ## run the notebooks and keep their outputs in notebooks/ (afresh: ARGS=--no-resume)
 	$(BIN)/jupytext --sync notebooks/src/*.py
 	$(BIN)/python -m agentlib run --preset $(PRESET) --publish $(ARGS)

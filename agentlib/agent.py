@@ -27,6 +27,7 @@ class Step:
     prompt_tokens: int
     completion_tokens: int  # of all candidates
     seconds: float
+    tokens: tuple[int, ...] = ()  # of the chosen turn, as they were sampled
 
 
 @dataclass(frozen=True)
@@ -142,41 +143,49 @@ class Agent:
         questions: Iterable[Question],
         prefixes: Sequence[str | None] | None = None,
         watch: Callable[[Trajectory], object] | None = None,
+        begun: Sequence[Sequence[str]] | None = None,
     ) -> Iterator[Trajectory]:
         """Yield each question's trajectory as it ends (not in the order asked).
 
         `prefixes`: the start of each question's first turn, or None (§3.1; the teacher's runs
-        only). `watch` is called with a trajectory after each of its steps.
+        only). `watch` is called with a trajectory after each of its steps. `begun`: the turns of
+        each question that are written already; their code runs again, in a new session, and the
+        model goes on from there.
         """
         questions = list(questions)
         prefixes = [None] * len(questions) if prefixes is None else list(prefixes)
-        if len(prefixes) != len(questions):
-            raise ValueError(
-                f"{len(prefixes)} prefixes for {len(questions)} questions; give one each, or None"
-            )
-        waiting = list(zip(questions, prefixes, strict=True))[::-1]
+        begun = [()] * len(questions) if begun is None else list(begun)
+        for name, given in (("prefixes", prefixes), ("runs begun", begun)):
+            if len(given) != len(questions):
+                raise ValueError(
+                    f"{len(given)} {name} for {len(questions)} questions; give one each, or None"
+                )
+        waiting = list(zip(questions, prefixes, begun, strict=True))[::-1]
         open_runs: list[_Open] = []
         try:
             while waiting or open_runs:
                 while waiting and len(open_runs) < self.batch:
-                    question, prefix = waiting.pop()
+                    question, prefix, turns = waiting.pop()
                     trajectory = Trajectory(
                         question.id, prefix=prefix or "", tools=self.tools, search=self.search
                     )
-                    begun = initial_messages(
+                    asked = initial_messages(
                         question.text, self.style, self.tools, self.search, self.wording
                     )
-                    open_runs.append(_Open(trajectory, begun, self.box.session(), question.domain))
+                    open_runs.append(_Open(trajectory, asked, self.box.session(), question.domain))
+                    for text in turns:
+                        self._replay(open_runs[-1], text)
                 yield from self._end(
                     open_runs, [r for r in open_runs if self._full(r)], "context_full"
                 )
-                for run in self._step(open_runs) if open_runs else ():
+                going = [r for r in open_runs if self._goes_on(r)]
+                for run in self._step(going) if going else ():
                     if watch is not None:
                         watch(run.trajectory)
                 yield from self._end(
                     open_runs, [r for r in open_runs if r.answered], "final_answer"
                 )
-                spent = [r for r in open_runs if len(r.trajectory.steps) == self.max_steps]
+                spent = [r for r in open_runs if len(r.trajectory.steps) >= self.max_steps]
                 if spent:
                     self._ask_for_answer(spent)
                 yield from self._end(open_runs, spent, "max_steps")
@@ -201,6 +210,29 @@ class Agent:
             written + 8 * len(run.conversation) + (room or self.step_tokens)
             > self.model.max_context
         )
+
+    def _goes_on(self, run: "_Open") -> bool:
+        return not run.answered and len(run.trajectory.steps) < self.max_steps
+
+    def _replay(self, run: "_Open", text: str) -> None:
+        """Take a step that is written already: run its code, add it to the conversation."""
+        if not self._goes_on(run):
+            return
+        code = read_code(text)
+        ((outcome,),) = self._run_candidates([run.session], [[code]])
+        if code is None:
+            run.session.discard()
+        else:
+            run.session.commit(outcome)
+        group = None if outcome.failure else 0
+        only = Candidate(code, outcome, group, 0)
+        self._take(run, Step(prompts.close_turn(text), code, outcome, (only,), 0, 0, 0.0))
+
+    def _take(self, run: "_Open", step: Step) -> None:
+        run.trajectory.steps.append(step)
+        run.conversation.extend(step_messages(step))
+        if step.outcome.is_final:
+            run.trajectory.answer, run.answered = step.outcome.answer, True
 
     def _step(self, open_runs: list["_Open"]) -> list["_Open"]:
         """Sample, run and vote one step for every open question, but for those whose turn the
@@ -236,10 +268,7 @@ class Agent:
         for run, *candidates in zip(ran, sampled, codes, outcomes, strict=True):
             step = self._select(run, *candidates, run.seconds)
             run.seconds = 0.0
-            run.trajectory.steps.append(step)
-            run.conversation.extend(step_messages(step))
-            if step.outcome.is_final:
-                run.trajectory.answer, run.answered = step.outcome.answer, True
+            self._take(run, step)
         return ran
 
     def _run_candidates(
@@ -286,6 +315,7 @@ class Agent:
             prompt_tokens=completions[best].prompt_tokens,
             completion_tokens=sum(lengths),
             seconds=seconds,
+            tokens=completions[best].tokens,
         )
 
     def _ask_for_answer(self, spent: list["_Open"]) -> None:

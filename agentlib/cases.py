@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 # run: tried again, it would only come again.
 OUTAGES = (ServerError, SandboxLost, WorkerLost, ConnectionError, TimeoutError, MemoryError)
 MAX_CONSECUTIVE_FAILURES = 3
+# What a case says of the model that answered, "server" where it runs elsewhere.
+ANSWERED_BY = ("weights", "precision", "device", "engine")
 
 
 class Case(TypedDict, total=False):
@@ -60,6 +62,7 @@ class Case(TypedDict, total=False):
     preset: str
     precision: str
     device: str
+    engine: str  # "own", "transformers" or "vllm"; older records, all by our own, do not say
     weights: str
     # the answer
     prediction: str | None

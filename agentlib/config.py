@@ -84,6 +84,7 @@ FIRST_THOUGHTS = {
 }
 WEIGHTS = ("wheels", "hub")
 WORDINGS = ("plain", "plan")
+ENGINES = ("auto", "vllm", "transformers", "own")
 IN_PROCESS = "in-process"  # a teacher by transformers, many questions in one batch
 AT_LEAST_ONE = {
     "top_k", "max_steps", "teacher_tries", "step_tokens", "cot_tokens", "context_tokens", "samples",
@@ -169,6 +170,8 @@ class Config:
     judge: str = "gpt-4o-mini"  # §4.1
     vote: str = "outcome"  # "as_published" votes on printed text only
     batch_questions: int = 32  # conversations decoded together
+    # whether the teacher answers the test questions too, by prompting: as CoT and as agent
+    teacher_tested: bool = False
     # methods asked afresh, greedily, where the answers of all are recorded in `teacher_records`;
     # () asks all of them
     live_methods: tuple[str, ...] = ()
@@ -179,6 +182,9 @@ class Config:
     sandbox_seconds: float = 10.0
     sandbox_memory_mb: int = 1024
     precision: str = "auto"  # "fp32", "bf16", or bf16 wherever the hardware multiplies it natively
+    # what decodes in this process: "vllm", "transformers" or "own"; "auto" is vLLM where it is
+    # installed and a GPU is there, else transformers on a GPU, else our own
+    engine: str = "auto"
 
     # distillation (§4.1)
     tuning: str = "qlora"  # "lora" (the paper), "qlora" (NF4, this project's variation) or "full"
@@ -214,6 +220,7 @@ class Config:
             "vote": ("outcome", "as_published"),
             "retriever": ("faiss", "ivfpq", "bm25"),
             "precision": ("auto", "fp32", "bf16"),
+            "engine": ENGINES,
             "weights": WEIGHTS,
             "keep": ("right", "supported"),
             "first_thought": FIRST_THOUGHTS,
@@ -278,6 +285,12 @@ class Config:
         return {"": "llama.cpp", IN_PROCESS: IN_PROCESS}.get(self.teacher_server, "server")
 
     @property
+    def chosen_engine(self) -> dict[str, str]:
+        """The engine, as far as it names a run: not where `auto` chooses it, as a resume may go on
+        on another machine."""
+        return {} if self.engine == "auto" else {"engine": self.engine}
+
+    @property
     def runs(self) -> Path:
         """Run folders of this preset: trajectories, indexes, adapters, every case (not
         committed)."""
@@ -294,11 +307,12 @@ class Config:
         return ROOT / "figures" / self.preset
 
 
-PAPER = Config(retriever_url="", tuning="qlora")
+PAPER = Config(retriever_url="", tuning="qlora", teacher_tested=True)
 
 LAPTOP = dataclasses.replace(
     PAPER,
     preset="laptop",
+    teacher_tested=False,  # its recorded experiment did not
     teacher="Qwen2.5-Coder-1.5B-Instruct",
     teacher_server=IN_PROCESS,
     teacher_tries=4,
@@ -371,6 +385,7 @@ SLICE = {
     "step_tokens": 512,
     "cot_tokens": 1024,
     "context_tokens": 6144,  # an agent's prompt and five searches
+    "teacher_tested": True,
 }
 
 # The teaching set at full length: what the committed students learned from and were asked.
@@ -391,6 +406,7 @@ TEACHING = {
     "lora_rank": 8,  # 5 MB an adapter
     "lora_alpha": 16,
     "trainings": 3,
+    "teacher_tested": True,
 }
 EXPERIMENTS = {"slice": SLICE, "teaching": TEACHING}
 

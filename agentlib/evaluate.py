@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentlib import benchmarks, cases, config, cot, distill, prompts, records
+from agentlib import benchmarks, cases, config, cot, distill, prompts, records, teach
 from agentlib.agent import Agent
 from agentlib.benchmarks import teaching, web_search, wiki
 from agentlib.cases import Case
-from agentlib.models import LanguageModel, LocalModel, ServerModel
+from agentlib.models import LanguageModel, ServerModel, open_model
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 from agentlib.scale import WorkerPool
@@ -62,7 +62,10 @@ class Condition:
 
 def plan(cfg: config.Config, student: str) -> list[Condition]:
     """What a student is evaluated on: Table 2 everywhere, each of its trainings greedily, and for
-    the student of Fig. 5 its sample counts on its panels."""
+    the student of Fig. 5 its sample counts on its panels. The teacher, unless it is a student, is
+    only prompted."""
+    if student == cfg.teacher and student not in cfg.students:
+        return [Condition(student, method, 1, cfg.benchmarks) for method in ("cot", "agent")]
     conditions = [
         Condition(student, method, 1, cfg.benchmarks, training=k)
         for method in config.METHODS
@@ -84,6 +87,11 @@ def plan(cfg: config.Config, student: str) -> list[Condition]:
     return sorted(conditions, key=lambda a: list(config.METHODS).index(a.method))
 
 
+def models(cfg: config.Config) -> list[str]:
+    """Who answers test questions: the students, and the teacher where it is tested too."""
+    return list(dict.fromkeys([*cfg.students, *[cfg.teacher] * cfg.teacher_tested]))
+
+
 def questions_of(cfg: config.Config, condition: Condition) -> list[Question]:
     """The test questions of a condition, benchmark by benchmark."""
     return [q for name in condition.benchmarks for q in benchmarks.load(name, cfg.questions)]
@@ -91,7 +99,8 @@ def questions_of(cfg: config.Config, condition: Condition) -> list[Question]:
 
 def condition_run(cfg: config.Config, condition: Condition) -> records.Run:
     """The run folder of one condition. Neither how many questions are asked nor the address of a
-    server changes it; the kind of device, on which a resume may go on, is in each case."""
+    server changes it; the kind of device and, where `engine` is "auto", the engine, on which a
+    resume may go on, are in each case."""
     names = [
         "seed", "corpus", "passages", "encoder", "retriever", "search_on", "top_k", "max_steps",
         "step_tokens", "cot_tokens", "context_tokens", "sandbox_seconds", "sandbox_memory_mb",
@@ -103,6 +112,7 @@ def condition_run(cfg: config.Config, condition: Condition) -> records.Run:
     shape |= {"student": condition.student, "method": condition.method, "n": condition.n}
     if not cfg.student_server:
         shape["quantised"] = _quantised(cfg)
+        shape |= cfg.chosen_engine
     shape |= {
         "prompts": prompts.version(condition.method.startswith("agent"), cfg.wording),
         "questions": benchmarks.fingerprint(condition.benchmarks),
@@ -171,7 +181,7 @@ def _labels(cfg: config.Config, condition: Condition, model: LanguageModel | Non
         "temperature": sampling.temperature if condition.n > 1 else 0.0,
         "preset": cfg.preset,
         **({"training": condition.training} if condition.method in distill.TEACHER_OF else {}),
-        **{name: getattr(model, name, "server") for name in ("weights", "precision", "device")},
+        **{name: getattr(model, name, "server") for name in cases.ANSWERED_BY},
     }
 
 
@@ -264,9 +274,11 @@ def open_student(
     adapters = {key: checkpoints.finished(run.folder).path for key, run in trained.items()}
     if not cfg.student_server:
         return (
-            LocalModel(
+            open_model(
                 student,
+                engine=cfg.engine,
                 max_context=cfg.context_tokens,
+                lora_rank=cfg.lora_rank if adapters and cfg.tuning != "full" else 0,
                 quantise=_quantised(cfg),
                 unpack=True,
                 precision=cfg.precision,
@@ -316,6 +328,29 @@ def evaluate_student(
                 model.use(adapters.get((condition.method, condition.training)))
             found += evaluate(cfg, condition, model, questions, box=box, search=search)
     return found + fewer_chains(found, cfg.sample_counts)
+
+
+def evaluate_teacher(
+    cfg: config.Config, *, box: Sandbox, search: Callable[[str], str]
+) -> list[dict]:
+    """The teacher on the test questions, as CoT and as agent: why not prompt the larger model?
+
+    None where it is not tested, or where its runs are recorded and these are not among them.
+    """
+    if not cfg.teacher_tested:
+        return []
+    asked = {one: questions_of(cfg, one) for one in plan(cfg, cfg.teacher)}
+    left = any(condition_run(cfg, one).todo(questions) for one, questions in asked.items())
+    if left and cfg.teacher_records:
+        return []
+    with contextlib.ExitStack() as stack:
+        alone = dataclasses.replace(cfg, workers=0)
+        model = stack.enter_context(teach.open_teacher(alone)) if left else None
+        return [
+            case
+            for one, questions in asked.items()
+            for case in evaluate(cfg, one, model, questions, box=box, search=search)
+        ]
 
 
 def fewer_chains(found: Sequence[dict], counts: Iterable[int]) -> list[dict]:

@@ -6,13 +6,14 @@ its end-of-turn token; system, user and observation turns are context only.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from agentlib.models import language
 
 log = logging.getLogger(__name__)
 IGNORED = -100
+STOP_TOKENS = 8  # that the tokens of a stop string may be, and what came with its last one
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,21 @@ class Example:
 
 
 def build_examples(
-    conversations: Mapping[str, list[dict]] | Sequence[list[dict]], tokenizer, max_length: int
+    conversations: Mapping[str, list[dict]] | Sequence[list[dict]],
+    tokenizer,
+    max_length: int,
+    *,
+    turns: Mapping[str, Collection[int]] | None = None,
+    sampled: Mapping[str, Sequence[Sequence[int]]] | None = None,
 ) -> list[Example]:
     """Conversations, each ending in an assistant turn, as token sequences of at most `max_length`.
 
     They come by id, or as a list whose places are their ids. The tokenizer is the student's own:
     `LocalModel(student).tokenizer`, or transformers' `AutoTokenizer`.
+
+    There is loss on every assistant turn, or only on those that `turns` names for an id (the first
+    is 0). `sampled` has for an id the tokens of each of its turns as a model sampled them, or ();
+    these are then what is trained on, whatever the tokenizer would make of their text.
 
     Text is cut at every turn's edges before it is tokenised, so that training sees the tokens that
     generation produces. Longer ones are left out with a notice. Raises ValueError if none is left.
@@ -41,9 +51,13 @@ def build_examples(
     for name, messages in conversations.items():
         ids: list[int] = []
         labels: list[int] = []
-        for text, learn in segments(messages, tokenizer):
-            tokens = language.encode(tokenizer, text)
+        learnt, drawn = (turns or {}).get(name), (sampled or {}).get(name, ())
+        for place, (text, written) in enumerate(segments(messages, tokenizer)):
+            turn = place // 2
+            own = drawn[turn] if written and turn < len(drawn) else ()
+            tokens = _tokens(tokenizer, text, own)
             ids += tokens
+            learn = written and (learnt is None or turn in learnt)
             labels += tokens if learn else [IGNORED] * len(tokens)
         lengths.append(len(ids))
         if len(ids) <= max_length:
@@ -62,6 +76,21 @@ def build_examples(
             max_length,
         )
     return examples
+
+
+def _tokens(tokenizer, text: str, sampled: Sequence[int]) -> list[int]:
+    """A text's tokens: those that were sampled as far as they spell it (what follows a stop string
+    was cut off), then the tokenizer's own. Raises ValueError for sampled ones of another text."""
+    own = list(sampled)
+    while own and not text.startswith(tokenizer.decode(own)):
+        own.pop()
+    spelt = tokenizer.decode(own) if own else ""
+    if sampled and (not own or len(sampled) - len(own) > STOP_TOKENS):
+        raise ValueError(
+            f"sampled tokens spell {tokenizer.decode(list(sampled))[:60]!r}, expected the turn that"
+            f" begins with {text[:60]!r}; give the tokens of the same run"
+        )
+    return own + language.encode(tokenizer, text[len(spelt) :])
 
 
 def segments(messages: Sequence[dict], tokenizer) -> list[tuple[str, bool]]:

@@ -18,6 +18,7 @@ from agentlib.config import WORDINGS
 
 THOUGHT, END_CODE, OBSERVATION = "Thought:", "<end_code>", "Observation:"
 STOP = (END_CODE, OBSERVATION)  # reference code
+NOTHING_PRINTED = "(nothing was printed)"
 OBSERVATION_CHARACTERS = 2500
 WARNING_CHARACTERS = 800  # of standard error
 
@@ -330,7 +331,7 @@ def observation_turn(
     warned = shorten(stderr.strip(), WARNING_CHARACTERS)
     shown = shorten("\n".join(part for part in (stdout.rstrip(), warned, value) if part))
     if failure is None:
-        return f"{OBSERVATION}\n{shown or '(nothing was printed)'}"
+        return f"{OBSERVATION}\n{shown or NOTHING_PRINTED}"
     kind, message = failure
     if kind == "parse" and not message:
         return f"{OBSERVATION}\n{NO_CODE}"

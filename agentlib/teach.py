@@ -17,7 +17,7 @@ from agentlib.agent import Agent
 from agentlib.benchmarks import borrowed, web_search
 from agentlib.cases import Case
 from agentlib.first_thought import first_thought_prefixes
-from agentlib.models import LanguageModel, LocalModel, server, weights
+from agentlib.models import LanguageModel, in_process, open_model, server, weights
 from agentlib.sag import SAG
 from agentlib.sandbox import Sandbox
 from agentlib.scale import WorkerPool
@@ -57,6 +57,8 @@ def teacher_run(cfg: config.Config, method: str, attempt: int = 0) -> records.Ru
     if attempt and cfg.teacher_on == "server":
         settings += ["server_seed"]
     shape = {name: getattr(cfg, name) for name in settings}
+    if cfg.teacher_on == config.IN_PROCESS:
+        shape |= cfg.chosen_engine
     shape |= {
         "method": method,
         "prompts": prompts.version(method != "cot", cfg.wording),
@@ -91,7 +93,7 @@ def _labels(
         "n": 1,
         "seed": cfg.seed + attempt,
         "temperature": RETRY_TEMPERATURE if attempt else 0.0,
-        **{name: getattr(model, name, "server") for name in ("weights", "precision", "device")},
+        **{name: getattr(model, name, "server") for name in cases.ANSWERED_BY},
     }
 
 
@@ -175,7 +177,7 @@ def teach(
 
     if isinstance(model, WorkerPool):
         ask = functools.partial(model.ask, job)
-    elif isinstance(model, LocalModel):
+    elif in_process(model):
         ask = by_domain
     else:  # each conversation to its end, on the slot of the server that holds its prompt
         ask = functools.partial(cases.answer_concurrently, answer, threads=concurrency)
@@ -210,9 +212,15 @@ def open_teacher(cfg: config.Config, concurrency: int = 4) -> Iterator[LanguageM
             yield pool
         return
     if cfg.teacher_server == config.IN_PROCESS:
-        yield LocalModel(
-            cfg.teacher, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights
+        model = open_model(
+            cfg.teacher,
+            engine=cfg.engine,
+            max_context=cfg.context_tokens,
+            precision=cfg.precision,
+            source=cfg.weights,
         )
+        with contextlib.closing(model):
+            yield model
         return
     if not cfg.teacher_server and weights.origin(cfg.teacher, cfg.weights) == "hub":
         raise ValueError(

@@ -258,9 +258,7 @@ def test_more_questions_go_on_in_the_same_folder(cfg):
     found = teach.teach(cfg, model, "cot", asked)
     assert len(found) == len(asked) == len(model.calls)
     assert all(c["model"] == "scripted" and c["role"] == "teacher" for c in found)
-    assert {tuple(c[name] for name in ("weights", "precision", "device")) for c in found} == {
-        ("server",) * 3
-    }
+    assert {tuple(c[name] for name in cases.ANSWERED_BY) for c in found} == {("server",) * 4}
 
 
 @pytest.mark.parametrize(("variant", "blank"), [("published", "\n\n"), ("no_blank_line", "")])

@@ -265,3 +265,31 @@ def test_questions_that_one_method_did_not_finish_are_left_out_of_the_split():
     cases["agent"][0]["error"] = "lost"
     found, _ = claims.prefix_split(cases)
     assert found["n"].tolist() == [1, 2]
+
+
+def test_the_ledger_of_the_vote_counts_questions_that_both_answered():
+    def case(number, n, correct, broken=0, **more):
+        fields = {"model": "m", "method": "agent_distill", "benchmark": "b", "id": number, "n": n}
+        return fields | {"correct": correct, "parse_errors": 0, "execution_errors": broken} | more
+
+    found = [
+        case(1, 1, False, 1), case(1, 8, True),  # repaired, then right
+        case(2, 1, False, 1), case(2, 8, False),  # repaired, still wrong
+        case(3, 1, False, 2), case(3, 8, True, 1),  # won, with a broken step left
+        case(4, 1, True), case(4, 8, None, 1),  # lost, and newly broken
+        case(5, 1, True, 1), case(5, 8, True),  # repaired, was right before
+        case(6, 1, True),  # the vote did not answer it
+        case(1, 4, False), case(7, 1, True, method="cot_distill"), case(7, 8, True, method="cot_distill"),
+        case(1, 1, True, training=1),
+    ]  # fmt: skip
+    ledger = claims.sag_ledger(statistics.to_frame(found))
+    assert list(ledger.index) == [("m", "agent_distill", 8)]
+    assert ledger.iloc[0].to_dict() == {
+        "questions": 5, "broken": 4, "repaired": 3, "then right": 1, "newly broken": 1, "lost": 1,
+        "won": 2,
+    }  # fmt: skip
+
+
+def test_without_a_vote_the_ledger_is_empty():
+    row = {"model": "m", "method": "agent", "benchmark": "b", "id": 1, "n": 1, "correct": True}
+    assert claims.sag_ledger(statistics.to_frame([row])).empty

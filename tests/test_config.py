@@ -51,7 +51,7 @@ def other(cfg: config.Config, name: str):
     """Another value that a setting can have."""
     choices = {"tuning": "qlora", "vote": "as_published", "retriever": "bm25", "precision": "fp32", "weights": "hub", "server_seed": "omitted",
                "teacher_server": "http://host:8000", "top_p": 0.5, "first_thought": "gated", "wording": "plain",
-                   "live_methods": ("cot",), "keep": "supported"}  # fmt: skip
+               "live_methods": ("cot",), "keep": "supported", "teacher_tested": True, "engine": "own"}  # fmt: skip
     found = getattr(cfg, name)
     if name in choices:
         return choices[name]
@@ -64,7 +64,7 @@ NEVER = {
     "preset", "students", "benchmarks", "questions", "train_questions", "train_sets", "panel_benchmarks", "panel_student", "sample_counts",
     "sweep_temperatures", "sweep_benchmarks", "seed_benchmarks", "sweep_questions", "sweep_seeds", "sweep_tunings", "sweep_examples",
     "judge_server", "judge", "batch_questions", "workers", "ray_address", "samples", "teacher_tries", "teacher_kept", "teacher_records", "trainings",
-    "live_methods", "keep",
+    "live_methods", "keep", "teacher_tested",
 }  # fmt: skip
 SEARCHED = {"corpus", "passages", "encoder", "retriever", "retriever_url", "top_k"}
 ASKED = SEARCHED | {
@@ -76,6 +76,7 @@ ASKED = SEARCHED | {
     "sandbox_seconds",
     "sandbox_memory_mb",
     "precision",
+    "engine",
     "weights",
     "student_server",
     "wording",
@@ -83,7 +84,16 @@ ASKED = SEARCHED | {
 SAMPLED = {"temperature", "top_p", "vote"}
 TRAINED = {"tuning", "lora_rank", "lora_alpha", "lora_dropout", "learning_rate", "full_learning_rate", "epochs", "batch_size", "max_length",
            "cot_max_length"}  # fmt: skip
-TAUGHT = {"seed", "teacher", "teacher_server", "weights", "precision", "context_tokens", "wording"}
+TAUGHT = {
+    "seed",
+    "teacher",
+    "teacher_server",
+    "weights",
+    "precision",
+    "engine",
+    "context_tokens",
+    "wording",
+}
 ACTED = TAUGHT | SEARCHED | {"max_steps", "step_tokens", "sandbox_seconds", "sandbox_memory_mb"}
 
 
@@ -102,18 +112,20 @@ def trained(method: str):
     return config.load("laptop"), lambda cfg: distill.adapter_run(cfg, "s", method)
 
 
+# where a model runs elsewhere, neither its address nor the engine of this process names a folder
+ELSEWHERE = {"student_server", "teacher_server", "engine"}
 SERVED = {"student_server": "http://host:8000"}
 FOLDERS = {
     "untuned, once": (condition("cot"), ASKED | {"tuning"}),
     "untuned, sampled": (condition("agent", 8), ASKED | SAMPLED | {"tuning"}),
     "distilled": (condition("agent_distill"), ASKED | TRAINED),
-    "untuned on a server": (condition("agent", **SERVED), ASKED - {"student_server"}),
-    "sampled on a server": (condition("cot", 8, **SERVED), (ASKED - {"student_server"}) | SAMPLED | {"server_seed"}),
+    "untuned on a server": (condition("agent", **SERVED), ASKED - ELSEWHERE),
+    "sampled on a server": (condition("cot", 8, **SERVED), (ASKED - ELSEWHERE) | SAMPLED | {"server_seed"}),
     "teacher, CoT": (taught("cot"), TAUGHT | {"cot_tokens", "train_sets"}),
     "teacher, agent": (taught("agent"), ACTED | {"train_sets"}),
     "teacher, prefix": (taught("agent_ftp"), ACTED | {"cot_tokens", "train_sets", "first_thought"}),
     "teacher, another try": (taught("cot", 1), TAUGHT | {"cot_tokens", "train_sets", "top_p"}),
-    "teacher on a server": (taught("cot", 1, teacher_server="http://h:1"), (TAUGHT - {"teacher_server"}) | {"cot_tokens", "train_sets", "top_p", "server_seed"}),
+    "teacher on a server": (taught("cot", 1, teacher_server="http://h:1"), (TAUGHT - ELSEWHERE) | {"cot_tokens", "train_sets", "top_p", "server_seed"}),
     "training": (trained("agent_distill"), TRAINED | {"seed", "precision", "weights"}),
     "training, CoT + RAG": (trained("cot_distill_rag"), TRAINED | SEARCHED | {"seed", "precision", "weights"}),
 }  # fmt: skip
@@ -138,6 +150,13 @@ def test_a_run_folder_is_named_by_every_setting_that_shapes_it_and_by_no_other(
     assert {
         name for name, one in changed.items() if run_of(one).folder.name != run_of(cfg).folder.name
     } == expected
+
+
+def test_a_run_whose_engine_is_chosen_by_the_machine_has_the_name_it_had(project):
+    (cfg, run_of), _ = FOLDERS["untuned, once"]
+    assert cfg.engine == "auto" and "engine" not in run_of(cfg).configuration
+    asked = dataclasses.replace(cfg, engine="transformers")
+    assert run_of(asked).configuration == run_of(cfg).configuration | {"engine": "transformers"}
 
 
 @pytest.mark.parametrize("setting", ["student_server", "teacher_server", "retriever_url"])

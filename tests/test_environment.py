@@ -1,6 +1,9 @@
 """One set of dependencies in four files: pyproject.toml, environment.yml and the two lock files
 agree."""
 
+import json
+import re
+import subprocess
 import tomllib
 
 import pytest
@@ -35,8 +38,9 @@ def key(requirement):
 
 def test_the_conda_environment_lists_the_packages_of_pyproject_with_the_same_ranges():
     _, pip, _ = conda()
-    assert {key(r): r.specifier for r in pip} == {key(r): r.specifier for r in CORE}
-    assert len(pip) == len(CORE), "each once"
+    listed = [*CORE, *map(Requirement, PROJECT["optional-dependencies"]["vllm"])]
+    assert {key(r): r.specifier for r in pip} == {key(r): r.specifier for r in listed}
+    assert len(pip) == len(listed), "each once"
 
 
 def test_the_conda_environment_has_the_gpu_index_and_installs_this_package_alone():
@@ -94,3 +98,22 @@ def test_locked_versions_are_the_ones_the_tests_run_with():
     for name in ("torch", "transformers", "peft", "numpy"):
         (only,) = lock("requirements.lock")[name].specifier
         assert metadata.version(name).partition("+")[0] == only.version
+
+
+def test_the_container_of_vs_code_sets_itself_up_with_make_on_the_python_of_binder():
+    file = config.ROOT / ".devcontainer" / "devcontainer.json"
+    container = json.loads(file.read_text(encoding="utf-8"))
+    (version,) = re.findall(r"python:(\d\.\d+)-", container["image"])
+    assert f"python-{version}" == (config.ROOT / ".binder/runtime.txt").read_text().strip()
+    command, target = container["postCreateCommand"].split()
+    assert command == "make" and target == ".venv/ready"
+    found = subprocess.run(
+        ["make", "--dry-run", "--always-make", target],
+        cwd=config.ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0 and "--requirement requirements.lock" in found.stdout
+    assert "whose set-up is `make`" in (config.ROOT / "README.md").read_text(encoding="utf-8")
+    path = container["customizations"]["vscode"]["settings"]["python.defaultInterpreterPath"]
+    assert path.endswith("/.venv/bin/python")

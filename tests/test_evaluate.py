@@ -1,6 +1,7 @@
 """Evaluation: the plan covers the paper's tables and figures, folders name what shapes a case,
 runs resume."""
 
+import contextlib
 import dataclasses
 import time
 
@@ -222,16 +223,16 @@ def test_an_arm_gives_one_graded_case_a_question_in_order_and_resumes(cfg, box):
     )
 
 
-def test_cases_say_what_weights_in_what_precision_on_what_device(cfg, box):
+def test_cases_say_what_weights_in_what_precision_on_what_device_by_what_engine(cfg, box):
     condition, asked = Condition("s", "agent", 1, ("mini-aime",)), benchmarks.load("mini-aime", 2)
     model = Answering(asked)
     (served,) = evaluate.evaluate(cfg, condition, model, asked[:1], box=box, search=None)
     model.weights, model.precision, model.device = "hub", "bf16", "cuda"
+    model.engine = "vllm"
     _, here = evaluate.evaluate(cfg, condition, model, asked, box=box, search=None)
-    names = ("weights", "precision", "device")
-    assert [tuple(case[name] for name in names) for case in (served, here)] == [
-        ("server",) * 3,
-        ("hub", "bf16", "cuda"),
+    assert [tuple(case[name] for name in cases.ANSWERED_BY) for case in (served, here)] == [
+        ("server",) * 4,
+        ("hub", "bf16", "cuda", "vllm"),
     ]
 
 
@@ -469,6 +470,7 @@ def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, mon
         return (
             {
                 "model": cfg.students[-1],
+                "benchmark": "none",
                 "method": method,
                 "n": n,
                 "id": f"q{number}",
@@ -498,6 +500,7 @@ def test_the_diagrams_show_a_search_that_helped_and_a_vote_that_was_won(cfg, mon
         and chosen["pair"]["cot"]["text"] == "a chain"
     )
     assert chosen["vote"] == won and chosen["prefix"]["prefix"] == "Thought: first"
+    assert chosen["vote_case"]["question"] == "question 4" and chosen["vote_case"]["correct"]
 
 
 # --- students on a server ---------------------------------------------------------------------------------------
@@ -522,3 +525,44 @@ def test_an_adapter_that_the_student_server_lacks_stops_before_anything_is_asked
         RuntimeError, match=r"lists SmolLM2-135M-Instruct, expected the adapter 'adapter-smollm2"
     ):
         evaluate.evaluate_student(cfg, SMOL, box=None, search=None)
+
+
+# --- the teacher on the test questions ----------------------------------------------------------------------------
+
+
+def test_the_teacher_is_prompted_in_two_ways_on_every_benchmark():
+    cfg = config.load("laptop", teacher_tested=True)
+    assert evaluate.models(cfg) == [*cfg.students, cfg.teacher]
+    assert evaluate.models(config.load("laptop")) == list(cfg.students)
+    found = evaluate.plan(cfg, cfg.teacher)
+    assert [(one.method, one.n, one.benchmarks) for one in found] == [
+        ("cot", 1, cfg.benchmarks),
+        ("agent", 1, cfg.benchmarks),
+    ]
+    own = config.load("laptop", teacher_tested=True, students=[cfg.teacher])
+    assert evaluate.models(own) == [cfg.teacher] and len(evaluate.plan(own, cfg.teacher)) > 2
+
+
+def test_a_recorded_teacher_is_not_asked_and_a_live_one_is(project, monkeypatch):
+    cfg = config.load("smoke", teacher_tested=True, benchmarks=["mini-math"], questions=2)
+    monkeypatch.setattr(evaluate.teach, "open_teacher", lambda cfg: pytest.fail("opened"))
+    assert evaluate.evaluate_teacher(cfg, box=None, search=None) == []  # none is recorded
+    off = dataclasses.replace(cfg, teacher_tested=False, teacher_records="")
+    assert evaluate.evaluate_teacher(off, box=None, search=None) == []
+    live = dataclasses.replace(cfg, teacher_records="", workers=3)
+    opened = []
+
+    @contextlib.contextmanager
+    def open_teacher(cfg):
+        opened.append(cfg.workers)
+        yield "the teacher"
+
+    monkeypatch.setattr(evaluate.teach, "open_teacher", open_teacher)
+    monkeypatch.setattr(
+        evaluate, "evaluate", lambda cfg, one, model, asked, **_: [(one.method, model, len(asked))]
+    )
+    assert evaluate.evaluate_teacher(live, box=None, search=None) == [
+        ("cot", "the teacher", 2),
+        ("agent", "the teacher", 2),
+    ]
+    assert opened == [0]

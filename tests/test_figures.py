@@ -272,7 +272,8 @@ def test_bars_of_other_peoples_questions_stand_at_their_accuracy(smoke):
     heights = [patch.get_height() for patch in axes.patches]
     rights = [100 * mine[mine["method"] == m]["correct"].eq(True).mean() for m in config.METHODS]
     assert (
-        heights == pytest.approx(rights)
+        heights == pytest.approx([right for right in rights if right])
+        and texts(axes) == ["0"] * rights.count(0)
         and [t.get_text() for t in axes.get_xticklabels()] == ["mine"]
         and "mine" in figure.alt
     )
@@ -313,7 +314,7 @@ def test_bars_are_as_high_as_the_accuracies(laptop):
         .apply(lambda c: c.eq(True).mean())
     )
     assert heights(by_subject, "Agent distillation + SAG") == pytest.approx(
-        [100 * right[s] for s in SUBJECTS]
+        [100 * right[s] for s in SUBJECTS if right[s]]
     )
 
 
@@ -356,14 +357,14 @@ def test_a_gap_stays_a_gap(laptop):
 def test_nothing_run_with_a_vote_is_a_gap_not_the_greedy_run(smoke):
     greedy = smoke[smoke["n"] == 1]
     assert "not run" in texts(figures.fig1_mean_accuracy(greedy).axes[0])
-    assert texts(figures.fig7_code_errors(greedy).axes[0]) == ["not run"]
+    assert texts(figures.fig7_code_errors(greedy).axes[0]).count("not run") == 1
     assert heights(figures.fig4_math_breakdown(greedy).axes[0], "Agent distillation + SAG") == []
 
 
 def test_a_zero_is_drawn_and_is_not_a_gap(smoke):
     wrong = smoke.assign(correct=False)
     axes = figures.fig1_mean_accuracy(wrong).axes[0]
-    assert heights(axes, "CoT prompting") == [0] and texts(axes) == []
+    assert heights(axes, "CoT prompting") == [] and texts(axes) == ["0"] * 5
 
 
 @pytest.mark.parametrize("name", MEASURED)
@@ -457,9 +458,8 @@ def test_two_seeds_in_one_figure_are_refused(smoke):
 def test_code_errors_are_counted_once_a_question(smoke):
     cases = smoke.assign(parse_errors=2, execution_errors=3)
     axes = figures.fig7_code_errors(cases).axes[0]
-    assert heights(axes, "at least one parse error") == [100, 100] and heights(
-        axes, "execution errors only"
-    ) == [0, 0]
+    assert heights(axes, "at least one parse error") == [100, 100]
+    assert heights(axes, "execution errors only") == [] == texts(axes)
 
 
 def test_table_means_are_the_means_of_their_columns(laptop):
@@ -657,9 +657,9 @@ def test_a_table_of_numbers_is_drawn_as_bars_of_its_height() -> None:
     table = pd.DataFrame({"asked": [10, 8], "kept": [4, 0]}, index=["CoT", "agent"])
     figure = extra.bar_chart(table, "questions", alt="Bars.")
     (axes,) = figure.axes
-    assert [round(bar.get_height()) for bar in axes.patches] == [10, 8, 4, 0]
+    assert [round(bar.get_height()) for bar in axes.patches] == [10, 8, 4]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["CoT", "agent"]
-    assert axes.lines, "a bar of height 0 has a foot, or nobody sees that it is there"
+    assert texts(axes) == ["0"], "a zero is written, or nobody sees that it is there"
     with pytest.raises(ValueError, match="expected rows"):
         extra.bar_chart(table.iloc[:0], "questions", alt="")
 
@@ -689,3 +689,15 @@ def test_a_legend_stays_within_its_figure(laptop) -> None:
     assert legend.get_window_extent().x1 <= figure.bbox.x1 and len(legend.get_texts()) == len(
         config.METHODS
     )
+
+
+def test_what_an_answer_takes_counts_each_question_once():
+    rows = [
+        {"model": "m", "method": "cot", "n": 1, "benchmark": "b", "id": k, "correct": right}
+        | {"completion_tokens": tokens, "seconds": 2.0}
+        for k, right, tokens in ((1, True, 10), (2, None, 30), (2, False, 50))
+    ]
+    table = tables.cost_table(statistics.to_frame(rows))
+    assert table.loc["m", "cot", 1].to_dict() == {
+        "questions": 2, "right (%)": 50, "tokens": 30, "seconds": 2,
+    }  # fmt: skip

@@ -19,7 +19,7 @@ from agentlib import config, records
 from agentlib.models import weights
 from agentlib.runner import notebooks
 
-NOTEBOOKS = sorted(notebooks.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = notebooks.numbered()
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 
 
@@ -287,3 +287,34 @@ def test_notebooks_beside_the_main_line_run(tree, numbers, settings):
     """10 searches in the index of 01; the teacher of 09 needs more words than `SMALLER` leaves
     it."""
     tree.run(*[word for number in numbers for word in ("--only", number)], settings=settings)
+
+
+# --- the story ----------------------------------------------------------------------------------
+
+
+def story(path):
+    return [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"]
+
+
+MAIN = [path for path in NOTEBOOKS if path.name[:2] in notebooks.MAIN_LINE[1:]]
+
+
+@pytest.mark.parametrize("path", MAIN, ids=notebooks.number)
+def test_a_notebook_opens_with_a_question_and_ends_with_three_sentences(path):
+    text = "\n\n".join(story(path))
+    assert re.match(r"# \d\d[a-z]? · [^\n]+\n\n\*[^*]+\?\*\n\n\*\*By the end you will have", text)
+    (saw,) = re.findall(r"^## What we saw\n\n(.+?)(?=\n\n[^ ])", text, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"^(\d)\. ", saw, re.MULTILINE) == ["1", "2", "3"]
+    assert "Before you look" in text or path.name.startswith("05_")
+
+
+@pytest.mark.parametrize("path", MAIN, ids=notebooks.number)
+def test_a_notebook_says_how_long_each_section_takes_to_read(path):
+    text = "\n\n".join(story(path))
+    sections = re.findall(r"^## (\d) · ", text, re.MULTILINE)
+    if not sections:  # of figures or tables: as a whole
+        assert " to read." in " ".join(text.split())
+        return
+    said = re.search(r"\*To read\*: (.+?)\.$", text, re.MULTILINE)
+    assert said and re.findall(r"(\d) \(\d+(?: minutes)?\)", said[1]) == sections
+    assert "exercises (" in said[1]

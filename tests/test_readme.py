@@ -15,6 +15,7 @@ import pytest
 from agentlib import benchmarks, config, distill, prompts, records, teach
 from agentlib.figures import claims, estimates, statistics, tables
 from agentlib.models import weights
+from agentlib.runner import notebooks
 
 PAGES = [
     config.ROOT / page
@@ -302,7 +303,7 @@ def test_the_other_trainings_differ_as_the_page_says(laptop, other):
     )
     assert (
         f"of the 0.5B agent with the same seed differ by {100 * trainings['difference']:.1f} points"
-        in prose("05")
+        in prose("05b")
     )
 
 
@@ -341,7 +342,7 @@ def test_trajectories_help_as_much_as_the_page_says(varied):
     )
     assert (
         f"All {every} are those that pass the filter; {trained} of them are short enough"
-        in prose("05")
+        in prose("05b")
     )
 
 
@@ -362,7 +363,7 @@ def test_kinds_of_fine_tuning_differ_as_the_page_says(varied):
     assert (
         no_difference["low"] < 0 < no_difference["high"]
         and "no measurable difference from LoRA" in RESULTS
-        and "no measurable difference from LoRA" in prose("05")
+        and "no measurable difference from LoRA" in prose("05b")
     )
 
 
@@ -423,16 +424,16 @@ def test_speeds_on_the_page_are_those_of_the_benchmarks():
 
 
 @pytest.mark.parametrize(
-    "script",
-    sorted((config.ROOT / "notebooks" / "src").glob("[0-9]*.py")),
-    ids=lambda p: p.stem[:2],
+    "script", sorted((config.ROOT / "notebooks" / "src").glob("[0-9]*.py")), ids=notebooks.number
 )
 def test_a_notebook_takes_as_many_minutes_as_the_page_says(script):
     (cell,) = re.findall(
         rf"\({re.escape(f'notebooks/{script.stem}.ipynb')}\) \| ([^|]+) \|",
         PAGES[0].read_text(encoding="utf-8"),
     )
-    (said,) = re.findall(r"\*Minutes\* (?:about )?((?:under )?\d+)", prose(script.stem[:2]))
+    (said,) = re.findall(
+        r"\*Minutes\* (?:about )?((?:under )?\d+)", prose(notebooks.number(script))
+    )
     assert said == cell
 
 
@@ -460,6 +461,24 @@ def test_the_teacher_does_as_notebook_02_says(taught):
     assert f"{words.iloc[1]:.0f} words instead of {words.iloc[0]:.0f}" in text
 
 
+def test_a_prefix_makes_a_run_as_easy_as_notebook_02_says():
+    """Its own table, as it is on the page."""
+    cells = nbformat.read(next(config.ROOT.glob("notebooks/02_*.ipynb")), 4).cells
+    (page,) = [
+        output["data"]["text/html"]
+        for cell in cells
+        if "figures.likelihood_table(" in cell.source
+        for output in cell.outputs
+    ]
+    found = re.findall(r"<td>[+-][\d.]+ \[([+-]?[\d.]+), ([+-]?[\d.]+)\]</td>", page)
+    whole, first, later = [(float(low), float(high)) for low, high in found]
+    assert whole[0] < 0 < whole[1] and first[0] > 0 > later[1]
+    assert (
+        "a whole run is not easier with it: the first turn is harder, the later ones are easier"
+        in prose("02")
+    )
+
+
 def test_the_search_finds_what_notebook_01_says():
     """Its own table, as it is on the page."""
     cells = nbformat.read(next(config.ROOT.glob("notebooks/01_*.ipynb")), 4).cells
@@ -483,6 +502,12 @@ def test_the_prompt_has_as_many_worked_examples_as_notebook_00_says():
     assert config.load("smoke").wording == config.load("laptop").wording
 
 
+def test_the_vote_repairs_as_much_as_notebook_04_says(laptop):
+    told = claims.sag_ledger(laptop).sum()
+    said = f"repairs {told['repaired']} of {told['broken']} answers with broken code"
+    assert f"{said}, and {told['then right']} of the repaired become right" in prose("04")
+
+
 def test_notebooks_04_and_05_say_what_the_claims_say(laptop):
     holds = claims.check_claims(laptop)["holds"]
     verdicts = {
@@ -494,17 +519,45 @@ def test_notebooks_04_and_05_say_what_the_claims_say(laptop):
     assert [verdicts["P3", size, False] for size in ("135M", "0.5B")] == ["no", "not settled"]
     assert (
         "halves the questions with broken code for the smaller student; for the larger one that is"
-        " not settled" in prose("05")
+        " not settled" in prose("05b")
     )
-    assert "it lowers the smaller student's; for the larger one that is not settled" in prose("05")
+    assert "it lowers the smaller student's; for the larger one that is not settled" in prose("05b")
     assert (
         "The prefix lowers the accuracy of the 135M student. At 0.5B neither its effect nor that of"
         " SAG on broken code is settled." in README
     )
-    assert "lead is 5.6 points at 0.5B" in prose("05") and holds.index.size == 11
+    assert "lead is 5.6 points at 0.5B" in prose("05b") and holds.index.size == 11
     maths = laptop[
         (laptop["domain"] == "math") & (laptop["method"] == "cot_distill") & (laptop["n"] == 1)
     ]
     assert maths.groupby("model")[
         "correct"
     ].mean().max() < 0.02 and "reciting gets next to none right" in prose("04")
+
+
+def test_notebook_08_says_of_questions_guesses_and_samples_what_was_measured():
+    """Questions per second are a record's; guesses and samples are of the notebook's own run."""
+    notebook = nbformat.read(config.ROOT / "notebooks" / "08_measure_speed.ipynb", 4)
+    text = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    text = re.sub(r"\s+", " ", text)
+    lines = (config.ROOT / "tests" / "benchmarks" / "generation.jsonl").read_text().splitlines()
+    medians = json.loads(lines[-1])["medians"]
+    rates = [medians[f"agentlib, {n} questions"]["questions/s"] for n in (8, 16, 32)]
+    assert "from 8 to 32 questions at a time nothing is gained" in text
+    assert max(rates) < 1.05 * rates[0]
+    (shown,) = [
+        output["data"]["text/html"]
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "of_eight" in cell.source
+        for output in cell.outputs
+        if "data" in output
+    ]
+    pairs = re.findall(r"<th>([a-z ]+)</th>\s*<td>([0-9.]+)</td>", shown)
+    took = {what: float(seconds) for what, seconds in pairs}
+    (saved,) = re.findall(r"guesses save about (\d+) %", text)
+    assert 100 * (1 - took["with guesses"] / took["without guesses"]) == pytest.approx(
+        float(saved), abs=2
+    )
+    (times,) = re.findall(r"about ([0-9.]+) times the greedy answer", text)
+    assert took["eight samples"] / took["with guesses"] == pytest.approx(float(times), abs=0.2)
+    assert not re.search(r"\baims?\b", text)

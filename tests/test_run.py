@@ -98,13 +98,17 @@ def test_a_setting_without_an_equals_sign_is_refused():
 # --- notebooks --------------------------------------------------------------------------------------------------
 
 
-def test_the_six_numbered_notebooks_run_unless_some_are_named(tmp_path):
-    for number in ("00", "01", "05", "06"):
+def test_the_main_line_runs_with_its_parts_unless_some_are_named(tmp_path):
+    for number in ("00", "01", "05", "05b", "06"):
         (tmp_path / f"{number}_do_it.ipynb").touch()
     (tmp_path / "notes.ipynb").touch()
-    assert [p.name[:2] for p in notebooks.select([], tmp_path)] == ["00", "01", "05"]
-    assert [p.name[:2] for p in notebooks.select(["06", "01", "06"], tmp_path)] == ["01", "06"]
-    with pytest.raises(ValueError, match="'3' is unknown, expected one of 00, 01, 05, 06"):
+
+    def chosen(*only):
+        return [notebooks.number(path) for path in notebooks.select(only, tmp_path)]
+
+    assert chosen() == ["00", "01", "05", "05b"]
+    assert chosen("06", "01", "06") == ["01", "06"] and chosen("05b") == ["05b"]
+    with pytest.raises(ValueError, match="'3' is unknown, expected one of 00, 01, 05, 05b, 06"):
         notebooks.select(["3"], tmp_path)
 
 

@@ -116,7 +116,7 @@ def test_notebooks_of_the_last_run_go_before_committed_ones(project):
 
 
 def test_every_committed_notebook_says_what_it_shows():
-    for path in sorted(notebooks.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+    for path in notebooks.numbered():
         title, claim = website.opening(nbformat.read(path, 4))
         assert title.startswith(path.stem[:2]) and len(claim.split()) > 8, path
 
@@ -173,7 +173,7 @@ def test_a_trajectory_is_clicked_through_in_a_browser(browser, tmp_path):
 
 
 def test_the_site_of_the_committed_notebooks_has_every_figure_and_no_error(browser, tmp_path):
-    committed = sorted(notebooks.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    committed = notebooks.numbered()
     index = website.build(committed, config.ROOT / "figures" / "laptop", tmp_path)
     page = browser.new_page()
     page.goto(index.as_uri())

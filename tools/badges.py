@@ -69,7 +69,7 @@ def write(root: Path, name: str, branch: str) -> list[Path]:
 
     What an earlier call wrote is replaced. Raises ValueError for a README that has no place for badges.
     """
-    scripts = sorted((root / "notebooks" / "src").glob("[0-9][0-9]_*.py"))
+    scripts = sorted((root / "notebooks" / "src").glob("[0-9][0-9]*_*.py"))
     page = root / "README.md"
     if not BLOCK.search(page.read_text(encoding="utf-8")):
         raise ValueError(

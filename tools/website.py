@@ -64,7 +64,7 @@ def build(pages: Sequence[Path], figures: Path, out: Path, note: str = "") -> Pa
     out.mkdir(parents=True, exist_ok=True)
     (out / "figures").mkdir(exist_ok=True)
     names = [notebook.stem for notebook in pages]
-    for page in out.glob("[0-9][0-9]_*.html"):
+    for page in out.glob("[0-9][0-9]*_*.html"):
         if page.stem not in names:
             page.unlink()
     # Without the scripts of live widgets and diagrams; that for formulas is fetched aside, so that
@@ -114,10 +114,7 @@ def executed(cfg: config.Config, folder: Path) -> list[Path]:
     """Every numbered notebook: as this preset ran it last, or else as it is committed in
     `folder`."""
     ran = cfg.runs / "notebooks"
-    return [
-        ran / n.name if (ran / n.name).exists() else n
-        for n in sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-    ]
+    return [ran / n.name if (ran / n.name).exists() else n for n in notebooks.numbered(folder)]
 
 
 def opening(notebook: nbformat.NotebookNode) -> tuple[str, str]:
@@ -157,15 +154,15 @@ def _describe(notebook: nbformat.NotebookNode) -> None:
 def _nav(names: Sequence[str], at: int) -> str:
     links = [
         (
-            f"<b>{name[:2]}</b>"
+            f"<b>{name.partition('_')[0]}</b>"
             if k == at
-            else f'<a href="{name}.html" title="{html.escape(name)}">{name[:2]}</a>'
+            else f'<a href="{name}.html" title="{html.escape(name)}">{name.partition("_")[0]}</a>'
         )
         for k, name in enumerate(names)
     ]
     onward = (
         f'<a href="{names[at + 1]}.html" rel="next">next:'
-        f" {html.escape(names[at + 1][3:].replace('_', ' '))}</a>"
+        f" {html.escape(names[at + 1].partition('_')[2].replace('_', ' '))}</a>"
         if at + 1 < len(names)
         else ""
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlib import config
+from agentlib.runner.notebooks import numbered
 
 TAG = "exercise"
 SOLUTION = "# solution"
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out", type=Path, default=config.ROOT / "workshop", help="the folder to write into"
     )
     asked = parser.parse_args(arguments)
-    notebooks = sorted((config.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    notebooks = numbered(config.ROOT / "notebooks")
     written = write(notebooks, asked.out)
     print(
         f"{len(written)} student copies are written to {asked.out}; {len(notebooks) - len(written)}"

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from agentlib.config import METHODS
+from agentlib.figures.captions import caption_breakdown, caption_means, caption_samples
 from agentlib.figures.estimates import (
     Estimate,
     accuracy,
@@ -37,6 +38,7 @@ from agentlib.figures.style import (
     format_range,
     mark_not_run,
     new_chart,
+    set_caption,
     styled,
 )
 from agentlib.figures.tables import PUBLISHED_ROW
@@ -107,9 +109,10 @@ def fig1_mean_accuracy(
     draw_bars(right, [size + "\nteacher" * (size == "32B") for size in paper["Size"]], theirs)
     right.set(title=f"{PUBLISHED_NOTE}, Fig. 1", xlabel="model size")
     right.plot(*zip(*diamonds, strict=True), "D", color="black", markersize=3.5)
-    finish_axes(left)
-    finish_axes(right)
+    finish_axes(left, right)
     add_legend(figure, ours)
+    students = [model for model in models if model not in teachers]
+    set_caption(figure, caption_means(cases, students, vote_size(cases), paper))
     return figure
 
 
@@ -154,7 +157,7 @@ def fig4_math_breakdown(cases: pd.DataFrame, note: str = "", *, model: str | Non
         panels.append((column, bins, ours, theirs, sizes))
     drawn = [point for _, _, ours, _, _ in panels for *_, points in ours for point in points]
     figure = new_chart(10.5, 6.4, footer_text(note, drawn, WILSON_NOTE, PUBLISHED_NOTE))
-    grid = figure.subplots(2, 2, width_ratios=[7, 4.2], sharey="row")
+    grid = figure.subplots(2, 2, width_ratios=[7, 4.2], sharey=True)
     for (top, bottom), (column, bins, ours, theirs, sizes) in zip(grid.T, panels, strict=True):
         words = [label.replace(" ", "\n").replace("&\n", "& ") for label in bins]
         groups = zip(*(points for *_, points in ours), strict=True)
@@ -163,10 +166,18 @@ def fig4_math_breakdown(cases: pd.DataFrame, note: str = "", *, model: str | Non
         draw_bars(bottom, [f"{word}\nn={n}" for word, n in zip(words, sizes, strict=True)], theirs)
         top.set_title(f"ours: {name or 'MATH'} by {column}, {size_label(model)}")
         bottom.set_title(f"published, digitised: MATH500 by {column}, 3B")
+    finish_axes(*grid.flat)
     for row in grid:
-        finish_axes(*row)
         row[0].set_ylabel("accuracy (%)")
     add_legend(figure, ours)
+    _, _, _, theirs, sizes = panels[0]
+    published = {
+        title: float(np.average([point.value for point in points], weights=sizes))
+        for title, _, points in theirs
+    }
+    all_ours = [ours for _, _, ours, *_ in panels]
+    size, words = size_label(model), name or "MATH"
+    set_caption(figure, caption_breakdown(size, words, all_ours, published, "3B"))
     return figure
 
 
@@ -176,7 +187,8 @@ def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = Non
 
     It shows one student: `model`, or by default the one that was run with the most numbers of
     samples. The paper has agent points at 1 and 8 only; ours are drawn at each number of samples
-    that was run.
+    that was run. A panel in which all of ours are 0 says nothing about samples and is left out, as
+    long as another is not.
     """
     cases = prepare_cases(cases)
     rows = [  # method, published series, label, marker, shift to the side
@@ -191,22 +203,31 @@ def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = Non
     model = select_student(cases, model)
     student = select(cases, model=model)
     counts = sorted(set(select(of_rows, model=model)["n"]) | {1})
-    drawn = {}
+    names = {column: benchmark_for(student, column) or column for column in PANELS}
+    drawn, of_panel = {}, {}
     for column in PANELS:
-        chosen = select(student, benchmark=benchmark_for(student, column))
+        of_panel[column] = chosen = select(student, benchmark=names[column])
         for method, *_ in rows:
             points = [accuracy(select(chosen, method=method, n=n)) for n in counts]
             drawn[column, method] = points
+    zero = [
+        column
+        for column in PANELS
+        if {p.value for method, *_ in rows for p in drawn[column, method] if p.n} == {0.0}
+    ]
+    zero = zero if len(zero) < len(PANELS) else []
+    shown = [column for column in PANELS if column not in zero]
     text = footer_text(
         note,
-        [point for points in drawn.values() for point in points],
+        [point for (column, _), points in drawn.items() if column in shown for point in points],
         WILSON_NOTE,
         f"dashed, {PUBLISHED_NOTE} on the benchmark mirrored, 3B; "
         "n = 2 and 4 and CoT at 8 digitised",
     )
     figure = new_chart(10.5, 3.7, text)
     paper = read_published("fig5_sag_vs_sc_digitised")
-    for axes, column in zip(figure.subplots(1, 4), PANELS, strict=True):
+    grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, column in zip(grid, shown, strict=True):
         published = select(paper, Panel=column.removesuffix("500"))
         for method, series, label, marker, shift in rows:
             theirs = select(published, Series=series)
@@ -229,10 +250,24 @@ def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = Non
         axes.set_xticks(ticks, [str(n) for n in ticks])
         axes.set_xticks([], minor=True)
         axes.set_xlim(0.8, max(ticks) * 1.25)
-        finish_axes(axes)
-        title = f"{benchmark_for(student, column) or column}, {size_label(model)}"
-        axes.set(title=title, xlabel="samples n")
+        axes.set(title=f"{names[column]}, {size_label(model)}", xlabel="samples n")
+    finish_axes(*grid)
     figure.axes[0].set_ylabel("accuracy (%)")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=4)
+    reach = [
+        max(p.value - p.low, p.high - p.value)
+        for (column, _), points in drawn.items()
+        for p in points
+        if column in shown and p.n
+    ]
+    caption = caption_samples(
+        size_label(model),
+        {names[column]: of_panel[column] for column in shown},
+        {method: label for method, _, label, *_ in rows},
+        counts,
+        [names[column] for column in zero],
+        max(reach, default=0.0),
+    )
+    set_caption(figure, caption)
     return figure

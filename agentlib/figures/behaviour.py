@@ -5,7 +5,7 @@ Like `accuracy`: a table of cases in, a Figure out, published values beside ours
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 
 from agentlib.config import METHODS
 from agentlib.figures.accuracy import PANELS, PUBLISHED_NOTE, WILSON_NOTE
+from agentlib.figures.captions import caption_errors, caption_searches, caption_tokens
 from agentlib.figures.estimates import (
     Estimate,
     accuracy,
@@ -28,7 +29,7 @@ from agentlib.figures.estimates import (
     size_label,
     vote_size,
 )
-from agentlib.figures.palette import COLOURS
+from agentlib.figures.palette import COLOURS, LIGHT_VERMILLION
 from agentlib.figures.style import (
     add_legend,
     draw_bars,
@@ -38,6 +39,7 @@ from agentlib.figures.style import (
     mark_not_run,
     mark_zero,
     new_chart,
+    set_caption,
     styled,
 )
 
@@ -45,6 +47,8 @@ from agentlib.figures.style import (
 @styled
 def fig6_tokens(cases: pd.DataFrame, note: str = "", *, model: str | None = None) -> Figure:
     """Fig. 6: generated tokens per question, CoT against agent, both greedy, on four benchmarks.
+
+    The published means are dotted lines. A panel without a case of ours is left out.
 
     It shows one student (default: the largest). Questions that ended in an error have no count and
     are left out; n is the number of questions counted.
@@ -68,17 +72,21 @@ def fig6_tokens(cases: pd.DataFrame, note: str = "", *, model: str | None = None
         [Estimate(0, n=len(counts)) for counts in tokens.values() if len(counts)],
         "not counted: questions that ended in an error",
         "lines: means",
-        f"paper, {PUBLISHED_NOTE}",
+        f"dotted: means of the paper, {PUBLISHED_NOTE}",
     )
+    names = {column: benchmark_for(student, column) or column for column in PANELS}
+    shown = drawn_panels({c: any(len(tokens[c, method]) for method, *_ in rows) for c in PANELS})
     figure = new_chart(10.5, 3.9, text)
-    for axes, column in zip(figure.subplots(1, 4), PANELS, strict=True):
+    grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, column in zip(grid, shown, strict=True):
         both = [tokens[column, method] for method, *_ in rows]
         longest = max([counts.max() for counts in both if len(counts)], default=1.0)
         bins = np.linspace(0, max(longest, 1) * 1.001, 17)
-        title = [f"{benchmark_for(student, column) or column}, {size_label(model)}: means"]
+        title = [f"{names[column]}, {size_label(model)}: means"]
         for counts, (method, theirs, hatch) in zip(both, rows, strict=True):
             family = METHODS[method].split()[0]
-            published = f"paper {paper.loc[column.removesuffix('500'), theirs]:.1f}"
+            mean = paper.loc[column.removesuffix("500"), theirs]
+            published = f"paper {mean:.1f}"
             if counts.empty:
                 title.append(f"{family} not run, {published}")
                 continue
@@ -86,17 +94,29 @@ def fig6_tokens(cases: pd.DataFrame, note: str = "", *, model: str | None = None
             axes.hist(counts, bins=bins, linewidth=0.6, **_histogram_look(method, hatch))
             style = "--" if hatch else "-"
             axes.axvline(counts.mean(), color=COLOURS[method], linestyle=style, linewidth=1.6)
+            axes.axvline(mean, color=COLOURS[method], linestyle=":", linewidth=1.6)
         if not any(map(len, both)):
             mark_not_run(axes, 0.5)
             axes.set_xticks([])
         axes.yaxis.get_major_locator().set_params(integer=True)
-        finish_axes(axes)
         axes.set_title("\n".join(title), fontsize=8.5)
         axes.set_xlabel("generated tokens")
+    finish_axes(*grid)
     figure.axes[0].set_ylabel("questions")
     patches = [Patch(**_histogram_look(method, hatch)) for method, _, hatch in rows]
     figure.legend(handles=patches, loc="outside upper left", ncols=2)
+    counted = {names[c]: [tokens[c, method] for method, *_ in rows] for c in PANELS}
+    published = {
+        column: tuple(paper.loc[column.removesuffix("500"), theirs] for _, theirs, _ in rows)
+        for column in PANELS
+    }
+    set_caption(figure, caption_tokens(size_label(model), counted, published))
     return figure
+
+
+def drawn_panels(has_cases: Mapping[str, bool]) -> list[str]:
+    """The panels of which there is a case of ours; all of them if there is none at all."""
+    return [name for name, found in has_cases.items() if found] or list(has_cases)
 
 
 def _histogram_look(method: str, hatch: str) -> dict[str, object]:
@@ -104,9 +124,9 @@ def _histogram_look(method: str, hatch: str) -> dict[str, object]:
     return look | {"label": METHODS[method]}
 
 
-ERROR_KINDS = (
-    ("at least one parse error", "agent_distill_ftp", ""),
-    ("execution errors only", "agent", "///"),
+ERROR_KINDS = (  # two shades of the method's colour: no other method is in the figure
+    ("at least one parse error", COLOURS["agent_distill_ftp"], ""),
+    ("execution errors only", LIGHT_VERMILLION, "///"),
 )
 
 
@@ -123,13 +143,14 @@ def _draw_stacks(
             mark_not_run(axes, x)
             continue
         bottom = 0.0
-        for (label, method, hatch), top in zip(ERROR_KINDS, (parse, total), strict=True):
-            look = {"color": COLOURS[method], "hatch": hatch, "edgecolor": "white", "label": label}
-            axes.bar(x, top.value - bottom, 0.38, bottom, **look)
+        for (label, colour, hatch), top in zip(ERROR_KINDS, (parse, total), strict=True):
+            look = {"color": colour, "hatch": hatch, "edgecolor": "white", "label": label}
+            if top.value > bottom:
+                axes.bar(x, top.value - bottom, 0.38, bottom, **look)
             bottom = top.value
         draw_interval(axes, x, total)
         if total.value == 0:
-            mark_zero(axes, x, 0.38, COLOURS["agent_distill_ftp"])
+            mark_zero(axes, x, whisker=not math.isnan(total.low))
     labels = ["w/o", "w/"] * len(sizes) + [f"\n{size}" for size in sizes]
     axes.set_xticks([*places, *range(len(sizes))], labels)
     axes.set_xlim(-0.6, len(sizes) - 0.4)
@@ -142,7 +163,8 @@ def fig7_code_errors(cases: pd.DataFrame, note: str = "") -> Figure:
     A bar is the share of finished questions with at least one such error in a kept action. Its
     lower part are the questions with a parse error (whatever else happened), its upper part those
     with execution errors only, so that the parts add up. Agents are distilled with FTP, or without
-    where that was not run. The paper states no denominator.
+    where that was not run. The paper states no denominator. A panel without a case of ours is left
+    out.
     """
     cases = prepare_cases(cases, needs=("parse_errors", "execution_errors"))
     students, votes = list_students(cases), vote_size(cases)
@@ -169,27 +191,42 @@ def fig7_code_errors(cases: pd.DataFrame, note: str = "") -> Figure:
         "denominator, ours: finished questions; published: not stated",
         PUBLISHED_NOTE,
     )
+    shown = drawn_panels({c: any(total.n for _, total in stacks[c]) for c in panels})
     figure = new_chart(10.5, 5.6, text)
-    grid = figure.subplots(2, 3, sharey="row")
-    for (top, bottom), column in zip(grid.T, panels, strict=True):
+    grid = figure.subplots(2, len(shown), sharey=True, squeeze=False)
+    published_pairs = []
+    for (top, bottom), column in zip(grid.T, shown, strict=True):
         published = select(paper, Dataset=column.removesuffix("500"))
         published = published.set_index(["Model", "Setting"])[["Parse_err_pct", "Total_err_pct"]]
         rows = itertools.product(sizes, ("w/o SAG", "w/ SAG"))
         theirs = [tuple(Estimate(value) for value in published.loc[row]) for row in rows]
         _draw_stacks(top, [size_label(model) for model in students], stacks[column])
         _draw_stacks(bottom, sizes, theirs)
+        totals = [total for _, total in theirs]
+        published_pairs += zip(totals[::2], totals[1::2], strict=True)
         top.set_title(f"ours: {benchmark_for(cases, column) or column}")
         bottom.set_title(f"published, digitised: {column}")
-    for row in grid:
-        finish_axes(*row)
+    finish_axes(*grid.flat)
     grid[0, 0].set_ylabel("% of finished questions")
     grid[1, 0].set_ylabel("% as published")
     patches = [
-        Patch(facecolor=COLOURS[method], hatch=hatch, edgecolor="white", label=label)
-        for label, method, hatch in ERROR_KINDS
+        Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=label)
+        for label, colour, hatch in ERROR_KINDS
     ]
     figure.legend(handles=patches, loc="outside upper left", ncols=2)
+    labels = [size_label(model) for model in students]
+    pairs = {column: _totals_in_pairs(stacks[column]) for column in shown}
+    left = [column for column in panels if column not in shown]
+    set_caption(figure, caption_errors(pairs, published_pairs, labels, left))
     return figure
+
+
+def _totals_in_pairs(
+    stacks: Sequence[tuple[Estimate, Estimate]],
+) -> list[tuple[Estimate, Estimate]]:
+    """The whole bars of `_draw_stacks`, without and with SAG, one pair per size."""
+    totals = [total for _, total in stacks]
+    return list(zip(totals[::2], totals[1::2], strict=True))
 
 
 @styled
@@ -197,14 +234,15 @@ def fig8_retrieval_calls(cases: pd.DataFrame, note: str = "") -> Figure:
     """Fig. 8: mean `web_search` calls per question, without and with FTP, on four factual sets.
 
     Agents are greedy. Intervals are Student's t intervals of the mean. Questions that ended in an
-    error have no count and are left out.
+    error have no count and are left out, as is a panel without a case of ours. The caption says
+    whether ours changes the way the published one does.
     """
     cases = prepare_cases(cases, needs=("tool_calls",))
     students = list_students(cases)
     paper = read_published("fig8_retrieval_calls_digitised")
     rows = [("agent_distill", "Without_FTP"), ("agent_distill_ftp", "With_FTP")]
-    panels = []
-    for column in ("HotpotQA", "Bamboogle", "MuSiQue", "2WikiQA"):
+    panels, columns = [], ("HotpotQA", "Bamboogle", "MuSiQue", "2WikiQA")
+    for column in columns:
         published, ours, theirs = select(paper, Dataset=column), [], []
         for method, series in rows:
             chosen = select(cases, benchmark=benchmark_for(cases, column), method=method, n=1)
@@ -212,25 +250,36 @@ def fig8_retrieval_calls(cases: pd.DataFrame, note: str = "") -> Figure:
             ours.append((METHODS[method], method, points))
             theirs.append((METHODS[method], method, list(map(Estimate, published[series]))))
         panels.append((column, ours, theirs, list(published["Model"])))
+    ran = {
+        column: any(point.n for *_, points in ours for point in points)
+        for column, ours, *_ in panels
+    }
+    shown = drawn_panels(ran)
+    panels = [panel for panel in panels if panel[0] in shown]
     drawn = [point for _, ours, *_ in panels for *_, points in ours for point in points]
     intervals = (
         "whiskers: 95\u00a0% t interval of the mean, none where all agree, "
         "cut at 3 times the tallest bar"
     )
     figure = new_chart(10.5, 5.2, footer_text(note, drawn, intervals, PUBLISHED_NOTE))
-    grid = figure.subplots(2, 4, sharey="row")
+    grid = figure.subplots(2, len(panels), sharey=True, squeeze=False)
     for (top, bottom), (column, ours, theirs, sizes) in zip(grid.T, panels, strict=True):
         draw_bars(top, [size_label(model) for model in students], ours)
         draw_bars(bottom, sizes, theirs)
         top.set_title(f"ours: {benchmark_for(cases, column) or column}")
         bottom.set_title(f"published, digitised: {column}")
         bottom.set_xlabel("model size")
+    finish_axes(*grid.flat)
     for row in grid:
-        finish_axes(*row)
-        row[0].set_ylabel("searches a question")
-    tallest = max((point.value for point in drawn if not math.isnan(point.value)), default=0.0)
-    if 0 < tallest < grid[0, 0].get_ylim()[1] / 3:
+        row[0].set_ylabel("searches per question")
+    published = [point for *_, theirs, _ in panels for *_, points in theirs for point in points]
+    values = [point.value for point in (*drawn, *published) if not math.isnan(point.value)]
+    if 3 * max(values) < grid[0, 0].get_ylim()[1]:
         # From two questions, an interval can be so long that no bar would be visible.
-        grid[0, 0].set_ylim(0, 3 * tallest)
+        grid[0, 0].set_ylim(0, 3 * max(values))
     add_legend(figure, ours)
+    names = [benchmark_for(cases, column) for column in columns]
+    greedy = cases[cases["benchmark"].isin(names) & (cases["n"] == 1)]
+    left = [column for column in columns if column not in shown]
+    set_caption(figure, caption_searches(greedy, students, paper, left))
     return figure

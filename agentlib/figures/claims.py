@@ -231,6 +231,38 @@ def _as_cases(right: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"benchmark": "", "id": range(len(right)), "correct": right == 1})
 
 
+def sag_ledger(cases: pd.DataFrame) -> pd.DataFrame:
+    """What the vote did to each agent's answers, question by question against greedy decoding.
+
+    One row per model and method, in questions: how many both answered; those with a kept action
+    that failed by greedy decoding; of these, how many have none with the vote (repaired), and how
+    many of the repaired became right; those that only the vote broke; those right by greedy
+    decoding that the vote lost, and those that it won. Of several trainings the first counts.
+    """
+    rows = {}
+    for (model, method), group in cases.groupby(["model", "method"], sort=False):
+        size = int(group["n"].max())
+        if not method.startswith("agent") or size == 1:
+            continue
+        if "training" in group:
+            group = group[group["training"].fillna(0) == 0]
+        sides = (statistics.latest_cases(estimates.select(group, n=n)) for n in (1, size))
+        both = pd.merge(*sides, on=["benchmark", "id"], suffixes=("", "_voted"))
+        greedy, voted = both["correct"].eq(True), both["correct_voted"].eq(True)
+        broken, still = (
+            both[f"parse_errors{side}"] + both[f"execution_errors{side}"] > 0
+            for side in ("", "_voted")
+        )
+        counts = {
+            "questions": both["id"].notna(), "broken": broken, "repaired": broken & ~still,
+            "then right": broken & ~still & ~greedy & voted, "newly broken": ~broken & still,
+            "lost": greedy & ~voted, "won": ~greedy & voted,
+        }  # fmt: skip
+        rows[model, method, size] = {name: int(found.sum()) for name, found in counts.items()}
+    index = pd.MultiIndex.from_tuples(rows, names=["model", "method", "n"])
+    return pd.DataFrame(list(rows.values()), index=index)
+
+
 def code_error_rates(cases: pd.DataFrame) -> pd.DataFrame:
     """Share (%) of agents' finished questions with a kept action that failed to parse, or to run.
 

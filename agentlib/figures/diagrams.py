@@ -5,6 +5,7 @@ A transcript is a plain dict: {"question", "gold", "answer", "correct", "steps":
 shown as written, cut with "…", never as mathematics.
 """
 
+import dataclasses
 import functools
 import re
 import textwrap
@@ -16,8 +17,17 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
 
 from agentlib import prompts
-from agentlib.figures.palette import COLOURS, GREY, GROUPS
-from agentlib.figures.style import Chart, styled
+from agentlib.figures.captions import caption_pair, caption_vote
+from agentlib.figures.palette import COLOURS, GREY, GROUPS, YELLOW
+from agentlib.figures.style import (
+    SMALL_LINE,
+    Caption,
+    Chart,
+    set_caption,
+    styled,
+    wrap_caption,
+    wrap_small,
+)
 
 RIGHT, WRONG = "#007A5A", "#B84A00"  # green and vermillion, darkened until text is readable
 EDGE, FAILED_EDGE = "#BFBFBF", "#CDCDCD"
@@ -25,7 +35,7 @@ FILLS = {
     "text": "#FFFFFF",
     "code": "#F2F2F2",
     "observation": "#EAF4FB",
-    "prefix": "#FFF1D6",
+    "prefix": "#FBF8D3",
     "no vote": "#F0F0F0",
 }
 FONT_SIZE = 8.5  # points, of all text in boxes
@@ -80,10 +90,15 @@ def wrap_text(text: str, width: float, limit: int) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _thought_text(step: Mapping) -> str:
-    """What a step says before its code, without the label that every thought starts with."""
-    text, _ = prompts.split_turn(str(step.get("text") or ""))
+def _unlabelled(text: str) -> str:
+    """A thought without the label that every thought starts with."""
     return re.sub(r"^\s*Thought:\s*", "", text).strip()
+
+
+def _thought_text(step: Mapping) -> str:
+    """What a step says before its code."""
+    text, _ = prompts.split_turn(str(step.get("text") or ""))
+    return _unlabelled(text)
 
 
 def _answer_box(transcript: Mapping, width: float) -> Box:
@@ -94,25 +109,33 @@ def _answer_box(transcript: Mapping, width: float) -> Box:
     return Box(title, lines, colour=colour, edge=colour, thick=True)
 
 
+def _verdict_box(case: Mapping, width: float) -> Box:
+    """What the run with this vote ended with, beside the answer that was wanted."""
+    box = _answer_box(case | {"answer": case["prediction"]}, width)
+    gold = wrap_text(f"wanted: {case['gold']}", width, 2)
+    return dataclasses.replace(box, lines=(*box.lines, *gold))
+
+
 def _step_boxes(transcript: Mapping, width: float, prefix: str = "") -> list[Box]:
     """The boxes of an agent's trajectory: thought, action and observation of each step.
 
     A first thought that starts with `prefix` is shown without it.
     """
-    boxes, steps = [], transcript.get("steps") or ()
+    boxes, steps, prefix = [], transcript.get("steps") or (), _unlabelled(prefix)
     room = max(3, 18 // max(1, len(steps)))  # lines per box: a long trajectory shows less of each
     for number, step in enumerate(steps, 1):
         thought = _thought_text(step)
-        if number == 1 and prefix and thought.startswith(prefix.strip()):
-            thought = "… " + thought[len(prefix.strip()) :].strip()
+        if number == 1 and prefix and thought.startswith(prefix):
+            thought = "… " + thought[len(prefix) :].strip()
         if thought.strip("… "):
             lines = wrap_text(thought, width, min(room, 6))
             boxes.append(Box(f"thought {number}", lines, FILLS["text"]))
         if step.get("code"):
             lines = wrap_text(step["code"], width, room + 2)
             boxes.append(Box(f"action {number} (code)", lines, FILLS["code"]))
-        if step.get("observation"):
-            seen = re.sub(r"^\s*Observation:\s*", "", step["observation"])
+        seen = re.sub(r"^\s*Observation:\s*", "", step.get("observation") or "").strip()
+        silent = number == len(steps) and seen == prompts.NOTHING_PRINTED  # after the final answer
+        if seen and not silent:
             lines = wrap_text(seen, width, min(room, 5))
             boxes.append(Box(f"observation {number}", lines, FILLS["observation"]))
     return boxes
@@ -163,14 +186,17 @@ def _total_height(boxes: Sequence[Box]) -> float:
     return sum(box.height + GAP for box in boxes)
 
 
-def _new_sheet(width: float, height: float, note: str) -> Chart:
-    """A sheet with room for a wrapped footer below `height` inches."""
-    lines = textwrap.wrap(note, int(width * 15.5))
-    figure = Chart(figsize=(width, height + 0.14 + LINE_HEIGHT * len(lines)))
+def _new_sheet(width: float, height: float, note: str, caption: Caption) -> Chart:
+    """A sheet with room for a caption and a wrapped footer below `height` inches."""
+    figure = Chart()
+    set_caption(figure, caption)
+    said, lines = wrap_caption(figure, width), wrap_small(note, width)
+    figure.set_size_inches(width, height + 0.14 + SMALL_LINE * len(said + lines))
     # Jupyter's inline backend shows nothing for a figure without axes.
     figure.add_axes((0, 0, 1, 1)).set_axis_off()
-    for k, line in enumerate(lines):
-        _write(figure, line, 0.1, height + 0.04 + LINE_HEIGHT * k, fontsize=8, color=GREY)
+    for k, line in enumerate(said + lines):
+        look = {"fontsize": 8, "color": "black" if k < len(said) else GREY}
+        _write(figure, line, 0.1, height + 0.04 + SMALL_LINE * k, **look)
     return figure
 
 
@@ -194,7 +220,8 @@ def fig2_cot_against_agent(cot: Mapping, agent: Mapping, note: str = "") -> Figu
     left = [Box("chain of thought", thoughts), _answer_box(cot, column)]
     right = [*_step_boxes(agent, column), _answer_box(agent, column)]
     top = 0.1 + question.height + GAP + 0.28
-    figure = _new_sheet(width, top + max(_total_height(left), _total_height(right)), note)
+    height = top + max(_total_height(left), _total_height(right))
+    figure = _new_sheet(width, height, note, caption_pair(cot, agent))
     _draw_box(figure, question, 0.1, 0.1, width - 0.2)
     title = {"fontsize": 10, "weight": "bold"}
     x = 0.1
@@ -202,7 +229,10 @@ def fig2_cot_against_agent(cot: Mapping, agent: Mapping, note: str = "") -> Figu
     _write(figure, words, x, top - 0.25, color=colour, **title)
     _draw_column(figure, left, x, top, column)
     x = 0.1 + column + 0.14
-    words, colour = "Agent distillation: acts and reads what happened", COLOURS["agent_distill_ftp"]
+    words, colour = (
+        "Agent distillation + FTP: acts and reads what happened",
+        COLOURS["agent_distill_ftp"],
+    )
     _write(figure, words, x, top - 0.25, color=colour, **title)
     _draw_column(figure, right, x, top, column)
     return figure
@@ -271,12 +301,15 @@ def _lighten(colour: str) -> str:
 
 
 @styled
-def fig3_prefix_and_vote(example: Mapping, step: Mapping, note: str = "") -> Figure:
+def fig3_prefix_and_vote(
+    example: Mapping, step: Mapping, note: str = "", *, case: Mapping | None = None
+) -> Figure:
     """Fig. 3: (a) a first-thought prefix and the trajectory that continues it; (b) one SAG step.
 
     `example` is {"question", "prefix", "trajectory": transcript}; `step` is {"candidates":
-    [{"code", "outcome", "failed", "group"}], "chosen": index}. Raises ValueError for a step without
-    candidates, or whose choice is not one of them.
+    [{"code", "outcome", "failed", "group"}], "chosen": index}, and `case`, where it is known, the
+    {"question", "gold", "prediction", "correct"} that the step belongs to. Raises ValueError for a
+    step without candidates, or whose choice is not one of them.
     """
     count = len(step.get("candidates") or ())
     if not 0 <= step.get("chosen", -1) < count:
@@ -293,7 +326,7 @@ def fig3_prefix_and_vote(example: Mapping, step: Mapping, note: str = "") -> Fig
         wrap_text(example["prefix"], column, 9),
         FILLS["prefix"],
         colour="black",
-        edge=COLOURS["agent"],
+        edge=YELLOW,
     )
     left = [
         Box("question", wrap_text(example["question"], column, 5)),
@@ -303,20 +336,27 @@ def fig3_prefix_and_vote(example: Mapping, step: Mapping, note: str = "") -> Fig
     ]
     boxes = _candidate_boxes(step, small)
     pairs = [boxes[k : k + 2] for k in range(0, count, 2)]
-    vote = _vote_box(step, 2 * small + GAP)
-    right = sum(max(box.height for box in pair) + GAP for pair in pairs) + vote.height + GAP
+    wide = 2 * small + GAP
+    asked = [Box("question", wrap_text(case["question"], wide, 5))] if case else []
+    ends = [_vote_box(step, wide), *([_verdict_box(case, wide)] if case else [])]
+    right = sum(max(box.height for box in pair) + GAP for pair in pairs)
+    right += _total_height([*asked, *ends])
     top = 0.4
-    figure = _new_sheet(width, top + max(_total_height(left), right), note)
+    caption = caption_vote(
+        example, step, [_vote(candidate) for candidate in step["candidates"]], case
+    )
+    figure = _new_sheet(width, top + max(_total_height(left), right), note, caption)
     title = {"fontsize": 10, "weight": "bold"}
     _write(figure, "(a) first-thought prefix (teacher)", 0.1, 0.12, **title)
     words = f"(b) self-consistent action generation: {count} candidates for one step"
     _write(figure, words, x, 0.12, **title)
     _draw_column(figure, left, 0.1, top, column)
-    y = top
+    _draw_column(figure, asked, x, top, wide)
+    y = top + _total_height(asked)
     for pair in pairs:
         height = max(box.height for box in pair)
         for k, box in enumerate(pair):
             _draw_box(figure, box, x + k * (small + GAP), y, small, height)
         y += height + GAP
-    _draw_box(figure, vote, x, y, 2 * small + GAP)
+    _draw_column(figure, ends, x, y, wide)
     return figure

@@ -1,7 +1,9 @@
-"""Instructive recorded cases for Figs. 2 and 3: one question answered twice, a prefix, a vote."""
+"""Instructive recorded cases: one question answered twice, a prefix, a vote that helped and one
+that did not. They are chosen by how an answer was reached, not only by its grade.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agentlib import cases, config, filtering, teach
 
@@ -9,9 +11,10 @@ from agentlib import cases, config, filtering, teach
 def select_examples(cfg: config.Config, found: Sequence[dict]) -> dict:
     """Choose what Figs. 2 and 3 show among the evaluated cases `found` and the teacher's records.
 
-    Returns {"pair": {"cot", "agent"}, "prefix", "vote"}: two transcripts of one question by the
-    largest student, a teacher's first-thought prefix with its trajectory, and a step with its
-    candidates. Of all pairs, it prefers an agent that searches and is right where CoT is wrong.
+    Returns {"pair": {"cot", "agent"}, "prefix", "vote", "vote_case"}: two transcripts of one
+    question by the largest student, a teacher's first-thought prefix with its trajectory, and a
+    step with its candidates and its case. Of all pairs, it prefers an agent that searches, took
+    nothing from memory, and is right where CoT is wrong.
     """
     student = cfg.students[-1]
     of = {(c["method"], c["n"], c["id"]): c for c in found if c["model"] == student}
@@ -23,44 +26,102 @@ def select_examples(cfg: config.Config, found: Sequence[dict]) -> dict:
     cot, agent = max(pairs, key=_pair_clarity)
     runs = cases.read(teach.records_path(cfg, "agent_ftp"))
     prefixed = [c for c in runs if filtering.passes_filter(c)]
-    taught = max(prefixed, key=lambda c: (c["tool_calls"] > 0, -len(c["prefix"]), -len(c["trace"])))
-    votes = [
-        (bool(c["correct"]), step)
-        for c in found
-        if c["n"] > 1
-        for step in c.get("trace", [])
-        if "candidates" in step
-    ]
+    taught = max(
+        prefixed,
+        key=lambda c: (
+            filtering.is_reasoned(c),
+            c["tool_calls"] > 0,
+            -len(c["prefix"]),
+            -len(c["trace"]),
+        ),
+    )
+    case, step = select_votes(found)["helped"]
     prefix = {name: taught[name] for name in ("question", "prefix")}
     return {
         "pair": {"cot": _transcript(cot), "agent": _transcript(agent)},
-        "vote": max(votes, key=_vote_clarity)[1],
+        "vote": step,
+        "vote_case": {name: case[name] for name in ("question", "gold", "prediction", "correct")},
         "prefix": prefix | {"trajectory": _transcript(taught)},
     }
+
+
+def select_votes(found: Sequence[dict]) -> dict[str, tuple[dict, dict]]:
+    """A vote that helped and one that did not, each as (its case, its step).
+
+    "helped": of a right answer that was reached by reasoning, preferably a final vote in which a
+    failing candidate and a wrong minority lose. "failed": the last vote of an answer that is wrong
+    where the same student is right by greedy decoding; absent where there is none. Raises
+    ValueError where no case has a vote.
+    """
+    votes = [
+        (case, step)
+        for case in found
+        if case["n"] > 1
+        for step in case.get("trace", [])
+        if "candidates" in step
+    ]
+    if not votes:
+        raise ValueError("no case has a vote, expected one with n > 1; evaluate an agent with SAG")
+    chosen = {"helped": max(votes, key=_vote_clarity)}
+    greedy = {_key(c): c["correct"] for c in found if c["n"] == 1}
+    lost = [(c, s) for c, s in votes if c["correct"] is False and greedy.get(_key(c))]
+    if lost:
+        chosen["failed"] = max(
+            lost,
+            key=lambda vote: (_contested(vote[1]), len(vote[1]["candidates"]), -_length(vote[1])),
+        )
+    return chosen
+
+
+def _key(case: Mapping) -> tuple:
+    return tuple(case.get(name) for name in ("model", "method", "id", "training"))
 
 
 def _pair_clarity(pair: tuple[dict, dict]) -> tuple:
     """How well a CoT and an agent case show why to act; the shorter trajectory of two equals."""
     cot, agent = pair
     gained = agent["correct"] - cot["correct"]
-    return gained, agent["correct"], agent["tool_calls"] > 0, -len(agent["trace"])
+    good = agent["correct"] and filtering.is_reasoned(agent)
+    return (
+        gained and good,
+        good,
+        gained,
+        agent["correct"],
+        agent["tool_calls"] > 0,
+        -len(agent["trace"]),
+    )
 
 
-def _vote_clarity(vote: tuple[bool, dict]) -> tuple:
-    """How well a step shows what votes are for; `vote` is (whether its case is right, the step).
-
-    Best are many candidates, a majority of code worth reading, another group, and code that fails
-    and does not count; then little code.
-    """
-    right, step = vote
+def _vote_clarity(vote: tuple[dict, dict]) -> tuple:
+    """How well a step shows what votes are for: a right and reasoned answer, a majority, another
+    group, code that fails and does not count; then code worth reading, then little of it."""
+    case, step = vote
     candidates = step["candidates"]
-    sizes = Counter(c["group"] for c in candidates)
-    failed = sum(c["group"] is None and bool(c["code"]) for c in candidates) > 0
-    contested = len(sizes) - (None in sizes) > 1
-    won = contested and 2 * sizes[0] >= len(candidates)
+    contested = _contested(step)
+    won = contested and 2 * sum(c["group"] == 0 for c in candidates) >= len(candidates)
+    failed = any(c["group"] is None and c["code"] for c in candidates)
+    good = bool(case["correct"]) and filtering.is_reasoned(case)
     readable = won and "\n" in next(c["code"] for c in candidates if c["group"] == 0)
-    length = sum(len(c["code"] or "") for c in candidates)
-    return right and readable and failed, len(candidates), won, contested, failed, -length
+    final = bool(step.get("final"))
+    return (
+        good and won and failed,
+        len(candidates),
+        readable,
+        final,
+        won,
+        contested,
+        failed,
+        -_length(step),
+    )
+
+
+def _contested(step: Mapping) -> bool:
+    """Whether its candidates have more than one outcome."""
+    return len(Counter(c["group"] for c in step["candidates"] if c["group"] is not None)) > 1
+
+
+def _length(step: Mapping) -> int:
+    return sum(len(c["code"] or "") for c in step["candidates"])
 
 
 def _transcript(case: dict) -> dict:

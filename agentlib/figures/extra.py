@@ -5,8 +5,16 @@ from textwrap import TextWrapper
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from agentlib.config import METHODS
+from agentlib.figures import statistics
+from agentlib.figures.captions import (
+    caption_bars,
+    caption_claims,
+    caption_efficiency,
+    caption_losses,
+)
 from agentlib.figures.estimates import (
     Estimate,
     accuracy,
@@ -16,7 +24,7 @@ from agentlib.figures.estimates import (
     select,
     size_label,
 )
-from agentlib.figures.palette import COLOURS, GREY
+from agentlib.figures.palette import COLOURS, GREEN, GREY, SERIES, YELLOW
 from agentlib.figures.style import (
     HATCHES,
     add_legend,
@@ -26,15 +34,18 @@ from agentlib.figures.style import (
     footer_text,
     mark_zero,
     new_chart,
+    set_caption,
     styled,
 )
-from agentlib.figures.tables import UNSETTLED
+from agentlib.figures.tables import METHOD_LABELS, UNSETTLED
 
-LINES = {  # label: domain, colour, marker
-    "all benchmarks": (None, COLOURS["agent_distill"], "o"),
-    "factual": ("factual", COLOURS["cot_distill"], "s"),
-    "maths": ("math", COLOURS["agent_distill_ftp"], "^"),
+LINES = {  # label: domain, colour, marker, line; one method, so one colour and shades of grey
+    "all benchmarks": (None, GREEN, "o", "-"),
+    "factual": ("factual", GREY, "s", "--"),
+    "maths": ("math", "black", "^", ":"),
 }
+# Of bars whose column or row is a method, which the teacher's agent with a prefix is too.
+METHOD_COLOURS = {label: COLOURS.get(method, YELLOW) for method, label in METHOD_LABELS.items()}
 VERDICTS = {  # of a claim: colour, marker
     "yes": (COLOURS["agent_distill"], "o"),
     UNSETTLED: (GREY, "o"),
@@ -70,9 +81,9 @@ def data_efficiency(cases: pd.DataFrame, note: str = "") -> Figure:
     figure = new_chart(6.0, 3.7, footer_text(note, every, "mean of the benchmarks, greedy"))
     axes = figure.subplots()
     for shift, (label, points) in zip((1.0, 0.97, 1.03), drawn.items(), strict=True):
-        _, colour, marker = LINES[label]
+        _, colour, marker, line = LINES[label]
         places, values = [count * shift for count in counts], [point.value for point in points]
-        look = {"color": colour, "marker": marker, "markersize": 5}
+        look = {"color": colour, "marker": marker, "markersize": 5, "linestyle": line}
         axes.plot(places, values, label=label, zorder=3, **look)
         for place, point in zip(places, points, strict=True):
             draw_interval(axes, place, point, colour)
@@ -83,6 +94,9 @@ def data_efficiency(cases: pd.DataFrame, note: str = "") -> Figure:
     title = f"Agent distillation, {size_label(model)}"
     axes.set(title=title, xlabel="trajectories trained on", ylabel="accuracy (%)")
     axes.legend(loc="best")
+    points = dict(zip(counts, drawn["all benchmarks"], strict=True))
+    ends = [varied[varied["value"] == count] for count in (counts[0], counts[-1])]
+    set_caption(figure, caption_efficiency(points, statistics.compare(*ends)))
     return figure
 
 
@@ -122,6 +136,7 @@ def claim_chart(found: pd.DataFrame, note: str = "") -> Figure:
     axes.set(xlabel="difference (points)")
     columns, title = 2 + len(VERDICTS), "does the claim hold?"
     figure.legend(loc="outside upper left", ncols=columns, title=title, alignment="left")
+    set_caption(figure, caption_claims(found))
     return figure
 
 
@@ -153,6 +168,7 @@ def accuracy_bars(cases: pd.DataFrame, note: str = "") -> Figure:
     add_legend(figure, series)
     labels = ", ".join(label for label, *_ in series)
     figure.alt = f"Bars of accuracy on {', '.join(names)} for {labels}, with 95 % intervals."
+    set_caption(figure, caption_bars(series))
     return figure
 
 
@@ -166,19 +182,21 @@ def loss_curves(curves: Mapping[str, Sequence[Mapping]], note: str = "") -> Figu
     last = max(1, max(map(len, curves.values())) // 20)
     footer = f"{note} · thick: mean of the last {last} steps" if last > 1 else note
     figure = new_chart(7.5, 3.2, footer)
-    axes = figure.subplots()
+    axes, ends = figure.subplots(), {}
     for method, curve in curves.items():
         steps = [step["step"] + 1 for step in curve]
         losses = pd.Series([step["loss"] for step in curve])
         if last > 1:
             axes.plot(steps, losses, color=COLOURS[method], linewidth=0.7, alpha=0.3)
         means, marker = losses.rolling(last, min_periods=1).mean(), "o" if len(curve) == 1 else ""
+        ends[METHODS[method]] = float(losses[:last].mean()), float(losses[-last:].mean())
         axes.plot(steps, means, color=COLOURS[method], marker=marker, label=METHODS[method])
     finish_axes(axes)
-    axes.set(xlabel="step", ylabel="loss (nats a token)")
+    axes.set(xlabel="step", ylabel="loss (nats per token)")
     axes.legend()
     labels = ", ".join(METHODS[method] for method in curves)
     figure.alt = f"Lines of training loss against the step, for {labels}."
+    set_caption(figure, caption_losses(ends))
     return figure
 
 
@@ -186,10 +204,10 @@ def loss_curves(curves: Mapping[str, Sequence[Mapping]], note: str = "") -> Figu
 def bar_chart(table: pd.DataFrame, ylabel: str, note: str = "", *, alt: str) -> Figure:
     """A table of numbers as bars: one group per row, one colour and hatch per column.
 
-    `alt` says in a sentence what it shows. Raises ValueError for an empty table, or for more
-    columns than there are colours.
+    A column that is a method has the method's colour in all figures. `alt` says in a sentence what
+    it shows. Raises ValueError for an empty table, or for more columns than there are colours.
     """
-    looks = list(zip(COLOURS.values(), HATCHES.values(), strict=True))
+    looks = list(zip(SERIES, HATCHES.values(), strict=True))
     if table.empty or len(table.columns) > len(looks):
         raise ValueError(
             f"table has {len(table)} rows and {len(table.columns)} columns, "
@@ -198,19 +216,23 @@ def bar_chart(table: pd.DataFrame, ylabel: str, note: str = "", *, alt: str) -> 
     across = max(5.5, 0.24 * table.size, 0.95 * len(table))  # inches
     figure = new_chart(across, 3.0, note)
     axes = figure.subplots()
-    width = 0.84 / len(table.columns)
+    width, patches = 0.84 / len(table.columns), []
     for k, (name, (colour, hatch)) in enumerate(zip(table.columns, looks, strict=False)):
         places = [row + (k - (len(table.columns) - 1) / 2) * width for row in range(len(table))]
-        look = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0.6}
-        axes.bar(places, table[name], width, label=str(name), **look)
+        look = {"color": METHOD_COLOURS.get(name, colour), "hatch": hatch, "edgecolor": "white"}
+        tall = [(place, v) for place, v in zip(places, table[name], strict=True) if v != 0]
+        if tall:
+            axes.bar(*zip(*tall, strict=True), width, label=str(name), linewidth=0.6, **look)
         for place, value in zip(places, table[name], strict=True):
             if value == 0:
-                mark_zero(axes, place, width, colour)
+                mark_zero(axes, place)
+        patches.append(Patch(facecolor=look["color"], hatch=hatch, edgecolor="white", label=name))
     letters = int((across - 0.8) / len(table) / 0.072)  # which fit below a group
     wrap = TextWrapper(letters, break_long_words=False, break_on_hyphens=False)
     axes.set_xticks(range(len(table)), [wrap.fill(str(label)) for label in table.index])
     finish_axes(axes)
     axes.set(ylabel=ylabel)
-    figure.legend(loc="outside upper left", ncols=len(table.columns), handlelength=1.6)
+    columns = len(table.columns)
+    figure.legend(handles=patches, loc="outside upper left", ncols=columns, handlelength=1.6)
     figure.alt = alt
     return figure

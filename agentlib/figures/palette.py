@@ -13,7 +13,8 @@ SKY, BLUE, PURPLE, ORANGE, GREEN, VERMILLION, YELLOW = (
     "#F0E442",
 )
 GREY = "#595959"
-COLOURS = {  # of methods, in all figures
+LIGHT_VERMILLION = "#F2B98F"
+COLOURS = {  # of methods, in all figures; the colour of agent prompting means nothing else
     "cot": SKY,
     "cot_distill": BLUE,
     "cot_distill_rag": PURPLE,
@@ -21,12 +22,5 @@ COLOURS = {  # of methods, in all figures
     "agent_distill": GREEN,
     "agent_distill_ftp": VERMILLION,
 }
-GROUPS = (
-    SKY,
-    ORANGE,
-    GREEN,
-    PURPLE,
-    YELLOW,
-    BLUE,
-    VERMILLION,
-)  # of a vote, the largest group first
+GROUPS = (SKY, YELLOW, GREEN, PURPLE, BLUE, VERMILLION)  # of a vote, the largest group first
+SERIES = (SKY, BLUE, PURPLE, GREEN, VERMILLION, GREY)  # of a chart whose bars are no methods

@@ -10,6 +10,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -50,11 +51,11 @@ ALT_TEXT = {  # what a saved figure shows, for readers who cannot see it
     ),
     "fig5_samples": (
         "Accuracy against the number of samples for CoT self-consistency and for self-consistent "
-        "action generation on four benchmarks; published values dashed."
+        "action generation by benchmark; published values dashed."
     ),
     "fig6_tokens": (
-        "Histograms of generated tokens a question for CoT and agent on four benchmarks, with the "
-        "means and the published means printed."
+        "Histograms of generated tokens per question for CoT and agent by benchmark, with our "
+        "means as lines and the published means dotted."
     ),
     "fig7_code_errors": (
         "Stacked bars of the share of questions with a parse error or an execution error, with "
@@ -62,7 +63,7 @@ ALT_TEXT = {  # what a saved figure shows, for readers who cannot see it
         "row published."
     ),
     "fig8_retrieval_calls": (
-        "Bars of mean searches a question with and without first-thought prefix by model size on "
+        "Bars of mean searches per question with and without first-thought prefix by model size on "
         "four factual benchmarks; top row our run with intervals, bottom row published."
     ),
     "data_efficiency": (
@@ -77,30 +78,67 @@ ALT_TEXT = {  # what a saved figure shows, for readers who cannot see it
 }
 
 
+class Caption(NamedTuple):
+    """What is seen in a figure, and what is not: a sentence each."""
+
+    seen: str
+    not_seen: str
+
+
 class Chart(Figure):
     """A Figure that shows itself in a notebook even if pyplot was never imported.
 
-    `alt` is its alt text, for readers who cannot see it.
+    `alt` is its alt text, for readers who cannot see it; `seen` and `not_seen` are the two
+    sentences below it, "" in a figure without.
     """
 
-    alt = ""
+    alt, seen, not_seen = "", "", ""
+    footer: str | None = None  # the wrapped lines below the panels, where `styled` adds a caption
+
+    def describe(self) -> str:
+        """The alt text and both sentences."""
+        return " ".join(part for part in (self.alt, *caption_parts(self)) if part)
 
     def _repr_png_(self) -> tuple[bytes, dict[str, str]]:
         stream = io.BytesIO()
         self.savefig(stream, format="png", dpi=100)
-        return stream.getvalue(), ({"alt": self.alt} if self.alt else {})
+        return stream.getvalue(), ({"alt": text} if (text := self.describe()) else {})
+
+
+def caption_parts(figure: Chart) -> list[str]:
+    """The sentences of a figure as they are written below it; none in a figure without."""
+    if not figure.seen:
+        return []
+    return [f"Seen: {figure.seen}", f"Not seen: {figure.not_seen}"]
+
+
+def set_caption(figure: Chart, caption: Caption) -> None:
+    """Give a chart its two sentences, which `styled` then writes below the panels."""
+    figure.seen, figure.not_seen = caption
+
+
+def wrap_caption(figure: Chart, width: float) -> list[str]:
+    """The lines of a figure's sentences, at most `width` inches wide."""
+    return [line for part in caption_parts(figure) for line in wrap_small(part, width)]
+
+
+def wrap_small(text: str, width: float) -> list[str]:
+    """The lines of a text of 8 points that is `width` inches wide."""
+    return textwrap.wrap(text, int(width * 15.5), break_on_hyphens=False)
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write `<folder>/<name>.svg` and `.png`; returns both paths.
 
-    The same records give the same bytes. The SVG has the figure's alt text as its description.
+    The same records give the same bytes. The SVG has the figure's alt text and its two sentences as
+    its description.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     figure.alt = ALT_TEXT.get(name, getattr(figure, "alt", ""))
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
-    about = {"Date": None, "Creator": None, "Title": name, "Description": ALT_TEXT.get(name)}
+    said = figure.describe() if isinstance(figure, Chart) else figure.alt
+    about = {"Date": None, "Creator": None, "Title": name, "Description": said or None}
     with matplotlib.rc_context(STYLE):
         figure.savefig(svg, metadata=about)
         figure.savefig(png, metadata={"Software": None})
@@ -109,6 +147,8 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Decorate a drawing function: it draws with `STYLE`, then the layout is fixed.
+
+    A chart's two sentences (`set_caption`) are written between its panels and its footer.
 
     None of the style stays in matplotlib's settings. Constrained layout would move a little each
     time a figure is rendered: fixed, a figure is saved as the same bytes whether or not it was
@@ -119,19 +159,38 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     def drawn(*args: object, **options: object) -> Figure:
         with matplotlib.rc_context(STYLE):
             figure = draw(*args, **options)
+            lines = wrap_caption(figure, figure.get_figwidth()) if figure.footer is not None else []
+            if lines:  # room above the footer, which the layout keeps free
+                figure.set_figheight(figure.get_figheight() + SMALL_LINE * len(lines))
+                figure.supxlabel("\n".join([*lines, figure.footer]), **FOOTER_LOOK)
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
+            if lines:
+                _blacken(figure, len(lines))
         return figure
 
     return drawn
+
+
+SMALL_LINE = 8 * 1.3 / 72  # inches, of the lines below a figure
+FOOTER_LOOK = {"fontsize": 8, "color": GREY, "x": 0.01, "ha": "left"}
+
+
+def _blacken(figure: Chart, count: int) -> None:
+    """Write the first lines below a chart, its two sentences, in black, and the rest as it was."""
+    lines = figure.get_supxlabel().split("\n")
+    box = figure._supxlabel.get_window_extent().transformed(figure.transFigure.inverted())
+    look = FOOTER_LOOK | {"va": "top", "y": box.y1, "transform": figure.transFigure}
+    figure.supxlabel("\n".join([" "] * count + lines[count:]), **FOOTER_LOOK)
+    figure.text(s="\n".join(lines[:count]), **look | {"color": "black"})
 
 
 def new_chart(width: float, height: float, footer: str) -> Chart:
     """An empty chart of a width and height in inches, with its footer wrapped to the width."""
     figure = Chart(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
-    lines = textwrap.fill(footer, int(width * 15.5))
-    figure.supxlabel(lines, fontsize=8, color=GREY, x=0.01, ha="left")
+    figure.footer = "\n".join(wrap_small(footer, width))
+    figure.supxlabel(figure.footer, **FOOTER_LOOK)
     return figure
 
 
@@ -145,7 +204,7 @@ def footer_text(note: str, points: Iterable[Estimate | None], *more: str) -> str
     """The footer of a figure: `note`, the n of the points drawn, missing answers, and `more`."""
     drawn = [point for point in points if point is not None and not math.isnan(point.value)]
     n, missing = format_range(point.n for point in drawn), sum(point.unanswered for point in drawn)
-    asked = f"{n} question{'' if n == '1' else 's'} a point"
+    asked = f"{n} question{'' if n == '1' else 's'} per point"
     gap = f"{missing} answers missing, counted as wrong" if missing else ""
     return " · ".join(part for part in (note, asked, gap, *more) if part)
 
@@ -156,10 +215,23 @@ def mark_not_run(axes: Axes, x: float) -> None:
     axes.text(x, 0.02, NOT_RUN, transform=axes.get_xaxis_transform(), **look)
 
 
-def mark_zero(axes: Axes, x: float, width: float, colour: str) -> None:
-    """A coloured foot on the axis: a bar of height 0 is invisible, but is not a gap."""
-    ends = [x - width / 2.4, x + width / 2.4]
-    axes.plot(ends, [0, 0], color=colour, linewidth=5, solid_capstyle="butt")
+ZERO = "zero"  # the gid of the text that stands for a value of 0
+
+
+def mark_zero(axes: Axes, x: float, whisker: bool = False) -> None:
+    """Write a small "0" on the axis in place of a bar of height 0: it is a value, not a gap.
+
+    Where a `whisker` rises from it, the digit is left of that.
+    """
+    place = {"xytext": (-1.5 if whisker else 0, 1), "textcoords": "offset points"}
+    look = {"fontsize": 7.5, "ha": "right" if whisker else "center", "va": "bottom", "gid": ZERO}
+    axes.annotate("0", (x, 0), **place, **look)
+
+
+def draws_values(axes: Axes) -> bool:
+    """Whether a panel shows any value, which "not run" is not and a zero is."""
+    zeros = any(text.get_gid() == ZERO for text in axes.texts)
+    return bool(axes.patches or axes.lines or zeros)
 
 
 def draw_interval(axes: Axes, x: float, point: Estimate, colour: str = "black") -> None:
@@ -190,22 +262,24 @@ def draw_bars(
                 mark_not_run(axes, x)
                 continue
             look = {"color": COLOURS[method], "hatch": HATCHES[method], "edgecolor": "white"}
-            axes.bar(x, point.value, width, linewidth=0.6, label=label, **look)
             if point.value == 0:
-                mark_zero(axes, x, width, COLOURS[method])
+                mark_zero(axes, x, whisker=not math.isnan(point.low))
+            else:
+                axes.bar(x, point.value, width, linewidth=0.6, label=label, **look)
             draw_interval(axes, x, point)
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlim(-0.6, len(labels) - 0.4)
 
 
-def finish_axes(*row: Axes) -> None:
-    """Give panels side by side one scale from zero and a grid; no scale where nothing was drawn."""
-    tops = [axes.dataLim.y1 for axes in row if axes.patches or axes.lines]
-    for axes in row:
+def finish_axes(*panels: Axes) -> None:
+    """Give panels, ours and the published, one scale from zero and a grid; no scale where nothing
+    was drawn."""
+    tops = [axes.dataLim.y1 for axes in panels if axes.patches or axes.lines]
+    for axes in panels:
         axes.set_ylim(0, 1.06 * max(tops, default=1.0) or 1.0)
         axes.tick_params(axis="x", length=0)
         axes.grid(True, axis="y")
-        if not (axes.patches or axes.lines):
+        if not draws_values(axes):
             axes.tick_params(axis="y", labelleft=False, length=0)
             axes.grid(False)
 

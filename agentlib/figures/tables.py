@@ -44,6 +44,7 @@ METHOD_LABELS = config.METHODS | {
 }  # which a teacher is run with
 NOT_RUN = "not run"
 UNSETTLED = "not settled"  # of a claim: its interval spans the margin
+COSTS = {"steps": "steps", "tokens": "completion_tokens", "seconds": "seconds"}
 NO_BREAK = "\N{NO-BREAK SPACE}"  # keeps an interval in one line of a narrow cell
 
 
@@ -110,6 +111,19 @@ def _by_model(points: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     models = points.index.get_level_values("model")
     index = pd.MultiIndex.from_arrays([models, labels], names=["model", "method"])
     return format_estimates(points).set_axis(index)
+
+
+def cost_table(cases: pd.DataFrame) -> pd.DataFrame:
+    """What an answer takes, a row for each model, method and n: questions, per cent right, and of a
+    question the steps, the tokens generated and the seconds (a batch's are shared out evenly)."""
+    rows = {}
+    for key, group in cases.groupby(["model", "method", "n"], sort=False):
+        each = group.drop_duplicates(["benchmark", "id"], keep="last")
+        means = {name: each[field].mean() for name, field in COSTS.items() if field in each}
+        right = each["correct"].fillna(False).astype(float).mean()
+        rows[key] = {"questions": len(each), "right (%)": 100 * right} | means
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.set_axis(pd.MultiIndex.from_tuples(table.index, names=["model", "method", "n"]))
 
 
 def label_rows(table: pd.DataFrame) -> pd.DataFrame:

@@ -24,6 +24,8 @@ class Completion:
     # "stop" (end of turn or a stop string, which is cut off) or "length"; "paused" only where a
     # caller allows it (`LocalModel.generate`)
     finish_reason: str
+    # the tokens as they were sampled, a stop string's included; () where a server does not say
+    tokens: tuple[int, ...] = ()
 
 
 class LanguageModel(Protocol):
@@ -61,6 +63,12 @@ def pausing(model: LanguageModel, n: int) -> dict[str, bool]:
     """The options of `generate` with which a model that can pause its last conversations may do so:
     it decodes many at once, and each has one sample."""
     return {"may_pause": True} if n == 1 and getattr(model, "can_pause", False) else {}
+
+
+def in_process(model: Any) -> bool:
+    """Whether a model decodes in this process, many conversations in one call; one on a server
+    takes each conversation to its end."""
+    return getattr(model, "in_process", False)
 
 
 # Put inside a special token that a text only quotes. It is half a surrogate pair; no text has one
@@ -137,15 +145,24 @@ class StopRule:
     def finish(self, tokens: list[int]) -> tuple[str, str] | None:
         """The text of a sample's tokens and its finish reason if it ends with them, else None."""
         if tokens[-1] in self.end_tokens:
-            return self._text(tokens[:-1]), "stop"
+            return self.text(tokens[:-1]), "stop"
         if self.stop:
             # Most tokens have a character or more; a few more hold one that spans several tokens.
-            tail = self._text(tokens[-(max(map(len, self.stop)) + 8) :])
+            tail = self.text(tokens[-(max(map(len, self.stop)) + 8) :])
             if any(string in tail for string in self.stop):
-                return cut_at_stop(self._text(tokens), self.stop), "stop"
-        return (self._text(tokens), "length") if len(tokens) == self.max_new_tokens else None
+                return cut_at_stop(self.text(tokens), self.stop), "stop"
+        return (self.text(tokens), "length") if len(tokens) == self.max_new_tokens else None
 
-    def _text(self, tokens: list[int]) -> str:
+    def close(self, tokens: list[int], by_length: bool) -> tuple[str, str]:
+        """The text of a sample that another engine has ended, and its finish reason: "length" if
+        it says that the limit ended it and no stop string is in the text, else "stop".
+        """
+        whole = self.text(tokens[:-1] if tokens[-1:] and tokens[-1] in self.end_tokens else tokens)
+        text = cut_at_stop(whole, self.stop)
+        return text, "length" if by_length and text == whole else "stop"
+
+    def text(self, tokens: list[int]) -> str:
+        """The text of new tokens, without special ones."""
         # Needed for every token of every sample: transformers' own wrapper takes twice the time.
         quick = getattr(self.tokenizer, "backend_tokenizer", None)
         if quick is None or getattr(self.tokenizer, "clean_up_tokenization_spaces", False):

@@ -82,6 +82,17 @@ def load_weights(
     )
 
 
+def release(device: str) -> None:
+    """Give a GPU's memory that nothing uses any more back to other processes."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next forward call, rather than have each page cleared for
     it anew.

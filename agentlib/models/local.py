@@ -51,6 +51,8 @@ class LocalModel:
     for which bitsandbytes has its own matrix product, they stay packed.
     """
 
+    engine = "own"
+    in_process = True
     can_pause = True  # `generate` takes `may_pause`
 
     def __init__(
@@ -90,11 +92,14 @@ class LocalModel:
         self.adapter: Path | None = None
         self.use(adapter)
 
-    def _load(self, folder: Path):
+    def _attention(self) -> str:
         from agentlib.models.engine.attention import GENERATING
 
+        return GENERATING
+
+    def _load(self, folder: Path):
         model = loading.load_weights(
-            folder, self.device, self.precision, self._quantised, GENERATING
+            folder, self.device, self.precision, self._quantised, self._attention()
         )
         loading.check_sliding_window(self.name, model.config, self.max_context)
         return model.dequantize() if self._quantised and not self._packed else model
@@ -242,7 +247,11 @@ class LocalModel:
                     self._paused[asked[row]] = of_prompt[0].tokens
                 found[row] = [
                     Completion(
-                        prefix + sample.text, length, len(sample.tokens), sample.finish_reason
+                        prefix + sample.text,
+                        length,
+                        len(sample.tokens),
+                        sample.finish_reason,
+                        tuple(sample.tokens),
                     )
                     for sample in of_prompt
                 ]

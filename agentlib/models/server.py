@@ -135,8 +135,8 @@ class ServerModel:
         if name not in listed:
             raise ServerError(
                 f"server {self.url} lists {', '.join(listed) or 'no model'}, expected the adapter"
-                f" {name!r} among them; start it with that adapter (vLLM: --enable-lora"
-                f" --lora-modules {name}={adapter})"
+                f" {name!r} among them; start it with that adapter (vLLM:"
+                f" --generation-config vllm --enable-lora --lora-modules {name}={adapter})"
             )
         self.served = name
 

@@ -133,7 +133,7 @@ def take_recorded(cfg: config.Config) -> list[evaluate.Condition]:
     taken = []
     if not (cfg.teacher_records and cfg.live_methods):
         return taken
-    for condition in itertools.chain(*(evaluate.plan(cfg, name) for name in cfg.students)):
+    for condition in itertools.chain(*(evaluate.plan(cfg, name) for name in evaluate.models(cfg))):
         run = evaluate.condition_run(cfg, condition)
         file = teach.records_folder(cfg) / "runs" / f"{run.folder.name}.jsonl.xz"
         live = condition.n == 1 and condition.method in cfg.live_methods

@@ -64,9 +64,9 @@ def rows(cfg: config.Config, cot: Tokens, agent: Tokens) -> Iterator[dict]:
             yield _row(
                 f"teacher: {label}", cfg.teacher, size, asked * each.read, asked * each.written
             )
-    for student in cfg.students:
+    for student in evaluate.models(cfg):
         size = weights.known(student).parameters * 1e6
-        for source in distill.TEACHER_OF.values():
+        for source in distill.TEACHER_OF.values() if student in cfg.students else ():
             each = cot if source == "cot" else agent
             learnt = KEPT * asked * (each.read + each.written) * cfg.epochs
             yield _row("train", student, size, trained=learnt)

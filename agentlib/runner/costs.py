@@ -51,7 +51,7 @@ def parts(cfg: config.Config) -> Iterator[Part]:
     for own, condition in [
         *(
             (cfg, condition)
-            for student in cfg.students
+            for student in evaluate.models(cfg)
             for condition in evaluate.plan(cfg, student)
         ),
         *varied,

@@ -2,8 +2,9 @@
 the shape of its layers and from what `training` and `models` do with them.
 
 All sizes are bytes. Tests hold parameters against the models', one layer's activations against what
-torch saves, and training against four peaks printed on an H100 (the students of `laptop`). Not
-measured yet: evaluation, the paper's students at full length, and what CUDA and its allocator take.
+torch saves, a whole training step against what its allocator counts on a CPU, and training against
+four peaks printed on an H100 (the students of `laptop`). Not measured yet: evaluation, the paper's
+students at full length, and what CUDA and its allocator take.
 """
 
 from collections.abc import Sequence
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 # 32 bits for each 256 of them (Dettmers et al. 2023, §3).
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 ADAM = 4 + 4 + 8  # a trained number in 32 bits, its gradient and two moments
-BF16_COPY = 2  # of a trained weight, which autocast keeps for a batch
 LEARNT_SHARE = 0.3  # of a trajectory's tokens; 0.28 in the recorded ones at `laptop`
-LOGITS_FACTOR = 3  # logits with their logarithms and gradients, to the logits in 32 bits
+WHOLE_LOGITS = 3  # with their logarithms and gradients, to the logits in 32 bits
+PART_LOGITS = 1.5  # of one part, which turn into their gradients, and a copy in 16 bits
 NEW_TOKENS = 1024  # of a conversation, read in one step
 CONTEXT = 0.6e9  # of CUDA itself
 FRAGMENTS = 1.1  # what the allocator reserves, to what is in use
@@ -112,26 +113,34 @@ def training_bytes(cfg: config.Config, student: str) -> float | None:
 
     Weights in the tuning's form; what is trained, with gradients and Adam's moments; with gradient
     checkpointing the states between the layers of the longest batch; and the larger of one layer's
-    activations with their gradients, and one part's logits.
+    activations with their gradients, and the logits, whole or of one part.
     """
-    from agentlib.training.cross_entropy import PART_BYTES
     from agentlib.training.loop import MICRO_TOKENS
 
     if not (sizes := shape(student, cfg.weights)):
         return None
     full = cfg.tuning == "full"
     if full:
-        held = sizes.linear * (ADAM + BF16_COPY) + sizes.embeddings * ADAM
+        held = ADAM * (sizes.linear + sizes.embeddings)
     else:
         held = sizes.linear * (NF4 if cfg.tuning == "qlora" else 2) + 2 * sizes.embeddings
-        held += sizes.lora(cfg.lora_rank) * (ADAM + BF16_COPY)
+        held += ADAM * sizes.lora(cfg.lora_rank)
     longest = max(cfg.max_length, cfg.cot_max_length)
     tokens = max(longest, min(MICRO_TOKENS["cuda"], cfg.batch_size * longest))
     between = sizes.layers * tokens * sizes.width * (4 if full else 2)
     gradients = 6 * sizes.inner + 8 * sizes.width
     layer = tokens * (saved_bytes(sizes, cfg.tuning, cfg.lora_dropout) + gradients)
-    logits = LOGITS_FACTOR * min(LEARNT_SHARE * tokens * sizes.vocabulary * 4, PART_BYTES)
-    return held + between + max(layer, logits)
+    return held + between + max(layer, head_bytes(sizes, LEARNT_SHARE * tokens, full))
+
+
+def head_bytes(sizes: Shape, learnt: float, full: bool) -> float:
+    """What the loss of so many tokens takes: their logits at once, or of one part of them. A head
+    that is trained has a copy in 16 bits, and its gradient twice while one part's is added."""
+    from agentlib.training.cross_entropy import PART_BYTES
+
+    logits = 4 * learnt * sizes.vocabulary
+    of_head = (2 + 4) * sizes.vocabulary * sizes.width * full
+    return of_head + (WHOLE_LOGITS * logits if logits <= PART_BYTES else PART_LOGITS * PART_BYTES)
 
 
 def inference_bytes(cfg: config.Config, student: str) -> float | None:

@@ -22,6 +22,7 @@ FIGURES = (
     "fig5_samples", "fig6_tokens", "fig7_code_errors", "fig8_retrieval_calls",
 )  # fmt: skip
 FIGURE_NOTEBOOK = "05"
+MAIN_LINE = ("00", "01", "02", "03", "04", "05")  # with the parts of one, such as 05b
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -35,20 +36,30 @@ class Line:
     failure: str = ""
 
 
+def numbered(folder: Path = NOTEBOOKS) -> list[Path]:
+    """The notebooks of a folder that have a number, in its order."""
+    return sorted(folder.glob("[0-9][0-9]*_*.ipynb"))
+
+
+def number(notebook: Path) -> str:
+    """A notebook's number: "05b" of 05b_tables_and_claims.ipynb."""
+    return notebook.name.partition("_")[0]
+
+
 def select(only: Sequence[str], folder: Path = NOTEBOOKS) -> list[Path]:
-    """The numbered notebooks to run, 00 to 05 or those whose number is in `only`."""
-    found = {path.name[:2]: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    """The numbered notebooks to run, 00 to 05c or those whose number is in `only`."""
+    found = {number(path): path for path in numbered(folder)}
     if not found:
         raise ValueError(
             f"no numbered notebook in {folder}, expected NN_verb_object.ipynb: notebooks come with"
             " the repository, not with the installed package; clone the repository and start there"
         )
     if not only:
-        return [path for number, path in found.items() if number <= FIGURE_NOTEBOOK]
-    for number in only:
-        if number not in found:
-            raise ValueError(f"notebook {number!r} is unknown, expected one of {', '.join(found)}")
-    return [found[number] for number in sorted(set(only))]
+        return [path for name, path in found.items() if name[:2] in MAIN_LINE]
+    for name in only:
+        if name not in found:
+            raise ValueError(f"notebook {name!r} is unknown, expected one of {', '.join(found)}")
+    return [found[name] for name in sorted(set(only))]
 
 
 def inspect(notebook: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pandas as pd
 from agentlib import config
 from agentlib.benchmarks import wiki
 from agentlib.models import weights
+from agentlib.models.opening import has_vllm
 from agentlib.retrieval import nearest
 from agentlib.runner import fits
 from agentlib.score.judge import KEY as JUDGE_KEY
@@ -47,10 +48,11 @@ def checks(cfg: config.Config, numbers: Sequence[str] = ()) -> list[Check]:
     """All checks of a configuration; `numbers` are those of the notebooks to be run, none means all
     of them.
     """
-    if list(numbers) == ["05"]:
+    if numbers and all(n.startswith("05") for n in numbers):
         return [_records(cfg)]
     return [
         *_gpus(cfg),
+        *_engine(cfg),
         *_teacher(cfg),
         *_student_server(cfg),
         *_retriever(cfg),
@@ -104,6 +106,22 @@ def _gpus(cfg: config.Config) -> Iterator[Check]:
         min(there) >= needed,
         "leave that student out with --set students=…, or --set tuning=qlora",
     )
+
+
+def _engine(cfg: config.Config) -> Iterator[Check]:
+    """Whether vLLM is installed where a model in this process is to be decoded by it."""
+    here = not cfg.student_server or (
+        cfg.teacher_on == config.IN_PROCESS and not cfg.teacher_records
+    )
+    if cfg.engine == "vllm" and here:
+        there = has_vllm()
+        yield Check(
+            "engine 'vllm'",
+            "installed" if there else "not installed",
+            "the package vllm",
+            there,
+            "run pip install 'agentlib[vllm]', or leave setting 'engine' at 'auto'",
+        )
 
 
 def gpu_memory() -> list[int]:

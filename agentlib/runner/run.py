@@ -173,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.pack:
             print(f"{_keep(cfg)} runs of {cfg.runs} are packed in {cfg.records}")
             return 0
-        numbers = [n.name[:2] for n in chosen]
+        numbers = [notebooks.number(n) for n in chosen]
         if asked.check:
             return _check(cfg, numbers)
         problems = preflight.problems(cfg, numbers)
@@ -231,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    if notebooks.FIGURE_NOTEBOOK in [n.name[:2] for n in chosen] and lacking:
+    if notebooks.FIGURE_NOTEBOOK in numbers and lacking:
         print(
             f"error: figures not made: {', '.join(lacking)}; see notebook"
             f" {notebooks.FIGURE_NOTEBOOK}",

@@ -1,6 +1,7 @@
 """The isolated process in which all model-written code runs: its start, its messages, its end.
 
-Its backend is `sandlock` (Landlock and seccomp), `bwrap` (namespaces) or limits alone.
+Its backend is `sandlock` (Landlock and seccomp), `bwrap` (namespaces) or limits alone; on macOS
+`sandbox-exec` (a profile of the system's own sandbox).
 """
 
 import contextlib
@@ -23,6 +24,7 @@ import time
 import weakref
 import zoneinfo
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -65,12 +67,35 @@ class Protection:
     full: bool = False  # files, network, processes, and candidates from each other
 
 
+MACOS_BACKEND = "sandbox-exec"
+MACOS_COVERS = (
+    "limits of each action: wall and CPU seconds, open files, output",
+    "no environment of this program",
+    "files: nothing is written outside the scratch folder; nothing is read in home folders, "
+    "temporary folders and volumes, but for the interpreter and its packages",
+    "network: nothing can be reached",
+    "processes: those outside cannot be signalled, no other program is started",
+)
+MACOS_LACKS = (
+    "it has never been run on a real Mac by its authors, only with a stand-in on Linux",
+    "no limit of memory or of the number of processes",
+    "candidates can signal each other, and read and write each other's scratch folders",
+    "system files outside home and temporary folders can be read",
+    "system calls and services of macOS are not filtered",
+    "processes that an action leaves running in a session of their own are not found",
+    "an action that rewrites its interpreter can pretend to be another process",
+    "if the supervisor is killed, actions run on until their CPU seconds are used up",
+)
+
+
 def describe(backend: str, confined: bool, filtered: bool) -> Protection:
     """What `backend` covers and lacks.
 
     `confined`: Landlock (version 6) gives each candidate its own walls. `filtered`: system calls
     are refused from inside.
     """
+    if backend == MACOS_BACKEND:
+        return Protection(backend, MACOS_COVERS, MACOS_LACKS)
     steps = f"(first {LANDLOCK_STEPS} steps of a session)"
     folder = (
         f"a folder of its own for each candidate: {MAX_SCRATCH_BYTES >> 20} MB, "
@@ -169,10 +194,67 @@ def _popen(command: list[str], folder: str) -> Any:
     )
 
 
-STARTERS = {"sandlock": _start_sandlock, "bwrap": _start_bwrap, "limits": _start_limits}
+def macos_profile(scratch: str, readable: list[str], private: Sequence[str]) -> str:
+    """The profile for `sandbox-exec`, in its Scheme; of several rules that match, the last holds.
+
+    Nothing is written but in `scratch`, no connection is made, no program but this interpreter is
+    started and only processes under the same profile are signalled. What is in the folders
+    `private` is not read, except for `scratch` and the paths in `readable`. All paths are real
+    ones, because macOS compares those.
+    """
+
+    def matching(paths: Iterable[str]) -> str:
+        return " ".join(f"(subpath {json.dumps(path, ensure_ascii=False)})" for path in paths)
+
+    interpreters = [os.path.realpath(sys.executable), *_framework_python()]
+    return "\n".join(
+        (
+            "(version 1)",
+            "(allow default)",
+            "(deny network*)",
+            "(deny file-write*)",
+            f'(allow file-write* {matching([scratch])} (literal "/dev/null"))',
+            f"(deny file-read-data {matching(private)})",
+            f"(allow file-read-data {matching([*readable, scratch])})",
+            "(deny process-exec*)",
+            f"(allow process-exec* {matching(dict.fromkeys([sys.executable, *interpreters]))})",
+            "(deny signal)",
+            "(allow signal (target same-sandbox))",
+        )
+    )
+
+
+def _framework_python() -> list[str]:
+    """The program that a framework build of Python, such as python.org's, starts in its place."""
+    inner = os.path.join(sys.base_prefix, "Resources", "Python.app")
+    return [inner] if os.path.exists(inner) else []
+
+
+# What people keep for themselves on a Mac; `realpath` because /tmp and /var are links there.
+PRIVATE_FOLDERS = ("~", "/Users", "/Volumes", "/tmp", "/var/tmp", "/var/folders", "/var/root")
+
+
+def _start_macos(command: list[str], scratch: str) -> Any:
+    if not (program := shutil.which(MACOS_BACKEND)):
+        raise FileNotFoundError(f"the program {MACOS_BACKEND} is not on this machine's PATH")
+    private = [os.path.realpath(os.path.expanduser(path)) for path in PRIVATE_FOLDERS]
+    private.append(os.path.realpath(tempfile.gettempdir()))
+    readable = [path for path in map(os.path.realpath, _readable_paths()) if path not in private]
+    readable += [sys.executable]
+    profile = macos_profile(scratch, list(dict.fromkeys(readable)), list(dict.fromkeys(private)))
+    return _popen([program, "-p", profile, *command], "/")
+
+
+STARTERS = {
+    "sandlock": _start_sandlock,
+    "bwrap": _start_bwrap,
+    "limits": _start_limits,
+    MACOS_BACKEND: _start_macos,
+}
+AUTOMATIC = ("sandlock", "bwrap", "limits")  # what "auto" tries, in this order
 # After so many forks new sessions get a new process: sandlock 0.9 keeps a descriptor in this one
 # for every process group.
-FORKS_BEFORE_RENEWAL = {"sandlock": 1000, "bwrap": math.inf, "limits": math.inf}
+FORKS_BEFORE_RENEWAL = dict.fromkeys(STARTERS, math.inf) | {"sandlock": 1000}
 
 
 def _descendants(pid: int) -> list[int]:
@@ -224,6 +306,7 @@ class Zygote:
         self.scratch = os.path.realpath(tempfile.mkdtemp(prefix="agentlib-"))
         self.folders = re.compile(rf"{re.escape(self.scratch)}(/{re.escape(FORK_FOLDER)}\d+)*")
         inside = settings | {"scratch": self.scratch, "readable": _readable_paths()}
+        inside["portable"] = backend == MACOS_BACKEND
         command = [sys.executable, "-s", "-P", "-B", child.__file__, json.dumps(inside)]
         try:
             self.process = STARTERS[backend](command, self.scratch)

@@ -29,7 +29,9 @@ from agentlib.sandbox.action import GRACE_SECONDS, Failure, Outcome, Trial
 from agentlib.sandbox.inside import protocol as wire
 from agentlib.sandbox.inside.results import to_plain
 from agentlib.sandbox.isolation import (
+    AUTOMATIC,
     FORKS_BEFORE_RENEWAL,
+    MACOS_BACKEND,
     STARTERS,
     Protection,
     SandboxLost,
@@ -121,6 +123,8 @@ class Sandbox:
     `memory_mb` MiB beyond the bare interpreter. At most `workers` candidates run at once (by
     default, as many as there are processors). `backend` is "sandlock" (Landlock and seccomp),
     "bwrap" (namespaces), "limits" (no isolation, with a warning) or "auto": the first that works.
+    On macOS there is only "sandbox-exec", by this choice and with a warning: a profile of the
+    system's own sandbox, which lacks what `protection.lacks` names.
 
     Raises RuntimeError if the backend does not work here, or if it isolates less than fully and
     `strict` is set, and ValueError for an unknown backend or a bad tool.
@@ -136,14 +140,10 @@ class Sandbox:
         workers: int | None = None,
         tool_seconds: float = 120.0,
     ):
-        if sys.platform != "linux":
-            raise RuntimeError(
-                f"the sandbox is built on Linux processes, this is {sys.platform}; "
-                "run in a Linux container or virtual machine (on Windows: WSL 2)"
-            )
         if backend not in ("auto", *STARTERS):
             known = ", ".join(["auto", *STARTERS])
             raise ValueError(f"sandbox backend {backend!r} is unknown, expected one of {known}")
+        _refuse_platform(backend)
         for name, tool in (tools or {}).items():
             if not callable(tool):
                 raise ValueError(
@@ -164,21 +164,22 @@ class Sandbox:
         # Isolated processes that were replaced; each ends with the last of its sessions.
         self._retired: list[tuple[Zygote, weakref.finalize]] = []
         reasons = []
-        for name in STARTERS if backend == "auto" else (backend,):
+        for name in AUTOMATIC if backend == "auto" else (backend,):
             try:
                 self._start(name)
             except Exception as error:  # whatever a backend raises where it cannot work
                 reasons.append(f"{name}: {error}")
                 log.info("sandbox: backend %s does not work here (%s)", name, error)
                 continue
-            if name == "limits" or (strict and not self.protection.full):
+            if name in ("limits", MACOS_BACKEND) or (strict and not self.protection.full):
                 self._warn_or_refuse(strict, reasons)
             break
         else:
             why = "; ".join(reasons)
-            raise RuntimeError(
-                f"no sandbox could be started ({why}); install bubblewrap or sandlock"
-            )
+            remedy = "install bubblewrap or sandlock"
+            if backend == MACOS_BACKEND:
+                remedy = "run in a Linux container or virtual machine"
+            raise RuntimeError(f"no sandbox could be started ({why}); {remedy}")
 
     def _warn_or_refuse(self, strict: bool, reasons: list[str]) -> None:
         """Warn that the backend isolates less than fully; RuntimeError if `strict`."""
@@ -191,9 +192,11 @@ class Sandbox:
                 f"which lacks: {lacks}; "
                 "use Linux 6.12 or later with Landlock (pip install sandlock) or install bubblewrap"
             )
+        remedy = "Install sandlock or bubblewrap."
+        if self.protection.backend == MACOS_BACKEND:
+            remedy = "Run in a Linux container for walls that were tested."
         warnings.warn(
-            f"MODEL-WRITTEN CODE IS NOT FULLY ISOLATED{why}; missing: {lacks}. "
-            "Install sandlock or bubblewrap.",
+            f"MODEL-WRITTEN CODE IS NOT FULLY ISOLATED{why}; missing: {lacks}. {remedy}",
             stacklevel=3,
         )
 
@@ -219,11 +222,13 @@ class Sandbox:
                 "files": f"print(open({secret.name!r}).read())",
                 "network": f"{connect}\nprint('reached')",
             }
+            if self._zygote.backend == MACOS_BACKEND:  # its rules for writing are others
+                attempts["files to write"] = f"print(open({secret.name!r}, 'a').write('reached'))"
             with Session(self, self._zygote) as session:
                 outcomes = session.run_candidates(list(attempts.values()))
             for what, outcome in zip(attempts, outcomes, strict=True):
                 refused = outcome.failure and outcome.failure.kind != "killed"
-                if "read\n" in outcome.stdout or not refused:
+                if "reached" in outcome.stdout or not refused:
                     raise RuntimeError(f"{what} could be reached from inside ({outcome})")
 
     def session(self) -> Session:
@@ -407,6 +412,27 @@ class Sandbox:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _refuse_platform(backend: str) -> None:
+    """RuntimeError if this system cannot have the backend."""
+    macos = sys.platform == "darwin"
+    if macos and backend != MACOS_BACKEND:
+        raise RuntimeError(
+            "the sandbox is built on Linux processes, this is macOS; run in a Linux container or "
+            f'virtual machine, or choose backend="{MACOS_BACKEND}" (Sandbox), which isolates less '
+            "and which we have never run on a real Mac"
+        )
+    if backend == MACOS_BACKEND and not macos:
+        raise RuntimeError(
+            f'backend="{MACOS_BACKEND}" is the sandbox of macOS, this is {sys.platform}; '
+            'use backend="auto"'
+        )
+    if not macos and sys.platform != "linux":
+        raise RuntimeError(
+            f"the sandbox is built on Linux processes, this is {sys.platform}; "
+            "run in a Linux container or virtual machine (on Windows: WSL 2)"
+        )
 
 
 def _refuse_value(value: Any) -> None:

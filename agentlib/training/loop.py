@@ -81,7 +81,13 @@ def fine_tune(
         if group.count > 1:
             torch.manual_seed(settings.seed + group.rank)  # what each drops out is its own
         trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        optimizer = torch.optim.AdamW(trained.values(), lr=settings.peak_rate, weight_decay=0.0)
+        # On a GPU the fused step: the usual one takes another 4 bytes per trained number.
+        optimizer = torch.optim.AdamW(
+            trained.values(),
+            lr=settings.peak_rate,
+            weight_decay=0.0,
+            fused=True if device.startswith("cuda") else None,
+        )
         lengths = [len(e.input_ids) for e in examples]
         batches = [
             batch
@@ -252,7 +258,13 @@ def _accumulate(
     parts += [[nothing]] * (group.largest(len(parts)) - len(parts))
     total = 0.0
     for number, part in enumerate(parts, 1):
-        with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=precision == "bf16"):
+        # Each weight is used once in a pass: copies in bf16, kept to its end, would save nothing.
+        with torch.autocast(
+            device.partition(":")[0],
+            torch.bfloat16,
+            enabled=precision == "bf16",
+            cache_enabled=False,
+        ):
             loss = loss_of(*_padded(part, device)) / learnt
         group.backward(loss, last=number == len(parts))
         total += float(loss.detach())

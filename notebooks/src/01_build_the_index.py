@@ -17,11 +17,15 @@
 # %% [markdown]
 # # 01 · Build the retrieval index
 #
+# *How does a text find the passage that answers it, among a thousand or among 21 million?*
+#
 # **By the end you will have shown that** a question finds the passage that answers it, by meaning and by words, in an
 # index that is saved, reopened, and checked against its corpus.
 #
 # *Needs* notebook 00 · *Makes* the search that agents call · *Minutes* about 1 on two CPU cores at `smoke`, 2 at
 # `laptop`; hours at `paper` (21 million passages).
+#
+# *To read*: 1 (2 minutes), 2 (10), 3 (3), 4 (2), exercises (20).
 
 # %%
 import dataclasses
@@ -164,8 +168,7 @@ pages.show_source(retrieval.words)
 #
 # Each mini question knows which passages support its answer, so retrieval can be measured. A question is *hit* if at
 # least one of its passages is among the top three when the whole question is the query, and *complete* if all are.
-# Two-hop questions are rarely complete: nobody can search for the capital of a country they do not know yet. That gap
-# is what an agent closes by searching twice, and what CoT + RAG, which searches once, cannot.
+# Before you look: nobody can search for the capital of a country they do not know yet. How many of the two-hop questions will be complete?
 
 # %%
 sets = [name for name in cfg.benchmarks if name in config.FACTUAL]
@@ -196,6 +199,9 @@ figures.bar_chart(shares(recall), "questions (%)", f"top {cfg.top_k} passages ·
 assert recall.empty or (recall["complete"] <= recall["hit"]).all()
 
 # %% [markdown]
+# The gap between *hit* and *complete* is what an agent closes by searching twice, and what CoT + RAG, which searches once, cannot.
+
+# %% [markdown]
 # ## 4 · The tool that agents call
 #
 # To the agent, all of this is one function that takes a text and returns a text.
@@ -222,9 +228,10 @@ assert len(refused) == 1
 # %% [markdown]
 # ## What we saw
 #
-# A search by meaning is one matrix product, a search by words is one formula; what an index adds is speed and memory.
-# With the whole question as the query, both kinds of search find at least one hop of 70 to 95 % of the questions, depending on the
-# benchmark, and all hops of at most 58 %. The index knows its corpus, so a result can be traced to the passages it came from.
+# 1. A search by meaning is one matrix product, a search by words is one formula; what an index adds is speed and memory.
+# 2. With the whole question as the query, both kinds of search find at least one hop of 70 to 95 % of the questions, depending on the
+#    benchmark, and all hops of at most 58 %.
+# 3. The index knows its corpus, so a result can be traced to the passages it came from.
 #
 # ## Exercises
 #

@@ -17,12 +17,16 @@
 # %% [markdown]
 # # 02 · Prompt the teacher
 #
+# *Give an agent the first paragraph of its own reasoning as the start of its run. Does it act better for it?*
+#
 # **By the end you will have shown that** a teacher's trajectories can be recorded, compared and filtered, and that the
 # *first-thought prefix* makes its agent start from its own reasoning.
 #
 # *Needs* notebook 01 · *Makes* the training trajectories and Table 5 · *Minutes* about 1 at `smoke` (recorded
 # trajectories, one live prefix); about two hours at `laptop` on two CPU cores (a live 1.5B teacher); hours of a GPU at
 # `paper`.
+#
+# *To read*: 1 (3 minutes), 2 (8), 3 (6), 4 (2), 5 (3), 6 (4), exercises (25).
 #
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
@@ -32,7 +36,7 @@ import re
 import pandas as pd
 
 from agentlib import Agent, LocalModel, Question, Sandbox, first_thought_prefix
-from agentlib import benchmarks, config, figures, filtering, pages, teach
+from agentlib import benchmarks, cases, config, figures, filtering, masks, pages, teach, training
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -71,7 +75,8 @@ frame = figures.to_frame(case for found in taught.values() for case in found)
 # ## 2 · How good is the teacher?
 #
 # The likeness of the paper's Table 5: share of training questions that each method gets right, with a 95 % Wilson
-# interval and the number of questions.
+# interval and the number of questions. Before you look: the same model, the same questions, once in its head and once with Python and a
+# search. Where will the gap be larger, in facts or in mathematics?
 
 # %%
 figures.table5(frame)
@@ -203,9 +208,34 @@ print(continued.steps[0].text)
 assert continued.steps[0].text.startswith(prefix.rstrip())
 
 # %% [markdown]
-# ## 5 · The filter
+# ## 5 · Is it easier to learn from?
 #
-# As in the paper, a trajectory is kept if its answer is right, it came through `final_answer`, and no step failed to parse. Steps whose
+# The paper's reason for the prefix is one of style: a run that begins as the model itself would begin is easier to learn from. That can be
+# looked at before any training. How surprised is the untrained student by each kind of run, in nats per token of what it would be trained
+# on? Both kinds are of the same questions. If the paper's reason holds here, the difference *b − a* is below zero, and most of it is in the first turn.
+
+# %%
+passing = [{i for i, case in by_id[m].items() if filtering.passes_filter(case)} for m in ("agent", "agent_ftp")]
+shared = sorted(set.intersection(*passing))[:40]
+
+def surprise(method, turns=None):
+    talks = {i: cases.conversation(by_id[method][i]) for i in shared}
+    some = None if turns is None else {i: turns for i in shared}
+    examples = masks.build_examples(talks, model.tokenizer, cfg.max_length, turns=some)
+    return {i: found.per_token for i, found in training.likelihoods(cfg.students[0], examples, source=cfg.weights).items()}
+
+parts = {"whole run": None, "first turn": (0,), "later turns": tuple(range(1, cfg.max_steps))}
+figures.likelihood_table({part: (surprise("agent", turns), surprise("agent_ftp", turns)) for part, turns in parts.items()})
+
+# %% [markdown]
+# *a* is the agent, *b* the agent with the prefix. At `laptop` a whole run is not easier with it: the first turn is harder, the later ones are
+# easier. A first turn with a prefix holds a sentence or two of prose more, and prose is hard to foresee; once the plan stands there, what
+# follows is less of a surprise. And what is easy to foresee is not yet good to imitate: notebook 04 asks the students.
+
+# %% [markdown]
+# ## 6 · The filter
+#
+# A student imitates what it is shown, mistakes included. Of a hundred runs, how many are fit to be imitated? As in the paper, a trajectory is kept if its answer is right, it came through `final_answer`, and no step failed to parse. Steps whose
 # code *ran* into an error are kept: they show the student how to repair. The filter by hand, and the package's on every recorded case:
 
 # %%
@@ -249,9 +279,10 @@ frame[frame["method"] != "cot"].groupby(["method", "stopped", "correct"]).size()
 # %% [markdown]
 # ## What we saw
 #
-# The agent's trajectories are short, checkable, and carry facts that the teacher looked up rather than remembered.
-# Table 5 above says what the prefix did to the teacher's own accuracy; whether it makes better *students* is what
-# notebooks 03 and 04 measure.
+# 1. The agent's trajectories are short, checkable, and carry facts that the teacher looked up rather than remembered.
+# 2. The prefix hands on the beginning of a chain of thought, with what is right in it and with what is wrong.
+# 3. What the prefix does to the teacher's own accuracy stands in Table 5 above. Whether it makes better *students* is another question,
+#    which notebooks 03 and 04 measure.
 #
 # At `laptop` the teacher has 1.5 billion parameters. It gets 200 of 300 training questions right as an agent, 94 by chain of thought;
 # the gain is largest in mathematics. The prefix makes its first thought longer: 47 words instead of 17. It also makes turns without

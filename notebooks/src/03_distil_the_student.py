@@ -17,11 +17,15 @@
 # %% [markdown]
 # # 03 · Distil the student
 #
+# *Two hundred recorded runs of a larger model: what does a small one learn from them, and what not?*
+#
 # **By the end you will have shown that** a 135-million-parameter model takes on the teacher's way of acting from a few
 # dozen trajectories, with loss only on what the teacher wrote.
 #
 # *Needs* notebook 02 · *Makes* four adapters a student · *Minutes* about 6 at `smoke` on two older CPU cores and an hour
 # at `laptop` on newer ones; hours of a GPU at `paper`.
+#
+# *To read*: 1 (2 minutes), 2 (6), 3 (8), 4 (8), 5 (4), 6 (2), 7 (2), exercises (30).
 #
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
@@ -36,7 +40,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agentlib import LocalModel, build_examples, fine_tune
-from agentlib import benchmarks, config, distill, figures, masks, models, pages, prompts, training
+from agentlib import benchmarks, config, distill, figures, masks, models, pages, prompts, runner, training
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -239,15 +243,18 @@ for k in reversed(range(cfg.trainings)):  # of several trainings, the first is s
 print(f"{len(adapters)} adapters")
 
 # %% [markdown]
-# The loss curves, in nats per trained token. Agent turns are more regular than prose (the format repeats, and the facts
-# are read off the observation), so their loss falls lower; the curves of CoT and agent are not to be compared in
-# height, only each with its own start. Thin: every step, of a few trajectories; thick: the mean of the last steps.
+# The loss curves, in nats per trained token. Before you look: which falls lower, prose or actions, and does a lower loss mean a better
+# student? Thin: every step, of a few trajectories; thick: the mean of the last steps.
 
 # %%
 curves = {method: adapters[student, method].losses for method in taught}
 curve = curves["agent_distill_ftp"]
 assert len(curve) == 1 or min(step["loss"] for step in curve) < curve[0]["loss"]
 figures.loss_curves(curves, f"{student} · {cfg.tuning} · preset {cfg.preset}")
+
+# %% [markdown]
+# Agent turns are more regular than prose: the format repeats, and the facts are read off the observation. So their loss falls lower, and the
+# curves of CoT and agent are not to be compared in height, only each with its own start.
 
 # %%
 rows = {
@@ -273,10 +280,24 @@ assert sizes["NF4"] < sizes["32-bit"]
 pages.show_values({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()})
 
 # %% [markdown]
+# ### Which GPU holds which student
+#
+# Weights are one part of what training takes. The others are the adapter with its gradients and optimiser, the states between the
+# layers of the longest conversation, and one layer's activations; logits are made for a few hundred tokens at a time. The table
+# estimates training of the paper's students (QLoRA on conversations of up to 10,240 tokens) and their evaluation, 32 questions at a
+# time; a smaller `batch_questions` takes less. The formula is tested on small students; these have not been measured yet.
+
+# %%
+paper = config.load("paper")
+memory = runner.memory_table(paper, cards=(12e9, 16e9, 24e9, 80e9))
+assert list(memory.index) == list(paper.students)
+memory
+
+# %% [markdown]
 # ## 7 · Before and after
 #
 # One question none of them trained on, asked of the same weights with and without the adapter, with the short prompt
-# and greedily. The adapter is switched on and off without loading the model again.
+# and greedily. What will the untrained model do with a product of two numbers of six digits? The adapter is switched on and off without loading the model again.
 
 # %%
 asked = [{"role": "system", "content": prompts.AGENT_STUDENT}]
@@ -290,11 +311,10 @@ assert before != after or len(curve) < 10  # a handful of steps may leave the gr
 # %% [markdown]
 # ## What we saw
 #
-# A student learns *how to act* from very little: the format of thought and code is there after a few dozen
-# trajectories. Whether it acts *well* is a question for the benchmarks of notebook 04.
-#
-# The loss says little about that. Chains of thought keep a higher loss than trajectories because they hold numbers that cannot be derived
-# from the context; a trajectory looks them up and reads them.
+# 1. A student learns *how to act* from very little: the format of thought and code is there after a few dozen trajectories.
+# 2. It is trained on what the teacher wrote, never on what the world answered. A mask decides that, token by token.
+# 3. The loss does not say whether it acts *well*. Chains of thought keep a higher loss than trajectories because they hold numbers that
+#    cannot be derived from the context; a trajectory looks them up and reads them. Notebook 04 asks the questions.
 #
 # ## Exercises
 #

@@ -17,11 +17,15 @@
 # %% [markdown]
 # # 04 · Evaluate with self-consistent action generation
 #
+# *Of eight actions that a small model tries, is the one that most agree on the right one?*
+#
 # **By the end you will have shown that** methods can be compared question by question on eight benchmarks, and that
 # sampling several actions, running them all and keeping the action that most candidates agree on repairs many failing steps.
 #
 # *Needs* notebooks 01 to 03 · *Makes* one record per question and method · *Minutes* about 9 at `smoke` on two older CPU
 # cores, hours at `laptop` (resumable), hours of GPUs at `paper`.
+#
+# *To read*: 1 (12 minutes), 2 (2), 3 (5), 4 (2), 5 (3), 6 (10), 7 (1), 8 (1), exercises (30).
 #
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
@@ -187,6 +191,16 @@ greedy = frame[(frame["model"] == cfg.students[0]) & (frame["n"] == 1)]
 figures.accuracy_bars(greedy, f"{cfg.students[0]} · preset {preset}")
 
 # %% [markdown]
+# Why not simply ask the larger model? The teacher on the same questions, where it was asked them, beside the smallest student: per cent right,
+# and what a question takes. (Seconds are those of the machine that answered; a batch's are shared out evenly.)
+
+# %%
+tested = evaluate.evaluate_teacher(cfg, box=box, search=web_search)
+small = [c for c in found if c["model"] == student and c["method"] in ("cot_distill", "agent_distill")]
+costs = figures.cost_table(figures.to_frame(tested + small))
+figures.format_numbers(figures.label_rows(costs))
+
+# %% [markdown]
 # Averages hide individual questions. On the same questions, which method got right what the other did not? In per cent, the
 # difference with its 95 % interval (a paired bootstrap over questions, the interval of all paired comparisons here), and McNemar's
 # exact *p*.
@@ -208,7 +222,8 @@ figures.comparison_table(compared)
 # %% [markdown]
 # ## 4 · What SAG mends
 #
-# The share of questions with at least one step whose *kept* action failed to parse or to run, in per cent.
+# The share of questions with at least one step whose *kept* action failed to parse or to run, in per cent. Before you look: by how much
+# does a vote of eight lower it, and will accuracy rise by as much?
 
 # %%
 broken = figures.label_rows(figures.code_error_rates(frame))
@@ -219,6 +234,15 @@ figures.bar_chart(broken.loc[figures.size_label(student), ["parse", "execution"]
                   alt="Bars of the share of questions with a step that failed to parse or to run, by method.")  # fmt: skip
 
 # %% [markdown]
+# The ledger of the vote, in questions: of those with broken code by greedy decoding, how many does the vote repair, and how many of the
+# repaired are then right? And on the other side, what does it break or lose that greedy decoding had?
+
+# %%
+figures.label_rows(figures.sag_ledger(frame))
+
+# %% [markdown]
+# A repaired step is a chance, not an answer: what follows it is the same student's plan.
+#
 # ## 5 · The same answers, graded otherwise
 #
 # Is a difference from the paper one of models, or of grading? *exact* is the strict text, *as_published* the reference
@@ -261,6 +285,26 @@ pages.show_cases(list(answers.values()))
 pages.show_steps(wrong[0]) if wrong else print("none wrong in this run")
 
 # %% [markdown]
+# ### A vote that helped, and one that did not
+#
+# The first is chosen because the answer was reached by reading and computing, and because a failing candidate and a wrong minority lose.
+# In the second the same student was right by greedy decoding, and the vote took that away:
+
+# %%
+votes = figures.select_votes(found)
+case, step = votes["helped"]
+print(f"{case['question']}\ngold: {case['gold']} · answer: {case['prediction']} · {'right' if case['correct'] else 'wrong'}")
+pages.show_vote(step)
+
+# %%
+case, step = votes.get("failed", (None, None))
+if case:
+    print(f"{case['question']}\ngold: {case['gold']} · answer: {case['prediction']} · {'right' if case['correct'] else 'wrong'}")
+pages.show_vote(step) if case else print("no vote of this run lost a right answer")
+
+# %% [markdown]
+# Candidates are samples of one model. If its plan is wrong, most of them are wrong in the same way, and agreement only makes it sure of itself.
+#
 # In a live notebook, all cases with menus of student, question and method, and a slider over the steps:
 
 # %%
@@ -294,8 +338,11 @@ pages.show_values({f"cases of {name}": count for name, count in Counter(case["se
 # %% [markdown]
 # ## What we saw
 #
-# One table from one command: prompting, distillation, retrieval, first thoughts and voting on the same questions,
-# with the uncertainty that so few questions leave.
+# 1. One table from one command: prompting, distillation, retrieval, first thoughts and voting on the same questions,
+#    with the uncertainty that so few questions leave.
+# 2. A vote over outcomes throws away code that fails. It cannot make a plan better than the plans it was given: at `laptop` it repairs
+#    148 of 210 answers with broken code, and 3 of the repaired become right.
+# 3. Whether a method is better is said by questions that only one side got right. Averages hide them.
 #
 # At `laptop`, with 40 questions a benchmark: students that act beat students that recite at both sizes, the smaller one that acts beats
 # the larger one that recites, and where a question needs a computation (section 3, mathematics) reciting gets next to none right.
@@ -345,21 +392,29 @@ pages.check_exercise("An outcome key of your own", lambda: all(my_key(a) == my_k
     set(map(my_key, different))) == len(different))  # fmt: skip
 
 # %% [markdown]
-# ### 3 · What went wrong?
+# ### 3 · Break the vote
 #
-# Read the wrong transcript of section 6 (`wrong[0]`) and say what went wrong *first*. The causes that notebook 05 sorts by:
-
-# %%
-pages.show_values(figures.FAILURE_CAUSES)
+# The question is *What is 6 times 7?* Write four actions of which two give the right answer and none fails, and let the vote keep a
+# wrong one. (Ties go to the group with the shortest candidate.)
 
 # %% tags=["exercise"]
-cause = ""
+rigged = ["final_answer(6 * 7)", "final_answer(42)", "final_answer(13)", "final_answer(6 + 7)"]
 # solution
-cause = "search query" if wrong and wrong[0]["tool_calls"] else "plan"  # a guess, not a reading: yours is better
-cause
+rigged = ["product = 6 * 7\nfinal_answer(product)", "print(6 * 7)\nfinal_answer(42)", "final_answer(13)", "final_answer(6 + 7)"]
 
 # %%
-pages.check_exercise("What went wrong?", lambda: cause in figures.FAILURE_CAUSES, "Any of the causes above will do, if you can defend it.")
+def kept_answer(actions):
+    with box.session() as session:
+        tried = session.run_candidates(actions)
+    lengths = [len(code) for code in actions]
+    right = sum(o.failure is None and o.answer == 42 for o in tried)
+    return right, all(o.is_final for o in tried), tried[sag.winner(sag.groups(tried, lengths=lengths, domain="math"), lengths)].answer
+
+def broken_vote(actions):
+    right, finished, kept = kept_answer(actions)
+    return len(actions) == 4 and right == 2 and finished and kept != 42
+
+pages.check_exercise("Break the vote", lambda: broken_vote(rigged), "Two against two is a tie: who is the shortest?")
 
 # %%
 box.close()

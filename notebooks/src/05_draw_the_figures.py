@@ -17,19 +17,17 @@
 # %% [markdown]
 # # 05 · Draw the paper's figures
 #
+# *Eight figures carry the paper's story. Which of them look the same with models of a laptop's size?*
+#
 # **By the end you will have shown that** every figure of the paper can be drawn from records, with published values
 # beside ours, intervals on ours, and gaps left as gaps.
 #
-# *Needs* the records of notebooks 02 and 04 · *Makes* eight figures, as SVG and PNG · *Minutes* under 1 anywhere.
+# *Needs* the records of notebooks 02 and 04 · *Makes* eight figures, as SVG and PNG · *Minutes* under 1 anywhere, and twenty to read.
 #
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
 # %%
-import numpy as np
-import pandas as pd
-from IPython.display import Markdown, display
-
-from agentlib import benchmarks, cases, config, figures, pages, records, teach
+from agentlib import config, figures, pages, records
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -37,14 +35,9 @@ overrides = {}
 
 # %%
 cfg = config.load(preset, **overrides)
-pd.options.display.max_colwidth = 120
-asked = {name: [question.id for question in benchmarks.load(name, cfg.questions)] for name in cfg.benchmarks}
-frame = figures.add_missing_cases(figures.to_frame(records.read(cfg.records / "cases.jsonl")), asked)
-taught = {method: cases.read(teach.records_path(cfg, method)) for method in teach.METHODS}
+frame = figures.read_cases(cfg)
 examples = records.read_json(cfg.records / "examples.json")
-each = sorted(set(frame.groupby("benchmark")["id"].nunique()))
-count = "1 question" if each == [1] else f"{'-'.join(str(n) for n in (each[0], each[-1])[: len(each)])} questions"
-note = f"preset {cfg.preset} · {', '.join(frame['model'].unique())} · {count} a benchmark"
+note = figures.footer(cfg, frame)
 print(note)
 
 # %% [markdown]
@@ -54,6 +47,9 @@ print(note)
 # *mirror* the paper's: compare the order of the bars, never their height.
 #
 # ## Figure 1 · Mean accuracy by model size
+#
+# The paper's claim in one picture: a model that acts is as good as a larger one that recites. Before you look: where will the lead of
+# acting be larger, at the smallest size or at the larger one?
 
 # %%
 made = {}
@@ -64,7 +60,8 @@ fig
 # %% [markdown]
 # ## Figure 2 · Why act instead of recite
 #
-# The same question, asked of a student distilled from chains of thought and of one distilled from trajectories.
+# The same question, asked of a student distilled from chains of thought and of one distilled from trajectories. Look for the first
+# thing that the left one makes up.
 
 # %%
 pair = examples["pair"]
@@ -74,14 +71,18 @@ fig
 
 # %% [markdown]
 # ## Figure 3 · A first-thought prefix, and a vote
+#
+# The two ideas on real cases. Which of the candidates would greedy decoding have taken, and can you see why the others agree?
 
 # %%
-fig = figures.fig3_prefix_and_vote(examples["prefix"], examples["vote"], note)
+fig = figures.fig3_prefix_and_vote(examples["prefix"], examples["vote"], note, case=examples["vote_case"])
 made["fig3_prefix_and_vote"] = figures.save_figure(fig, cfg.figures, "fig3_prefix_and_vote")
 fig
 
 # %% [markdown]
 # ## Figure 4 · Maths by subject and level
+#
+# A computation needs no memory, only a plan. Does acting help on every level, or only where the numbers are large?
 
 # %%
 fig = figures.fig4_math_breakdown(frame, note)
@@ -91,7 +92,8 @@ fig
 # %% [markdown]
 # ## Figure 5 · More samples
 #
-# Self-consistency over whole chains of thought against SAG over actions, by the number of samples.
+# Self-consistency over whole chains of thought against SAG over actions, by the number of samples. Which curve should rise more: a vote
+# over answers, or a vote over steps?
 
 # %%
 fig = figures.fig5_samples(frame, note)
@@ -101,7 +103,7 @@ fig
 # %% [markdown]
 # ## Figure 6 · Tokens
 #
-# What a question costs: tokens generated, greedily, by the CoT student and by the agent student.
+# What a question costs: tokens generated, greedily, by the CoT student and by the agent student. Does acting cost more words, or fewer?
 
 # %%
 fig = figures.fig6_tokens(frame, note)
@@ -110,6 +112,8 @@ fig
 
 # %% [markdown]
 # ## Figure 7 · Code errors with and without SAG
+#
+# A candidate that failed cannot win a vote unless all fail. How many of the questions with broken code should be left at N = 8?
 
 # %%
 fig = figures.fig7_code_errors(frame, note)
@@ -118,229 +122,35 @@ fig
 
 # %% [markdown]
 # ## Figure 8 · Retrieval calls with and without the first-thought prefix
+#
+# In the paper the prefix makes students search less. Before you look: is that good? A plan can save searches, and so can an answer that was
+# written down before anything was read.
 
 # %%
 fig = figures.fig8_retrieval_calls(frame, note)
 made["fig8_retrieval_calls"] = figures.save_figure(fig, cfg.figures, "fig8_retrieval_calls")
 fig
 
-# %% [markdown]
-# ## Tables 2 and 5
-#
-# The numbers behind Figure 1, and the teacher on its training questions. Tables are written beside the figures.
-
-# %%
-def keep(name, table, note=note):
-    figures.save_table(table, cfg.figures, name, note)
-    return table
-
-keep("table2", figures.table2(frame))
-
-# %%
-keep("table5", figures.table5(figures.to_frame(case for found in taught.values() for case in found)))
-
-# %% [markdown]
-# Ours beside the published size nearest to ours, averaged over the benchmarks. The published averages are the means
-# of their columns, because some printed ones are not.
-
-# %%
-beside = figures.compare_with_paper(frame)
-means = beside[(beside["benchmark"] == "mean") & (beside["asked"] > 0)].drop(columns="benchmark")
-means = means.set_index(["model", "method"]).round(1)
-keep("beside_the_paper", means)
-
-# %% [markdown]
-# ## Tables 6, 7 and 8, and the number of trajectories
-#
-# One setting varied at a time, for the smallest student (section 8 of notebook 04; `smoke` varies nothing); below each the published
-# table, of seeds on AIME, of fine-tuning over all eight. At `laptop` it is varied on the first 25 questions of each benchmark,
-# temperature and seed on mini-math alone: on the other maths sets this student got next to none right in the main experiment. What was
-# varied was answered on a CPU in 32 bits, and the students of QLoRA, of full fine-tuning and of fewer trajectories were trained there,
-# too; the main experiment's own setting (0.4, seed 42, LoRA, all trajectories) was answered by a GPU in bf16. All 191 are those that
-# pass the filter; 188 of them are short enough to train on (`max_length`). Below Table 8 each kind is compared with LoRA, question by
-# question.
-
-# %%
-file = cfg.records / "sweeps.jsonl"
-varied = figures.to_frame(records.read(file)) if file.exists() else pd.DataFrame({"setting": [], "value": []})
-of = dict(tuple(varied.groupby("setting")))
-one = f"preset {cfg.preset} · {cfg.students[0]}"  # the one student of all of these; n stands in the heads
-keep("table6", figures.table6(of["temperature"]), one) if "temperature" in of else figures.NOT_RUN
-
-# %%
-figures.read_published("table6_temperature").set_index("Temperature")
-
-# %%
-keep("table7", figures.table7(of["seed"]).round(1), one) if "seed" in of else figures.NOT_RUN
-
-# %%
-figures.read_published("table7_aime_variance").set_index("Model")
-
-# %%
-NAMES = {"lora": "LoRA", "qlora": "QLoRA", "full": "full fine-tuning"}
-
-def by_value(setting):
-    return {NAMES.get(value) or int(value): cases for value, cases in of[setting].groupby("value", sort=False)}
-
-tuned = by_value("tuning") if "tuning" in of else {}
-keep("table8", figures.table8(tuned, "agent_distill"), one) if tuned else figures.NOT_RUN
-
-# %%
-pairs = {f"from LoRA to {name}": figures.compare(tuned["LoRA"], cases) for name, cases in tuned.items() if name != "LoRA"}
-figures.comparison_table(pairs) if pairs else figures.NOT_RUN
-
-# %%
-figures.read_published("table8_lora_vs_fullft").set_index("Method").drop(columns="Avg_recomputed")
-
-# %%
-less = by_value("trajectories") if "trajectories" in of else {}
-keep("trajectories", figures.table8(less, "agent_distill", "trajectories"), one) if less else figures.NOT_RUN
-
-# %% [markdown]
-# The last of these as a picture, which is not in the paper: how much a student needs to see before it can act.
-
-# %%
-if "trajectories" in of:
-    fig = figures.data_efficiency(varied, f"preset {cfg.preset}")
-    figures.save_figure(fig, cfg.figures, "data_efficiency")
-    display(fig)
-
-# %% [markdown]
-# ## What the paper claims, and what we measured
-#
-# P1 to P5 are the paper's claims; P1 is the primary one. *a* and *b* are the two sides in per cent of the questions. Their difference in
-# points has a 95 % interval: a paired bootstrap over questions, built by hand below. For "halves" the difference is *b* − *a*/2. *p* tests
-# the difference against its margin, by McNemar's exact test where the margin is 0; Holm's correction allows for testing all rows at
-# once. A claim holds, or does not, if the whole interval is on one side of the margin and the corrected *p* is at most 0.05; otherwise it
-# is not settled. The margin of 5 points is ours. The last column is the paper's difference at the published size nearest to ours, on
-# its own benchmarks.
-#
-# ### The interval by hand
-#
-# Two methods answered the same questions. How much would their difference change with other questions of the same kind? The bootstrap
-# puts the questions that were asked in the place of all questions: it draws as many of them, with replacement, and takes the mean
-# difference of the draw, 2000 times. The middle 95 % of these means is the interval. It is *paired*: each draw takes both answers to a
-# question, so a question that is hard for both sides adds no noise. These are the committed cases of `laptop` at every preset, because
-# the few questions of `smoke` leave nothing to draw from.
-
-# %%
-kept = figures.to_frame(records.read(config.load("laptop").records / "cases.jsonl"))
-sides = dict(tuple(kept[kept["model"] == "SmolLM2-135M-Instruct"].groupby(["method", "n"])))
-a, b = sides["cot_distill", 1], sides["agent_distill", 1]
-pairs = a.merge(b, on=["benchmark", "id"], suffixes=("_a", "_b"))
-gain = pairs["correct_b"].to_numpy(float) - pairs["correct_a"].to_numpy(float)  # 1, 0 or -1 for each question
-
-draw = np.random.default_rng(0)
-means = [gain[draw.integers(0, len(gain), len(gain))].mean() for _ in range(2000)]
-low, high = np.percentile(means, [2.5, 97.5])
-print(f"CoT distillation → agent distillation: {100 * gain.mean():+.1f} points [{100 * low:.1f}, {100 * high:.1f}]")
-
-# %% [markdown]
-# The package's interval has the same seed, so it is equal. It adds one case: if every question gives the same difference, each draw does
-# too, and the bootstrap claims certainty. There the package assumes that a share of unseen questions differs.
-
-# %%
-theirs = figures.compare(a, b, seed=0)
-assert np.allclose([gain.mean(), low, high], [theirs["difference"], theirs["low"], theirs["high"]], atol=1e-12)
-pages.show_source(figures.compare)
-
-# %% [markdown]
-# ### All claims
-#
-# Intervals count questions, not trainings: two trainings of the 0.5B agent with the same seed differ by 7.5 points.
-
-# %%
-checked = figures.check_claims(frame)
-keep("claims", figures.claim_table(checked))
-
-# %%
-if checked["difference"].notna().any():
-    fig = figures.claim_chart(checked, note)
-    figures.save_figure(fig, cfg.figures, "claims")
-    display(fig)
-
-# %% [markdown]
-# ## Where it fails
-#
-# Wrong answers of the distilled agent, drawn evenly from the benchmarks, read one by one, and sorted by what went wrong
-# *first*. Reading takes a person, so only a published preset has this table.
-
-# %%
-causes = figures.read_failures(cfg)
-keep("failures", figures.failure_table(causes)) if causes else "nobody has read this preset's failures"
-
-# %%
-figures.bar_chart(figures.failure_table(causes)[["cases"]], "cases", f"{len(causes)} read · preset {cfg.preset}",
-                  alt="Bars of wrong answers by what went wrong first.") if causes else None  # fmt: skip
-
-# %% [markdown]
-# An example of each of the commonest causes, with the reader's note:
-
-# %%
-for cause in list(figures.failure_table(causes).query("cases > 0").index[:4]) if causes else []:
-    example = min((c for c in causes if c["cause"] == cause), key=lambda c: len(str(c["trace"])))
-    display(Markdown(f"**{cause}**: {example['note']}"), pages.show_case(example))
-
-# %% [markdown]
-# ## The paper's own questions
-#
-# The `paper` preset's code and limits on the first 40 questions of three of its benchmarks, with the students of `laptop`, in per cent
-# beside the published student of 0.5B. HotpotQA is asked of the mini encyclopedia (by the 0.5B student by meaning, by the 135M one by
-# words, BM25), which does not hold its answers: a check of the path, not of the score. A coder model in 4 bits is not the paper's, and a
-# student of 162 generated questions does not learn contest mathematics from them.
-
-# %%
-asked = figures.compare_with_paper(figures.to_frame(records.read(config.load("paper").records / "cases.jsonl")))
-real = asked[(asked["asked"] > 0) & (asked["benchmark"] != "mean")]
-real = real.assign(model=real["model"].map(figures.size_label))
-real = real.set_index(["benchmark", "model", "method"]).sort_index().round(1)
-if cfg.preset != "smoke":  # whose figures are its own
-    figures.save_table(real, cfg.figures, "real_check", "preset paper · SmolLM2-135M-Instruct, Qwen2.5-Coder-0.5B-Instruct, from 4 bits")
-real
-
 # %%
 assert len(made) == 8 and all(path.exists() for paths in made.values() for path in paths)
+pages.show_values({name.partition("_")[0]: " ".join(path.name for path in paths) for name, paths in made.items()})
 
 # %% [markdown]
 # ## What we saw
 #
-# The eight figures of the paper from records. Read each with its footer: it names the preset, the model and how many
-# questions stand behind a point.
+# 1. All eight figures are drawn from records by one command. Each names the preset, the models and the questions behind a point.
+# 2. The order of the bars is the finding; their height depends on the questions, and ours are easier than the paper's.
+# 3. A figure shows no uncertainty about the training: that takes several trainings, and 05b says where there was only one.
 #
-# At `laptop`, acting beats reciting at both sizes (P1; the paper's lead is 5.6 points at 0.5B, ours is larger on easier questions). The
-# smaller agent beats the next larger CoT student (P2), and prompting alone does not make a small model act (P5). Voting halves the
-# questions with broken code for the smaller student; for the larger one that is not settled. At both sizes it costs less than 5
-# points (P4). The first-thought prefix does not raise accuracy (P3): it lowers the smaller student's; for the larger one that is not
-# settled. The teacher thinks badly in prose (notebook 02), and more of its runs with a prefix have turns without code that
-# parses. That is a finding about teachers of this size, not about the paper's, which is twenty times as large.
-#
-# Of the settings varied one at a time, temperature and seed made no measurable difference on 25 questions of mini-math; the number of
-# trajectories and the kind of fine-tuning did, on 200. QLoRA shows no measurable difference from LoRA. Full fine-tuning gets half as
-# many right: it learnt less in as many steps (its loss at the end is several times LoRA's), at the paper's rate for it, 1e-5; LoRA's is
-# 5e-4 here. Other rates were not tried.
+# The numbers behind these figures, and what they settle, are in [05b](05b_tables_and_claims.ipynb); transcripts of what
+# went wrong are in [05c](05c_read_the_failures.ipynb).
 #
 # ## Exercises
 #
 # Each has a check under it that says when you are there; an unfinished one stops nothing. One way to solve them is in this
 # notebook; `make workshop` writes copies without.
 #
-# ### 1 · Which bar moves most?
-#
-# With ten times as many questions, which method's mean would be pinned down most? Find the widest 95 % interval of a mean.
-
-# %% tags=["exercise"]
-widest = None
-# solution
-points = figures.accuracy_table(frame)["mean"]
-widest = max(points.index, key=lambda row: points[row].high - points[row].low)
-print(f"{widest}: {figures.format_estimate(points[widest])}")
-
-# %%
-spread = {row: p.high - p.low for row, p in figures.accuracy_table(frame)["mean"].items()}
-pages.check_exercise("Which bar moves most?", lambda: spread[widest] == max(spread.values()))
-
-# %% [markdown]
-# ### 2 · Steps instead of questions
+# ### 1 · Steps instead of questions
 #
 # Figure 7 counts questions with an error. Count the share of *steps* with one, for each number of samples of the distilled agent.
 # Why can it be larger or smaller?
@@ -362,22 +172,46 @@ pages.check_exercise("Steps instead of questions", lambda: set(per_step) == {1, 
     abs(share * errors(n)[1] - errors(n)[0]) < 1e-6 for n, share in per_step.items()))  # fmt: skip
 
 # %% [markdown]
-# ### 3 · The teacher's bars
+# ### 2 · What a right answer costs
 #
-# Figure 1 has no bar of the teacher. Which share of its training questions did each of its methods get right?
+# Figure 6 counts the tokens of a question. Count those of a *right answer* instead: all tokens that a student wrote, by the questions that
+# it got right. Do it for CoT distillation and agent distillation (greedy, all benchmarks together) of the first student in `frame`.
 
 # %% tags=["exercise"]
-bars = {}
+price = {}
 # solution
-bars = {method: sum(c["correct"] for c in found) / len(found) for method, found in taught.items()}
-print({method: f"{share:.0%}" for method, share in bars.items()})
+first = frame[(frame["model"] == frame["model"].iloc[0]) & (frame["n"] == 1)]
+for method in ("cot_distill", "agent_distill"):
+    own = first[first["method"] == method]
+    price[method] = own["completion_tokens"].sum() / max(1, own["correct"].eq(True).sum())
+print({method: round(tokens) for method, tokens in price.items()})
 
 # %%
-pages.check_exercise(
-    "The teacher's bars",
-    lambda: all(round(bars[m] * len(found)) == sum(bool(c["correct"]) for c in found) for m, found in taught.items()),
-    "Training questions are not test questions: why could they not simply be drawn into Figure 1?",
-)
+def checked(method):
+    own = frame[(frame["model"] == frame["model"].iloc[0]) & (frame["n"] == 1) & (frame["method"] == method)]
+    return abs(price[method] * max(1, own["correct"].eq(True).sum()) - own["completion_tokens"].sum()) < 1
+
+pages.check_exercise("What a right answer costs", lambda: all(checked(m) for m in ("cot_distill", "agent_distill")))
+
+# %% [markdown]
+# ### 3 · Where the vote helps most
+#
+# Figure 5 has a panel for each of four benchmarks. Over all of them: on which benchmark does the vote change the number of right answers of
+# agent distillation most, up or down? (The first student again.)
+
+# %% tags=["exercise"]
+most_changed = None
+# solution
+own = frame[(frame["model"] == frame["model"].iloc[0]) & (frame["method"] == "agent_distill")]
+right = own.assign(right=own["correct"].eq(True)).pivot_table("right", "benchmark", "n", "sum", observed=True)
+change = (right[max(right.columns)] - right[1]).abs()
+most_changed = change.idxmax()
+print(most_changed, int(change.max()))
 
 # %%
-pages.show_values({name.partition("_")[0]: " ".join(path.name for path in paths) for name, paths in made.items()})
+def shifted(name):
+    of = frame[(frame["model"] == frame["model"].iloc[0]) & (frame["method"] == "agent_distill") & (frame["benchmark"] == name)]
+    counts = of["correct"].eq(True).groupby(of["n"]).sum()
+    return abs(counts.loc[counts.index.max()] - counts.loc[1])
+
+pages.check_exercise("Where the vote helps most", lambda: shifted(most_changed) == max(map(shifted, frame["benchmark"].unique())))

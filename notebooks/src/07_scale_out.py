@@ -116,11 +116,15 @@ pd.DataFrame(whole).T.round(1)
 # Teacher and students may stand on any OpenAI-compatible server. With vLLM, on the machine with the GPUs:
 #
 # ```
-# vllm serve Qwen/Qwen2.5-32B-Instruct --tensor-parallel-size 4 --enable-prefix-caching --port 8000
-# vllm serve Qwen/Qwen2.5-1.5B-Instruct --enable-prefix-caching --enable-lora --max-lora-rank 64 --port 8001 \
+# vllm serve Qwen/Qwen2.5-32B-Instruct --tensor-parallel-size 4 --generation-config vllm --port 8000
+# vllm serve Qwen/Qwen2.5-1.5B-Instruct --generation-config vllm --enable-lora --max-lora-rank 64 --port 8001 \
 #     --lora-modules adapter-…=runs/paper/adapter-…/student
 # python -m agentlib run --preset paper --set teacher_server=http://HOST:8000 --set student_server=http://HOST:8001
 # ```
+#
+# Without `--generation-config vllm` the server adds what Qwen's files recommend: a repetition penalty and a top-k that
+# the paper does not use. On one machine with a GPU students need no server: the extra `vllm` lets them, and a teacher
+# that fits, run in the notebook's own process (setting `engine`).
 #
 # A first-thought prefix needs a server that goes on where the assistant's turn breaks off, instead of answering it.
 # `python -m agentlib run --preset paper --check` asks the server to continue a counted row of words; here a llama.cpp

@@ -17,11 +17,11 @@
 # %% [markdown]
 # # 08 · Measure speed
 #
-# **By the end you will have shown that** sampling eight actions costs far less than eight times one, that many questions
-# at once are answered several times faster than one after another, and that none of this changes a single greedy token.
+# **By the end you will have shown that** sampling eight actions costs far less than eight times one, up to where asking
+# more questions at once pays, and that none of this changes a single greedy token.
 #
 # *Needs* nothing but the set-up · *Makes* nothing · *Minutes* under 1 on two CPU cores, no GPU (`make bench`, which
-# measures everything below anew, takes about an hour).
+# measures everything below again, takes about an hour).
 
 # %%
 import json
@@ -45,67 +45,64 @@ shown = ["date", "cpu", "cores", "rounds"]
 pd.DataFrame({name: {what: record.get(what, "") for what in shown} for name, record in last.items()}).T
 
 # %% [markdown]
-# ## 1 · Ratios, each from one run
+# ## 1 · Against what people would use instead
 #
-# Seconds depend on the machine, so every claim is a ratio of medians whose two sides took turns in one run. The records
-# behind this table are the last lines of `tests/benchmarks/*.jsonl`.
+# Seconds depend on the machine, so every comparison is a ratio of medians whose two sides took turns in one run: *work*
+# in ours, as so many *times* that in *against*. Below 1 is better where *better* says "less". The records behind this
+# table are the last lines of `tests/benchmarks/*.jsonl`.
 
 # %%
 steps, training, retrieval = (last[name]["ratios"] for name in ("generation", "training", "retrieval"))
-action = last["sandbox"]["medians"]
+action, start = last["sandbox"]["medians"], last["starting"]["ratios"]
 ours, peer = action["agentlib sandlock"], action["smolagents"]
-start = last["starting"]["medians"]
 # A record of the time when SAG could stop early holds both ways; today's code is the one without.
 eight = next(k for k in ("SAG, N = 8, no early stop", "SAG, N = 8") if f"{k}, short prompt to greedy" in steps)
 rows = [
-    ("SAG step of 8, short prompt", "greedy step", steps[f"{eight}, short prompt to greedy"], "≤", 2.0),
-    ("SAG step of 8, long prompt", "greedy step", steps[f"{eight}, long prompt to greedy"], "≤", 2.0),
-    ("32 questions, questions/s", "smolagents", steps["questions/s, ours to smolagents"], "≥", 5.0),
-    ("prompt tokens computed", "distinct tokens", steps["prompt tokens, computed to distinct"], "≤", 1.2),
-    ("LoRA, tokens/s", "fastest TRL", training["tokens/s, ours to the fastest TRL"], "≥", 1.7),
-    ("LoRA, peak memory", "fastest TRL", training["peak memory, ours to the fastest TRL"], "≤", 1.0),
-    ("QLoRA, peak memory", "LoRA fp32", training["peak memory, QLoRA to LoRA fp32"], "≤", 0.45),
-    ("QLoRA, tokens/s", "LoRA fp32", training["tokens/s, QLoRA to LoRA fp32"], "≥", 0.8),
-    ("encoding, texts/s", "sentence-transformers", retrieval["texts/s, ours to sentence-transformers"], "≥", 1.0),
-    ("encoding in fp32, texts/s", "sentence-transformers", retrieval["texts/s, both in fp32"], "≥", 1.0),
-    ("encoding in bf16, texts/s", "sentence-transformers in bf16", retrieval["texts/s, both in bf16"], "≥", 1.0),
-    ("tight loop, steps/s", "smolagents", ours["loop, million steps/s"] / peer["loop, million steps/s"], "≥", 20.0),
-    ("trivial action, ms", "", ours["trivial action, ms"], "≤", 5.0),
-    ("import agentlib, s", "", start["import agentlib"]["seconds"], "≤", 0.5),
-    ("agentlib.run --help, s", "", start["agentlib.run --help"]["seconds"], "≤", 0.5),
+    ("SAG step of 8, short prompt: seconds", "greedy step", steps[f"{eight}, short prompt to greedy"], "less"),
+    ("SAG step of 8, long prompt: seconds", "greedy step", steps[f"{eight}, long prompt to greedy"], "less"),
+    ("prompt tokens computed", "each prompt read anew", steps["prompt tokens, computed to read anew"], "less"),
+    ("32 questions: questions/s", "smolagents", steps["questions/s, ours to smolagents"], "more"),
+    ("LoRA: tokens/s", "fastest TRL", training["tokens/s, ours to the fastest TRL"], "more"),
+    ("LoRA: peak memory", "fastest TRL", training["peak memory, ours to the fastest TRL"], "less"),
+    ("QLoRA: peak memory", "LoRA in 32 bits", training["peak memory, QLoRA to LoRA fp32"], "less"),
+    ("QLoRA: tokens/s", "LoRA in 32 bits", training["tokens/s, QLoRA to LoRA fp32"], "more"),
+    ("encoding: texts/s", "sentence-transformers", retrieval["texts/s, ours to sentence-transformers"], "more"),
+    ("encoding, both in 32 bits: texts/s", "sentence-transformers", retrieval["texts/s, both in fp32"], "more"),
+    ("encoding, both in bf16: texts/s", "sentence-transformers", retrieval["texts/s, both in bf16"], "more"),
+    ("tight loop: steps/s", "smolagents", ours["loop, million steps/s"] / peer["loop, million steps/s"], "more"),
+    ("trivial action: ms", "smolagents", ours["trivial action, ms"] / peer["trivial action, ms"], "less"),
+    ("agentlib.run --help: seconds", "Python alone", start["agentlib.run --help, to python alone"], "less"),
 ]
 
 # %%
-table = pd.DataFrame(rows, columns=["work", "against", "measured", "", "aim"])
-at_most = table[""] == "≤"
-table["reached"] = (table["measured"] <= table["aim"]).where(at_most, table["measured"] >= table["aim"])
+table = pd.DataFrame(rows, columns=["work", "against", "times", "better"])
 table.round(2)
 
 # %% [markdown]
-# The same by how far each is from its aim: right of the line it is reached.
+# The same as a picture: right of the line ours is better, left of it worse. Where less is better, the ratio is turned
+# over.
 
 # %%
-figure = figures.Chart(figsize=(8.5, 4.2), layout="constrained")
+figure = figures.Chart(figsize=(8.5, 4.0), layout="constrained")
 panel = figure.subplots()
-share = (table["aim"] / table["measured"]).where(at_most, table["measured"] / table["aim"])
-for label, rows in table.groupby(table["reached"].map({True: "reached", False: "not reached"})).groups.items():
-    colour, mark = ("#0072B2", "o") if label == "reached" else ("#D55E00", "X")
-    panel.scatter(share[rows], rows, color=colour, marker=mark, label=label, zorder=3)
-    panel.hlines(rows, 1, share[rows], color=colour, linewidth=1)
+gain = table["times"].where(table["better"] == "more", 1 / table["times"])
+for better, (colour, mark) in {True: ("#0072B2", "o"), False: ("#D55E00", "X")}.items():
+    found = gain[(gain >= 1) == better]
+    panel.scatter(found, found.index, color=colour, marker=mark, label="better" if better else "worse", zorder=3)
+    panel.hlines(found.index, 1, found, color=colour, linewidth=1)
 panel.axvline(1, color=figures.GREY, linewidth=1)
-names = [f"{work} to {against}" if against else work for work, against in zip(table["work"], table["against"], strict=True)]
-panel.set_yticks(table.index, names, fontsize=8)
-ticks = [0.5, 1, 2, 4, 8, 16]
-panel.set(xscale="log", xlabel="times better than the aim")
+panel.set_yticks(table.index, [f"{work} against {other}" for work, other in zip(table["work"], table["against"], strict=True)], fontsize=8)
+ticks = [0.25, 0.5, 1, 2, 4, 8, 16, 32, 64]
+panel.set(xscale="log", xlabel="times as good")
 panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
 panel.set_xticks([], minor=True)
 panel.invert_yaxis()
 panel.legend(fontsize=8)
-figure.alt = f"A line a ratio from its aim to what was measured; {table['reached'].sum()} of {len(table)} aims are reached."
+figure.alt = f"A line per comparison, from 1 to how many times as good ours is; {(gain >= 1).sum()} of {len(table)} are at 1 or above."
 figure
 
 # %%
-assert table["measured"].gt(0).all() and len(table) == 15
+assert table["times"].gt(0).all()
 
 # %% [markdown]
 # Training beside TRL is only fair at equal loss: the same trajectories, batches, masks and learning rates went into all.
@@ -116,7 +113,7 @@ pd.DataFrame(last["training"]["medians"]).T.round(3)
 # %% [markdown]
 # ## 2 · How cost grows
 #
-# With the number of samples a step, of questions asked at once, and of passages indexed. Along the dotted line cost
+# With the number of samples per step, of questions asked at once, and of passages indexed. Along the dotted line cost
 # grows as fast as the work.
 
 # %%
@@ -151,6 +148,15 @@ for panel, (across, up, lines) in zip(panels, curves, strict=True):
 figure
 
 # %% [markdown]
+# The curve in the middle lies on the dotted line: from 8 to 32 questions at a time nothing is gained on two cores. Eight
+# already keep them busy. Questions per second:
+
+# %%
+rates = series("generation", "agentlib, ", " questions", "questions/s")
+assert max(rates.values()) < 1.1 * min(rates.values())
+pd.Series(rates, name="questions/s").round(2).rename_axis("at a time").to_frame()
+
+# %% [markdown]
 # ## 3 · Here and now: the same text, in less time
 #
 # Decoding reads a prompt once for all its samples. It also *guesses*: whatever followed the last two tokens before (in the
@@ -183,11 +189,26 @@ pd.Series(took, name="seconds").round(2).to_frame()
 assert plain == guessed and len(eight) == 8
 
 # %% [markdown]
+# In this run guesses save about 5 %: an answer that does not repeat its prompt leaves little to guess. Eight samples cost
+# about 2.5 times the greedy answer. That is more than in section 1, where reading the prompt, running the code and voting are in
+# both sides of the ratio, and here are not.
+#
+# ## 4 · On a GPU
+#
+# `python tests/benchmarks/gpu.py` measures generation and training beside transformers and TRL on one card in ten minutes,
+# with random weights in the shapes of the paper's students.
+
+# %%
+card = last.get("gpu")
+pd.DataFrame(card["medians"]).T.round(2) if card else "Not measured on a card yet."
+
+# %% [markdown]
 # ## What we saw
 #
-# The table says where each aim stands, reached or not. Three things carry most of it: a prompt is read once, by whoever
-# needs it; all samples of all questions share each pass over the weights; and logits without loss
-# are not computed.
+# Against smolagents, TRL and sentence-transformers ours is faster, or as fast at equal precision; a trivial action is slower, because
+# its sandbox is a process of its own. Three things carry most of it: a prompt is read once, by whoever needs it; all samples of all
+# questions share each pass over the weights; and logits without loss are not computed. What does not help on two cores:
+# more than eight questions at a time, and, in an answer with little to copy, guesses.
 #
 # ## Exercises
 #

@@ -141,7 +141,7 @@ def pieces(cfg: config.Config, shop: Workshop, keep: bool = False) -> Iterator[P
             len(run.todo(asked)),
             lambda one=one: shop.ask_student(one),
         )
-        for student in cfg.students
+        for student in evaluate.models(cfg)
         for one in evaluate.plan(cfg, student)
         if is_taught(one.method)
     ]

@@ -21,7 +21,8 @@ from agentlib.agent import Agent, initial_messages
 from agentlib.benchmarks import search, wiki
 from agentlib.config import setting
 from agentlib.figures import statistics
-from agentlib.models import LanguageModel, LocalModel, server
+from agentlib.models import LanguageModel, in_process, server
+from agentlib.models import open_model as open_engine
 from agentlib.prompts import cot_turns
 from agentlib.sandbox import Sandbox
 from agentlib.tasks import Question
@@ -170,7 +171,7 @@ def run_condition(
     answer = functools.partial(answers, cfg, name, model, box)
     ask = (
         functools.partial(cases.answer_in_batches, answer)
-        if isinstance(model, LocalModel)
+        if in_process(model)
         else functools.partial(cases.answer_concurrently, answer, threads=concurrency)
     )
     return cases.collect(pilot_run(cfg, name, penalty), questions, ask, {"method": name}, name)
@@ -237,9 +238,15 @@ def open_model(cfg: config.Config, penalty: float, slots: int) -> Iterator[Langu
                 f"--penalty {penalty} is for a model on a server, expected 1 in this process; add"
                 " --set teacher_server="
             )
-        yield LocalModel(
-            cfg.teacher, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights
+        model = open_engine(
+            cfg.teacher,
+            engine=cfg.engine,
+            max_context=cfg.context_tokens,
+            precision=cfg.precision,
+            source=cfg.weights,
         )
+        with contextlib.closing(model):
+            yield model
         return
     with contextlib.ExitStack() as stack:
         url = cfg.teacher_server or stack.enter_context(

@@ -7,6 +7,10 @@ again. Each fork has its own channel to the supervisor, and only the supervisor 
 the program, so no action can speak in the name of another.
 
 The package cannot be imported in there: only the files of FILES can be read.
+
+With the setting `portable` nothing is used that only Linux has: Landlock, seccomp, the kernel's
+word for who speaks and its signal when a pipe closes, files without a name, limits of address
+space.
 """
 
 import contextlib
@@ -23,6 +27,7 @@ import types
 # The modules that this script needs, each after those that it imports.
 FILES = ("protocol", "workdir", "confinement", "results", "supervisor", "interpreter")
 PACKAGE = "agentlib.sandbox.inside"
+PORTABLE_OPEN_FILES = 4096
 
 
 def load_modules() -> dict[str, types.ModuleType]:
@@ -48,18 +53,24 @@ def start() -> None:
     """Be the supervisor in this process, and the root interpreter (number 0) in a fork of it."""
     modules = load_modules()
     scratch = modules["workdir"]
-    modules["confinement"].drop_privileges()
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    ours, theirs = socket.socketpair()
     settings = json.loads(sys.argv[1])
-    if os.fork() == 0:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if settings["portable"]:  # macOS has no limit here that it would also accept as a soft one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, PORTABLE_OPEN_FILES), hard))
+    else:
+        modules["confinement"].drop_privileges()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    ours, theirs = socket.socketpair()
+    root = os.fork()
+    if root == 0:
         ours.close()
         modules["interpreter"].run_root(theirs.detach(), settings, modules.values())
     theirs.close()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes orphans as they end
-    supervisor = modules["supervisor"].Supervisor()
+    supervisor = modules["supervisor"].Supervisor(settings["scratch"] * settings["portable"])
     supervisor.add(0, ours, [], -1, settings["scratch"])
+    if settings["portable"]:
+        supervisor.nodes[0].pid = root
     try:
         supervisor.run()
     except Exception:

@@ -152,18 +152,28 @@ class Interpreter:
         scratch.separate_files(self.written, origin, self.folder, spared, self.dead_end)
         if origin:
             place = scratch.enter_folder(self.folder)
-            confine = self.step <= walls.LANDLOCK_STEPS
+            confine = self.step <= walls.LANDLOCK_STEPS and not self.settings["portable"]
             if confine and not walls.apply_landlock(self.settings["readable"], place):
                 raise OSError("Landlock could not be applied to this candidate")
             os.close(place)
         set_soft_limit(resource.RLIMIT_CPU, self.settings["cpu_seconds"])
-        set_soft_limit(resource.RLIMIT_AS, self.settings["memory_bytes"])
+        self.limit_memory(self.settings["memory_bytes"])
         set_soft_limit(resource.RLIMIT_NOFILE, scratch.MAX_OPEN_FILES - scratch.RUNNER_FILES)
-        self.write(wire.STARTED)
+        self.write(wire.STARTED, b"%d" % self.pid if self.settings["portable"] else b"")
+
+    def limit_memory(self, limit: int | None) -> None:
+        """Limit the address space, None is as much as the hard limit allows; macOS has none."""
+        if not self.settings["portable"]:
+            set_soft_limit(resource.RLIMIT_AS, limit)
 
     def die_with(self, lifeline_read: int) -> None:
-        """Have the kernel kill this process group when the pipe's other end closes."""
+        """Have the kernel kill this process group when the pipe's other end closes.
+
+        macOS cannot: there an action that the supervisor could not end stops at its CPU limit.
+        """
         os.set_inheritable(lifeline_read, False)
+        if self.settings["portable"]:
+            return
         fcntl.fcntl(lifeline_read, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(lifeline_read, fcntl.F_SETOWN, -self.pid)
         flags = fcntl.fcntl(lifeline_read, fcntl.F_GETFL)
@@ -255,9 +265,9 @@ class Interpreter:
                 if last is not None:
                     value = report.format_value(eval(last, self.main.__dict__))
         except FinalAnswer:
-            set_soft_limit(resource.RLIMIT_AS, None)
+            self.limit_memory(None)
         except BaseException as error:  # whatever an action raises is its outcome, SystemExit too
-            set_soft_limit(resource.RLIMIT_AS, None)
+            self.limit_memory(None)
             failure = [report.classify_error(error), report.format_error(error)]
         if self.final:  # even if the code went on after a bare `except`
             return {"value": "", "failure": None, "is_final": True, "answer": self.final[0]}
@@ -366,9 +376,14 @@ def prepare_root(
     numpy.random.seed(0)
     set_hard_limits(settings)
     gc.collect()
-    use_huge_pages()
+    if not settings["portable"]:
+        use_huge_pages()
     gc.freeze()  # collections in a fork then do not touch, and so copy, what was loaded here
     protect_imports(runner)
+    if settings["portable"]:  # the profile around this process is all there is
+        settings["readable"] = {}
+        os.chdir(settings["scratch"])
+        return announce(channel, settings, confined=False, filtered=False)
     settings["readable"] = walls.open_paths(settings["readable"])
     place = scratch.enter_folder(settings["scratch"])
     confined = walls.apply_landlock(settings["readable"], place)
@@ -377,7 +392,11 @@ def prepare_root(
         os.chmod(settings["scratch"], 0)
         os.chdir("/")
         settings["scratch"] = ""
-    walls_up = {"confined": confined, "filtered": walls.apply_seccomp()}
+    return announce(channel, settings, confined=confined, filtered=walls.apply_seccomp())
+
+
+def announce(channel: int, settings: dict[str, Any], **walls_up: bool) -> Interpreter:
+    """The root interpreter, which says which walls of its own it has put up."""
     interpreter = Interpreter(channel, settings)
     interpreter.write(wire.STARTED, json.dumps(walls_up).encode())
     return interpreter
@@ -386,14 +405,16 @@ def prepare_root(
 def set_hard_limits(settings: dict[str, Any]) -> None:
     """Limit this process and its forks for good; the limits of an action go into `settings`."""
     settings["cpu_seconds"] = int(settings["seconds"]) + 2
-    settings["memory_bytes"] = measure_address_space() + (settings["memory_mb"] << 20)
     limits = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_CPU: settings["cpu_seconds"] + SPARE_CPU_SECONDS,
         resource.RLIMIT_NOFILE: scratch.MAX_OPEN_FILES,
         resource.RLIMIT_FSIZE: MAX_FILE_BYTES,
-        resource.RLIMIT_AS: settings["memory_bytes"] + SPARE_BYTES,
     }
+    settings["memory_bytes"] = None
+    if not settings["portable"]:
+        settings["memory_bytes"] = measure_address_space() + (settings["memory_mb"] << 20)
+        limits[resource.RLIMIT_AS] = settings["memory_bytes"] + SPARE_BYTES
     for kind, limit in limits.items():
         set_soft_limit(kind, limit)
         soft = resource.getrlimit(kind)[0]

@@ -24,23 +24,31 @@ class Node:
     """One interpreter as the supervisor sees it.
 
     `outputs` are the files that it prints into (standard output and standard error), and
-    `lifeline_write` is the pipe whose end makes the kernel kill it. `pid` is None until it speaks.
+    `lifeline_write` is the pipe whose end makes the kernel kill it. `pid` is None until it speaks;
+    if it is `portable`, it then says its own, because the kernel does not.
     """
 
     def __init__(
-        self, channel: socket.socket, outputs: list[int], lifeline_write: int, folder: str
+        self,
+        channel: socket.socket,
+        outputs: list[int],
+        lifeline_write: int,
+        folder: str,
+        portable: bool = False,
     ):
         self.channel, self.outputs, self.lifeline_write = channel, outputs, lifeline_write
         self.folder = folder
         self.pid: int | None = None
         self.received, self.unsent = bytearray(), bytearray()
         self.expected = (wire.STARTED, wire.START_FAILED)  # kinds of message that it may send next
+        self.portable = portable
         channel.setblocking(False)
-        channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        if not portable:
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
     def receive(self) -> bytes:
         """What has arrived. The kernel, not the sender, says which process sent the first of it."""
-        if self.pid is not None:
+        if self.pid is not None or self.portable:
             return self.channel.recv(READ_BYTES)
         content, attached, _, _ = self.channel.recvmsg(READ_BYTES, socket.CMSG_SPACE(12))
         for _, kind, record in attached:
@@ -53,10 +61,12 @@ class Node:
 class Supervisor:
     """Passes messages between the program (descriptors 0 and 1) and the interpreters.
 
-    It has interpreters forked, and kills them.
+    It has interpreters forked, and kills them. With `portable_folder` it uses nothing that only
+    Linux has, and what interpreters print goes into files of that folder, without names there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, portable_folder: str = "") -> None:
+        self.portable_folder = portable_folder
         self.nodes: dict[int, Node] = {}
         self.selector = selectors.DefaultSelector()
         # Folders of interpreters that have ended, and how often removing each has failed.
@@ -70,7 +80,8 @@ class Supervisor:
         lifeline_write: int,
         folder: str,
     ) -> None:
-        self.nodes[number] = Node(channel, outputs, lifeline_write, folder)
+        portable = bool(self.portable_folder)
+        self.nodes[number] = Node(channel, outputs, lifeline_write, folder, portable)
         self.selector.register(channel, selectors.EVENT_READ, number)
 
     def send_program(self, number: int, kind: bytes, payload: bytes = b"") -> None:
@@ -137,7 +148,7 @@ class Supervisor:
         if source not in self.nodes:
             return self.send_program(number, wire.ENDED)
         ours, theirs = socket.socketpair()
-        outputs = [os.memfd_create(name, os.MFD_CLOEXEC) for name in ("stdout", "stderr")]
+        outputs = [self.open_output(name) for name in ("stdout", "stderr")]
         lifeline_read, lifeline_write = os.pipe()
         origin = self.nodes[source].folder
         folder = f"{origin}/{scratch.FORK_FOLDER}{number}" if origin else ""
@@ -153,6 +164,15 @@ class Supervisor:
         finally:
             theirs.close()
             os.close(lifeline_read)
+
+    def open_output(self, name: str) -> int:
+        """A file without a name, for what one interpreter prints."""
+        if not self.portable_folder:
+            return os.memfd_create(name, os.MFD_CLOEXEC)
+        place = os.path.join(self.portable_folder, f".{name}")
+        fd = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.unlink(place)
+        return fd
 
     def send(self, number: int, kind: bytes, payload: bytes) -> None:
         self.nodes[number].unsent += wire.encode_frame(number, kind, payload)
@@ -200,10 +220,20 @@ class Supervisor:
             raise ValueError(f"a message of kind {kind!r}, expected one of {node.expected}")
         node.expected = (wire.TOOL_CALL, wire.DONE) if kind == wire.STARTED else ()
         if kind == wire.STARTED:
+            if node.portable and node.pid is None:
+                node.pid = self.read_pid(payload)
             self.send_program(number, wire.PROCESS, b"%d" % node.pid)
         if kind == wire.DONE:
             self.send_output(number, node)
         self.send_program(number, kind, payload)
+
+    def read_pid(self, payload: bytes) -> int:
+        """The process that a portable interpreter says it is; ValueError if it cannot be true."""
+        pid = int(payload)
+        others = {os.getpid(), *(node.pid for node in self.nodes.values())}
+        if pid <= 1 or pid in others:
+            raise ValueError(f"process {pid} is none of an interpreter that has just started")
+        return pid
 
     def end(self, number: int, reason: bytes = b"") -> None:
         """Kill an interpreter with its process group, and tell the program."""
