@@ -8,6 +8,7 @@ names, the pieces are run in the order of the list until the minutes are over.
 import argparse
 import dataclasses
 import fnmatch
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -178,7 +179,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=config.EXPERIMENTS,
         help="a preset's overrides, with runs and records of their own (config.EXPERIMENTS)",
     )
-    parser.add_argument("--minutes", type=float, help="begin nothing new after as many")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="begin nothing new after as many"
+    )
     parser.add_argument("--chunk", type=int, default=64, help="questions at a time")
     parser.add_argument("--list", action="store_true", help="only say what is left")
     parser.add_argument(
@@ -212,11 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"about {sum(p.seconds_left for p in found) / 3600:.1f} h in all", flush=True)
         if not asked.list:
             work(
-                found,
-                cfg,
-                shop,
-                asked.keep,
-                lambda: time.monotonic() - began > 60 * (asked.minutes or 1e9),
+                found, cfg, shop, asked.keep, lambda: time.monotonic() - began > 60 * asked.minutes
             )
             shop.close()
         if asked.pack:
