@@ -398,6 +398,7 @@ SMOKE = dataclasses.replace(
         "questions": 40,  # a set; for the difference between the first students a power of 82 %
         "trainings": 1,
         "teacher_tested": False,
+        "sample_counts": (),
         "sweep_temperatures": (),
         "sweep_seeds": 0,
         "sweep_tunings": (),

@@ -82,10 +82,12 @@ def ask(text, trained=True, search=True, n=1, draw=None):
 # ## 2 · One question, two students (1 minute)
 #
 # The question needs two facts: in which country a city lies, and something about that country. What do you expect of a model that is a
-# thousand times smaller than the ones you may know: does it look up the first fact, the second, both?
+# thousand times smaller than the ones you may know: does it look up the first fact, the second, both? (It is a question that this student
+# gets right. On most questions of this kind it fails; notebook 04 counts.)
 
 # %%
-question = next(iter(known))
+question = "What is the area, in square kilometres, of the country where the city of Bandung is located?"
+known.setdefault(question, Question("example", "an example", question, "1919440", "factual"))
 acted = ask(question)
 
 # %% [markdown]

@@ -423,7 +423,7 @@ pages.check_exercise("Break the vote", lambda: broken_vote(rigged), "Two against
 #
 # Recorded candidates can be voted on again: `pages.revote(step, n)` is the step as its first `n` candidates would have decided it. Take the
 # votes below, in which a student gave its answer to a maths question with all its candidates. What share of the kept candidates is right at
-# each N of `cfg.sample_counts`? (`score.grade(answer, gold, "math").correct`; an outcome reads `final answer: 42`.)
+# each N of `counts`? (`score.grade(answer, gold, "math").correct`; an outcome reads `final answer: 42`.)
 
 # %%
 votes = [
@@ -431,10 +431,11 @@ votes = [
     if case["domain"] == "math" and step["final"] and len(step.get("candidates", [])) == cfg.samples
     and all(candidate["failed"] != "dropped" for candidate in step["candidates"])
 ]
+counts = [n for n in (1, 2, 4, 8) if n <= cfg.samples]
 print(f"{len(votes)} votes")
 
 # %% tags=["exercise"]
-right_at = dict.fromkeys(cfg.sample_counts, 0.0)
+right_at = dict.fromkeys(counts, 0.0)
 # solution
 def kept_is_right(gold, step, n):
     voted = pages.revote(step, n)
@@ -451,7 +452,7 @@ def share(n):
     right = [score.grade(text[14:], gold, "math").correct for gold, text in words if text.startswith("final answer: ")]
     return sum(right) / max(1, len(votes))
 
-pages.check_exercise("Accuracy against N", lambda: all(abs(right_at[n] - share(n)) < 1e-9 for n in cfg.sample_counts), "Vote with the first N only.")
+pages.check_exercise("Accuracy against N", lambda: all(abs(right_at[n] - share(n)) < 1e-9 for n in counts), "Vote with the first N only.")
 
 # %%
 box.close()
