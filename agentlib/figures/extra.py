@@ -270,12 +270,12 @@ def line_chart(
         axes.plot(list(first), [value * n / start for n in first], ":", color=GREY, label=guide)
     if log:
         numbers = sorted({number for points in lines.values() for number in points})
-        values = [value for points in lines.values() for value in points.values()]
+        span = axes.dataLim.y1 / axes.dataLim.y0
         axes.set(xscale="log", yscale="log")
         axes.set_xticks(numbers, [f"{number:g}" for number in numbers])
         axes.set_xticks([], minor=True)
         axes.yaxis.set_major_formatter("{x:g}")  # 20, not 2 x 10^1
-        axes.yaxis.set_minor_formatter("{x:g}" if max(values) < 20 * min(values) else "")
+        axes.yaxis.set_minor_formatter("{x:g}" if span < 8 else "")
         axes.grid(True, axis="y")
     else:
         finish_axes(axes)

@@ -469,8 +469,9 @@ for name, mask in {"your mask": unmask, "mask_by_hand": mask_by_hand}.items():
 print(f"--- the real reply begins\n{unseen[3]['content']}")
 
 # %% [markdown]
-# What the first student writes after its own code looks like a search result, and no search took place. At test time the loop stops at the
-# end of the code, which hides the habit but does not remove it: part of the training went into predicting what the sandbox will say.
+# The first student begins the sandbox's turn itself and writes a reply that no search gave. Compare it with the real one: an invented reply
+# can be false, and the student would trust it. At test time the loop stops at the end of the code, which hides this habit but does not
+# remove it.
 
 # %% [markdown]
 # ### 5 · A rank of your own
