@@ -283,7 +283,7 @@ pages.show_side_by_side(answers["cot_distill", 1], answers["agent_distill_ftp", 
 pages.show_cases(list(answers.values()))
 
 # %% [markdown]
-# Here is a question that the distilled agent got wrong. Which of its two thoughts is the first mistake?
+# Here is a question that the distilled agent got wrong. Which thought contains the first mistake?
 
 # %%
 pages.show_steps(wrong[0]) if wrong else print("none wrong in this run")
