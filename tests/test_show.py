@@ -264,7 +264,7 @@ def test_a_click_through_reads_without_its_styles_and_says_nothing_twice():
     del words["trace"]
     lines = read_plain(show.show_cases([voted, words]))
     assert (
-        lines[0].startswith("Everything is shown below.") and " · CoT prompting · wrong" in lines[0]
+        lines[0].startswith("Everything is shown below.") and " | CoT prompting · wrong" in lines[0]
     )
     first = lines.index("**Agent distillation + FTP + SAG (n=8) · right**")
     second = lines.index("**CoT prompting · wrong**")
