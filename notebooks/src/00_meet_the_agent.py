@@ -153,7 +153,7 @@ pages.talk(ask, suggested)
 print(prompts.AGENT_STUDENT)
 
 # %% [markdown]
-# A teacher, or a model that was never tuned, also gets rules and three worked examples; the preset `paper` has four (setting `wording`).
+# A teacher, or a model that was never tuned, also gets rules and four worked examples (setting `wording`).
 #
 # And this is the loop. The model writes a turn up to `<end_code>`. The code in it runs in a session, whose variables stay alive between
 # steps. What the code printed goes back to the model as the next message. The loop ends when the code calls `final_answer`, or when the

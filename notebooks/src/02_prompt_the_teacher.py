@@ -272,7 +272,7 @@ figures.bar_chart(yields[["asked", "right", "kept"]], "questions", f"{cfg.teache
                   alt="Bars of the questions asked, answered right, and kept, by method.")  # fmt: skip
 
 # %% [markdown]
-# Why were the others dropped? The table counts the agents' runs by how they ended and whether the answer was right:
+# Why were the others dropped? The table counts the agents' runs by stop reason and by whether the answer was right:
 
 # %%
 frame[frame["method"] != "cot"].groupby(["method", "stopped", "correct"]).size().unstack(fill_value=0)

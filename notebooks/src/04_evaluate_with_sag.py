@@ -351,7 +351,7 @@ pages.show_values({f"cases of {name}": count for name, count in Counter(case["se
 #
 # At `laptop`, with 40 questions per benchmark, students that act beat students that recite at both sizes, and the smaller one that acts
 # beats the larger one that recites. In mathematics, where a question needs a computation, reciting gets almost none right. Voting repairs
-# failing steps, of which the smaller student has more, and hardly changes accuracy. Some questions unlike those of the training set remain
+# failing steps, of which the smaller student has more, and hardly changes accuracy. Some questions out of the training's domain remain
 # hard for every student: chains of several lookups (mini-musique) and mini-olym.
 #
 # ## Exercises

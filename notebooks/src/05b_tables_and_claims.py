@@ -186,7 +186,7 @@ if checked["difference"].notna().any():
 # %% [markdown]
 # ## What we saw
 #
-# 1. At `laptop`, acting beats reciting at both sizes (P1). Our lead is larger than the paper's, on generated questions that suit a tool. The
+# 1. At `laptop`, acting beats reciting at both sizes (P1). Our lead is larger than the paper's (5.6 points at 0.5B), on generated questions that suit a tool. The
 #    smaller agent beats the next larger CoT student (P2), and an agent that was only prompted falls far behind a distilled one (P5).
 # 2. Voting halves the questions with broken code for the smaller student; for the larger one that is not settled. At both sizes it costs
 #    less than 5 points (P4). The first-thought prefix lowers the smaller student's accuracy, and for the larger one its effect is not
