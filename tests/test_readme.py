@@ -12,7 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from agentlib import benchmarks, config, distill, prompts, records, teach
+from agentlib import benchmarks, config, distill, figures, prompts, records, teach
 from agentlib.figures import claims, estimates, statistics, tables
 from agentlib.models import weights
 from agentlib.runner import notebooks
@@ -304,6 +304,22 @@ def test_the_other_trainings_differ_as_the_page_says(laptop, other):
     assert (
         "two trainings of the 0.5B agent at `laptop`, with the same seed, differ by"
         f" {100 * trainings['difference']:.1f} points" in prose("05b")
+    )
+
+
+def test_the_lead_at_smoke_is_as_the_page_says():
+    """Of the recorded answers to the questions that `smoke` asks again."""
+    cfg = config.load("smoke")
+    frame = figures.to_frame(records.read(teach.records_folder(cfg) / "cases.jsonl"))
+    frame = frame[frame["id"].isin({q.id for q in benchmarks.test_questions(cfg)})]
+    asked, acts, recites = re.search(
+        r"of (\d+) questions the 135M student that acts got (\d+) right,"
+        r" the same model taught to recite (\d+); .+: more than chance\.",
+        figures.take_home(frame, SMALL)[0],
+    ).groups()
+    assert (
+        f"of {asked} questions, the student that acts gets {acts} right and the one that recites"
+        f" {recites}" in README
     )
 
 
