@@ -495,6 +495,8 @@ def setting(text: str) -> tuple[str, Any]:
     if kind is tuple:
         words = [w.strip() for w in value.split(",") if w.strip()]
         return name, [_number(w) for w in words]
+    if kind is bool:
+        return name, {"true": True, "false": False}.get(value.strip().lower(), value)
     if kind in (int, float):
         try:
             found = ast.literal_eval(value)
