@@ -573,8 +573,8 @@ def test_notebook_08_says_of_questions_guesses_and_samples_what_was_measured():
     ]
     pairs = re.findall(r"<th>([a-z ]+)</th>\s*<td>([0-9.]+)</td>", shown)
     took = {what: float(seconds) for what, seconds in pairs}
-    assert "Guesses save little here" in text
-    assert abs(1 - took["with guesses"] / took["without guesses"]) < 0.1
+    assert "Guesses save less than a fifth here" in text
+    assert abs(1 - took["with guesses"] / took["without guesses"]) < 0.2
     assert "Eight samples cost two to three times as much as the greedy answer" in text
     assert 1.9 < took["eight samples"] / took["with guesses"] < 3.1
     assert not re.search(r"\baims?\b", text)
