@@ -17,17 +17,18 @@
 # %% [markdown]
 # # 03 · Distil the student
 #
-# *Two hundred recorded runs of a larger model: what does a small one learn from them, and what not?*
+# *What does a small model learn from about two hundred recorded runs of a larger one, and what does it not learn?*
 #
-# **By the end you will have shown that** a 135-million-parameter model takes on the teacher's way of acting from fewer than two
-# hundred trajectories, with loss only on what the teacher wrote.
+# **By the end you will have shown that** a model of 135 million parameters takes on the form of its teacher's runs
+# from fewer than two hundred of them, with loss only on what the teacher wrote.
 #
-# *Needs* notebook 02 · *Makes* four adapters per student · *Minutes* about 3 at `smoke` on two CPU cores with native bf16 and an hour
-# at `laptop`; hours of a GPU at `paper`.
+# *Needs* notebook 02 · *Makes* or loads four adapters per student · *Minutes* about 3 at `smoke` on two CPU cores
+# with native bf16 and an hour at `laptop`; hours of a GPU at `paper`.
 #
 # *To read*: 1 (2 minutes), 2 (6), 3 (8), 4 (8), 5 (4), 6 (2), 7 (2), exercises (45).
 #
-# *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
+# The outputs *shown* are those of the `laptop` experiment, drawn from its committed records. If you run the notebook
+# unchanged, it runs `smoke`.
 
 # %%
 import dataclasses
@@ -55,10 +56,13 @@ pages.show_settings(cfg, *names)
 # %% [markdown]
 # ## 1 · Training data
 #
-# Four students are trained, one for each distilled row of Table 2. The first learns from the teacher's chains of thought, the second from
-# the same texts with retrieved passages in front (the strongest baseline: the same search, without acting), the third from agent
-# trajectories, and the fourth from trajectories that began with a first-thought prefix. All four read plain `messages`, which any other
-# library can train on, too. The numbers of conversations differ because the filter of notebook 02 keeps only runs with a right answer.
+# Four students are trained, one for each distilled row of Table 2. The first learns from the teacher's chains of
+# thought, the second from the same texts with retrieved passages in front (RAG, the strongest baseline: the same
+# search, without acting), the third from agent trajectories, and the fourth from trajectories that began with a
+# first-thought prefix (FTP). The training data of all four are plain chat `messages`, which other libraries can train
+# on, too. The numbers of conversations differ because the filter of notebook 02 keeps only runs with a right answer.
+# (At `laptop` notebook 02 keeps 94 chains of thought. The other 47 of the 141 here come from the extra runs that are
+# used for training only.)
 
 # %%
 web_search = benchmarks.web_search(cfg)
@@ -68,9 +72,10 @@ pages.show_values({config.METHODS[method]: len(found) for method, found in taugh
 # %% [markdown]
 # ## 2 · The token mask
 #
-# A training example is a conversation as tokens, and a label for each token: the token itself where the student is trained to predict
-# it, −100 where it is not. Only what the teacher wrote has labels: each thought *rₜ* and action *aₜ*, up to the token that ends the turn
-# (§3). System prompt, question and observations are context, which the student reads. Bold tokens carry loss:
+# A training example is a conversation as tokens, and a label for each token: the token itself where the student is
+# trained to predict it, −100 where it is not. Only what the teacher wrote has labels: each thought *rₜ* and action
+# *aₜ*, up to the token that ends the turn (§3). System prompt, question and observations are context, which the
+# student reads. In the example, bold tokens carry loss:
 
 # %%
 student = cfg.students[0]
@@ -113,8 +118,8 @@ print(f"equal on {len(examples['agent_distill_ftp'])} conversations")
 pages.show_source(build_examples, masks.segments)
 
 # %% [markdown]
-# How much each student reads, and on how much of it it is trained. A conversation longer than `max_length` is left out, because a
-# conversation that is cut off would lose its answer.
+# The table counts the tokens that each student reads and those that it is trained on. A conversation longer than
+# `max_length` is left out, because one that is cut off would lose its answer.
 
 # %%
 sizes = {
@@ -138,12 +143,13 @@ pd.DataFrame.from_dict(sizes, orient="index")
 # p(trajectory | q)  =  Π over steps t:   pθ(rₜ, aₜ | q, hₜ)  ·  p_env(oₜ | a₁ … aₜ)
 # ```
 #
-# Here *q* is the question and *h* all that came before the step. To be like the teacher is to give its trajectories a high probability.
-# (The mean of −ln *p* over them is the Kullback-Leibler divergence of teacher and student plus the teacher's own entropy, which the
-# student cannot change.) The logarithm turns the product into a sum with two kinds of terms. Those of the environment do not contain θ:
-# a sandbox prints what it prints, whatever the student believes. Their gradient is zero, so they drop out, and observations carry no
-# loss. A student that is trained on observations, too, learns to imitate the search engine. Exercise 4 trains one, and you read what it
-# writes after its own code.
+# Here *q* is the question and *h* all that came before the step. Being like the teacher means giving its trajectories
+# a high probability. (The mean of −ln *p* over them is the Kullback-Leibler divergence of teacher and student plus
+# the teacher's own entropy, which the student cannot change.) The logarithm turns the product into a sum with two
+# kinds of terms. Those of the environment do not contain θ: a sandbox prints what it prints, whatever the student
+# believes. Their gradient is zero, so they drop out, and observations carry no loss. A student that is trained on
+# observations, too, learns to imitate the search engine. Exercise 4 trains such a student, and shows what it writes
+# after its own code.
 #
 # What is left is cut into tokens *x*. With *M* the positions that carry loss,
 #
@@ -151,10 +157,11 @@ pd.DataFrame.from_dict(sizes, orient="index")
 # L(θ)  =  − 1/|M|  ·  Σ over i in M:   ln pθ(xᵢ | everything before xᵢ)
 # ```
 #
-# This is the mean cross-entropy, in nats per trained token. A loss of L means that the student is as uncertain as if it chose among
-# e^L equally likely tokens. Two things follow. The observation still matters: it is part of what comes before, so a fact that was just read costs almost
-# nothing to write, while a fact that must be recalled costs a lot. And the mean is over tokens: a long thought counts more than a short
-# action, although the action decides what happens. By hand, and by the package, which returns the sum over the tokens:
+# This is the mean cross-entropy, in nats per trained token. A loss of L means that the student is as uncertain as if
+# it chose among e^L equally likely tokens. Two things follow. The observation still matters: it is part of what comes
+# before, so a fact that was just read costs almost nothing to write, while a fact that must be recalled costs a lot.
+# And the mean is over tokens: a long thought counts more than a short action, although the action decides what
+# happens. The cell computes the loss by hand and by the package, which returns the sum over the tokens:
 
 # %%
 dense = AutoModelForCausalLM.from_pretrained(models.fetch_weights(student, cfg.weights), dtype=torch.float32)
@@ -176,14 +183,16 @@ pages.show_source(training.token_loss)
 # %% [markdown]
 # ## 4 · LoRA, and one training step
 #
-# LoRA leaves each weight matrix *W* as it is and adds a product of two thin matrices, of which *A* has *r* rows and *B* has *r* columns:
+# LoRA (low-rank adaptation) leaves each weight matrix *W* as it is and adds a product of two thin matrices. *A* has
+# *r* rows, *B* has *r* columns, and the constant α scales the product:
 #
 # ```text
 # y  =  W x  +  α/r · B A x
 # ```
 #
-# Only *A* and *B* are trained. *B* starts at zero, so an untrained LoRA student *is* the base model. One step on one trajectory: compute
-# the loss and its gradient, and let AdamW change *A* and *B*. Before you look: how far will the loss on that trajectory fall?
+# Only *A* and *B* are trained. *B* starts at zero, so an untrained LoRA student *is* the base model. A training step
+# computes the loss and its gradient, and the optimiser AdamW changes *A* and *B*. Here is one step on one trajectory.
+# Before you look: how far will the loss on that trajectory fall?
 
 # %%
 settings = dataclasses.replace(
@@ -205,7 +214,8 @@ assert abs(first.item() - untrained) < 1e-4 and second < first.item()
 print(f"loss {first.item():.3f} → {second:.3f}, {sum(w.numel() for w in trained) / 1e6:.1f} million numbers trained")
 
 # %% [markdown]
-# One layer by hand, on the embeddings of the trajectory's tokens, equals PEFT's:
+# Here is one layer by hand, on the embeddings of the trajectory's tokens. It gives the same as the LoRA layer of the
+# library PEFT:
 
 # %%
 layer = tuned.get_decoder().layers[0].mlp.up_proj
@@ -217,7 +227,7 @@ with torch.no_grad():
 print(f"W {tuple(W.shape)}, A {tuple(A.shape)}, B {tuple(B.shape)}")
 
 # %% [markdown]
-# The whole step equals the package's: `fine_tune` on that one trajectory starts and ends at the same loss.
+# The package takes the same step: `fine_tune` on that one trajectory starts and ends at the same loss.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -232,10 +242,11 @@ pages.show_source(fine_tune)
 # %% [markdown]
 # ## 5 · Training
 #
-# The real training is that step for every batch of every epoch. QLoRA does the same on weights held in 4 bits
-# (`overrides = {"tuning": "qlora"}`), and `"full"` trains everything. Where the hardware multiplies bf16 natively, matrix products are done in it (the
-# weights that are trained stay in 32 bits). It saves a checkpoint about once a minute and resumes exactly from the last one.
-# A run taken from the committed records (`--from-records`) brings its losses, not its weights.
+# The real training repeats that step for every batch of every epoch. QLoRA does the same while the frozen weights are
+# held in 4 bits (`overrides = {"tuning": "qlora"}`), and `"full"` trains all weights. Where the hardware multiplies
+# bf16 (16-bit numbers) natively, matrix products are done in it; the weights that are trained stay in 32 bits.
+# Training saves a checkpoint about once a minute and resumes exactly from the last one. A run taken from the
+# committed records (`--from-records`), as at `laptop` here, has its losses but not its weights.
 
 # %%
 adapters = {}
@@ -246,8 +257,8 @@ for k in reversed(range(cfg.trainings)):  # of several trainings, the first is s
 print(f"{len(adapters)} adapters")
 
 # %% [markdown]
-# The two students that answer at `smoke` come with the repository; this same call trained them. The next one is trained here and now, on
-# twelve trajectories:
+# The two students that answer at `smoke` come with the repository; the same call trained them. The next one is
+# trained now, on twelve trajectories:
 
 # %%
 few = dataclasses.replace(cfg, train_examples=12, epochs=2)
@@ -255,8 +266,9 @@ mine = distill.train(few, student, "agent_distill", web_search)
 print(*(f"step {s['step']:2}: {s['loss']:.3f} nats per token" for s in mine.losses[:: max(1, len(mine.losses) // 6)]), sep="\n")
 
 # %% [markdown]
-# The loss curves, in nats per trained token. Before you look: which falls lower, prose or actions, and does a lower loss mean a better
-# student? A thin line shows every step, a thick one the mean of the last steps.
+# Next come the loss curves of the four students, in nats per trained token. Before you look: which loss falls lower,
+# that of prose or that of actions, and does a lower loss mean a better student? A thin line shows every step, a thick
+# one a moving average.
 
 # %%
 curves = {method: adapters[student, method].losses for method in taught}
@@ -265,8 +277,9 @@ assert len(curve) == 1 or min(step["loss"] for step in curve) < curve[0]["loss"]
 figures.loss_curves(curves, f"{student} · {cfg.tuning} · preset {cfg.preset}")
 
 # %% [markdown]
-# Agent turns are more regular than prose: the format repeats, and the facts can be copied from the observation. So their loss ends lower.
-# That makes the heights of a CoT and an agent curve incomparable; compare each curve with its own start.
+# Agent turns are more regular than prose: the format repeats, and the facts can be copied from the observation. So
+# their loss ends lower. The levels of a CoT curve and an agent curve therefore cannot be compared; compare each curve
+# with its own start. The table has the first and the last loss of each training:
 
 # %%
 rows = {
@@ -281,8 +294,9 @@ figures.format_numbers(pd.DataFrame.from_dict(rows, orient="index"), 2)
 # %% [markdown]
 # ## 6 · QLoRA: the same with weights in 4 bits
 #
-# Two steps of the same training on NF4 weights through bitsandbytes. The base model is held in 4 bits and frozen; only the adapter is
-# trained. How much memory do the weights take?
+# Here are two steps of the same training on weights in NF4, a 4-bit format of the library bitsandbytes. The base
+# model is held in 4 bits and frozen; only the adapter is trained. How much memory will the weights take: half, a
+# quarter, less?
 
 # %%
 small = dataclasses.replace(cfg, tuning="qlora", epochs=1, batch_size=1, train_examples=2)
@@ -294,12 +308,16 @@ two_steps = {"QLoRA, two steps": [f"loss {one['loss']:.3f}" for one in packed.lo
 pages.show_values({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()} | two_steps)
 
 # %% [markdown]
+# Less than a third: the linear layers shrink to 4 bits, but not everything does, such as the embeddings. (The two
+# losses are of two different trajectories, so they do not show progress.)
+#
 # ### Which GPU holds which student
 #
-# Weights are one part of what training takes. The others are the adapter with its gradients and optimiser, the states between the
-# layers of the longest conversation, and one layer's activations; logits are made for a few hundred tokens at a time. The table
-# estimates training of the paper's students (QLoRA on conversations of up to 10,240 tokens) and their evaluation, 32 questions at a
-# time; a smaller `batch_questions` takes less. The formula is tested on small students; nobody has measured the students in this table.
+# Weights are only one part of the memory that training takes. The others are the adapter with its gradients and
+# optimiser state, the hidden states between the layers for the longest conversation, and one layer's activations.
+# Logits are computed for a few hundred tokens at a time. The table estimates training of the paper's students (QLoRA
+# on conversations of up to 10,240 tokens) and their evaluation, 32 questions at a time; a smaller `batch_questions`
+# takes less. The formula is tested on small students. We have not measured the students in this table.
 
 # %%
 paper = config.load("paper")
@@ -310,9 +328,9 @@ memory
 # %% [markdown]
 # ## 7 · Before and after
 #
-# The same weights get one new question with and without the adapter, both times with the short prompt and by greedy decoding. Before you
-# look: what will the untrained model do with a product of two numbers of six digits? The adapter is switched on and off without loading
-# the model again.
+# The same weights get one new question without and with the adapter, both times with the short prompt and by greedy
+# decoding. Before you look: what will the untrained model do with a product of two six-digit numbers, and what the
+# trained one? The adapter is switched on without loading the model again.
 
 # %%
 asked = [{"role": "system", "content": prompts.AGENT_STUDENT}]
@@ -324,19 +342,25 @@ print("BEFORE\n" + before, "AFTER\n" + after, sep="\n\n")
 assert before != after or len(curve) < 10  # a handful of steps may leave the greedy words as they were
 
 # %% [markdown]
+# In the output above the adapter is the stand-in that the first line names, trained on at most 20 trajectories. It
+# has learnt how a turn begins ("Thought:"), but it writes no code, and its product is as wrong as the one before.
+#
 # ## What we saw
 #
-# 1. The student is trained on what the teacher wrote, never on what the sandbox answered. A mask decides that, token by token.
-# 2. LoRA trains a few per cent of the weights. One step on one trajectory already lowers its loss, and the first thing that changes is the
-#    form: the untrained model answers in prose, the trained one starts with a thought. How form and accuracy grow with the number of
-#    trajectories is measured in notebook 05b.
-# 3. The loss does not say whether a student acts *well*. Chains of thought keep a higher loss than trajectories because they contain numbers
-#    that cannot be derived from the context; a trajectory looks them up and copies them. Notebook 04 evaluates the students on questions.
+# 1. The student is trained on what the teacher wrote, never on what the sandbox answered. A mask decides that, token
+#    by token.
+# 2. LoRA trains a few per cent of the weights. One step on one trajectory already lowers its loss, and the first
+#    thing that changes is the form: the untrained model answers in prose, the trained one starts with a thought.
+#    Notebook 05b measures how accuracy grows with the number of trajectories.
+# 3. The loss does not say whether a student acts *well*. Chains of thought keep a higher loss than trajectories. One
+#    reason is that they contain facts that cannot be derived from the context; a trajectory looks them up and copies
+#    them. Notebook 04 evaluates the students on questions.
 #
 # ## Exercises
 #
-# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
-# `make workshop` writes copies without. Exercises 4 and 5 train small students: together they take about three minutes.
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. This notebook contains one
+# solution of each; `make workshop` writes copies without the solutions. Exercises 4 and 5 train small students, which
+# takes longer than the others.
 #
 # ### 1 · The classic bug
 #
@@ -438,9 +462,10 @@ def is_unmasked(messages):
 pages.check_exercise("Unmask the observations", lambda: looked_up and all(map(is_unmasked, looked_up)), "Decode what carries loss.")
 
 # %% [markdown]
-# Now see what it does. Two students learn from the same twenty trajectories, one with your mask and one with `mask_by_hand`. Then each gets
-# the question of another trajectory, with the teacher's first turn, whose code searches. *Nobody runs that code.* What does each student
-# write next? And how surprised is each by the reply that the search really gave?
+# Now see what your mask does. Two students learn from the same twenty trajectories, one with your mask and one with
+# `mask_by_hand`. Then each gets the question of another trajectory and the teacher's first turn, whose code searches.
+# *Nobody runs that code.* What does each student write next? And how surprised is each by the reply that the search
+# really gave?
 
 # %%
 *shown, unseen = sorted(looked_up, key=lambda m: len(mask_by_hand(m)[0]))[:21]
@@ -469,16 +494,17 @@ for name, mask in {"your mask": unmask, "mask_by_hand": mask_by_hand}.items():
 print(f"--- the real reply begins\n{unseen[3]['content']}")
 
 # %% [markdown]
-# The first student begins the sandbox's turn itself and writes a reply that no search gave. Compare it with the real one: an invented reply
-# can be false, and the student would trust it. At test time the loop stops at the end of the code, which hides this habit but does not
-# remove it.
+# The first student writes the sandbox's turn itself, with a reply that no search gave; the second ends its turn and
+# waits. Compare the invented reply with the real one: in the output above, a region becomes a city. The student would
+# trust it. At test time the loop stops at the end of the code, which hides this habit but does not remove it.
 
 # %% [markdown]
 # ### 5 · A rank of your own
 #
-# The rank *r* is a choice: the paper takes 64. How much smaller can it be? `loss_at(rank)` trains a student of that rank on six of these
-# trajectories, one step each, and returns its loss on the trajectory it has not seen. Find the smallest power of two whose loss is at most
-# 0.1 nats above that of this preset's rank. Write your prediction down first.
+# The rank *r* is a choice: the paper takes 64, `laptop` 32. How much smaller can it be? `loss_at(rank)` trains a
+# student of that rank on six of these trajectories, one step each, and returns its loss on the trajectory it has not
+# seen. Find the smallest power of two whose loss is at most 0.1 nats above that of this preset's rank. Write your
+# prediction down first.
 
 # %%
 @functools.cache
