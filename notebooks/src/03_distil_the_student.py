@@ -157,11 +157,12 @@ pd.DataFrame.from_dict(sizes, orient="index")
 # L(θ)  =  − 1/|M|  ·  Σ over i in M:   ln pθ(xᵢ | everything before xᵢ)
 # ```
 #
-# This is the mean cross-entropy, in nats per trained token. A loss of L means that the student is as uncertain as if
-# it chose among e^L equally likely tokens. Two things follow. The observation still matters: it is part of what comes
-# before, so a fact that was just read costs almost nothing to write, while a fact that must be recalled costs a lot.
-# And the mean is over tokens: a long thought counts more than a short action, although the action decides what
-# happens. The cell computes the loss by hand and by the package, which returns the sum over the tokens:
+# This is the mean cross-entropy, in nats (the unit of natural logarithms) per trained token. A loss of L means that
+# the student is as uncertain as if it chose among e^L equally likely tokens. Two things follow. The observation still
+# matters: it is part of what comes before, so a fact that was just read costs almost nothing to write, while a fact
+# that must be recalled costs a lot. And the mean is over tokens: a long thought counts more than a short action,
+# although the action decides what happens. The cell computes the loss by hand and by the package, which returns the
+# sum over the tokens:
 
 # %%
 dense = AutoModelForCausalLM.from_pretrained(models.fetch_weights(student, cfg.weights), dtype=torch.float32)

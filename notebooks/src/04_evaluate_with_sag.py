@@ -17,7 +17,7 @@
 # %% [markdown]
 # # 04 · Evaluate with self-consistent action generation
 #
-# *A small model tries eight actions. Is the one that most of them agree on the right one?*
+# *A small model tries eight actions. If most of them have the same outcome, is it the right one?*
 #
 # **By the end you will have shown that** methods can be compared question by question, and that
 # sampling several actions, running them all and keeping the action that most candidates agree on repairs many failing steps.
@@ -27,7 +27,8 @@
 #
 # *To read*: 1 (12 minutes), 2 (2), 3 (5), 4 (2), 5 (3), 6 (10), 7 (1), 8 (1), exercises (35).
 #
-# *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
+# The outputs *shown* are those of the `laptop` experiment, drawn from its committed records. If you run the notebook
+# unchanged, it runs `smoke`.
 
 # %%
 import re
@@ -50,11 +51,11 @@ pages.show_settings(cfg, *names)
 # %% [markdown]
 # ## 1 · One step of self-consistent action generation
 #
-# A small model often writes code that does not run. SAG (§3.2) samples *N* actions for a step, runs each from the
-# same state, drops those that fail, groups the rest by outcome, and keeps one of the largest group. Here is one step
-# of the smallest distilled student, its candidates side by side, coloured by group. If the largest groups have the same size, the vote
-# keeps the one with the shortest candidate. (Older records have candidates marked *dropped*: their sampling was stopped because their votes
-# could no longer change the choice.)
+# A small model often writes code that does not run. Self-consistent action generation (SAG, §3.2) samples *N* actions
+# for a step, runs each from the same state, drops those that fail, groups the rest by outcome, and keeps one of the
+# largest group. Here is one step of the smallest distilled student, with one candidate per row. If the largest groups
+# have the same size, the vote keeps the one with the shortest candidate. (Older records have candidates marked
+# *dropped*. Their sampling was stopped early, because their votes could no longer change the choice.)
 
 # %%
 web_search = benchmarks.web_search(cfg)
@@ -76,7 +77,8 @@ print(question.text)
 pages.show_vote(step)
 
 # %% [markdown]
-# In a live notebook, move *N* and the temperature over what was sampled and watch the vote change:
+# In the output above, five of the eight candidates fail. The other three print nothing, so they are one group, and
+# the vote keeps one of them. In a live notebook, change *N* and the temperature and watch the vote change:
 
 # %%
 pages.explore_vote(steps)
@@ -84,27 +86,28 @@ pages.explore_vote(steps)
 # %% [markdown]
 # ### Where the vote comes from
 #
-# An action *a* is a text; what it does is its outcome *o*. Many texts have the same outcome: `6 * 7`, `7 * 6`, a loop that adds. The
-# model's probability of an outcome is the sum over all texts that lead to it, and the vote picks the outcome with the largest sum,
-# estimated from *N* samples, without those that fail:
+# An action *a* is a text; what it does is its outcome *o*. Many texts have the same outcome: `6 * 7`, `7 * 6`, a loop
+# that adds. The model's probability of an outcome is the sum over all texts that lead to it, and the vote picks the
+# outcome with the largest sum. It estimates the sums from *N* samples and leaves out those that fail:
 #
 # ```text
 # p(o | h)  =  Σ over actions a whose outcome is o:   pθ(a | h)          here h is all that came before the step
 # kept      =  the o that most of o₁ … o_N are equal to
 # ```
 #
-# Greedy decoding picks the likeliest *text* instead. If the probability of the right outcome is spread over many ways to write it, the
-# likeliest single text can be a wrong one.
+# Greedy decoding instead picks, roughly, the most likely *text*. If the probability of the right outcome is spread
+# over many ways to write it, the most likely single text can be a wrong one.
 #
 # Why should agreement be a sign of being right? There are many ways to be wrong and usually one way to be right, so two wrong samples
 # seldom agree. If the right outcome is the most probable one, even by a little, then with growing *N* the largest group is the right one
 # more and more often. Dropping failures needs no such argument: code that raised an error is known to be bad.
 #
-# The same argument shows when the vote fails. If the model prefers a wrong outcome, more samples only make that outcome more certain: a
-# vote cures noise, not a wrong plan. If the samples are copies of each other, as at a low temperature, eight of them are the evidence of
-# one. Equal outcomes need not mean equal actions: two actions that print nothing agree, and that says nothing. And different outcomes
-# need not mean that one is wrong: two good searches in different words find different passages. The first step of a factual question
-# can then have as many groups as candidates, and the rule for ties decides.
+# The same argument shows when the vote fails. If the model prefers a wrong outcome, more samples only make that
+# outcome more certain: a vote cures noise, not a wrong plan. If the samples are copies of each other, as at a low
+# temperature, eight of them are the evidence of one. Equal outcomes need not mean equal actions: two actions that
+# print nothing agree, as in the vote above, and that is no sign of being right. And different outcomes need not mean
+# that one is wrong: two good searches in different words find different passages. The first step of a factual
+# question can then have as many groups as candidates, and the rule for ties decides.
 #
 # ### The vote by hand
 #
@@ -125,8 +128,8 @@ def vote(outcomes, lengths):
     return largest[0]
 
 # %% [markdown]
-# The function is tested on the three votes of the model above, and on five candidates that end in a tie: two give 42, two give 13, and one
-# fails. Before you look: which of the five is kept?
+# The cell tests the function on the three votes of the model above, and on five candidates whose vote is a tie: two
+# give 42, two give 13, and one fails. Before you look: which of the five is kept?
 
 # %%
 candidates = ["final_answer(6 * 7)", "final_answer('42')", "final_answer(13)", "print(6 * 7); final_answer(6 + 7)", "final_answer(six)"]
@@ -142,9 +145,13 @@ print("of the tie, the vote keeps", candidates[vote(outcomes, lengths)])
 pages.show_source(sag.groups, sag.rank, sag.winner)
 
 # %% [markdown]
-# The reference code votes on printed text alone. So it puts candidates into one group although they call `final_answer` with different
-# values, and separates them from one that prints something first. The table has the groups of the same five candidates, by our vote and with
-# `vote="as_published"`; a candidate that failed is in no group:
+# Two groups have two candidates each, and `final_answer(13)` is the shortest of the four, so a wrong answer wins the
+# tie.
+#
+# The reference code votes on printed text alone. So it puts candidates into one group although they call
+# `final_answer` with different values, and it separates from them a candidate that prints something first. The table
+# has the groups of the same five candidates, by our vote (`outcome`) and by the reference code's (`as_published`); a
+# candidate that failed is in no group:
 
 # %%
 groups = {vote: [None if g is None else g + 1 for g in sag.groups(outcomes, vote)] for vote in ("outcome", "as_published")}
@@ -153,9 +160,11 @@ figures.format_numbers(pd.DataFrame(groups, index=pd.Index(candidates, name="can
 # %% [markdown]
 # ## 2 · Every method on every benchmark
 #
-# Each row of the plan is one method with one number of samples. Decoding is greedy, except where *n* > 1. A case is written to disk as soon
-# as it is finished, so an interrupted run resumes where it stopped, and a run with more questions reuses the answers it has. At `smoke` two
-# of the students answer now; the answers of the others to the same questions are recorded (setting `live_methods`).
+# Each row of the plan is one method with one number of samples. Decoding is greedy, except where *n* > 1. A case is
+# written to disk as soon as it is finished, so an interrupted run resumes where it stopped, and a run with more
+# questions reuses the answers it has. At `smoke` the agent student and the CoT student answer now; the answers of all
+# other methods to the same questions are recorded (setting `live_methods`). At `laptop`, as shown here, all answers
+# are recorded.
 
 # %%
 del model
@@ -180,23 +189,25 @@ assert all(count == asked[name] for (_, _, name), count in counts.items())
 # %% [markdown]
 # ## 3 · Table 2 at our size
 #
-# Accuracy in per cent, with a 95 % Wilson interval and the number of questions. With few questions an interval is wide. Before you look:
-# which row will be the best, and by how much will acting beat reciting?
+# Accuracy in per cent, with a 95 % Wilson interval and the number of questions. With few questions an interval is
+# wide. Before you look: which row will be the best, and by how much will agents beat chains of thought?
 
 # %%
 figures.table2(frame)
 
 # %% [markdown]
-# The smallest student's greedy rows as a picture:
+# At `laptop` the best row is a distilled agent at both sizes. Here are the smallest student's greedy rows as a
+# picture:
 
 # %%
 greedy = frame[(frame["model"] == cfg.students[0]) & (frame["n"] == 1)]
 figures.accuracy_bars(greedy, f"{cfg.students[0]} · preset {preset}")
 
 # %% [markdown]
-# Why not simply prompt the larger model? This table has the smallest student's accuracy beside the cost of a question, and the teacher's
-# where it was evaluated on test questions (`smoke` and `paper`, not `laptop`). Seconds are those of the machine that answered; those of a
-# batch are divided evenly among its questions.
+# What does a question cost, and would it be simpler to prompt the teacher? The table has the smallest student's
+# accuracy beside its cost per question. At `smoke` and `paper` the teacher was evaluated on test questions, too, and
+# has rows of its own; at `laptop` it was not. Seconds depend on the machine that answered; the seconds of a batch are
+# divided evenly among its questions.
 
 # %%
 tested = evaluate.evaluate_teacher(cfg, box=box, search=web_search)
@@ -226,8 +237,8 @@ figures.comparison_table(compared)
 # %% [markdown]
 # ## 4 · What SAG repairs
 #
-# The share of questions with at least one step whose *kept* action failed to parse or to run, in per cent. Before you look: by how much
-# does a vote of eight lower it, and will accuracy rise by as much?
+# The table has the share of questions with at least one step whose *kept* action failed to parse or to run, in per
+# cent. Before you look: by how much does a vote of eight lower it, and will accuracy rise by as much?
 
 # %%
 broken = figures.label_rows(figures.code_error_rates(frame))
@@ -238,21 +249,25 @@ figures.bar_chart(broken.loc[figures.size_label(student), ["parse", "execution"]
                   alt="Bars of the share of questions with a step that failed to parse or to run, by method.")  # fmt: skip
 
 # %% [markdown]
-# The ledger of the vote, in questions: of those with broken code by greedy decoding, how many does the vote repair, and how many of the
-# repaired are then right? And on the other side, what does it break or lose that greedy decoding had?
+# The next table counts what the vote changed, in questions. Of those with *broken* code by greedy decoding, how many
+# does the vote *repair*, and how many of the repaired are *then right*? In how many is code *newly broken*? The last
+# two columns are about all questions: *lost* were right by greedy decoding and are wrong with the vote, *won* are the
+# opposite.
 
 # %%
 figures.label_rows(figures.sag_ledger(frame))
 
 # %% [markdown]
-# A repaired step is a chance, not an answer: the plan behind it is the same student's.
+# The vote repairs most of the broken code, but few of the repaired answers are then right. A repaired step only gives
+# the plan another chance, and the plan is still the same student's.
 #
-# ## 5 · The same answers, graded otherwise
+# ## 5 · The same answers, graded by other rules
 #
-# Does a difference from the paper come from the models or from the grading? Here the same answers are graded again: *exact* compares the
-# text, *as_published* uses the reference code's rules for maths (numbers within a ten-thousandth, but also numbers that are off by a factor
-# of a hundred; gold answers as printed). With `judge_server` set, an LLM also judges factual answers, as GPT-4o-mini does in the paper.
-# Shares are in per cent; rows in which all gradings agree are left out.
+# Does a difference from the paper come from the models or from the grading? Here the same answers are graded again:
+# *exact* compares the text, *as_published* uses the reference code's rules for maths (it accepts numbers within a
+# ten-thousandth, but also numbers that are off by a factor of a hundred, and takes gold answers as printed). With
+# `judge_server` set, an LLM also judges factual answers, as GPT-4o-mini does in the paper. Shares are in per cent;
+# *cases* is the number of answers. Rows in which all gradings agree are left out.
 
 # %%
 judge = score.open_judge(cfg, cfg.runs / "judge.jsonl")
@@ -264,6 +279,9 @@ disputed = score.select_disagreements(graded)
 print(f"{len(disputed)} of {len(graded)} cases are graded differently")
 
 # %% [markdown]
+# At `laptop` the gradings disagree on 47 of 5920 answers, and no row changes by more than four points. So most of the
+# difference from the paper comes from the models and the questions.
+#
 # ## 6 · Read a few
 #
 # Numbers say how often; transcripts say why. A chain of thought and a distilled agent on one question, side by side:
@@ -276,8 +294,8 @@ answers = {(c["method"], c["n"]): c for c in found if (c["id"], c["model"]) == (
 pages.show_side_by_side(answers["cot_distill", 1], answers["agent_distill_ftp", 1])
 
 # %% [markdown]
-# The same question answered in every way; click an answer, then one of its steps. Where several actions were sampled, a step shows
-# all of them.
+# Here is the same question, answered by every method. Click an answer, then one of its steps. Where several actions
+# were sampled, a step shows all of them.
 
 # %%
 pages.show_cases(list(answers.values()))
@@ -289,10 +307,13 @@ pages.show_cases(list(answers.values()))
 pages.show_steps(wrong[0]) if wrong else print("none wrong in this run")
 
 # %% [markdown]
+# In the output above, the search finds the country, but the last thought names a city that no passage mentions.
+#
 # ### A vote that helped, and one that did not
 #
-# Both votes are chosen by a rule. In the first the answer was computed or read, not recalled, and a failing candidate and a wrong minority
-# lose. In the second, greedy decoding gave the right answer, and the vote replaces it by a wrong one:
+# A rule chooses the next two votes. In the first, a failing candidate and a wrong minority lose, and the answer was
+# computed or read rather than recalled. In the second, greedy decoding gave the right answer, and the vote replaces
+# it with a wrong one:
 
 # %%
 votes = figures.select_votes(found)
@@ -307,8 +328,8 @@ if case:
 pages.show_vote(step) if case else print("no vote of this run lost a right answer")
 
 # %% [markdown]
-# Candidates are samples of one model. If its plan is wrong, most candidates are wrong in the same way, and their agreement says only how
-# probable the wrong plan is.
+# Candidates are samples of one model. If its plan is wrong, most candidates are wrong in the same way, and their
+# agreement says only how probable that plan is.
 #
 # In a live notebook, menus choose the student, question and method, and a slider the step:
 
@@ -318,9 +339,9 @@ pages.browse_cases([c for c in found if c["id"] in {d["id"] for d in distilled[:
 # %% [markdown]
 # ## 7 · For the diagrams
 #
-# Figures 2 and 3 of the paper are drawings of its ideas. Ours show real cases: one question answered by a CoT student and by an agent, one
-# first-thought prefix of the teacher, and one vote. The rule prefers a question where only the agent is right, and a vote with a failure or
-# a disagreement in it.
+# Figures 2 and 3 of the paper are drawings of its ideas. Notebook 05 draws ours from real cases: one question
+# answered by a CoT student and by an agent, one first-thought prefix of the teacher, and one vote. A rule chooses
+# them. It prefers a question that only the agent gets right, and a vote with a failure or a disagreement in it.
 
 # %%
 chosen = figures.select_examples(cfg, found)
@@ -331,8 +352,9 @@ print("Fig. 3:", chosen["prefix"]["question"])
 # %% [markdown]
 # ## 8 · One setting at a time
 #
-# For the smallest student: the temperature of SAG, its seed, the kind of fine-tuning, and the number of trajectories
-# (Tables 6 to 8, and one that is not in the paper). Missing adapters are trained here. `smoke` varies nothing.
+# For the smallest student, one setting at a time is varied: the temperature of SAG, its seed, the kind of
+# fine-tuning, and the number of trajectories (Tables 6 to 8, and one that is not in the paper). Missing adapters are
+# trained here. At `smoke` nothing is varied. The numbers below count the answers; notebook 05b has the tables.
 
 # %%
 varied = runner.run_sweeps(cfg, found, box=box, search=web_search)
@@ -343,21 +365,24 @@ pages.show_values({f"cases of {name}": count for name, count in Counter(case["se
 # %% [markdown]
 # ## What we saw
 #
-# 1. One table from one command: prompting, distillation, retrieval, first thoughts and voting on the same questions,
-#    with the uncertainty that so few questions leave.
-# 2. A vote over outcomes drops code that fails. It cannot make a plan better than those that were sampled: at `laptop` it repairs
-#    148 of 210 answers with broken code, and 3 of the repaired become right.
-# 3. The questions that only one side got right decide whether a method is better. Averages hide them.
+# 1. Table 2 compares prompting, distillation, retrieval, first thoughts and voting on the same questions, with the
+#    uncertainty that so few questions leave.
+# 2. A vote over outcomes drops code that fails. It cannot make a plan better than those that were sampled: at
+#    `laptop` it repairs 148 of 210 answers with broken code, and 3 of the repaired become right.
+# 3. The questions that only one side got right decide whether a method is better. Averages hide which questions these
+#    are.
 #
-# At `laptop`, with 40 questions per benchmark, students that act beat students that recite at both sizes, and the smaller one that acts
-# beats the larger one that recites. In mathematics, where a question needs a computation, reciting gets almost none right. Voting repairs
-# failing steps, of which the smaller student has more, and hardly changes accuracy. Some questions out of the training's domain remain
-# hard for every student: chains of several lookups (mini-musique) and mini-olym.
+# At `laptop`, with 40 questions per benchmark, students that act beat students that recite at both sizes, and the
+# smaller one that acts beats the larger one that recites. In mathematics, where a question needs a computation,
+# reciting gets almost none right. Voting repairs failing steps, of which the smaller student has more, and hardly
+# changes accuracy. Some questions out of the training's domain, of kinds that the training data did not contain,
+# remain hard for every student: chains of several lookups (mini-musique) and problems in the style of a mathematics
+# olympiad (mini-olym).
 #
 # ## Exercises
 #
-# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
-# `make workshop` writes copies without.
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. This notebook contains one
+# solution of each; `make workshop` writes copies without the solutions.
 #
 # ### 1 · Temperature and disagreement
 #
@@ -378,8 +403,9 @@ pages.check_exercise(
 # %% [markdown]
 # ### 2 · An outcome key of your own
 #
-# Final answers are compared as values: `sag.answer_key`. Write a key that is also equal for *3.14159* and *3.1416*, and for *Lima.* and
-# *lima*, but never for two different names, or for numbers that differ by 0.01 or more.
+# The vote compares final answers as values, by `sag.answer_key`. Write a key of your own. It must be equal for
+# *3.14159* and *3.1416*, and for *Lima.* and *lima*, but differ for two different names and for numbers that differ
+# by 0.01 or more.
 
 # %% tags=["exercise"]
 def my_key(answer):
@@ -424,9 +450,10 @@ pages.check_exercise("Break the vote", lambda: broken_vote(rigged), "Two against
 # %% [markdown]
 # ### 4 · Accuracy against N
 #
-# Recorded candidates can be voted on again: `pages.revote(step, n)` is the step as its first `n` candidates would have decided it. The votes
-# below are those with which a student ended a maths question. What share of the kept candidates is the right answer, at each N of
-# `counts`? (`score.grade(answer, gold, "math").correct`; an outcome reads `final answer: 42`.)
+# Recorded candidates can be voted on again: `pages.revote(step, n)` returns the step as its first `n` candidates
+# would have decided it. The votes below are the last ones on maths questions, in which a student gave its answer.
+# What share of the kept candidates is right, at each N of `counts`? (`score.grade(answer, gold, "math").correct`; an
+# outcome reads `final answer: 42`.)
 
 # %%
 votes = [
