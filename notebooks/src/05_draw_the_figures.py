@@ -17,14 +17,15 @@
 # %% [markdown]
 # # 05 · Draw the paper's figures
 #
-# *Eight figures carry the paper's story. Which of them look the same with models of a laptop's size?*
+# *Eight figures carry the paper's story. Which of them look the same with models that fit a laptop?*
 #
 # **By the end you will have shown that** every figure of the paper can be drawn from records, with published values
 # beside ours, intervals on ours, and gaps left as gaps.
 #
 # *Needs* the records of notebooks 02 and 04 · *Makes* eight figures, as SVG and PNG · *Minutes* under 1 on any machine, and twenty to read.
 #
-# *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
+# The outputs *shown* are those of the `laptop` experiment, drawn from its committed records. If you run the notebook
+# unchanged, it runs `smoke`.
 
 # %%
 from agentlib import config, figures, pages, records
@@ -41,15 +42,16 @@ note = figures.footer(cfg, frame)
 print(note)
 
 # %% [markdown]
-# Each figure is drawn from these records and nothing else. A question without an answer counts as wrong, and the footer says how many there
-# are; a method that was not run leaves a gap. Published values are those of Kang et al. 2025 (arXiv 2505.17612), from its tables or, where
-# a panel says *digitised*, measured in its figures. The benchmarks of the small presets only imitate the paper's: compare the order of the
-# bars, not their height.
+# Our values in each figure come from the records of notebooks 02 and 04 and nothing else. A question without an
+# answer counts as wrong, and the grey footer says how many there are, if any; a method that was not run leaves a gap.
+# Below each figure two sentences say what is seen in it and what is not. Published values are those of Kang et al.
+# 2025 (arXiv 2505.17612), from its tables or, where a panel says *digitised*, measured in its figures. The benchmarks
+# of `smoke` and `laptop` only imitate the paper's, so compare the order of the bars, not their height.
 #
 # ## Figure 1 · Mean accuracy by model size
 #
-# The paper's claim in one picture: a model that acts is as good as a larger one that recites. Before you look: at which size will acting
-# lead by more, the smaller or the larger one?
+# The figure has the paper's claim in one picture: a model that acts is as good as a larger one that recites. Before
+# you look: at which of our two sizes will acting lead by more?
 
 # %%
 made = {}
@@ -60,8 +62,8 @@ fig
 # %% [markdown]
 # ## Figure 2 · Why act instead of recite
 #
-# The same question, answered by a student distilled from chains of thought and by one distilled from trajectories. What is the first thing
-# that the left one makes up?
+# The figure has the same question, answered by a student distilled from chains of thought and by one distilled from
+# trajectories. What is the first thing that the CoT student (left) makes up?
 
 # %%
 pair = examples["pair"]
@@ -72,7 +74,8 @@ fig
 # %% [markdown]
 # ## Figure 3 · A first-thought prefix, and a vote
 #
-# The two ideas on real cases. Which candidates fail, and what do those that agree have in common?
+# The figure shows the paper's two ideas on real cases. Which candidates fail, and what do those that agree have in
+# common?
 
 # %%
 fig = figures.fig3_prefix_and_vote(examples["prefix"], examples["vote"], note, case=examples["vote_case"])
@@ -82,7 +85,8 @@ fig
 # %% [markdown]
 # ## Figure 4 · Maths by subject and level
 #
-# A computation needs no memory, only a plan. Does acting help on every level, or only where the numbers are large?
+# An agent computes with Python and needs only a plan. Does acting help at every level, or only where problems are
+# hard (level 5)?
 
 # %%
 fig = figures.fig4_math_breakdown(frame, note)
@@ -92,8 +96,8 @@ fig
 # %% [markdown]
 # ## Figure 5 · More samples
 #
-# Self-consistency over whole chains of thought against SAG over actions, by the number of samples. Which curve should rise more: a vote
-# over answers, or a vote over steps?
+# The figure compares two votes by the number of samples: self-consistency, which votes over the answers of whole
+# chains of thought, and SAG, which votes over the actions of each step. Which curve should rise more?
 
 # %%
 fig = figures.fig5_samples(frame, note)
@@ -103,8 +107,8 @@ fig
 # %% [markdown]
 # ## Figure 6 · Tokens
 #
-# What a question costs: the tokens that the CoT student and the agent student generate by greedy decoding. Does acting take more tokens, or
-# fewer?
+# The figure shows what a question costs: the tokens that the CoT student and the agent student generate by greedy
+# decoding. Does acting take more tokens, or fewer?
 
 # %%
 fig = figures.fig6_tokens(frame, note)
@@ -114,8 +118,8 @@ fig
 # %% [markdown]
 # ## Figure 7 · Code errors with and without SAG
 #
-# A candidate that failed cannot win a vote unless all fail. Before you look: what share of the questions with broken code will be left at
-# N = 8?
+# A candidate that failed cannot win a vote unless all fail. Before you look: what share of the questions with broken
+# code will be left with eight samples?
 
 # %%
 fig = figures.fig7_code_errors(frame, note)
@@ -125,8 +129,8 @@ fig
 # %% [markdown]
 # ## Figure 8 · Retrieval calls with and without the first-thought prefix
 #
-# In the paper the prefix makes students search less. Before you look: would that be good? A plan can save searches, but so can an answer
-# that is made up before anything was read.
+# In the paper the prefix makes students search less. Before you look: would that be good? A plan can save searches,
+# but so can making up an answer before reading anything.
 
 # %%
 fig = figures.fig8_retrieval_calls(frame, note)
@@ -140,23 +144,31 @@ pages.show_values({name.partition("_")[0]: " ".join(path.name for path in paths)
 # %% [markdown]
 # ## What we saw
 #
-# 1. All eight figures are drawn from records by one command. Each names the preset, the models and the questions behind a point.
-# 2. The order of the bars is the finding. Their height depends on the questions, and ours are generated: on them an agent gets more right
-#    than in the paper at 0.5B, a chain of thought fewer.
-# 3. The intervals cover the choice of questions, not the training. How much two trainings of one student differ is in 05b.
+# 1. All eight figures are drawn from records. Each names the preset and the models, and most the number of questions
+#    behind a point.
+# 2. The order of the bars is the finding. Their height depends on the questions, and ours are generated. At 0.5B our
+#    agent gets more of them right than the paper's agent gets of its questions, and our CoT student fewer.
+# 3. The intervals cover the choice of questions, not the training. Notebook 05b says how much two trainings of one
+#    student differ.
 #
-# The numbers behind these figures, and which claims they settle, are in [05b](05b_tables_and_claims.ipynb); transcripts of wrong answers are
-# in [05c](05c_read_the_failures.ipynb).
+# Which figures look like the paper's? At `laptop`, Figure 1 does in its main point (the distilled agent leads at both
+# sizes), and so does Figure 7 (fewer questions with broken code in every pair of bars). Figure 6 does on three of
+# four benchmarks, and Figure 8 at 0.5B but not at 135M. Figure 4 does not: ours has the agent far ahead on mini-math,
+# and in the paper the bars are close. Figure 5 leaves it open, because none of its changes is beyond chance. Figures
+# 2 and 3 are single examples.
+#
+# The numbers behind these figures, and which claims they settle, are in [05b](05b_tables_and_claims.ipynb);
+# transcripts of wrong answers are in [05c](05c_read_the_failures.ipynb).
 #
 # ## Exercises
 #
-# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
-# `make workshop` writes copies without.
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. This notebook contains one
+# solution of each; `make workshop` writes copies without the solutions.
 #
 # ### 1 · Steps instead of questions
 #
-# Figure 7 counts questions with an error. Count the share of *steps* with one, for each number of samples of the distilled agent.
-# Why can it be larger or smaller?
+# Figure 7 counts questions with an error. Count the share of *steps* with an error instead, for each number of
+# samples of the distilled agent. Why can the two shares differ?
 
 # %% tags=["exercise"]
 per_step = {}
@@ -177,8 +189,9 @@ pages.check_exercise("Steps instead of questions", lambda: set(per_step) == {1, 
 # %% [markdown]
 # ### 2 · What a right answer costs
 #
-# Figure 6 counts the tokens per question. Count those per *right answer* instead: divide all tokens that a student wrote by the number of
-# questions that it got right. Do it for CoT distillation and agent distillation (greedy, all benchmarks together) of the first student in `frame`.
+# Figure 6 counts tokens per question. Count tokens per *right answer* instead: divide all tokens that a student wrote
+# by the number of questions that it got right. Do it for CoT distillation and agent distillation (greedy, all
+# benchmarks together) of the first student in `frame`.
 
 # %% tags=["exercise"]
 price = {}

@@ -17,7 +17,7 @@
 # %% [markdown]
 # # 05b · Tables, claims, and how sure we are
 #
-# *The paper makes five claims. Which of them do our numbers settle?*
+# *We test five claims of the paper. Which of them do our numbers settle?*
 #
 # **By the end you will have shown that** a difference between two methods is only as good as its interval, and that the interval can be
 # built by hand in three lines.
@@ -25,7 +25,8 @@
 # *Needs* the records of notebooks 02 and 04 · *Makes* the paper's tables, and a verdict on each claim · *Minutes* under 1 on any machine,
 # and fifteen to read.
 #
-# *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
+# The outputs *shown* are those of the `laptop` experiment, drawn from its committed records. If you run the notebook
+# unchanged, it runs `smoke`.
 
 # %%
 import numpy as np
@@ -49,7 +50,8 @@ print(note)
 # %% [markdown]
 # ## Tables 2 and 5
 #
-# The numbers behind Figure 1, and the teacher's on its training questions. Each table is saved in the folder of the figures.
+# Table 2 has the numbers behind Figure 1, and Table 5 the teacher's accuracy on its training questions. Each table is
+# saved in the folder of the figures.
 
 # %%
 def keep(name, table, note=note):
@@ -62,8 +64,8 @@ keep("table2", figures.table2(frame))
 keep("table5", figures.table5(figures.to_frame(case for found in taught.values() for case in found)))
 
 # %% [markdown]
-# Ours beside the published size nearest to ours, averaged over the benchmarks. The published averages are computed from the published
-# columns, because some of the printed averages differ from them.
+# The next table has our averages over the benchmarks beside the published ones of the nearest model size. We computed
+# the published averages from the published columns, because some of the printed averages do not match them.
 
 # %%
 beside = figures.compare_with_paper(frame)
@@ -74,12 +76,14 @@ keep("beside_the_paper", means)
 # %% [markdown]
 # ## Tables 6, 7 and 8, and the number of trajectories
 #
-# One setting is varied at a time, for the smallest student (section 8 of notebook 04; `smoke` varies nothing). Below each table is the
-# published one: seeds on AIME, fine-tuning on all eight benchmarks. At `laptop` each benchmark has 25 questions. Temperature and seed were
-# varied on mini-math alone, because this student gets almost none of the other maths questions right. The varied settings ran on a CPU in
-# 32 bits: all their answers, and the training for QLoRA, for full fine-tuning and for fewer trajectories. The main experiment's own setting
-# (0.4, seed 42, LoRA, all trajectories) ran on a GPU in bf16. Of the 191 trajectories that pass the filter, 188 are short enough to train
-# on (`max_length`). A second table below Table 8 compares each kind of fine-tuning with LoRA, question by question.
+# One setting is varied at a time, for the smallest student (section 8 of notebook 04; at `smoke` nothing is varied).
+# Below each of Tables 6 to 8 is the published one: temperature on four maths benchmarks, seeds on AIME, fine-tuning
+# on all eight benchmarks. At `laptop` each benchmark has 25 questions. Temperature and seed were varied on mini-math
+# alone, because this student gets almost none of the other maths questions right. All answers with a varied setting
+# were computed on a CPU in 32 bits, and so were the trainings for QLoRA, for full fine-tuning and for fewer
+# trajectories. The main experiment's own setting (0.4, seed 42, LoRA, all trajectories) ran on a GPU in bf16. Of the
+# 191 trajectories that pass the filter, 188 are short enough to train on (`max_length`). A second table below Table 8
+# compares each kind of fine-tuning with LoRA, question by question.
 
 # %%
 file = cfg.records / "sweeps.jsonl"
@@ -118,7 +122,8 @@ less = by_value("trajectories") if "trajectories" in of else {}
 keep("trajectories", figures.table8(less, "agent_distill", "trajectories"), one) if less else figures.NOT_RUN
 
 # %% [markdown]
-# The last table as a picture, which is not in the paper: how many trajectories does a student need before it can act?
+# Here is the last table as a picture, which is not in the paper. How many trajectories does a student need before it
+# can act?
 
 # %%
 if "trajectories" in of:
@@ -127,24 +132,28 @@ if "trajectories" in of:
     display(fig)
 
 # %% [markdown]
+# At `laptop` no threshold is visible: each doubling helps, and more than 191 trajectories might help further.
+#
 # ## What the paper claims, and what we measured
 #
 # Before you look: which of the five would you bet on, and could 320 questions settle a difference of two points?
 #
-# P1 to P5 are the paper's claims; P1 is the primary one. *a* and *b* are the two sides in per cent of the questions. Their difference in
-# points has a 95 % interval: a paired bootstrap over questions, built by hand below. For "halves" the difference is *b* − *a*/2. *p* tests
-# the difference against its margin, by McNemar's exact test where the margin is 0; Holm's correction allows for testing all rows at
-# once. A claim holds, or does not, if the whole interval is on one side of the margin and the corrected *p* is at most 0.05; otherwise it
-# is not settled. The margin of 5 points is ours. The last column is the paper's difference at the published size nearest to ours, on
-# its own benchmarks.
+# P1 to P5 are the paper's claims, and P1 is the main one. *a* and *b* are the two sides, in per cent of the
+# questions. Their difference in points has a 95 % interval from a paired bootstrap over questions, built by hand
+# below. For "halves" the difference is *b* − *a*/2. *p* tests the difference against its margin, by McNemar's exact
+# test if the difference is *b* − *a* and the margin 0, and otherwise by the bootstrap. Holm's correction allows for
+# testing all rows at once. A claim holds, or does not, if the whole interval is on one side of the margin and the
+# corrected *p* is at most 0.05; otherwise it is not settled. The margin of 5 points is our choice. The last column is
+# the paper's difference at the nearest published model size, on its own benchmarks.
 #
 # ### The interval by hand
 #
-# Two methods answered the same questions. How much would their difference change with other questions of the same kind? The bootstrap lets
-# the questions that we have stand for all questions: it draws as many of them, with replacement, and computes the mean difference of the
-# draw. It does that 2000 times. The middle 95 % of these means is the interval. It is *paired*: each draw takes both answers to a
-# question, so a question that is hard for both sides adds no noise. These are the committed cases of `laptop` at every preset, because
-# the few questions of `smoke` leave nothing to draw from.
+# Two methods answered the same questions. How much would their difference change with other questions of the same
+# kind? The bootstrap treats the questions that we have as if they were all questions. It draws as many of them, with
+# replacement, and computes the mean difference of the draw. It does that 2000 times. The middle 95 % of these means
+# is the interval. It is *paired*: each draw takes both answers to a question, so a question that is hard for both
+# sides adds no noise. Whatever the preset, this section uses the committed cases of `laptop`, because `smoke` has too
+# few questions.
 
 # %%
 kept = figures.to_frame(records.read(config.load("laptop").records / "cases.jsonl"))
@@ -159,8 +168,9 @@ low, high = np.percentile(means, [2.5, 97.5])
 print(f"CoT distillation → agent distillation: {100 * gain.mean():+.1f} points [{100 * low:.1f}, {100 * high:.1f}]")
 
 # %% [markdown]
-# The package's interval uses the same seed, so it is equal. It adds one case: if every question gives the same difference, so does every
-# draw, and the bootstrap would claim certainty. There the package assumes that some share of unseen questions would differ.
+# The package's interval uses the same random seed, so it is equal. The package handles one more case: if every
+# question gives the same difference, so does every draw, and the bootstrap would claim certainty. Then the package
+# assumes that some share of unseen questions would differ.
 
 # %%
 theirs = figures.compare(a, b, seed=0)
@@ -170,8 +180,8 @@ pages.show_source(figures.compare)
 # %% [markdown]
 # ### All claims
 #
-# The intervals are over questions and do not cover chance in the training. That is not small: two trainings of the 0.5B agent at `laptop`,
-# with the same seed, differ by 7.5 points (README).
+# The intervals are over questions and do not cover chance in the training, which is not small: two trainings of the
+# 0.5B agent at `laptop`, with the same seed, differ by 7.5 points (README).
 
 # %%
 checked = figures.check_claims(frame)
@@ -186,26 +196,32 @@ if checked["difference"].notna().any():
 # %% [markdown]
 # ## What we saw
 #
-# 1. At `laptop`, acting beats reciting at both sizes (P1). Our lead is larger than the paper's (5.6 points at 0.5B), on generated questions that suit a tool. The
-#    smaller agent beats the next larger CoT student (P2), and an agent that was only prompted falls far behind a distilled one (P5).
-# 2. Voting halves the questions with broken code for the smaller student; for the larger one that is not settled. At both sizes it costs
-#    less than 5 points (P4). The first-thought prefix lowers the smaller student's accuracy, and for the larger one its effect is not
-#    settled (P3). Our teacher reasons badly in prose, and with a prefix more of its turns have no code that parses (notebook 02). That is a
-#    finding about teachers of this size, not about the paper's, which is twenty times as large.
-# 3. "Not settled" is a result, too: the interval reaches across the margin, and only more questions and more trainings can narrow it.
+# 1. At `laptop`, acting beats reciting at both sizes (P1). Our lead is larger than the paper's (5.6 points at 0.5B),
+#    on generated questions that suit a tool. The smaller agent beats the next larger CoT student (P2), and an agent
+#    that was only prompted falls far behind a distilled one (P5).
+# 2. Voting halves the questions with broken code for the smaller student; for the larger one that is not settled. At
+#    both sizes it costs less than 5 points (P4). The first-thought prefix lowers the smaller student's accuracy, and
+#    for the larger one its effect is not settled (P3). Our teacher reasons badly in prose, and with a prefix more of
+#    its turns have no code that parses (notebook 02). The paper's teacher is twenty times as large, so this is no
+#    evidence against its prefix.
+# 3. "Not settled" is a result, too. With 320 questions the intervals are 4 to 11 points wide, so a difference of two
+#    points can hardly be settled; that takes more questions and more trainings.
 #
-# Of the settings varied one at a time, temperature and seed made no measurable difference on 25 questions of mini-math. The number of
-# trajectories did, on 200 questions. QLoRA shows no measurable difference from LoRA; full fine-tuning gets half as many right. It used the
-# paper's learning rate for it, 1e-5, which is a fiftieth of LoRA's here, and no other was tried; its loss had fallen less (LOG.md).
+# Of the settings varied one at a time, temperature and seed made no measurable difference on 25 questions of
+# mini-math. The number of trajectories did: 25 give 4.5 % of 200 questions, and all 191 give 22.5 %. QLoRA shows no
+# measurable difference from LoRA; full fine-tuning gets half as many right. We gave it the paper's learning rate for
+# full fine-tuning, 1e-5, which is a fiftieth of the rate that we use for LoRA, and tried no other; its loss fell less
+# (LOG.md).
 #
 # ## Exercises
 #
-# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
-# `make workshop` writes copies without.
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. This notebook contains one
+# solution of each; `make workshop` writes copies without the solutions.
 #
 # ### 1 · The least certain mean
 #
-# Which method's mean is the least certain, so that more questions would help it most? Find the widest 95 % interval of a mean.
+# For which model and method is the mean the least certain, so that more questions would help most? Find the widest 95
+# % interval of a mean.
 
 # %% tags=["exercise"]
 widest = None
@@ -239,8 +255,9 @@ pages.check_exercise(
 # %% [markdown]
 # ### 3 · A difference where there is none
 #
-# Two equally good students still differ on some questions. Make such a pair: for each question, each of the two takes the result of `a` or
-# of `b` by the toss of a coin. How often, in a hundred such pairs, does the 95 % interval of their difference leave out 0?
+# Two equally good students still differ on some questions. Make such a pair: for each question, each of the two takes
+# the result of `a` or of `b`, decided by the toss of a coin. How often, in a hundred such pairs, does the 95 %
+# interval of their difference leave out 0?
 
 # %% tags=["exercise"]
 false_alarms = None

@@ -19,14 +19,15 @@
 #
 # *A score says how often a student fails. What goes wrong when it does?*
 #
-# **By the end you will have shown that** wrong answers have few causes, such as a wrong plan or a wrongly read page, and that no table of
-# scores can tell them apart.
+# **By the end you will have shown that** wrong answers have a few causes, such as a wrong plan or a misread page, and
+# that no table of scores can tell these causes apart.
 #
 # *Needs* the committed records · *Makes* the table of causes · *Minutes* under 1 on any machine.
 #
 # *To read*: 1 (3 minutes), 2 (12), 3 (3), exercises (20).
 #
-# *Shown* are the committed cases of `laptop`, whichever preset is run: they were read one by one, which a run cannot do.
+# The outputs *shown* are committed cases of `laptop`, whichever preset you run. Each was read and labelled one by
+# one, which a run cannot repeat.
 
 # %%
 from IPython.display import Markdown, display
@@ -45,9 +46,9 @@ pages.show_values(figures.FAILURE_CAUSES)
 # %% [markdown]
 # ## 1 · Why it fails
 #
-# These are wrong answers of the distilled agents, drawn evenly from the benchmarks, read one by one, and sorted by what went wrong *first*;
-# later mistakes that follow from it are not counted. Before you look: what fails most often in so small a model, its plan, its search, its
-# reading or its arithmetic?
+# The table sorts wrong answers of the distilled agents, drawn evenly from the benchmarks, by what went wrong *first*.
+# Later mistakes that follow from the first are not counted. Before you look: what fails most often in so small a
+# model, its plan, its search, its reading or its arithmetic?
 
 # %%
 table = figures.failure_table(causes)
@@ -63,7 +64,8 @@ figures.bar_chart(table[["cases"]], "cases", f"{len(causes)} read · preset lapt
 # %% [markdown]
 # ## 2 · One of each
 #
-# An example of each of the four most frequent causes, with the note that was made while reading:
+# Half of them fail in the plan. Here is an example of each of the four most frequent causes, with the note that was
+# made while reading:
 
 # %%
 for cause in table.query("cases > 0").index[:4]:
@@ -73,10 +75,12 @@ for cause in table.query("cases > 0").index[:4]:
 # %% [markdown]
 # ## 3 · The paper's own questions
 #
-# The students of `laptop` on the first 40 questions of three of the paper's benchmarks, with the code and limits of the `paper` preset, in
-# per cent beside the published student of 0.5B. For HotpotQA they search the mini encyclopedia, which does not contain the answers (the 0.5B
-# student by meaning, the 135M one by words, BM25): this checks that everything runs, not the score. Our model is a coder model from 4 bits,
-# not the paper's, and it was trained on 162 generated questions. Before you look: will the distilled agent beat the prompted one here?
+# Here the students of `laptop` answer the first 40 questions of three of the paper's benchmarks, with the code and
+# limits of the `paper` preset. Accuracy is in per cent, beside that of the published 0.5B student. For HotpotQA they
+# search the mini encyclopedia, which does not contain the answers (the 0.5B student by meaning, the 135M one by
+# words, BM25). So HotpotQA checks only that everything runs; its scores mean little. Our 0.5B student is not the
+# paper's model: it is a coder model whose weights come from a 4-bit file, and it was trained on 162 generated
+# questions. Before you look: will the distilled agent beat the prompted one here?
 
 # %%
 asked = figures.compare_with_paper(figures.to_frame(records.read(config.load("paper").records / "cases.jsonl")))
@@ -90,22 +94,23 @@ real
 # %% [markdown]
 # ## What we saw
 #
-# 1. Ten of these twenty go wrong in the plan: the student looks up or computes something else than it was asked. Four go wrong in a formula
-#    or a count, three in reading a page that it had found.
-# 2. In only two of the twenty is code or an answer in the wrong form the first mistake. A vote among actions repairs such steps, not a plan.
-#    So fewer broken steps (05b, P4) need not mean more right answers.
-# 3. On the paper's own questions these students are far below the published one, and in mathematics the distilled agent does not beat the
-#    prompted one: what was learnt from a few hundred generated questions does not carry over.
+# 1. Ten of these twenty go wrong in the plan: the student looks up or computes something else than it was asked. Four
+#    go wrong in a formula or a count, and three in reading a page that the student had found.
+# 2. In only two of the twenty is code or an answer in the wrong form the first mistake. A vote among actions can
+#    repair such steps, but not a plan. So fewer broken steps (05b, P4) do not have to mean more right answers.
+# 3. On the paper's own questions these students are far below the published one, and in mathematics the distilled
+#    agent does not beat the prompted one: what was learnt from 162 generated questions does not carry over.
 #
 # ## Exercises
 #
-# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
-# `make workshop` writes copies without.
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. This notebook contains one
+# solution of each; `make workshop` writes copies without the solutions.
 #
 # ### 1 · Label ten yourself
 #
-# Read these ten cases, without their causes. What went wrong *first* in each? Give each one of the causes above, in the order of the cases.
-# Then compare with ours: where two careful readers differ, the causes are less clear than a table of them looks.
+# Read these ten cases, without their causes. What went wrong *first* in each? Give each one of the causes above, in
+# the order of the cases. Then compare with ours: where two careful readers differ, the causes are less clear than the
+# table suggests.
 
 # %%
 pages.show_cases(causes[:10])
@@ -125,13 +130,15 @@ print(f"{sum(case['cause'] == label for case, label in paired)} of {len(paired)}
 pages.show_values({case["question"]: f"{label}; ours: {case['cause']}, {case['note']}" for case, label in paired if case["cause"] != label})
 
 # %% [markdown]
-# The labels in this notebook's solution differ from ours on two cases. In both, the student never asks for the city whose people it should
-# count. Is that a wrong plan, or a number read from the wrong entry? Both can be defended, so take "ten of twenty" as a rough share.
+# The labels in this notebook's solution differ from ours on two cases. In both, the student never searches for the
+# city whose people it should count. Is that a wrong plan, or a number read from the wrong entry? Both can be
+# defended, so take "ten of twenty" as a rough share.
 
 # %% [markdown]
 # ### 2 · Would a vote have helped?
 #
-# A vote chooses among what was sampled. In which of the ten is there a step whose code failed, so that a vote could at least have replaced it?
+# A vote chooses among sampled actions, and drops those that fail. In which of the ten cases did the code of a step
+# fail, so that a vote might have replaced it?
 
 # %% tags=["exercise"]
 could_help = []
@@ -146,7 +153,8 @@ pages.check_exercise("Would a vote have helped?", lambda: isinstance(could_help,
 # %% [markdown]
 # ### 3 · Sure and wrong
 #
-# In how many of all the cases did the student give its wrong answer itself, by calling `final_answer`? (Each case says why it `stopped`.)
+# In how many of all the cases did the student end its run itself with the wrong answer, by calling `final_answer`?
+# (Each case says why it `stopped`.)
 
 # %% tags=["exercise"]
 sure = None

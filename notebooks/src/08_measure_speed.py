@@ -17,13 +17,13 @@
 # %% [markdown]
 # # 08 · Measure speed
 #
-# *What do eight samples cost, compared with one? And is our code fast or slow beside the usual libraries?*
+# *What do eight samples cost, compared with one? And is our code fast or slow compared with the usual libraries?*
 #
 # **By the end you will have shown that** eight sampled actions cost far less than eight times one, that two cores gain nothing from more
 # than eight questions at a time, and that the tricks behind this do not change the text of greedy decoding.
 #
-# *Needs* nothing but the set-up · *Makes* nothing · *Minutes* under 1 on two CPU cores, no GPU (`make bench` repeats all measurements in
-# about an hour).
+# *Needs* nothing but the set-up · *Makes* nothing · *Minutes* under 1 on two CPU cores, without a GPU (`make bench`
+# repeats all recorded measurements in about an hour).
 
 # %%
 import json
@@ -50,9 +50,11 @@ pd.DataFrame({name: {what: record.get(what, "") for what in shown} for name, rec
 # %% [markdown]
 # ## 1 · Against what people would use instead
 #
-# Seconds depend on the machine, so the table has ratios: *times* is our median divided by that of the other side (*against*), both measured
-# in turns in one run. Where *better* says "less", a ratio below 1 is better. A step of eight samples cannot beat one of a single sample, so
-# there the question is how far from 8 the ratio is. The records are the last lines of `tests/benchmarks/*.jsonl`.
+# Seconds depend on the machine, so the table has ratios: *times* is our median divided by that of the other side
+# (*against*), both measured alternately in one run. Where *better* says "less", a ratio below 1 is better. A step
+# with eight samples cannot be faster than a step with one (greedy), so there the question is how far the ratio stays
+# below 8. SAG is the vote over sampled actions (notebook 04), TRL is a library for fine-tuning, and smolagents one
+# for agents. The records are the last lines of `tests/benchmarks/*.jsonl`.
 
 # %%
 steps, training, retrieval = (last[name]["ratios"] for name in ("generation", "training", "retrieval"))
@@ -81,14 +83,17 @@ table = pd.DataFrame(rows, columns=["work", "against", "times", "better"])
 table.round(2)
 
 # %% [markdown]
-# The same as a picture: right of the line ours is better, left of it worse. Where less is better, the ratio is inverted.
+# Here is the same table as a picture: to the right of the line our code is better, to the left of it worse. Where
+# less is better, the ratio is inverted.
 
 # %%
 compared = table.set_index(table["work"] + " against " + table["against"])
 figures.ratio_chart(compared, alt=f"A line per comparison, from 1 to how many times as good ours is; {len(table)} comparisons.")
 
 # %% [markdown]
-# A comparison of training with TRL is fair only at equal loss. So all rows had the same trajectories, batches, masks and learning rates:
+# A comparison of training with TRL is fair only at equal loss. So all rows used the same trajectories, batches, masks
+# and learning rates, and the last two columns show their losses. The two TRL rows agree with our first row; QLoRA
+# pays for its smaller memory with a higher loss:
 
 # %%
 pd.DataFrame(last["training"]["medians"]).T.round(3)
@@ -96,8 +101,9 @@ pd.DataFrame(last["training"]["medians"]).T.round(3)
 # %% [markdown]
 # ## 2 · How cost grows
 #
-# Time against the number of samples per step, of questions at a time, and of passages in the index. Along the dotted line, time grows as
-# fast as that number. Before you look: which of the three curves will stay below it?
+# The three charts show time against the number of samples per step, of questions at a time, and of passages in the
+# index. Along the dotted line, time grows in proportion to that number. Before you look: in which of the three charts
+# will our curve stay below it?
 
 # %%
 def series(record, start, end, of):
@@ -117,8 +123,9 @@ for across, up, lines in (("samples per step", "seconds", voted), ("questions at
     display(chart)
 
 # %% [markdown]
-# The second curve follows the dotted line: on two cores, 16 or 32 questions at a time are not faster per question than 8, which keep both
-# cores busy. Questions per second:
+# In the first and the third chart time grows far more slowly than the number. In the second it follows the dotted
+# line: on two cores, 16 or 32 questions at a time are not faster per question than 8, which keep both cores busy.
+# Questions per second:
 
 # %%
 rates = series("generation", "agentlib, ", " questions", "questions/s")
@@ -128,10 +135,11 @@ pd.Series(rates, name="questions/s").round(2).rename_axis("at a time").to_frame(
 # %% [markdown]
 # ## 3 · Here and now: the same text, in less time
 #
-# Decoding reads a prompt once for all its samples. It also *guesses* (prompt lookup): it searches the prompt, earlier answers and other
-# samples for the last two tokens, and takes what followed them as a guess. The model checks the guess in the same pass as the next token
-# and keeps what it would have chosen itself. Guesses change the time, never the greedy text. Here the same question is answered with and
-# without them:
+# Decoding reads a prompt once for all its samples. It also *guesses* (prompt lookup decoding): it searches the
+# prompt, earlier answers and other samples for the last two tokens, and takes what followed them there as a guess.
+# The model checks the guess in the same pass that computes the next token, and keeps the part that it would have
+# chosen itself. Guesses change the time, never the greedy text. Here the same question is answered with and without
+# them:
 
 # %%
 model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision="fp32", source=cfg.weights)
@@ -159,9 +167,9 @@ pd.Series(took, name="seconds").round(2).to_frame()
 assert plain == guessed and len(eight) == 8
 
 # %% [markdown]
-# Guesses save less than a fifth here: an answer that does not repeat its prompt leaves little to guess. Eight samples cost two to three times as much
-# as the greedy answer, far less than eight times. That is more than in section 1, which measures whole steps of a trained student: running
-# the code is part of both sides of that ratio.
+# Guesses save less than a fifth here: an answer that does not repeat its prompt leaves little to guess. Eight samples
+# cost two to three times as much as the greedy answer, far less than eight times. This ratio is larger than in
+# section 1. There, whole steps of a trained student were measured, so the time to run the code is part of both sides.
 #
 # ## 4 · On a GPU
 #
@@ -176,15 +184,16 @@ pd.DataFrame(card["medians"]).T.round(2) if card else "Not measured on a GPU yet
 # ## What we saw
 #
 # 1. Eight samples cost far less than eight times one, because they share the prompt and each pass over the weights.
-# 2. Beside smolagents, TRL and sentence-transformers our code is faster, or as fast at equal precision. Only a trivial action is slower,
-#    because it runs in a sandbox process of its own.
-# 3. On two cores, more than eight questions at a time gain nothing, and guesses gain little in an answer with nothing to copy.
+# 2. Compared with smolagents, TRL and sentence-transformers our code is faster, or as fast at equal precision. Only a
+#    trivial action is slower, because it runs in a sandbox process of its own.
+# 3. On two cores, more than eight questions at a time gain nothing, and guesses gain little when there is little to
+#    copy.
 #
 # ## Exercises
 #
-# 1. Ask for a text that repeats its prompt word for word, and for one that cannot be guessed, such as sixty random digits. How much do guesses
-#    save in each?
-# 2. On your machine, beyond how many questions at a time does the speed stop growing?
+# 1. Ask for a text that repeats its prompt word for word, and for one that cannot be guessed, such as sixty random
+#    digits. How much time do guesses save in each case?
+# 2. On your machine, from how many questions at a time on does the speed no longer grow?
 
 # %%
 model.close()
