@@ -49,9 +49,9 @@ pages.show_settings(cfg, "preset", "students", "benchmarks", "corpus", "max_step
 # ## 1 · Wake it up
 #
 # Three things make an agent: a model, something to act with, and a place where it may act. The model is the smallest
-# student, with an adapter, the few weights that notebook 03 trains. This one comes with the repository. It acts with
-# Python and with a search in a small encyclopedia (notebook 01 builds the index by hand). It acts in a sandbox,
-# because nobody should run code from a language model without protection.
+# student with an adapter, a small set of extra weights. Notebook 03 trains such adapters, and this one comes with the
+# repository. It acts with Python and with a search in a small encyclopedia (notebook 01 builds the index by hand). It
+# acts in a sandbox, because nobody should run code from a language model without protection.
 
 # %%
 student = cfg.students[0]
@@ -95,7 +95,7 @@ known.setdefault(question, Question("example", "an example", question, "1919440"
 acted = ask(question)
 
 # %% [markdown]
-# The usual way to teach a small model to reason is another: train it on the teacher's chains of thought, its
+# The usual way to teach a small model to reason is different: train it on the teacher's chains of thought (CoT), its
 # reasoning in words only. Such a student has learnt to sound like its teacher. Does it know what its teacher knows?
 
 # %%
@@ -106,8 +106,8 @@ pages.show_side_by_side(recited, acted)
 
 # %% [markdown]
 # One question proves nothing. Notebook 04 asks both students the same questions and counts. But the difference in
-# kind is visible here. The CoT student (CoT: chain of thought) *recites*: it knows the country and makes up the area,
-# in the same tone. The agent *acts*: each fact that it states is in a passage it has just read.
+# kind is visible here. The CoT student *recites*: it knows the country and makes up the area, in the same tone. The
+# agent *acts*: each fact that it states is in a passage it has just read.
 
 # %% [markdown]
 # ## 3 · Before it was trained
@@ -119,8 +119,8 @@ pages.show_side_by_side(recited, acted)
 before = ask(question, trained=False)
 
 # %% [markdown]
-# All three are missing. Five times it writes the same made-up number, without any code, although the reply says what
-# a step must look like.
+# All three are missing. Five times it writes the same made-up number without any code, although the error message
+# says what a step must look like.
 #
 # ## 4 · Take the search away
 #
