@@ -52,7 +52,8 @@ pages.show_settings(cfg, "preset", "students", "benchmarks", "corpus", "max_step
 
 # %%
 student = cfg.students[0]
-benchmarks.build_search(cfg)
+if not cfg.retriever_url:
+    benchmarks.build_search(cfg)
 web_search = benchmarks.web_search(cfg)
 adapters = {m: distill.load_or_train_preview(cfg, student, m, web_search).path for m in ("agent_distill", "cot_distill")}
 model = LocalModel(student, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
