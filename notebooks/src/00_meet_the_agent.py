@@ -37,10 +37,11 @@ overrides = {}
 
 # %% [markdown]
 # Every setting of the project lives in one frozen `Config`. A preset fills it; `overrides` changes single values by name, and a misspelt
-# name is refused with the nearest one that exists.
+# name is refused with the nearest one that exists. The student of this page comes with the project and belongs to `smoke`. So it is `smoke`
+# that is loaded here, also when another preset is run: those have no student before notebook 03 has trained one.
 
 # %%
-cfg = config.load(preset, **overrides)
+cfg = config.load("smoke", **(overrides if preset == "smoke" else {}))
 pages.show_settings(cfg, "preset", "students", "benchmarks", "corpus", "max_steps", "temperature")
 
 # %% [markdown]
