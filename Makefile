@@ -28,7 +28,7 @@ test-all: .venv/ready-test    ## everything: the smoke run fresh and resumed, ev
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: .venv/ready-bench      ## measure against peers, on an idle machine; appends to tests/benchmarks/*.jsonl
-	for work in starting sandbox retrieval nearest training generation pausing; do $(BIN)/python tests/benchmarks/$$work.py || exit 1; done
+	for work in starting sandbox retrieval nearest training generation pausing engines; do $(BIN)/python tests/benchmarks/$$work.py || exit 1; done
 
 # 02 to 05 are kept at laptop: make publish PRESET=laptop ARGS='--from-records --only 02 --only 03 --only 04 --only 05 --only 05b --only 05c'
 publish: .venv/ready-test     ## run the notebooks and keep their outputs in notebooks/ (afresh: ARGS=--no-resume)

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import vllm_environment
 from test_notebooks import copied
 
-from agentlib import config, teach
+from agentlib import config, distill, teach
 from agentlib.first_thought import first_thought_prefix
 from agentlib.runner import notebooks
 
@@ -54,36 +55,61 @@ def encyclopedia_server(folder, environment):
             process.terminate()
 
 
-@pytest.mark.full
-@pytest.mark.timeout(5400)
-def test_the_paper_preset_runs_from_end_to_end_on_small_replacements(tmp_path, paper_home):
+@pytest.fixture
+def project(tmp_path, paper_home):
+    """A copy of the notebooks, and the environment of a run in it."""
     (config.home() / "models").mkdir(parents=True, exist_ok=True)
     if not (paper_home / "models").exists():
         (paper_home / "models").symlink_to(config.home() / "models")
-    environment = copied(tmp_path) | {"AGENTLIB_HOME": str(paper_home)}
-    with encyclopedia_server(tmp_path, environment) as searched:
-        for numbers, teacher in ((("00", "01", "02"), LIVE), (("03", "04", "05"), RECORDED)):
-            command = [
-                sys.executable,
-                "-m",
-                "agentlib",
-                "run",
-                "--preset",
-                "paper",
-                *(f"--only={number}" for number in numbers),
-            ]
-            command += [
-                f"--set={k}={v}" for k, v in (SMALL | teacher | {"retriever_url": searched}).items()
-            ]
-            ran = subprocess.run(
-                command, capture_output=True, text=True, cwd=tmp_path, env=environment
-            )
-            assert ran.returncode == 0, ran.stdout + ran.stderr
-    check_teacher(tmp_path / "figures" / "records" / "paper")
-    check(tmp_path)
+    return tmp_path, copied(tmp_path) | {"AGENTLIB_HOME": str(paper_home)}
 
 
-def check_teacher(folder: Path) -> None:
+def run(project, numbers, **settings):
+    """`python -m agentlib run` of some notebooks at the paper preset."""
+    folder, environment = project
+    command = [sys.executable, "-m", "agentlib", "run", "--preset", "paper"]
+    command += [f"--only={number}" for number in numbers]
+    command += [f"--set={name}={value}" for name, value in (SMALL | settings).items()]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.full
+@pytest.mark.timeout(5400)
+def test_the_paper_preset_runs_from_end_to_end_on_small_replacements(project):
+    with encyclopedia_server(*project) as searched:
+        run(project, ("00", "01", "02"), **LIVE, retriever_url=searched)
+        run(project, ("03", "04", "05"), **RECORDED, retriever_url=searched)
+    check_teacher(project[0] / "figures" / "records" / "paper", LIVE["teacher"])
+    check(project[0])
+
+
+@pytest.mark.full
+@pytest.mark.server
+@pytest.mark.timeout(10800)
+def test_the_paper_preset_runs_with_vllm_as_the_server_of_teacher_and_students(project):
+    """The way of notebook 07: a teacher on a server; students trained here, then a server that has
+    their adapters."""
+    folder, name = project[0], SMALL["students"]
+    with encyclopedia_server(*project) as searched:
+        served = {"retriever_url": searched, "server_seed": "omitted"}
+        with vllm_environment.serving(name, {}) as server:
+            live = LIVE | {"teacher": name, "teacher_server": server.url}
+            run(project, ("00", "01", "02"), **served, **live)
+        run(project, ("03",), **served, **RECORDED)
+        trained = {a.parent.name: a for a in folder.glob("runs/paper/adapter-*/student")}
+        assert len(trained) == len(distill.TEACHER_OF)
+        with vllm_environment.serving(name, trained) as server:
+            run(project, ("04", "05"), **served, **RECORDED, student_server=server.url)
+    found = folder / "figures" / "records" / "paper"
+    check_teacher(found, name)
+    check(folder)
+    for file in ("teacher_cot", "teacher_agent", "teacher_agent_ftp", "cases"):
+        lines = (found / f"{file}.jsonl").read_text(encoding="utf-8").splitlines()
+        assert {json.loads(line).get("engine") for line in lines} == {"server"}, file
+
+
+def check_teacher(folder: Path, teacher: str) -> None:
     """A case of each method for one question of each of the paper's training sets; the prefix is
     the start of its own CoT."""
     found = {
@@ -98,9 +124,7 @@ def check_teacher(folder: Path) -> None:
             cases
         ) == len(config.PAPER.train_sets)
         assert all(
-            case["model"] == LIVE["teacher"]
-            and case["completion_tokens"] > 0
-            and not case.get("error")
+            case["model"] == teacher and case["completion_tokens"] > 0 and not case.get("error")
             for case in cases
         )
     thoughts = {case["id"]: first_thought_prefix(case["text"]) for case in found["cot"]}

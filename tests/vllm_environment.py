@@ -5,6 +5,7 @@ CPUs: where it does not, name torch's own index for CPUs in PIP_EXTRA_INDEX_URL.
 """
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -92,11 +93,15 @@ class Server:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         named = [f"{name}={folder}" for name, folder in self.adapters.items()]
+        ranks = [
+            json.loads((folder / "adapter_config.json").read_text())["r"]
+            for folder in self.adapters.values()
+        ]
         command = [
             self.interpreter, "-m", "vllm.entrypoints.cli.main", "serve", weights.fetch(self.model),
             "--served-model-name", self.model, "--host", "127.0.0.1", "--port", port,
             "--dtype", "float32", "--max-model-len", self.context, "--generation-config", "vllm",
-            "--enable-lora", "--max-lora-rank", 32, "--max-cpu-loras", max(1, len(named)),
+            "--enable-lora", "--max-lora-rank", max(ranks, default=32), "--max-cpu-loras", max(1, len(named)),
             "--enforce-eager",  # compiling takes longer than these tests
             *(["--lora-modules", *named] if named else []),
         ]  # fmt: skip

@@ -39,10 +39,11 @@ overrides = {}
 
 # %% [markdown]
 # Every setting of the project lives in one frozen `Config`. A preset fills it, and `overrides` changes single values
-# by name. A misspelt name raises an error that suggests the nearest existing one.
+# by name. A misspelt name raises an error that suggests the nearest existing one. The student of this page comes with the project and belongs
+# to `smoke`. So `smoke` is loaded here, also when another preset is run: those have no student before notebook 03 has trained one.
 
 # %%
-cfg = config.load(preset, **overrides)
+cfg = config.load("smoke", **(overrides if preset == "smoke" else {}))
 pages.show_settings(cfg, "preset", "students", "benchmarks", "corpus", "max_steps", "temperature")
 
 # %% [markdown]
@@ -55,7 +56,8 @@ pages.show_settings(cfg, "preset", "students", "benchmarks", "corpus", "max_step
 
 # %%
 student = cfg.students[0]
-benchmarks.build_search(cfg)
+if not cfg.retriever_url:
+    benchmarks.build_search(cfg)
 web_search = benchmarks.web_search(cfg)
 adapters = {m: distill.load_or_train_preview(cfg, student, m, web_search).path for m in ("agent_distill", "cot_distill")}
 model = LocalModel(student, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)

@@ -57,7 +57,7 @@ pd.DataFrame({name: {what: record.get(what, "") for what in shown} for name, rec
 # for agents. The records are the last lines of `tests/benchmarks/*.jsonl`.
 
 # %%
-steps, training, retrieval = (last[name]["ratios"] for name in ("generation", "training", "retrieval"))
+steps, training, retrieval, engines = (last[name]["ratios"] for name in ("generation", "training", "retrieval", "engines"))
 action, start = last["sandbox"]["medians"], last["starting"]["ratios"]
 ours, peer = action["agentlib sandlock"], action["smolagents"]
 eight = next(k for k in ("SAG, N = 8, no early stop", "SAG, N = 8") if f"{k}, short prompt to greedy" in steps)
@@ -66,6 +66,10 @@ rows = [
     ("SAG step of 8, long prompt: seconds", "greedy step", steps[f"{eight}, long prompt to greedy"], "less"),
     ("prompt tokens computed", "each prompt read anew", steps["prompt tokens, computed to read anew"], "less"),
     ("32 questions: questions/s", "smolagents", steps["questions/s, ours to smolagents"], "more"),
+    ("16 answers at once: tokens/s", "transformers", engines["tokens/s, greedy, ours to transformers"], "more"),
+    ("16 answers at once: tokens/s", "vLLM on this CPU", engines["tokens/s, greedy, ours to vllm"], "more"),
+    ("16 prompts, 4 samples each: tokens/s", "transformers", engines["tokens/s, n = 4, ours to transformers"], "more"),
+    ("16 prompts, 4 samples each: tokens/s", "vLLM on this CPU", engines["tokens/s, n = 4, ours to vllm"], "more"),
     ("LoRA: tokens/s", "fastest TRL", training["tokens/s, ours to the fastest TRL"], "more"),
     ("LoRA: peak memory", "fastest TRL", training["peak memory, ours to the fastest TRL"], "less"),
     ("QLoRA: peak memory", "LoRA in 32 bits", training["peak memory, QLoRA to LoRA fp32"], "less"),

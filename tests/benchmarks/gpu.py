@@ -1,11 +1,11 @@
 """What one GPU does: generation and training beside transformers and TRL, in the shapes of the
 paper's students with random weights.
 
-`python tests/benchmarks/gpu.py` takes ten minutes on one card and needs no network. Packages that
+`python tests/benchmarks/gpu.py` takes at most ten minutes on one card and needs no network. Packages that
 the machine lacks are taken from `build/gpu`, which git ignores; fill it where there is a network:
 `pip install --target build/gpu trl bitsandbytes faiss-gpu`. Pieces are ordered by value, each in a
-process of its own within its seconds. A run that is stopped resumes: finished pieces are kept in
-the folder until all are done. What was found is appended to `tests/benchmarks/gpu.jsonl`, with
+process of its own within at most its seconds, 15 minutes in all; a second run does what the first
+ten minutes had no time for, as finished pieces are kept in the folder until all are done. What was found is appended to `tests/benchmarks/gpu.jsonl`, with
 what could not be done and why. `--cpu` runs all pieces at tiny shapes without a card; then the
 record goes into the folder alone.
 
