@@ -703,7 +703,7 @@ def test_the_likelihood_of_an_example_is_that_of_its_learnt_tokens():
         with torch.inference_mode():
             mean = float(model(input_ids=ids, labels=labels).loss)
         assert found[example.id].per_token == pytest.approx(mean, rel=1e-4)
-        assert found[example.id].tokens == sum(label != -100 for label in example.labels)
+        assert len(found[example.id].each) == sum(label != -100 for label in example.labels)
     assert found["plain"].per_token < found["odd"].per_token
     nothing = masks.Example("nothing", [1, 2, 3], [-100] * 3)
     assert training.likelihoods(SMOL, [nothing], precision="fp32") == {}

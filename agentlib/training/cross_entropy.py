@@ -24,6 +24,11 @@ def _tokens(head: torch.nn.Linear) -> int:
     return max(1, PART_BYTES // (4 * head.out_features))
 
 
+def split(values: torch.Tensor, head: torch.nn.Linear) -> tuple[torch.Tensor, ...]:
+    """Values (tokens, …) in parts of which the logits fit into `PART_BYTES`."""
+    return values.split(_tokens(head))
+
+
 def in_parts(states: torch.Tensor, head: torch.nn.Linear, targets: torch.Tensor) -> torch.Tensor:
     """The summed cross-entropy (nats) of `targets` (tokens,) given states (tokens, width), in 32
     bits.

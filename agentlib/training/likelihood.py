@@ -10,19 +10,18 @@ from typing import NamedTuple
 from agentlib.masks import IGNORED, Example
 from agentlib.models import loading, weights
 from agentlib.progress import meter
-from agentlib.training.loop import token_loss
+from agentlib.training.loop import token_losses
 
 
 class Likelihood(NamedTuple):
-    """Of one example: the negative log-likelihood of its learnt tokens, summed (nats), and how
-    many they are."""
+    """Of one example: the negative log-likelihood (nats) of each of its learnt tokens, in their
+    order."""
 
-    nats: float
-    tokens: int
+    each: tuple[float, ...]
 
     @property
     def per_token(self) -> float:
-        return self.nats / self.tokens
+        return sum(self.each) / len(self.each)
 
 
 def likelihoods(
@@ -43,7 +42,7 @@ def likelihoods(
     found = {}
     with torch.inference_mode():
         for example in meter(examples, desc=f"likelihood {base}", unit="q"):
-            tokens = sum(label != IGNORED for label in example.labels[1:])
-            if tokens:
-                found[example.id] = Likelihood(float(token_loss(model, [example], device)), tokens)
+            if any(label != IGNORED for label in example.labels[1:]):
+                each = token_losses(model, example, device)
+                found[example.id] = Likelihood(tuple(each.tolist()))
     return found

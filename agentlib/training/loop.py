@@ -6,6 +6,7 @@ It owns the order of examples, the loss, and what of a student is trained. The f
 
 import collections
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -197,20 +198,34 @@ def _padded(batch: Sequence[Example], device: str):
     return ids.to(device), labels.to(device)
 
 
+def token_losses(model, example: Example, device: str):
+    """Negative log-likelihoods (nats) of an example's learnt tokens, in 32 bits; for inference."""
+    import torch
+
+    from agentlib.training import cross_entropy
+
+    states, targets, head = _learnt(model, *_padded([example], device))
+    parts = zip(cross_entropy.split(states, head), cross_entropy.split(targets, head), strict=True)
+    of_tokens = functools.partial(torch.nn.functional.cross_entropy, reduction="none")
+    return torch.cat([of_tokens(head(part).float(), wanted) for part, wanted in parts])
+
+
+def _learnt(model, ids, labels):
+    """The states (tokens, width) from which the learnt tokens are predicted, these tokens, and the
+    model's last layer."""
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+    learnt = labels[:, 1:] != IGNORED
+    return hidden[:, :-1][learnt], labels[:, 1:][learnt], causal.get_output_embeddings()
+
+
 def _negative_log_likelihood(model, ids, labels):
     """Summed over the learnt tokens (nats); logits are made only for those."""
     import torch
 
     from agentlib.training import cross_entropy
 
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    hidden = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-    learnt = labels[:, 1:] != IGNORED
-    states, targets, head = (
-        hidden[:, :-1][learnt],
-        labels[:, 1:][learnt],
-        causal.get_output_embeddings(),
-    )
+    states, targets, head = _learnt(model, ids, labels)
     if cross_entropy.needs_parts(states, head):
         return cross_entropy.in_parts(states, head, targets)
     return torch.nn.functional.cross_entropy(head(states).float(), targets, reduction="sum")

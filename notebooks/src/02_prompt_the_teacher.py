@@ -33,6 +33,7 @@
 
 # %%
 import re
+import statistics
 
 import pandas as pd
 
@@ -232,14 +233,20 @@ assert continued.steps[0].text.startswith(prefix.rstrip())
 passing = [{i for i, case in by_id[m].items() if filtering.passes_filter(case)} for m in ("agent", "agent_ftp")]
 shared = sorted(set.intersection(*passing))[:40]
 
-def surprise(method, turns=None):
+def surprise(method):
     talks = {i: cases.conversation(by_id[method][i]) for i in shared}
-    some = None if turns is None else {i: turns for i in shared}
-    examples = masks.build_examples(talks, model.tokenizer, cfg.max_length, turns=some)
-    return {i: found.per_token for i, found in training.likelihoods(cfg.students[0], examples, source=cfg.weights).items()}
+    first_turns = masks.build_examples(talks, model.tokenizer, cfg.max_length, turns=dict.fromkeys(shared, (0,)))
+    ends = {example.id: sum(label != -100 for label in example.labels) for example in first_turns}
+    examples = masks.build_examples(talks, model.tokenizer, cfg.max_length)
+    nats = {i: found.each for i, found in training.likelihoods(cfg.students[0], examples, source=cfg.weights).items()}
+    return {
+        "whole run": {i: statistics.mean(each) for i, each in nats.items()},
+        "first turn": {i: statistics.mean(each[: ends[i]]) for i, each in nats.items()},
+        "later turns": {i: statistics.mean(each[ends[i] :]) for i, each in nats.items() if each[ends[i] :]},
+    }
 
-parts = {"whole run": None, "first turn": (0,), "later turns": tuple(range(1, cfg.max_steps))}
-figures.likelihood_table({part: (surprise("agent", turns), surprise("agent_ftp", turns)) for part, turns in parts.items()})
+a, b = surprise("agent"), surprise("agent_ftp")
+figures.likelihood_table({part: (a[part], b[part]) for part in a})
 
 # %% [markdown]
 # *a* is the agent, *b* the agent with the prefix. At `laptop` a whole run shows no measurable difference: the first
