@@ -228,7 +228,7 @@ def test_what_a_first_thought_changes_is_counted():
     })  # fmt: skip
     assert found["right (%)"].tolist() == [50, 100]
     assert found["words of the first thought"].tolist() == [2.5, 5]
-    assert found["searches a question"].tolist() == [0.5, 2]
+    assert found["searches per question"].tolist() == [0.5, 2]
     assert found["code failed to run (%)"].tolist() == [50, 100] and found[
         "code missing or not parsed (%)"
     ].tolist() == [0, 0]

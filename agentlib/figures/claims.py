@@ -176,8 +176,8 @@ def prefix_effects(taught: Mapping[str, Sequence[dict]]) -> pd.DataFrame:
             "questions": len(found),
             "right (%)": 100 * found["correct"].fillna(False).astype(bool).mean(),
             "words of the first thought": words.mean(),
-            "searches a question": found["tool_calls"].mean(),
-            "steps a question": found["steps"].mean(),
+            "searches per question": found["tool_calls"].mean(),
+            "steps per question": found["steps"].mean(),
             "code missing or not parsed (%)": 100 * unparsed.mean(),
             "code failed to run (%)": 100 * failing.mean(),
         }

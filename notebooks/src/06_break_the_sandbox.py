@@ -315,7 +315,7 @@ pages.show_values({
 # ## Exercises (20 minutes)
 #
 # Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
-# `make workshop` writes copies without.
+# `make workshop` writes copies without the solutions.
 #
 # ### 1 · Escape `backend="limits"`
 #

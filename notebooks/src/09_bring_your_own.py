@@ -247,7 +247,7 @@ pages.show_values({who: f"names {sorted(set(part['the thought says']))}" for who
 # ## Exercises (20 minutes)
 #
 # Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
-# `make workshop` writes copies without.
+# `make workshop` writes copies without the solutions.
 #
 # ### 1 · Repair the teacher
 #
