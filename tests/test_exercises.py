@@ -50,6 +50,10 @@ def test_a_student_copy_keeps_the_question_and_loses_the_solution_and_every_outp
         assert given.source == f"{start}\n# your turn\n" and solution.strip()
         compile(given.source, str(made), "exec")
     assert not [cell for cell in cells(made) if cell.outputs or cell.execution_count]
+    for cell in cells(made):
+        folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+        assert folded == ("pages.check_exercise(" in cell.source)
+        assert not (folded and workshop.TAG in cell.metadata.get("tags", []))
     assert len(cells(made)) == len(cells(path))
     assert (tmp_path / "pictures" / "agent_loop.svg").exists()
 
