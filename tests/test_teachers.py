@@ -181,6 +181,61 @@ def test_the_minutes_of_a_plan_follow_each_other_to_its_end():
     assert "timed on paper only" in PAGES["plan"]
 
 
+def plan_rows(title: str, page: str) -> list[str]:
+    part = page.split(f"## {title}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| \d+-\d+ \|.+$", part, re.MULTILINE)
+
+
+def numbers(words: str) -> list[int]:
+    """Of "1, 3 and 6" or "2 to 4"."""
+    found = [int(number) for number in re.findall(r"\d", words)]
+    return list(range(found[0], found[1] + 1)) if "to" in words else found
+
+
+def reading_minutes(number: str) -> dict[str, float]:
+    """Of a notebook's sections, by their numbers; "exercise" is what one of its exercises takes."""
+    (script,) = (config.ROOT / "notebooks" / "src").glob(f"{number}_*.py")
+    text = script.read_text(encoding="utf-8")
+    (line,) = re.findall(r"^# \*To read\*: (.+)\.$", text, re.MULTILINE)
+    minutes = {name: int(took) for name, took in re.findall(r"(\d|exercises) \((\d+)", line)}
+    return minutes | {"exercise": minutes.pop("exercises") / text.count('tags=["exercise"]')}
+
+
+def too_short(row: str) -> str:
+    """Why a row of a plan leaves less time than its notebook says it takes, else nothing."""
+    start, end = map(int, re.findall(r"\d+", row)[:2])
+    place = re.search(r"\[(\d\d), sections? ([^\]]+)\]", row)
+    if not place:
+        return ""
+    minutes = reading_minutes(place[1])
+    needed = sum(minutes[str(number)] for number in numbers(place[2]))
+    for said in re.findall(r"exercises? (\d(?: and \d)?)", row.split("|")[3]):
+        needed += len(numbers(said)) * minutes["exercise"]
+    return f"{place[1]} takes {needed:.0f} minutes, {end - start} are planned" * (
+        needed > end - start
+    )
+
+
+@pytest.mark.parametrize("title", ["Ninety minutes", "Half a day"])
+def test_a_plan_leaves_the_minutes_that_the_notebooks_say(title):
+    found = [too_short(row) for row in plan_rows(title, PAGES["plan"])]
+    assert len(found) >= 9 and not any(found), found
+
+
+def test_a_plan_that_leaves_too_little_time_is_found():
+    row = "| 40-52 | [02, sections 1, 3 and 6](x), slide 4 | compare; exercise 3 | words | words |"
+    assert too_short(row) == "02 takes 21 minutes, 12 are planned"
+    assert too_short(row.replace("40-52", "40-62")) == ""
+
+
+def test_the_plan_computes_as_long_as_was_measured():
+    log = (config.ROOT / "LOG.md").read_text(encoding="utf-8")
+    *_, measured = re.findall(r"notebooks 00 to 05c in [\d.]+ minutes \(([\d., ]+)\)", log)
+    *whole, a, b, c = (float(minutes) for minutes in measured.split(", "))
+    (row,) = re.findall(r"^\| minutes \| ([\d. |]+) \|$", PAGES["plan"], re.MULTILINE)
+    assert [float(minutes) for minutes in row.split(" | ")] == [*whole, round(a + b + c, 1)]
+
+
 @pytest.fixture(scope="module")
 def deck(tmp_path_factory):
     out = tmp_path_factory.mktemp("slides") / "slides.html"
