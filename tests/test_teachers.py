@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 import slides
 
-from agentlib import config, pages
+from agentlib import benchmarks, cases, config, distill, figures, filtering, pages, records, teach
 from agentlib.models import weights
 from agentlib.runner import doctor, preflight, run
 
@@ -51,8 +51,8 @@ def broken_links(text: str) -> list[str]:
     return broken
 
 
-def test_all_four_pages_are_there():
-    assert set(PAGES) == {"faq", "glossary", "handout", "plan"}
+def test_all_five_pages_are_there():
+    assert set(PAGES) == {"expected", "faq", "glossary", "handout", "plan"}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -167,6 +167,80 @@ def test_downloads_in_the_faq_are_those_of_the_models():
     for name, size in rows.items():
         assert round(weights.download_bytes(name) / 1e6) == int(size), name
     assert "up to eight times" in PAGES["faq"] and weights.DENSE_BYTES_PER_GGUF_BYTE == 8
+
+
+# --- what one should see ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def committed():
+    """The records that each small preset is compared with."""
+    smoke, laptop = config.load("smoke"), config.load("laptop")
+    asked = {question.id for question in benchmarks.test_questions(smoke)}
+    found = figures.to_frame(records.read(teach.records_folder(smoke) / "cases.jsonl"))
+    answered = figures.to_frame(records.read(laptop.records / "cases.jsonl"))
+    return {"smoke": found[found["id"].isin(asked)], "laptop": answered}
+
+
+def test_right_answers_to_expect_are_those_of_the_records(committed):
+    columns = {}
+    for preset, answered in committed.items():
+        for student, mine in answered.groupby("model", sort=False):
+            right = mine.groupby(["method", "n"])["correct"].agg(["sum", "count"])
+            whole = right[right["count"] == right["count"].max()]["sum"]  # not a vote of Fig. 5
+            columns[preset, figures.size_label(student)] = whole.astype(int)
+            asked = f"of {right['count'].max()} at `{preset}`"
+            assert asked in flat(PAGES["expected"])
+    laptop = figures.compare_with_paper(committed["laptop"])
+    mean = laptop[(laptop["benchmark"] == "mean") & (laptop["model"].str.contains("0.5B"))]
+    published = mean.set_index("method")["published"]
+    for key in columns["smoke", "135M"].index:
+        label = figures.method_label(*key)
+        counts = " | ".join(str(column[key]) for column in columns.values())
+        assert f"| {label} | {counts} | {published[label]:.1f} |" in PAGES["expected"]
+    assert len(columns) == 3 and len(columns["smoke", "135M"]) == 8
+
+
+def test_the_teacher_to_expect_is_that_of_the_records():
+    for method in teach.METHODS:
+        cells = []
+        for preset in ("smoke", "laptop"):
+            ran = list(cases.read(teach.records_path(config.load(preset), method)))
+            cells += [sum(bool(case["correct"]) for case in ran)]
+            cells += [sum(map(filtering.passes_filter, ran))]
+            assert f"{preset}: right of {len(ran)}" in PAGES["expected"]
+        row = f"| {figures.method_label(method, 1)} | {' | '.join(map(str, cells))} |"
+        assert row in PAGES["expected"]
+    seen = [
+        len(distill.training_cases(config.load("smoke"), method))
+        for method in ("agent_distill", "agent_distill_ftp")
+    ]
+    assert f"({seen[0]}, with the prefix {seen[1]})" in flat(PAGES["expected"])
+
+
+def test_what_a_run_of_smoke_ends_with_is_what_its_records_say(committed):
+    cfg = config.load("smoke")
+    said = figures.take_home(committed["smoke"], cfg.students[0])
+    assert re.findall(r"^> \d\. (.+)$", PAGES["expected"], re.MULTILINE) == said
+    acting = re.search(r"of (\d+) questions the .+? got (\d+) right", said[0])
+    asked, right = map(int, acting.groups())
+    low, high = (round(asked * end) for end in figures.wilson_interval(right, asked))
+    assert f"from {low} to {high} of the {asked}" in flat(PAGES["expected"])
+    web_search = str  # of a student that comes with the project nothing is searched
+    losses = distill.load_or_train_preview(cfg, cfg.students[0], "agent_distill", web_search).losses
+    ends = f"starts at {losses[0]['loss']:.2f} and ends at {losses[-1]['loss']:.2f}"
+    assert ends in flat(PAGES["expected"])
+
+
+@pytest.mark.parametrize("preset", ["smoke", "laptop"])
+def test_verdicts_to_expect_are_those_of_the_records(committed, preset):
+    holds = figures.check_claims(committed[preset])["holds"].value_counts()
+    row = [
+        preset,
+        holds.sum(),
+        *(holds.get(verdict, 0) for verdict in ("yes", "no", "not settled")),
+    ]
+    assert f"| {' | '.join(map(str, row))} |" in PAGES["expected"]
 
 
 # --- plan, handout, slides -------------------------------------------------------------------
