@@ -195,7 +195,7 @@ figures.accuracy_bars(greedy, f"{cfg.students[0]} · preset {preset}")
 
 # %% [markdown]
 # Why not simply prompt the larger model? This table has the smallest student's accuracy beside the cost of a question, and the teacher's
-# where it was evaluated on test questions (`smoke` and `paper`, not `laptop`). Seconds are those of the machine that answered; those of a
+# where it was evaluated on test questions (at `paper`, not at `smoke` or `laptop`). Seconds are those of the machine that answered; those of a
 # batch are divided evenly among its questions.
 
 # %%

@@ -24,6 +24,8 @@
 #
 # *Needs* the records of notebooks 02 and 04 · *Makes* eight figures, as SVG and PNG · *Minutes* under 1 on any machine, and twenty to read.
 #
+# *To read*: each figure (2 minutes), exercises (20).
+#
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
 # %%
