@@ -117,7 +117,8 @@ def test_linux_refuses_it_in_a_sentence():
 @pytest.mark.parametrize("backend", ["auto", "limits", "bwrap"])
 def test_macos_refuses_the_others_and_names_the_choice(backend, on_macos):
     with pytest.raises(
-        RuntimeError, match=r'this is macOS.*Linux container.*backend="sandbox-exec"'
+        RuntimeError,
+        match=r'this is macOS.*container \(\.devcontainer .*Colab or Binder.*backend="sandbox-exec"',
     ):
         Sandbox(backend=backend)
 

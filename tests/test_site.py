@@ -149,16 +149,22 @@ def seen(page, what: str) -> int:
     return page.locator(what).filter(visible=True).count()
 
 
-def test_a_trajectory_is_clicked_through_in_a_browser(browser, tmp_path):
+WINDOWS = {"wide": {"width": 1280, "height": 720}, "narrow": {"width": 390, "height": 844}}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_trajectory_is_clicked_through_in_a_browser(browser, tmp_path, window, scheme):
     voted = record(method="agent_distill_ftp", n=8)
     voted["trace"][1] |= voted_step(0, 0, None, chosen=1)
-    page = browser.new_page(color_scheme="dark")
+    page = browser.new_page(color_scheme=scheme, viewport=WINDOWS[window])
     words = record(method="cot", text="Quito.")
     del words["trace"]
     pages = [written(tmp_path, "00_cases", output(text__html=show.show_cases([words, voted]).data))]
     page.goto(website.build(pages, tmp_path, tmp_path / "out").as_uri())
     page.click("text=00 cases")
-    page.wait_for_function("document.body?.dataset.jpThemeLight === 'false'")
+    light = "true" if scheme == "light" else "false"
+    page.wait_for_function(f"document.body?.dataset.jpThemeLight === '{light}'")
     assert seen(page, "text=Quito.") and not seen(page, "text=So it is Lima.")
     page.click("label:has-text('Agent distillation + FTP + SAG (n=8)')")
     assert (
@@ -168,8 +174,30 @@ def test_a_trajectory_is_clicked_through_in_a_browser(browser, tmp_path):
     )
     page.click("label:has-text('step 2')")
     assert seen(page, ".card.kept") and not seen(page, "text=I look it up.")
+    cards = page.locator(".card").filter(visible=True)
+    assert cards.count() == 3 and all(is_legible(card) for card in cards.all())
     page.keyboard.press("ArrowLeft")  # the radio buttons of a step are reached by the keyboard, too
     assert seen(page, "text=I look it up.") and not seen(page, ".card.kept")
+
+
+# of a card's words and of what is behind them: its own tint over those of all that it lies in
+BRIGHTNESS = r"""card => {
+  const parts = c => c.match(/[\d.]+/g).map(Number), lies = [];
+  for (let e = card; e; e = e.parentElement) lies.unshift(getComputedStyle(e).backgroundColor);
+  const over = (below, c) => { const [r, g, b, a = 1] = parts(c);
+    return [r, g, b].map((v, k) => a * v + (1 - a) * below[k]); };
+  const linear = v => v <= 10 ? v / 3294 : ((v / 255 + 0.055) / 1.055) ** 2.4;
+  const sum = c => c.reduce((a, v, k) => a + linear(v) * [0.2126, 0.7152, 0.0722][k], 0);
+  return [parts(getComputedStyle(card).color).slice(0, 3), lies.reduce(over, [255, 255, 255])]
+    .map(sum); }"""
+
+
+def is_legible(card) -> bool:
+    """Whether a card lies within the window, with words that stand out (WCAG AA: 4.5 to 1)."""
+    low, high = sorted(card.evaluate(BRIGHTNESS))
+    box, window = card.bounding_box(), card.page.viewport_size
+    fits = box["x"] >= 0 and box["x"] + box["width"] <= window["width"]
+    return fits and (high + 0.05) / (low + 0.05) >= 4.5
 
 
 def test_the_site_of_the_committed_notebooks_has_every_figure_and_no_error(browser, tmp_path):
@@ -190,8 +218,9 @@ def test_the_site_of_the_committed_notebooks_has_every_figure_and_no_error(brows
             "[...document.images].every(i => i.alt && i.alt !== 'No description has been provided"
             " for this image')"
         )
-        wide = page.evaluate(
-            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        assert wide <= 2, f"{notebook.stem} is {wide} pixels wider than the window"
+        for name, window in WINDOWS.items():
+            page.set_viewport_size(window)
+            beyond = page.evaluate("""() => document.documentElement.scrollWidth
+                - document.documentElement.clientWidth""")
+            assert beyond <= 2, f"{notebook.stem} is {beyond} pixels too wide for a {name} window"
     assert re.search(r"next: ", page.content()) is None  # the last page leads nowhere

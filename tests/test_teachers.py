@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 import slides
 
-from agentlib import config, pages
+from agentlib import benchmarks, cases, config, distill, figures, filtering, pages, records, teach
 from agentlib.models import weights
 from agentlib.runner import doctor, preflight, run
 
@@ -51,8 +51,8 @@ def broken_links(text: str) -> list[str]:
     return broken
 
 
-def test_all_four_pages_are_there():
-    assert set(PAGES) == {"faq", "glossary", "handout", "plan"}
+def test_all_five_pages_are_there():
+    assert set(PAGES) == {"expected", "faq", "glossary", "handout", "plan"}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -169,6 +169,80 @@ def test_downloads_in_the_faq_are_those_of_the_models():
     assert "up to eight times" in PAGES["faq"] and weights.DENSE_BYTES_PER_GGUF_BYTE == 8
 
 
+# --- what one should see ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def committed():
+    """The records that each small preset is compared with."""
+    smoke, laptop = config.load("smoke"), config.load("laptop")
+    asked = {question.id for question in benchmarks.test_questions(smoke)}
+    found = figures.to_frame(records.read(teach.records_folder(smoke) / "cases.jsonl"))
+    answered = figures.to_frame(records.read(laptop.records / "cases.jsonl"))
+    return {"smoke": found[found["id"].isin(asked)], "laptop": answered}
+
+
+def test_right_answers_to_expect_are_those_of_the_records(committed):
+    columns = {}
+    for preset, answered in committed.items():
+        for student, mine in answered.groupby("model", sort=False):
+            right = mine.groupby(["method", "n"])["correct"].agg(["sum", "count"])
+            whole = right[right["count"] == right["count"].max()]["sum"]  # not a vote of Fig. 5
+            columns[preset, figures.size_label(student)] = whole.astype(int)
+            asked = f"of {right['count'].max()} at `{preset}`"
+            assert asked in flat(PAGES["expected"])
+    laptop = figures.compare_with_paper(committed["laptop"])
+    mean = laptop[(laptop["benchmark"] == "mean") & (laptop["model"].str.contains("0.5B"))]
+    published = mean.set_index("method")["published"]
+    for key in columns["smoke", "135M"].index:
+        label = figures.method_label(*key)
+        counts = " | ".join(str(column[key]) for column in columns.values())
+        assert f"| {label} | {counts} | {published[label]:.1f} |" in PAGES["expected"]
+    assert len(columns) == 3 and len(columns["smoke", "135M"]) == 8
+
+
+def test_the_teacher_to_expect_is_that_of_the_records():
+    for method in teach.METHODS:
+        cells = []
+        for preset in ("smoke", "laptop"):
+            ran = list(cases.read(teach.records_path(config.load(preset), method)))
+            cells += [sum(bool(case["correct"]) for case in ran)]
+            cells += [sum(map(filtering.passes_filter, ran))]
+            assert f"{preset}: right of {len(ran)}" in PAGES["expected"]
+        row = f"| {figures.method_label(method, 1)} | {' | '.join(map(str, cells))} |"
+        assert row in PAGES["expected"]
+    seen = [
+        len(distill.training_cases(config.load("smoke"), method))
+        for method in ("agent_distill", "agent_distill_ftp")
+    ]
+    assert f"({seen[0]}, with the prefix {seen[1]})" in flat(PAGES["expected"])
+
+
+def test_what_a_run_of_smoke_ends_with_is_what_its_records_say(committed):
+    cfg = config.load("smoke")
+    said = figures.take_home(committed["smoke"], cfg.students[0])
+    assert re.findall(r"^> \d\. (.+)$", PAGES["expected"], re.MULTILINE) == said
+    acting = re.search(r"of (\d+) questions the .+? got (\d+) right", said[0])
+    asked, right = map(int, acting.groups())
+    low, high = (round(asked * end) for end in figures.wilson_interval(right, asked))
+    assert f"from {low} to {high} of the {asked}" in flat(PAGES["expected"])
+    web_search = str  # of a student that comes with the project nothing is searched
+    losses = distill.load_or_train_preview(cfg, cfg.students[0], "agent_distill", web_search).losses
+    ends = f"starts at {losses[0]['loss']:.2f} and ends at {losses[-1]['loss']:.2f}"
+    assert ends in flat(PAGES["expected"])
+
+
+@pytest.mark.parametrize("preset", ["smoke", "laptop"])
+def test_verdicts_to_expect_are_those_of_the_records(committed, preset):
+    holds = figures.check_claims(committed[preset])["holds"].value_counts()
+    row = [
+        preset,
+        holds.sum(),
+        *(holds.get(verdict, 0) for verdict in ("yes", "no", "not settled")),
+    ]
+    assert f"| {' | '.join(map(str, row))} |" in PAGES["expected"]
+
+
 # --- plan, handout, slides -------------------------------------------------------------------
 
 
@@ -179,6 +253,61 @@ def test_the_minutes_of_a_plan_follow_each_other_to_its_end():
         assert minutes[0][0] == 0 and minutes[-1][1] == end, title
         assert all(a[1] == b[0] for a, b in itertools.pairwise(minutes)), title
     assert "timed on paper only" in PAGES["plan"]
+
+
+def plan_rows(title: str, page: str) -> list[str]:
+    part = page.split(f"## {title}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| \d+-\d+ \|.+$", part, re.MULTILINE)
+
+
+def numbers(words: str) -> list[int]:
+    """Of "1, 3 and 6" or "2 to 4"."""
+    found = [int(number) for number in re.findall(r"\d", words)]
+    return list(range(found[0], found[1] + 1)) if "to" in words else found
+
+
+def reading_minutes(number: str) -> dict[str, float]:
+    """Of a notebook's sections, by their numbers; "exercise" is what one of its exercises takes."""
+    (script,) = (config.ROOT / "notebooks" / "src").glob(f"{number}_*.py")
+    text = script.read_text(encoding="utf-8")
+    (line,) = re.findall(r"^# \*To read\*: (.+)\.$", text, re.MULTILINE)
+    minutes = {name: int(took) for name, took in re.findall(r"(\d|exercises) \((\d+)", line)}
+    return minutes | {"exercise": minutes.pop("exercises") / text.count('tags=["exercise"]')}
+
+
+def too_short(row: str) -> str:
+    """Why a row of a plan leaves less time than its notebook says it takes, else nothing."""
+    start, end = map(int, re.findall(r"\d+", row)[:2])
+    place = re.search(r"\[(\d\d), sections? ([^\]]+)\]", row)
+    if not place:
+        return ""
+    minutes = reading_minutes(place[1])
+    needed = sum(minutes[str(number)] for number in numbers(place[2]))
+    for said in re.findall(r"exercises? (\d(?: and \d)?)", row.split("|")[3]):
+        needed += len(numbers(said)) * minutes["exercise"]
+    return f"{place[1]} takes {needed:.0f} minutes, {end - start} are planned" * (
+        needed > end - start
+    )
+
+
+@pytest.mark.parametrize("title", ["Ninety minutes", "Half a day"])
+def test_a_plan_leaves_the_minutes_that_the_notebooks_say(title):
+    found = [too_short(row) for row in plan_rows(title, PAGES["plan"])]
+    assert len(found) >= 9 and not any(found), found
+
+
+def test_a_plan_that_leaves_too_little_time_is_found():
+    row = "| 40-52 | [02, sections 1, 3 and 6](x), slide 4 | compare; exercise 3 | words | words |"
+    assert too_short(row) == "02 takes 21 minutes, 12 are planned"
+    assert too_short(row.replace("40-52", "40-62")) == ""
+
+
+def test_the_plan_computes_as_long_as_was_measured():
+    log = (config.ROOT / "LOG.md").read_text(encoding="utf-8")
+    *_, measured = re.findall(r"notebooks 00 to 05c in [\d.]+ minutes \(([\d., ]+)\)", log)
+    *whole, a, b, c = (float(minutes) for minutes in measured.split(", "))
+    (row,) = re.findall(r"^\| minutes \| ([\d. |]+) \|$", PAGES["plan"], re.MULTILINE)
+    assert [float(minutes) for minutes in row.split(" | ")] == [*whole, round(a + b + c, 1)]
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,14 @@ from agentlib.runner.notebooks import numbered
 
 TAG = "exercise"
 SOLUTION = "# solution"
+CHECK = "pages.check_exercise("
 
 
 def student(notebook: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a notebook with its solutions and outputs taken out.
+    """A copy of a notebook with its solutions and outputs taken out, and its checks folded.
+
+    A check often says in code what the answer must be, so JupyterLab and Colab show only that there
+    is one; a click unfolds it.
 
     Raises ValueError for an exercise without a solution line, or with nothing above it to start
     from.
@@ -28,6 +32,8 @@ def student(notebook: dict[str, Any]) -> dict[str, Any]:
         if cell["cell_type"] != "code":
             continue
         cell["outputs"], cell["execution_count"] = [], None
+        if CHECK in "".join(cell["source"]):
+            cell["metadata"] |= {"jupyter": {"source_hidden": True}, "cellView": "form"}
         if TAG not in cell["metadata"].get("tags", []):
             continue
         given, found, _ = "".join(cell["source"]).partition(f"\n{SOLUTION}\n")

@@ -426,10 +426,10 @@ def _refuse_platform(backend: str) -> None:
     macos = sys.platform == "darwin"
     if macos and backend != MACOS_BACKEND:
         raise RuntimeError(
-            "the sandbox is built on Linux processes, this is macOS; run in a Linux container or "
-            f'virtual machine, or choose backend="{MACOS_BACKEND}" (Sandbox; {CHOICE}='
-            f"{MACOS_BACKEND} for all of them), which isolates less and which we have never run on"
-            " a real Mac"
+            "the sandbox is built on Linux processes, this is macOS; run in a Linux container"
+            " (.devcontainer opens in VS Code and in Codespaces), in Colab or Binder, or choose"
+            f' backend="{MACOS_BACKEND}" (Sandbox; {CHOICE}={MACOS_BACKEND} for all of them), which'
+            " isolates less and which we have never run on a real Mac"
         )
     if backend == MACOS_BACKEND and not macos:
         raise RuntimeError(

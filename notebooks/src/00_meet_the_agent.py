@@ -25,7 +25,7 @@
 # *Needs* nothing but the two commands of the README · *Makes* the download cache and a small search index · *Minutes*
 # about 1 on two CPU cores with native bf16, after the first downloads (190 MB).
 #
-# *To read*: 1 (2 minutes), 2 (5), 3 (1), 4 (1), 5 (3), 6 (1), 7 (5), 8 (4), exercises (20).
+# *To read*: 1 (2 minutes), 2 (3), 3 (1), 4 (1), 5 (2), 6 (5), 7 (5), 8 (3), exercises (15).
 
 # %%
 import pandas as pd
@@ -256,12 +256,72 @@ session.close()
 #
 # ## Exercises
 #
-# 1. Ask three questions of your own in section 6. Where do they fail: does the search find nothing, does it find the
-#    wrong page, or is the plan wrong?
-# 2. Ask the same question with `cot_distill` and five different seeds (`cot.generate_cot(..., temperature=1.0,
-#    seed=k)`). Does it make up the same facts each time?
-# 3. Give the sandbox code that allocates memory without end. Which failure comes back, and does the next session
-#    work?
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
+# `make workshop` writes copies without.
+#
+# ### 1 · Made up five times
+#
+# Collect the answers of five chains of thought of the reciting student (adapter `cot_distill`) to the question of section 2, sampled at
+# temperature 1 with `cot.generate_cot(..., n=5)`. Does it make up the same fact each time? And what would a vote over these answers say?
+
+# %% tags=["exercise"]
+invented = []
+# solution
+model.use(adapters["cot_distill"])
+(five,) = cot.generate_cot(model, [known[question]], n=5, temperature=1.0, max_new_tokens=cfg.cot_tokens, wording=cfg.wording)
+invented = list(five.answers)
+print(*invented, sep=" | ")
+
+# %%
+pages.check_exercise("Made up five times", lambda: len(invented) == 5 and len(set(invented)) > 1
+                     and known[question].answer not in invented, "A `CoTResult` has the answers of all its chains.")  # fmt: skip
+
+# %% [markdown]
+# ### 2 · An error is no undo
+#
+# Write two actions for one session. The first fails with an error. The second answers 42, but only because of what the first did before it
+# failed: alone, it must fail. What does this mean for a student that repairs its own step?
+
+# %% tags=["exercise"]
+two_actions = ["1 / 0", "final_answer(42)"]
+# solution
+two_actions = ["answer = 6 * 7\n1 / 0", "final_answer(answer)"]
+
+# %%
+def run_all(actions):
+    with without_search.session() as session:
+        return [session.run(code) for code in actions]
+
+def is_no_undo(actions):
+    (broken, repaired), (alone,) = run_all(actions), run_all(actions[1:])
+    return broken.failure.kind == "execution" and repaired.answer == 42 and alone.failure is not None
+
+pages.check_exercise("An error is no undo", lambda: is_no_undo(two_actions), "A session's variables stay alive between steps.")
+
+# %% [markdown]
+# ### 3 · Another limit
+#
+# Section 8 stopped an endless loop by the clock. Write code that the sandbox stops for its memory instead, before the two seconds are over.
+# Does the next session work?
+
+# %% tags=["exercise"]
+hungry = "while True: pass"
+# solution
+hungry = "kept = []\nwhile True: kept.append(bytearray(1 << 20))"
+
+# %%
+def is_stopped_for_memory(code):
+    with Sandbox(seconds=2.0, memory_mb=256) as small_box:
+        with small_box.session() as session:
+            stopped = session.run(code)
+        with small_box.session() as session:
+            return stopped.failure.kind == "memory" and session.run("6 * 7").value == "42"
+
+pages.check_exercise("Another limit", lambda: is_stopped_for_memory(hungry), "What can a program ask for without end, beside time?")
+
+# %% [markdown]
+# With more time: ask three questions of your own in section 6. Which kind fails: where the search finds nothing, where it finds the wrong
+# page, or where the plan is wrong?
 
 # %%
 box.close()

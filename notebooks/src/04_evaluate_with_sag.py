@@ -205,8 +205,8 @@ figures.accuracy_bars(greedy, f"{cfg.students[0]} · preset {preset}")
 
 # %% [markdown]
 # What does a question cost, and would it be simpler to prompt the teacher? The table has the smallest student's
-# accuracy beside its cost per question. At `smoke` and `paper` the teacher was evaluated on test questions, too, and
-# has rows of its own; at `laptop` it was not. Seconds depend on the machine that answered; the seconds of a batch are
+# accuracy beside its cost per question. At `paper` the teacher is asked the test questions, too,
+# and has rows of its own; at `smoke` and `laptop` it was not. Seconds depend on the machine that answered; the seconds of a batch are
 # divided evenly among its questions.
 
 # %%

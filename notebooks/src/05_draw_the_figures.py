@@ -24,6 +24,8 @@
 #
 # *Needs* the records of notebooks 02 and 04 · *Makes* eight figures, as SVG and PNG · *Minutes* under 1 on any machine, and twenty to read.
 #
+# *To read*: each figure (2 minutes), exercises (20).
+#
 # The outputs *shown* are those of the `laptop` experiment, drawn from its committed records. If you run the notebook
 # unchanged, it runs `smoke`.
 

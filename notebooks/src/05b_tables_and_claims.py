@@ -25,6 +25,8 @@
 # *Needs* the records of notebooks 02 and 04 · *Makes* the paper's tables, and a verdict on each claim · *Minutes* under 1 on any machine,
 # and fifteen to read.
 #
+# *To read*: Tables 2 and 5 (3 minutes), Tables 6 to 8 (4), the claims (8), exercises (20).
+#
 # The outputs *shown* are those of the `laptop` experiment, drawn from its committed records. If you run the notebook
 # unchanged, it runs `smoke`.
 

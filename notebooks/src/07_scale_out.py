@@ -25,6 +25,8 @@
 # *Needs* the extras `server`, `retriever` and `scale` (`pip install -e '.[server,retriever,scale]'`) · *Makes* nothing that another notebook
 # needs · *Minutes* about 3 on two older CPU cores, where every part runs with two processes; each section also has the command for GPUs or
 # several machines.
+#
+# *To read*: 1 (3 minutes), 2 (4), 3 (4), 4 (4), 5 (3), exercises (20).
 
 # %%
 import contextlib
@@ -81,7 +83,8 @@ pages.show_passages(theirs[0])
 #
 # The published index is flat: 21 million vectors in 65 GB of memory, each compared with every query. `retriever="ivfpq"`
 # keeps four bits for four numbers in memory and reads the best 64 candidates' vectors from disk. Measured on a
-# million random vectors that are distributed as an encoder's are (`tests/benchmarks/nearest.py`):
+# million random vectors that are distributed as an encoder's are (`tests/benchmarks/nearest.py`). Before you look: a number takes one bit in
+# memory instead of 32. How many of the three nearest passages will it miss?
 
 # %%
 file = config.ROOT / "tests" / "benchmarks" / "nearest.jsonl"
@@ -152,7 +155,8 @@ pd.DataFrame([{"question": q.text, "steps": len(t.steps), "stopped": t.stopped} 
 # The first keeps a copy of the student in each process (DDP), the second a shard (FSDP). Every batch is divided among
 # the processes, and gradients and losses are summed over its tokens, so the number of processes changes no result.
 # Notebook 03 finds the students that were trained this way. On a machine without a GPU the same command starts two processes, which
-# communicate through gloo. The table below compares their losses with those of one process:
+# communicate through gloo. The table below compares their losses with those of one process. Before you look: each process sees half of a
+# batch. Will the losses differ, and in which decimal?
 
 # %%
 method = "agent_distill_ftp"
@@ -216,6 +220,85 @@ assert all(a == b for a, b in words) and len(words) == len(questions)
 #    FSDP, several GPUs, and the paper's students from 1.5B to 7B.
 #
 # ## Exercises
+#
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
+# `make workshop` writes copies without.
+#
+# ### 1 · A mean of means
+#
+# Each of several processes has the losses of the tokens of its part of a batch. What each may send to the others is two numbers. Write
+# `send(losses)`, which returns two numbers, and `loss_of_batch(sent)`, which makes of them the loss per token of the *whole*
+# batch, whatever the lengths of the parts. (Here each process sends its own mean, and the means are averaged, a common mistake.)
+
+# %% tags=["exercise"]
+def send(losses):
+    return sum(losses) / max(1, len(losses)), 1
+def loss_of_batch(sent):
+    return sum(mean for mean, _ in sent) / len(sent)
+# solution
+def send(losses):
+    return sum(losses), len(losses)
+def loss_of_batch(sent):
+    return sum(total for total, _ in sent) / sum(count for _, count in sent)
+
+# %%
+shares = [[[1.0, 3.0], [2.0, 2.0]], [[0.5], [4.0, 4.0, 4.0]], [[1.0, 2.0, 6.0], []]]  # three batches, two processes
+pages.check_exercise("A mean of means", lambda: all(
+    len(send(share)) == 2 for batch in shares for share in batch) and [
+    round(loss_of_batch([send(share) for share in batch]), 6) for batch in shares] == [2.0, 3.125, 3.0],
+    "How much should a process with one token count beside one with three?")  # fmt: skip
+
+# %% [markdown]
+# ### 2 · What fits into your memory
+#
+# A machine has 16 GB for an index of vectors of 768 numbers. How many vectors fit, flat and as `ivfpq`, to within one per cent? Use
+# `retrieval.memory_bytes(kind, count, 768)`. Is it enough for the 21 million passages of Wikipedia?
+
+# %% tags=["exercise"]
+fits = {"faiss": 0, "ivfpq": 0}
+# solution
+for kind in fits:
+    count = 1_000
+    while retrieval.memory_bytes(kind, int(1.005 * count), 768) <= 16e9:
+        count = int(1.005 * count)
+    fits[kind] = count
+pages.show_values({kind: f"{count / 1e6:.1f} million vectors" for kind, count in fits.items()})
+
+# %%
+def is_full(kind, gigabytes=16):
+    fewer, more = (retrieval.memory_bytes(kind, int(share * fits[kind]), 768) / 1e9 for share in (1, 1.01))
+    return fewer <= gigabytes < more
+
+pages.check_exercise("What fits into your memory", lambda: all(map(is_full, ("faiss", "ivfpq"))), "One per cent more must not fit.")
+
+# %% [markdown]
+# ### 3 · What is left to ask
+#
+# A run was killed. Its file has one case a line. The last line may have been cut off while it was written, a case with an `error` was not
+# answered, and a question that was asked again has two lines. Write `left(ids, lines)`, the ids that are still to be asked, in their order.
+
+# %% tags=["exercise"]
+def left(ids, lines):
+    return ids[len(lines):]
+# solution
+def left(ids, lines):
+    finished = set()
+    for line in lines:
+        try:
+            case = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if not case.get("error"):
+            finished.add(case["id"])
+    return [i for i in ids if i not in finished]
+
+# %%
+lines = ['{"id": "c", "correct": 1}', '{"id": "a", "error": "lost"}', '{"id": "e", "error": "lost"}', '{"id": "e", "correct": 0}', '{"id": "b", "corr']
+pages.check_exercise("What is left to ask", lambda: left(list("abcde"), lines) == ["a", "b", "d"] and left(["x"], []) == ["x"]
+                     and left(list("ce"), lines) == [], "A wrong answer is an answer.")  # fmt: skip
+
+# %% [markdown]
+# With more time:
 #
 # 1. Start `python -m agentlib serve --set retriever=bm25 --build` in a terminal and run notebook 04 with
 #    `overrides = {"retriever_url": "http://127.0.0.1:8000"}`. Stop the server during the run. What happens, and what happens when you start

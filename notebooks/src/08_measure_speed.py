@@ -24,9 +24,12 @@
 #
 # *Needs* nothing but the set-up · *Makes* nothing · *Minutes* under 1 on two CPU cores, without a GPU (`make bench`
 # repeats all recorded measurements in about an hour).
+#
+# *To read*: 1 (5 minutes), 2 (3), 3 (3), 4 (1), exercises (15).
 
 # %%
 import json
+import random
 import re
 import time
 
@@ -34,7 +37,7 @@ import pandas as pd
 from IPython.display import display
 
 from agentlib import LocalModel
-from agentlib import config, figures, models, prompts
+from agentlib import config, figures, models, pages, prompts
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -195,9 +198,81 @@ pd.DataFrame(card["medians"]).T.round(2) if card else "Not measured on a GPU yet
 #
 # ## Exercises
 #
-# 1. Ask for a text that repeats its prompt word for word, and for one that cannot be guessed, such as sixty random
-#    digits. How much time do guesses save in each case?
-# 2. On your machine, from how many questions at a time on does the speed no longer grow?
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
+# `make workshop` writes copies without.
+#
+# ### 1 · What one more sample costs
+#
+# Eight samples take longer than one, but how much does each *further* sample add? Take the straight line through the steps of 1 and of 8
+# samples (`voted`, section 2). For each prompt, give its slope as a share of a greedy step. How many samples would cost two greedy steps?
+
+# %% tags=["exercise"]
+each_adds = {}
+# solution
+each_adds = {name: (took[8] - took[1]) / 7 / took[1] for name, took in voted.items()}
+pages.show_values({name: f"{share:.1%} of a greedy step" for name, share in each_adds.items()})
+
+# %%
+def is_slope(name):
+    took = voted[name]
+    return abs(took[1] * (1 + 7 * each_adds[name]) - took[8]) < 1e-6
+
+pages.check_exercise("What one more sample costs", lambda: all(map(is_slope, voted)), "From 1 to 8 it is seven samples, not eight.")
+
+# %% [markdown]
+# ### 2 · What a guess is worth
+#
+# The model checks `k` guessed tokens in one pass. It keeps them up to the first wrong one, and then writes one token of its own. Each guess
+# is right with probability `p`, independently of the others. How many tokens does a pass write on average?
+
+# %% tags=["exercise"]
+def tokens_per_pass(p, k):
+    return 1 + p * k
+# solution
+def tokens_per_pass(p, k):
+    return sum(p**kept for kept in range(k + 1))
+
+print(*(f"p = {p}: {tokens_per_pass(p, 4):.2f} tokens with 4 guesses, {tokens_per_pass(p, 16):.2f} with 16" for p in (0.2, 0.5, 0.9)), sep="\n")
+
+# %%
+draw = random.Random(0)
+def simulated(p, k, passes=20_000):
+    written = 0
+    for _ in range(passes):
+        written += 1
+        for _ in range(k):
+            if draw.random() > p:
+                break
+            written += 1
+    return written / passes
+
+pages.check_exercise("What a guess is worth", lambda: all(
+    abs(tokens_per_pass(p, k) - simulated(p, k)) < 0.1 for p, k in ((0.0, 4), (0.5, 4), (0.8, 8), (0.9, 2), (1.0, 3))),
+    "The third guess counts only if the first two are right.")  # fmt: skip
+
+# %% [markdown]
+# ### 3 · When a process is worth its start
+#
+# For a trivial action our sandbox is slower than smolagents' interpreter, and its loops are faster (`ours` and `peer`, section 1: milliseconds
+# and million steps per second). From how many steps of a loop on is ours the faster one?
+
+# %% tags=["exercise"]
+even = 0
+# solution
+fixed = ours["trivial action, ms"] - peer["trivial action, ms"]
+even = fixed / 1000 / (1 / peer["loop, million steps/s"] - 1 / ours["loop, million steps/s"]) * 1e6
+print(f"from {even:.0f} steps on")
+
+# %%
+def seconds(side, steps):
+    return side["trivial action, ms"] / 1000 + steps / 1e6 / side["loop, million steps/s"]
+
+pages.check_exercise("When a process is worth its start", lambda: even > 0 and seconds(ours, 0.9 * even) > seconds(peer, 0.9 * even)
+                     and seconds(ours, 1.1 * even) < seconds(peer, 1.1 * even), "Both take a fixed time, and a time for each step.")  # fmt: skip
+
+# %% [markdown]
+# With more time: ask for a text that repeats its prompt word for word, and for one that cannot be guessed, such as sixty random digits. How
+# much do guesses save in each? And on your machine, beyond how many questions at a time does the speed stop growing?
 
 # %%
 model.close()

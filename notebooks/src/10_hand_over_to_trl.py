@@ -24,8 +24,12 @@
 #
 # *Needs* TRL (`pip install trl`) and notebook 03, or trains a small student itself · *Makes* nothing that another notebook needs ·
 # *Minutes* about 2 on two older CPU cores.
+#
+# *To read*: 1 (1 minute), 2 (3), 3 (4), 4 (2), exercises (15).
 
 # %%
+import itertools
+import statistics
 import tempfile
 
 import pandas as pd
@@ -136,7 +140,6 @@ figures.bar_chart(groups, "reward", f"{student} · one question per step, four c
 # %%
 moved = any(not before[name].equal(p.detach()) for name, p in model.named_parameters() if p.requires_grad)
 assert len(history) == 2 and moved == (history["reward_std"].astype(float) > 0).any()
-box.close()
 
 # %% [markdown]
 # ## 4 · On-policy distillation
@@ -163,6 +166,79 @@ box.close()
 #
 # ## Exercises
 #
-# 1. Let `reward` subtract a small price per token. What does the student stop writing?
-# 2. Pay 0.5 for a right answer that is printed instead of passed to `final_answer`. Is that a good idea?
-# 3. Run twenty steps on one question. Does its reward rise, and what happens to the rewards of other questions?
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
+# `make workshop` writes copies without.
+#
+# ### 1 · What GRPO learns from
+#
+# GRPO weights each completion by its *advantage*: its reward minus the mean of its group, divided by the group's standard deviation plus
+# 0.0001. Write it. Then look at the groups printed below: when does a right answer push hardest?
+
+# %% tags=["exercise"]
+def advantages(rewards):
+    return list(rewards)
+# solution
+def advantages(rewards):
+    mean, spread = statistics.mean(rewards), statistics.stdev(rewards)
+    return [(earned - mean) / (spread + 1e-4) for earned in rewards]
+
+for group in ([1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]):
+    print(group, "→", [f"{found:+.2f}" for found in advantages(group)])
+
+# %%
+group, twice, flat = [1.0, 0.2, 0.0, 0.0], [2.5, 0.9, 0.5, 0.5], [0.2] * 4
+def is_normal(found):
+    return abs(sum(found)) < 1e-6 and 0.9 < statistics.stdev(found) < 1.2
+
+pages.check_exercise("What GRPO learns from", lambda: is_normal(advantages(group)) and max(map(abs, advantages(flat))) < 1e-6 and all(
+    abs(a - b) < 0.01 for a, b in zip(advantages(group), advantages(twice), strict=True)), "What if all four earn the same?")  # fmt: skip
+
+# %% [markdown]
+# ### 2 · Cheat the reward
+#
+# Section 2 pays 0.2 for code that runs. Write a turn that earns this on *any* question and does nothing for it. A student finds such turns,
+# too. Then write `stricter(text, gold)`: as `worth`, but code must print something to earn the 0.2.
+
+# %% tags=["exercise"]
+cheat = "It is 42."
+def stricter(text, gold):
+    return worth(text, gold)
+# solution
+cheat = "```py\npass\n```"
+def stricter(text, gold):
+    earned = worth(text, gold)
+    if earned == 0.2:
+        with box.session() as session:
+            outcome = session.run(agent.read_code(text))
+        earned = 0.2 if outcome.stdout.strip() or outcome.value else 0.0
+    return earned
+
+# %%
+golds = ["42", "7", "0"]
+pages.check_exercise("Cheat the reward", lambda: [worth(cheat, gold) for gold in golds] == [0.2] * 3 and stricter(cheat, "42") == 0
+                     and [stricter(text, "42") for text in tries] == earned, "Which code runs and does nothing?")  # fmt: skip
+
+# %% [markdown]
+# ### 3 · A price for words
+#
+# Write `priced(earned, tokens)`: the longer a turn of the same reward, the less it earns. But whatever its length, a right answer must earn
+# more than code that only runs, and that more than nothing. (A fixed price per token, as here, breaks this for long turns.)
+
+# %% tags=["exercise"]
+def priced(earned, tokens):
+    return earned - 0.001 * tokens
+# solution
+def priced(earned, tokens):
+    return earned - 0.1 * tokens / (tokens + 100)
+
+# %%
+lengths = [1, 10, 100, 1_000, 100_000]
+pages.check_exercise("A price for words", lambda: all(
+    priced(earned, a) > priced(earned, b) for earned in (0.0, 0.2, 1.0) for a, b in itertools.pairwise(lengths)) and all(
+    priced(more, 100_000) > priced(less, 1) for more, less in ((1.0, 0.2), (0.2, 0.0))), "Let the price have a limit.")  # fmt: skip
+
+# %% [markdown]
+# With more time: run twenty steps on one question. Does its reward rise, and what happens to the rewards of other questions?
+
+# %%
+box.close()
