@@ -245,8 +245,9 @@ def surprise(method):
         "later turns": {i: statistics.mean(each[ends[i] :]) for i, each in nats.items() if each[ends[i] :]},
     }
 
-a, b = surprise("agent"), surprise("agent_ftp")
-figures.likelihood_table({part: (a[part], b[part]) for part in a})
+a, b = (surprise(method) if shared else {} for method in ("agent", "agent_ftp"))
+table = figures.likelihood_table({part: (a[part], b[part]) for part in a})
+table if shared else print("No question has a kept run of both kinds, so there is nothing to compare.")
 
 # %% [markdown]
 # *a* is the agent, *b* the agent with the prefix. At `laptop` a whole run shows no measurable difference: the first
