@@ -127,7 +127,7 @@ def test_each_round_of_own_runs_has_its_own_seed_and_keeps_its_tokens(box, monke
     monkeypatch.setattr(
         model, "generate", lambda *a, **k: seeds.append(k["seed"]) or generate(*a, **k)
     )
-    found = improve.roll_out(model, box, [ask()], CFG, times=3, model="m")
+    found = list(improve.roll_out(model, box, [ask()], CFG, runs=range(3), model="m"))
     assert len(set(seeds)) == 3 and [one.case["run"] for one in found] == [0, 1, 2]
     assert {call["temperature"] for call in model.calls} == {improve.TEMPERATURE}
     assert found[0].tokens == ((),)  # this model does not say what it sampled
