@@ -412,7 +412,12 @@ SMOKE = dataclasses.replace(
 )
 # Students that learn from their own runs on the teaching set (notebook 11): from its recorded
 # teacher, on questions that this teacher was not asked.
-IMPROVE = TEACHING | {"teacher_records": "teaching", "improve_questions": 80, "teacher_tries": 4}
+IMPROVE = TEACHING | {
+    "teacher_records": "teaching",
+    "improve_questions": 80,
+    "teacher_tries": 4,
+    "trainings": 1,  # to begin with; three are planned
+}
 EXPERIMENTS = {"slice": SLICE, "teaching": TEACHING, "improve": IMPROVE}
 
 PRESETS = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}
