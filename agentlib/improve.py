@@ -181,7 +181,8 @@ def roll_out(
             seed=cfg.seed + 1000 * k,
         )
         for trajectory in agent.run(questions):
-            case = cases.agent_case(known[trajectory.question_id], trajectory, run=k, **labels)
+            asked = known[trajectory.question_id]
+            case = cases.agent_case(asked, trajectory, run=k, temperature=temperature, **labels)
             yield Lesson(case, None, tuple(step.tokens for step in trajectory.steps))
 
 

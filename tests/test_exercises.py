@@ -9,7 +9,11 @@ import workshop
 from agentlib import config
 from agentlib.pages import exercises
 
-COURSE = sorted((config.ROOT / "notebooks").glob("0[1-69]_*.ipynb"))
+COURSE = sorted(
+    path
+    for name in ("0[1-69]", "11")
+    for path in (config.ROOT / "notebooks").glob(f"{name}_*.ipynb")
+)
 
 
 def cells(path, tag=None):

@@ -294,24 +294,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.experiment:
             cfg = dataclasses.replace(cfg, preset=asked.experiment)
         shop = Workshop(cfg, asked.chunk)
-        found = [
-            piece
-            for piece in pieces(cfg, shop, asked.keep)
-            if not asked.names or any(fnmatch.fnmatch(piece.name, name) for name in asked.names)
-        ]
+
+        def chosen() -> list[Piece]:
+            every, names = pieces(cfg, shop, asked.keep), asked.names or ["*"]
+            return [p for p in every if any(fnmatch.fnmatch(p.name, name) for name in names)]
+
+        found, seen = chosen(), set()
         if not found:
             raise ValueError(f"no piece is called {', '.join(asked.names)}; --list shows all")
-        for piece in found:
-            print(
-                f"{piece.name}: {piece.left} of {piece.planned} left, about"
-                f" {piece.seconds_left / 60:.0f} min; {piece.run.folder.name}"
-            )
-        print(f"about {sum(p.seconds_left for p in found) / 3600:.1f} h in all", flush=True)
-        if not asked.list:
-            work(
-                found, cfg, shop, asked.keep, lambda: time.monotonic() - began > 60 * asked.minutes
-            )
-            shop.close()
+        while new := [piece for piece in found if piece.name not in seen]:
+            for piece in new:
+                print(
+                    f"{piece.name}: {piece.left} of {piece.planned} left, about"
+                    f" {piece.seconds_left / 60:.0f} min; {piece.run.folder.name}"
+                )
+            print(f"about {sum(p.seconds_left for p in new) / 3600:.1f} h in all", flush=True)
+            seen |= {piece.name for piece in new}
+            if not asked.list:
+                over = lambda: time.monotonic() - began > 60 * asked.minutes  # noqa: E731
+                work(new, cfg, shop, asked.keep, over)
+                found = chosen()  # what was done may have made others possible
+        shop.close()
         if asked.pack:
             work_of = {"train": "training"}
             for piece in found:
