@@ -17,7 +17,7 @@
 # %% [markdown]
 # # 11 · Learn from mistakes
 #
-# *A student copies its teacher and still fails three questions of four: can it learn from its own runs?*
+# *A student copies its teacher and still fails two questions of three: can it learn from its own runs?*
 #
 # **By the end you will have shown that** the step where a wrong run goes wrong can be found, that one step of a teacher or one right run
 # of the student's own becomes a training example, and that this example has exactly the tokens that were sampled.
@@ -67,7 +67,7 @@ pages.show_settings(cfg, "students", "teacher", "train_sets", "improve_questions
 # fail with an error, and in what share did all the code run, and the answer was wrong all the same?
 
 # %%
-teaching = config.load("laptop", **config.TEACHING)
+teaching = config.load("laptop", **config.IMPROVE)
 condition = evaluate.Condition(student, "agent_distill", 1, teaching.benchmarks)
 file = f"{evaluate.condition_run(teaching, condition).folder.name}.jsonl.xz"
 _, recorded = runner.unpack_run(teach.records_folder(cfg) / "runs" / file)
@@ -76,8 +76,8 @@ kinds = [{"benchmark": case["benchmark"], "some code failed": any(step["failure"
 pd.DataFrame(kinds).groupby("benchmark")["some code failed"].agg(["size", "sum"]).set_axis(["wrong runs", "some code failed"], axis=1)
 
 # %% [markdown]
-# On factual questions the code runs and the answer is wrong; in maths about half of the wrong runs break. So there are two kinds of
-# first error, and the rule has two parts. A run goes wrong at the first step whose code failed. If no code failed, it goes wrong at the last
+# On factual questions nearly all code runs, and the answer is wrong all the same; in maths a third of the wrong runs break. So there are two
+# kinds of first error, and the rule has two parts. A run goes wrong at the first step whose code failed. If no code failed, it goes wrong at the last
 # step that computed or read something; a last step that only hands on a name or a literal is not to blame. By hand:
 
 # %%
@@ -108,8 +108,9 @@ for failed, case in examples_of.items():
 pages.show_cases(list(examples_of.values()))
 
 # %% [markdown]
-# The rule is crude, and it errs on one side: it blames a search for what the next step should have done with its result. It does
-# not have to be right each time, because a repair is checked: what does not turn a wrong run into a right one is thrown away.
+# The rule is crude. After two good searches a student may choose the wrong city; the rule then blames the searches, because the last step
+# only names a city. It does not have to be right each time, because a repair is checked: what does not turn a wrong run into a right
+# one is thrown away.
 #
 # ## 2 · Runs of its own (4 minutes)
 #
@@ -338,7 +339,7 @@ if drawn:
 # rule of section 1. For which of them would you have chosen another step?
 
 # %%
-ids = ["teaching-hotpot-total_area-02", "teaching-hotpot-capital_of_city-01", "teaching-math-polygon-01"]
+ids = ["teaching-math-dice-01", "teaching-math-divisors-01", "teaching-hotpot-further_north-01"]
 three = [case for name in ids for case in recorded if case["id"] == name]
 pages.show_cases(three)
 
@@ -346,14 +347,14 @@ pages.show_cases(three)
 goes_wrong_at = {name: 0 for name in ids}
 # solution
 goes_wrong_at = {
-    "teaching-hotpot-total_area-02": 2,  # a name with a blank in it does not parse
-    "teaching-hotpot-capital_of_city-01": 1,  # by the rule; the search was fine, and a second one is missing
-    "teaching-math-polygon-01": 2,  # the last step computes the answer, and wrongly
+    "teaching-math-dice-01": 1,  # its code fails
+    "teaching-math-divisors-01": 2,  # 7 occurs twice and 2 once; the last step only hands on the product
+    "teaching-hotpot-further_north-01": 1,  # by the rule; both latitudes were read, and the choice after it is wrong
 }
 
 # %%
 pages.check_exercise("Find the first error", lambda: goes_wrong_at == {case["id"]: improve.first_error(case) + 1 for case in three},
-                     "Did any code fail? If not, does the last step compute?")  # fmt: skip
+                     "Did any code fail? If not, what did the last step do with what was there?")  # fmt: skip
 
 # %% [markdown]
 # ### 2 · Write a filter
