@@ -84,6 +84,7 @@ def student(recorded, monkeypatch, box):
     model = Student(load())
     monkeypatch.setattr(evaluate, "open_student", lambda cfg, name, conditions: (model, {}))
     monkeypatch.setattr(pieces.Workshop, "box", box)
+    monkeypatch.setattr(pieces.Workshop, "search", None)
     monkeypatch.setattr(pieces.Workshop, "close", lambda self: None)
     monkeypatch.setattr(rounds, "available_tests", lambda: ["plain", "failing"])
     return model
@@ -191,17 +192,18 @@ def test_every_arm_takes_as_many_steps_and_learns_what_it_should(
     assert list(trained) == ["teacher", "own1", "repair", "own2"]
     taught = len(distill.training_cases(cfg, "agent_distill"))
     counts = {arm: len(examples) for arm, (examples, _) in trained.items()}
-    assert counts["own1"] == counts["repair"] == counts["own2"] == taught + 4 > counts["teacher"]
+    # the right runs of both maths questions; those of the factual ones read no passage
+    assert counts["own1"] == counts["repair"] == counts["own2"] == taught + 2 > counts["teacher"]
     assert {settings.steps for _, settings in trained.values()} == {5}
     for examples, settings in trained.values():
         assert len(loop._batches([len(e.input_ids) for e in examples], settings)) == 5
 
     # a repaired run has loss on the teacher's step alone, an own run the tokens that were sampled
-    for example in trained["repair"][0][-4:]:
+    for example in trained["repair"][0][-2:]:
         learnt = [label for label in example.labels if label != masks.IGNORED]
         assert tokenizer.decode(learnt) == act("x = 2") + "<end_code><|im_end|>"
     for lesson, example in zip(
-        rounds.lessons(cfg, "own1")[-4:], trained["own1"][0][-4:], strict=True
+        rounds.lessons(cfg, "own1")[-2:], trained["own1"][0][-2:], strict=True
     ):
         assert lesson.case["run"] == 1 and lesson.case["correct"]
         learnt = [label for label in example.labels if label != masks.IGNORED]
@@ -219,8 +221,8 @@ def test_every_arm_takes_as_many_steps_and_learns_what_it_should(
     assert not any("trace" in a for a in answers)
     parts = {row["part"]: row for row in said}
     assert parts["round 1"]["pass_1"] == 0.5 and parts["round 1"]["pass_k"] == 1.0
-    assert parts["round 1"]["kept"] == 4 and parts["repair"]["kept"] == 4
-    assert parts["own1"]["new"] == 4 and {parts[arm]["steps"] for arm in trained} == {5}
+    assert parts["round 1"]["kept"] == 2 and parts["repair"]["kept"] == 2
+    assert parts["own1"]["new"] == 2 and {parts[arm]["steps"] for arm in trained} == {5}
     packed = list((cfg.records / "runs").iterdir())
     assert packed and all(file.suffix == ".xz" for file in packed)
 
