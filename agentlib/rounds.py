@@ -17,12 +17,13 @@ from typing import Any
 
 from agentlib import benchmarks, cases, config, distill, evaluate, improve, records, teach, training
 from agentlib.agent import Agent
-from agentlib.benchmarks import wiki
+from agentlib.benchmarks import borrowed, wiki
 from agentlib.cases import Case
 from agentlib.improve import Lesson
 from agentlib.models import LanguageModel, weights
 from agentlib.sandbox import Sandbox
 from agentlib.tasks import Question
+from agentlib.training import checkpoints
 
 METHOD = "agent_distill"  # what the student of round 1 was trained by
 ROUNDS = 3  # of expert iteration
@@ -41,12 +42,18 @@ LOST = 0.1  # the share of searches that find nothing in the test "failing"
 
 @dataclass(frozen=True)
 class Source:
-    """Runs that an arm's data come from: the name of their piece, their folder, and what is asked
-    there (objects with an `id`)."""
+    """Runs that an arm's data come from: the name of their piece, their folder, what is asked
+    there (objects with an `id`), and the training that comes first, if any."""
 
     name: str
     run: records.Run
     asked: Sequence[Any]
+    student: records.Run | None = None
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the student that is asked is trained, or comes with the project."""
+        return self.student is None or checkpoints.has_weights(self.student.folder)
 
     @property
     def left(self) -> list[Any]:
@@ -70,7 +77,12 @@ def questions(cfg: config.Config) -> list[Question]:
 
     Raises ValueError where a set has fewer of them.
     """
-    asked = {case["id"] for case in cases.read(teach.records_path(cfg, "agent"))}
+    return list(_questions(cfg, teach.records_path(cfg, "agent")))
+
+
+@functools.cache  # as all that is named by records: they stay as they are
+def _questions(cfg: config.Config, taught: Path) -> tuple[Question, ...]:
+    asked = {case["id"] for case in cases.read(taught)}
     sets = []
     for name in cfg.train_sets:
         spare = [q for q in benchmarks.load(name) if q.id not in asked]
@@ -80,7 +92,17 @@ def questions(cfg: config.Config) -> list[Question]:
                 f" {len(spare)}: the questions of {name!r} that the teacher was not asked"
             )
         sets.append(spare[: cfg.improve_questions])
-    return [q for q in itertools.chain(*itertools.zip_longest(*sets)) if q is not None]
+    return tuple(q for q in itertools.chain(*itertools.zip_longest(*sets)) if q is not None)
+
+
+def taught_cases(cfg: config.Config) -> list[Case]:
+    """The teacher's runs that all students are trained on."""
+    return list(_taught_cases(cfg, teach.records_folder(cfg)))
+
+
+@functools.cache
+def _taught_cases(cfg: config.Config, folder: Path) -> tuple[Case, ...]:
+    return tuple(distill.training_cases(cfg, METHOD))
 
 
 def settings_for(cfg: config.Config, test: str) -> config.Config:
@@ -121,8 +143,9 @@ def stages(cfg: config.Config, arm: str) -> Iterator[list[Source]]:
         raise ValueError(f"arm {arm!r} is unknown, expected one of {', '.join(ARMS)}")
     if arm.startswith("own") or arm == "repair":
         for number in range(1, 2 if arm == "repair" else int(arm[-1]) + 1):
+            asked, student = questions(cfg), student_of_round(cfg, number) if number > 1 else None
             yield [
-                Source(f"rollout/{number}/{k}", rollout_run(cfg, number, k), questions(cfg))
+                Source(f"rollout/{number}/{k}", rollout_run(cfg, number, k), asked, student)
                 for k in range(cfg.improve_runs)
             ]
     if arm == "repair":
@@ -155,7 +178,7 @@ def lessons(cfg: config.Config, arm: str) -> list[Lesson]:
             f"arm {arm!r} has no data yet: {len(left[0].left)} of {len(left[0].asked)} runs of"
             f" {left[0].name!r} are left; run that piece first"
         )
-    taught = [Lesson(case, None, ()) for case in distill.training_cases(cfg, METHOD)]
+    taught = [Lesson(case, None, ()) for case in taught_cases(cfg)]
     if arm == "repair":
         tried = map(Lesson.from_record, repair_run(cfg).finished().values())
         return taught + [lesson for lesson in tried if lesson.is_reasoned]
@@ -185,6 +208,11 @@ def student_of_round(cfg: config.Config, number: int) -> records.Run:
     the round before."""
     if number > 1:
         return training_run(cfg, f"own{number - 1}")
+    return _distilled(cfg, cfg.runs)
+
+
+@functools.cache
+def _distilled(cfg: config.Config, runs: Path) -> records.Run:
     return distill.adapter_run(cfg, cfg.students[0], METHOD)
 
 
@@ -291,13 +319,13 @@ def _collect(run: records.Run, part: Sequence[Question], ask, labels: dict, titl
 
 def taught_questions(cfg: config.Config) -> list[Question]:
     """The questions whose first try by the teacher was kept."""
-    kept = {case["id"] for case in distill.training_cases(cfg, METHOD)}
+    kept = {case["id"] for case in taught_cases(cfg)}
     return [q for q in benchmarks.training_questions(cfg) if q.id in kept]
 
 
 def candidates(cfg: config.Config) -> list[Candidate]:
     """The teacher's right trajectories of the questions that it is asked several times."""
-    found = [Candidate(f"0:{c['id']}", c) for c in distill.training_cases(cfg, METHOD)]
+    found = [Candidate(f"0:{c['id']}", c) for c in taught_cases(cfg)]
     for k in range(1, cfg.teacher_tries):
         for case in teach.teacher_run(cfg, "agent", k).finished().values():
             if teach.is_kept(cfg, case):
@@ -395,7 +423,9 @@ def publish(cfg: config.Config) -> tuple[Path, Path]:
         for case in run.finished().values():
             plain = "new templates" if case["id"] in held_out else "in-domain"
             name = {"plain": plain, "failing": "failing search", "wiki": "Bamboogle"}[test]
-            answers.append(evaluate.without_transcripts(case) | {"arm": arm, "test": name})
+            short = evaluate.without_transcripts(case) | {"arm": arm, "test": name}
+            hidden = borrowed.ASKED if borrowed.is_borrowed(case) else ()  # others' texts
+            answers.append({key: value for key, value in short.items() if key not in hidden})
     said = [
         {"part": f"round {number}"} | summary(rolled_out(cfg, number))
         for number in range(1, ROUNDS + 1)
@@ -406,7 +436,7 @@ def publish(cfg: config.Config) -> tuple[Path, Path]:
         kept = sum(one.is_reasoned for one in tried)
         right = sum(one.case["correct"] for one in tried)
         said.append({"part": "repair", "runs": len(tried), "right": right, "kept": kept})
-    of_teacher = len(distill.training_cases(cfg, METHOD))
+    of_teacher = len(taught_cases(cfg))
     for arm in ready:
         count = len(lessons(cfg, arm))
         new = max(0, count - of_teacher)

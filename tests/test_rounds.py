@@ -183,7 +183,11 @@ def test_every_arm_takes_as_many_steps_and_learns_what_it_should(
     monkeypatch.setattr(training, "fine_tune", fine_tune)
     for name in ("improve/rollout/1/*", "improve/repair", "improve/train/*"):
         assert pieces.main([*COMMAND, name]) == 0, capsys.readouterr().err
-    # round 2 is asked of the student that was trained in round 1
+    # round 2 is asked of the student that was trained in round 1, and only once it is
+    weights = rounds.training_run(cfg, "own1").folder / "student"
+    weights.rename(weights.with_name("away"))
+    assert pieces.main([*COMMAND, "improve/rollout/2/*"]) == 2
+    weights.with_name("away").rename(weights)
     assert pieces.main([*COMMAND, "improve/rollout/2/*"]) == 0
     first, second = (rounds.rollout_run(cfg, number, 0).configuration for number in (1, 2))
     assert second["adapter"] == rounds.training_run(cfg, "own1").folder.name != first["adapter"]

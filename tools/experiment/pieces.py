@@ -224,7 +224,7 @@ def improve_pieces(cfg: config.Config, shop: Workshop, keep: bool) -> Iterator[P
     for arm in rounds.ARMS:
         for stage in rounds.stages(cfg, arm):
             for source in stage:
-                if source.name not in seen:
+                if source.name not in seen and source.is_possible:
                     yield _source_piece(shop, source)
             seen |= {source.name for source in stage}
             if any(source.left for source in stage):
