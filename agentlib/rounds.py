@@ -435,12 +435,14 @@ def publish(cfg: config.Config) -> tuple[Path, Path]:
         tried = [Lesson.from_record(row) for row in repair_run(cfg).finished().values()]
         kept = sum(one.is_reasoned for one in tried)
         right = sum(one.case["correct"] for one in tried)
-        said.append({"part": "repair", "runs": len(tried), "right": right, "kept": kept})
+        said.append({"part": "repairs", "runs": len(tried), "right": right, "kept": kept})
     of_teacher = len(taught_cases(cfg))
     for arm in ready:
         count = len(lessons(cfg, arm))
         new = max(0, count - of_teacher)
-        said.append({"part": arm, "examples": count, "new": new, "steps": cfg.improve_steps})
+        said.append(
+            {"part": f"arm {arm}", "examples": count, "new": new, "steps": cfg.improve_steps}
+        )
     files = cfg.records / "cases.jsonl", cfg.records / "rounds.jsonl"
     for file, rows in zip(files, (answers, said), strict=True):
         records.write_lines(file, rows)

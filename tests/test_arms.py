@@ -94,7 +94,7 @@ def test_records_are_read_or_the_command_that_makes_them_is_named(project):
     rows = [
         {"part": "round 1", "questions": 4, "runs": 8, "right": 2, "pass_1": 0.25, "pass_k": 0.5, "steps": 20, "broken": 0.1,
          "kept": 2, "kept_questions": 1},
-        {"part": "repair", "runs": 3, "right": 1, "kept": 1},
+        {"part": "repairs", "runs": 3, "right": 1, "kept": 1},
     ]  # fmt: skip
     for name, lines in (("cases", answers().to_dict("records")), ("rounds", rows)):
         text = "".join(json.dumps(line) + "\n" for line in lines)

@@ -225,8 +225,9 @@ def test_every_arm_takes_as_many_steps_and_learns_what_it_should(
     assert not any("trace" in a for a in answers)
     parts = {row["part"]: row for row in said}
     assert parts["round 1"]["pass_1"] == 0.5 and parts["round 1"]["pass_k"] == 1.0
-    assert parts["round 1"]["kept"] == 2 and parts["repair"]["kept"] == 2
-    assert parts["own1"]["new"] == 2 and {parts[arm]["steps"] for arm in trained} == {5}
+    assert parts["round 1"]["kept"] == 2 and parts["repairs"]["kept"] == 2
+    assert parts["arm own1"]["new"] == 2
+    assert {parts[f"arm {arm}"]["steps"] for arm in trained} == {5}
     packed = list((cfg.records / "runs").iterdir())
     assert packed and all(file.suffix == ".xz" for file in packed)
 
