@@ -59,10 +59,11 @@ class Lesson:
 
 def first_error(case: Case) -> int:
     """The place of the first step after which a wrong run could not be right any more: the first
-    whose code failed; else the last that computed or read something.
+    whose code failed; else the last that decided something.
 
-    A last step that only hands on a value is not where it went wrong. Raises ValueError for a run
-    that is right, or has no steps.
+    A last step that only hands on what the one before it computed is not where it went wrong; one
+    that types an answer after reading passages is. Raises ValueError for a run that is right, or
+    has no steps.
     """
     if case["correct"] or not case.get("trace"):
         state = "right" if case["correct"] else "without steps"
@@ -71,21 +72,25 @@ def first_error(case: Case) -> int:
     for place, step in enumerate(steps):
         if step["failure"]:
             return place
-    last = len(steps) - 1
-    return last - 1 if last and _only_hands_on(steps[last]["code"] or "") else last
+    *before, last = steps
+    hands_on = before and _only_hands_on(last["code"] or "", before[-1]["observation"])
+    return len(before) - bool(hands_on)
 
 
-def _only_hands_on(code: str) -> bool:
-    """Whether code is one `final_answer` of a name or a literal."""
+def _only_hands_on(code: str, seen: str) -> bool:
+    """Whether code is one `final_answer` of a name, or of just what was printed before it."""
     try:
         (line,) = ast.parse(code).body
     except (SyntaxError, ValueError):
         return False
     call = line.value if isinstance(line, ast.Expr) else None
-    return (
-        isinstance(call, ast.Call)
-        and getattr(call.func, "id", "") == "final_answer"
-        and all(isinstance(value, ast.Constant | ast.Name) for value in call.args)
+    if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "final_answer":
+        return False
+    printed = seen.removeprefix("Observation:").strip()
+    return all(
+        isinstance(value, ast.Name)
+        or (isinstance(value, ast.Constant) and str(value.value).strip() == printed)
+        for value in call.args
     )
 
 

@@ -25,7 +25,10 @@ def wrong(*steps) -> Case:
     [
         ([step("x = 1"), step("x.y", "execution"), step("final_answer(x)")], 1),
         ([step("x = 1"), step("y = 2"), step("final_answer(y)")], 1),  # the last only hands on
-        ([step("x = 1"), step("final_answer('Lima')")], 0),
+        ([step("print(3)", observation="Observation:\n3\n"), step("final_answer(3)")], 0),
+        ([step("print(3)", observation="Observation:\n3\n"), step("final_answer('3')")], 0),
+        ([step("x = 1"), step("final_answer('Lima')")], 1),  # typed, after whatever it read
+        ([step("s", observation="Observation:\nLima is ..."), step("final_answer('Lima')")], 1),
         ([step("x = 1"), step("final_answer(x + 1)")], 1),  # it computes
         ([step("x = 1"), step("print(x)\nfinal_answer(x)")], 1),
         ([step("final_answer(x)")], 0),

@@ -43,7 +43,9 @@ def broken_links(text: str) -> list[str]:
             continue
         if not (FOLDER / file).exists():
             broken.append(target)
-        elif heading and unquote(heading) not in (there := headings((FOLDER / file).name.partition("_")[0])):
+        elif heading and unquote(heading) not in (
+            there := headings((FOLDER / file).name.partition("_")[0])
+        ):
             (near,) = difflib.get_close_matches(unquote(heading), there, n=1, cutoff=0)
             broken.append(f"{target}, nearest: #{near.replace('(', '%28').replace(')', '%29')}")
     return broken

@@ -30,7 +30,6 @@
 # (ACL 2026 Findings, choosing the trajectories that suit the student).
 
 # %%
-import ast
 import dataclasses
 import random
 import re
@@ -78,17 +77,20 @@ pd.DataFrame(kinds).groupby("benchmark")["some code failed"].agg(["size", "sum"]
 # %% [markdown]
 # On factual questions nearly all code runs, and the answer is wrong all the same; in maths a third of the wrong runs break. So there are two
 # kinds of first error, and the rule has two parts. A run goes wrong at the first step whose code failed. If no code failed, it goes wrong at the last
-# step that computed or read something; a last step that only hands on a name or a literal is not to blame. By hand:
+# step that decided something: a last step that only hands on what the step before it computed is not to blame. By hand:
 
 # %%
 def first_error_by_hand(case):
     failed = [place for place, step in enumerate(case["trace"]) if step["failure"]]
     if failed:
         return failed[0]
-    *before, last = [ast.unparse(ast.parse(step["code"])) for step in case["trace"]]
-    literal_or_name = r"""'[^']*'|"[^"]*"|\w*|\d+\.\d+"""
-    hands_on = re.fullmatch(rf"final_answer\(({literal_or_name})\)", last)
-    return len(before) - bool(before and hands_on)
+    *before, last = case["trace"]
+    given = re.fullmatch(r"""final_answer\((?:(["'])(.*)\1|(.*))\)""", last["code"].strip())
+    if not before or not given:
+        return len(before)
+    typed, named = given[2], given[3]
+    printed = before[-1]["observation"].removeprefix("Observation:").strip()
+    return len(before) - ((typed or named) == printed or bool(named and named.isidentifier()))
 
 # %%
 assert all(first_error_by_hand(case) == improve.first_error(case) for case in wrong_recorded)
@@ -108,9 +110,9 @@ for failed, case in examples_of.items():
 pages.show_cases(list(examples_of.values()))
 
 # %% [markdown]
-# The rule is crude. After two good searches a student may choose the wrong city; the rule then blames the searches, because the last step
-# only names a city. It does not have to be right each time, because a repair is checked: what does not turn a wrong run into a right
-# one is thrown away.
+# The rule is crude. A student may search for the wrong thing and then type an answer; the rule blames the typing, though the search had
+# lost the question already. It does not have to be right each time, because a repair is checked: what does not turn a wrong run into
+# a right one is thrown away.
 #
 # ## 2 · Runs of its own (4 minutes)
 #
@@ -349,7 +351,7 @@ goes_wrong_at = {name: 0 for name in ids}
 goes_wrong_at = {
     "teaching-math-dice-01": 1,  # its code fails
     "teaching-math-divisors-01": 2,  # 7 occurs twice and 2 once; the last step only hands on the product
-    "teaching-hotpot-further_north-01": 1,  # by the rule; both latitudes were read, and the choice after it is wrong
+    "teaching-hotpot-further_north-01": 2,  # both latitudes were read; the choice between them is wrong
 }
 
 # %%
