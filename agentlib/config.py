@@ -402,8 +402,10 @@ SMOKE = dataclasses.replace(
         "preset": "smoke",
         "teacher_records": "teaching",
         "live_methods": ("cot_distill", "agent_distill"),
-        "questions": 20,
+        "questions": 40,  # a set; for the difference between the first students a power of 82 %
         "trainings": 1,
+        "teacher_tested": False,
+        "sample_counts": (),
         "sweep_temperatures": (),
         "sweep_seeds": 0,
         "sweep_tunings": (),
@@ -505,6 +507,8 @@ def setting(text: str) -> tuple[str, Any]:
     if kind is tuple:
         words = [w.strip() for w in value.split(",") if w.strip()]
         return name, [_number(w) for w in words]
+    if kind is bool:
+        return name, {"true": True, "false": False}.get(value.strip().lower(), value)
     if kind in (int, float):
         try:
             found = ast.literal_eval(value)

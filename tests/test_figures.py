@@ -664,6 +664,38 @@ def test_a_table_of_numbers_is_drawn_as_bars_of_its_height() -> None:
         extra.bar_chart(table.iloc[:0], "questions", alt="")
 
 
+def test_lines_ratios_and_points_are_drawn_where_their_numbers_are() -> None:
+    lines = {"steps": {1: 12.0, 2: 19.0, 8: 70.0}, "more": {1: 20.0, 8: 30.0}}
+    for log in (False, True):
+        (axes,) = extra.line_chart(lines, "n", "ms", guide="in proportion", log=log, alt="").axes
+        drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+        assert drawn == {"steps": [12, 19, 70], "more": [20, 30], "in proportion": [12, 24, 96]}
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "8"]
+
+    table = pd.DataFrame(
+        {"times": [0.5, 4.0, 2.0], "better": ["less", "more", "less"]}, index=[*"abc"]
+    )
+    (axes,) = extra.ratio_chart(table, alt="").axes
+    points = {dots.get_label(): dots.get_offsets().tolist() for dots in axes.collections[::2]}
+    assert points == {"better": [[2, 0], [4, 1]], "worse": [[0.5, 2]]}
+
+    (axes,) = extra.scatter_chart(
+        {"flat": (3000, 6), "small": (150, 1200)}, "MB", "/s", alt=""
+    ).axes
+    assert texts(axes) == ["flat", "small"]
+
+
+def test_charts_of_numbers_refuse_what_they_cannot_draw() -> None:
+    with pytest.raises(ValueError, match="0 lines"):
+        extra.line_chart({}, "n", "ms", alt="")
+    with pytest.raises(ValueError, match="each with a point"):
+        extra.line_chart({"steps": {}}, "n", "ms", alt="")
+    with pytest.raises(ValueError, match="above 0"):
+        extra.ratio_chart(pd.DataFrame({"times": [0.0], "better": ["more"]}), alt="")
+    with pytest.raises(ValueError, match="above 0"):
+        extra.scatter_chart({"flat": (0, 6)}, "MB", "/s", alt="")
+
+
 @pytest.mark.parametrize("groups", [1, 4, 7])
 def test_long_names_below_bars_keep_out_of_each_other(groups) -> None:
     names = [

@@ -302,8 +302,8 @@ def test_the_other_trainings_differ_as_the_page_says(laptop, other):
         side(other, LARGE, "agent_distill"), side(laptop, LARGE, "agent_distill")
     )
     assert (
-        f"of the 0.5B agent with the same seed differ by {100 * trainings['difference']:.1f} points"
-        in prose("05b")
+        "two trainings of the 0.5B agent at `laptop`, with the same seed, differ by"
+        f" {100 * trainings['difference']:.1f} points" in prose("05b")
     )
 
 
@@ -340,9 +340,8 @@ def test_trajectories_help_as_much_as_the_page_says(varied):
         f"{said}, and all {every} ({trained} of them short enough to train on) give {shares[every]}"
         in RESULTS
     )
-    assert (
-        f"All {every} are those that pass the filter; {trained} of them are short enough"
-        in prose("05b")
+    assert f"Of the {every} trajectories that pass the filter, {trained} are short enough" in prose(
+        "05b"
     )
 
 
@@ -452,9 +451,7 @@ def test_the_teacher_does_as_notebook_02_says(taught):
         f"{broken['agent_ftp']} of 300 runs with it have a turn whose code is missing or does not"
         f" parse, {broken['agent']} without it" in text
     )
-    assert (
-        failed == {"agent": 18, "agent_ftp": 18} and "fails while it runs in 18 runs each" in text
-    )
+    assert failed == {"agent": 18, "agent_ftp": 18} and "fails at run time in 18 runs each" in text
     words = claims.prefix_effects({m: found.to_dict("records") for m, found in taught.items()})[
         "words of the first thought"
     ]
@@ -474,8 +471,8 @@ def test_a_prefix_makes_a_run_as_easy_as_notebook_02_says():
     whole, first, later = [(float(low), float(high)) for low, high in found]
     assert whole[0] < 0 < whole[1] and first[0] > 0 > later[1]
     assert (
-        "a whole run is not easier with it: the first turn is harder, the later ones are easier"
-        in prose("02")
+        "a whole run shows no measurable difference: the first turn is harder to predict, the later"
+        " turns are easier" in prose("02")
     )
 
 
@@ -489,17 +486,20 @@ def test_the_search_finds_what_notebook_01_says():
         for output in cell.outputs
     ]
     rows = re.findall(r"<td>(\d+)</td>\s*<td>([\d.]+)</td>\s*<td>([\d.]+)</td>", page)
-    hit, complete = ([round(100 * float(row[k])) for row in rows] for k in (1, 2))
-    assert len(rows) == 8 and f"of {min(hit)} to {max(hit)} % of the questions" in prose("01")
-    said = int(re.search(r"all hops of at most (\d+) %", prose("01"))[1])
-    assert max(complete) <= said <= max(complete) + 1  # the table shows 0.575 as 0.57
+    (hops, hops_by_words), (both, both_by_words) = (
+        [[float(number) for number in row] for row in rows[k : k + 2]] for k in (0, 2)
+    )
+    assert len(rows) == 4 and hops[0] == hops_by_words[0] and both[0] == both_by_words[0]
+    said = "a first hop is nearly always found, and the second, which the question does not name, "
+    assert f"{said}seldom" in prose("01")
+    for _, hit, complete in (hops, hops_by_words):
+        assert hit > 0.85 and complete < 0.25
 
 
 def test_the_prompt_has_as_many_worked_examples_as_notebook_00_says():
-    for preset, said in (("laptop", "{} worked examples"), ("paper", "`paper` has {}")):
+    for preset in ("smoke", "paper"):
         words = prompts.agent_system("teacher", wording=config.load(preset).wording)
-        assert said.format(WORDS_OF[words.count("Question:")]) in prose("00")
-    assert config.load("smoke").wording == config.load("laptop").wording
+        assert f"rules and {WORDS_OF[words.count('Question:')]} worked examples" in prose("00")
 
 
 def test_the_vote_repairs_as_much_as_notebook_04_says(laptop):
@@ -521,18 +521,21 @@ def test_notebooks_04_and_05_say_what_the_claims_say(laptop):
         "halves the questions with broken code for the smaller student; for the larger one that is"
         " not settled" in prose("05b")
     )
-    assert "it lowers the smaller student's; for the larger one that is not settled" in prose("05b")
+    assert (
+        "prefix lowers the smaller student's accuracy, and for the larger one its effect is not"
+        " settled (P3)" in prose("05b")
+    )
     assert (
         "The prefix lowers the accuracy of the 135M student. At 0.5B neither its effect nor that of"
         " SAG on broken code is settled." in README
     )
-    assert "lead is 5.6 points at 0.5B" in prose("05b") and holds.index.size == 11
+    assert "larger than the paper's (5.6 points at 0.5B)" in prose("05b") and holds.index.size == 11
     maths = laptop[
         (laptop["domain"] == "math") & (laptop["method"] == "cot_distill") & (laptop["n"] == 1)
     ]
     assert maths.groupby("model")[
         "correct"
-    ].mean().max() < 0.02 and "reciting gets next to none right" in prose("04")
+    ].mean().max() < 0.02 and "reciting gets almost none right" in prose("04")
 
 
 def test_notebook_08_says_of_questions_guesses_and_samples_what_was_measured():
@@ -543,7 +546,7 @@ def test_notebook_08_says_of_questions_guesses_and_samples_what_was_measured():
     lines = (config.ROOT / "tests" / "benchmarks" / "generation.jsonl").read_text().splitlines()
     medians = json.loads(lines[-1])["medians"]
     rates = [medians[f"agentlib, {n} questions"]["questions/s"] for n in (8, 16, 32)]
-    assert "from 8 to 32 questions at a time nothing is gained" in text
+    assert "16 or 32 questions at a time are not faster per question than 8" in text
     assert max(rates) < 1.05 * rates[0]
     (shown,) = [
         output["data"]["text/html"]
@@ -554,10 +557,8 @@ def test_notebook_08_says_of_questions_guesses_and_samples_what_was_measured():
     ]
     pairs = re.findall(r"<th>([a-z ]+)</th>\s*<td>([0-9.]+)</td>", shown)
     took = {what: float(seconds) for what, seconds in pairs}
-    (saved,) = re.findall(r"guesses save about (\d+) %", text)
-    assert 100 * (1 - took["with guesses"] / took["without guesses"]) == pytest.approx(
-        float(saved), abs=2
-    )
-    (times,) = re.findall(r"about ([0-9.]+) times the greedy answer", text)
-    assert took["eight samples"] / took["with guesses"] == pytest.approx(float(times), abs=0.2)
+    assert "Guesses save little here" in text
+    assert abs(1 - took["with guesses"] / took["without guesses"]) < 0.1
+    assert "Eight samples cost two to three times as much as the greedy answer" in text
+    assert 1.9 < took["eight samples"] / took["with guesses"] < 3.1
     assert not re.search(r"\baims?\b", text)

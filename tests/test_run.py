@@ -54,6 +54,8 @@ def command(*arguments):
         ("teacher=Qwen2.5-32B-Instruct", "Qwen2.5-32B-Instruct"),
         ("teacher_server=http://host:8000/v1?x=1", "http://host:8000/v1?x=1"),
         ("teacher_records=", ""),
+        ("teacher_tested=True", True),
+        ("teacher_tested=false", False),
         (
             "students=SmolLM2-135M-Instruct, Qwen2.5-Coder-0.5B-Instruct",
             ["SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"],
@@ -82,6 +84,8 @@ def test_a_setting_is_read_as_its_kind_and_accepted_by_the_configuration(text, e
         "questions=[3]",
         "learning_rate=__import__('os')",
         "questions=True",
+        "teacher_tested=maybe",
+        "teacher_tested=1",
     ],
 )
 def test_a_value_of_another_kind_is_refused_by_name(text):

@@ -146,7 +146,7 @@ def test_a_verdict_is_one_of_three(correct, said):
 
 def test_settings_are_listed_whole():
     page = show.show_settings(
-        config.load("smoke"), "benchmarks", "teacher_server", "judge_server"
+        config.load("laptop"), "benchmarks", "teacher_server", "judge_server"
     ).data
     assert (
         "mini-hotpot, mini-bamboogle, mini-musique" in page
@@ -264,12 +264,12 @@ def test_a_click_through_reads_without_its_styles_and_says_nothing_twice():
     del words["trace"]
     lines = read_plain(show.show_cases([voted, words]))
     assert (
-        lines[0].startswith("Everything is shown below.") and " · CoT prompting · wrong" in lines[0]
+        lines[0].startswith("Everything is shown below.") and " | CoT prompting · wrong" in lines[0]
     )
     first = lines.index("**Agent distillation + FTP + SAG (n=8) · right**")
     second = lines.index("**CoT prompting · wrong**")
     assert lines[first - 1] == lines[second - 1] == "---"
-    assert lines[first + 1] == "Parts: all · step 1 · step 2"
+    assert lines[first + 1] == "Parts: all | step 1 | step 2"
     for once in ("> Thought: I look it up.", "> Thought: So it is Lima.", "> **verdict: right**"):
         assert lines.count(once) == 1 and first < lines.index(once) < second
     assert (

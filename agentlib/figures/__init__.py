@@ -20,7 +20,10 @@ __getattr__, __dir__, __all__ = export(
         "diagrams": "fig2_cot_against_agent fig3_prefix_and_vote",
         "estimates": "Estimate accuracy_table add_missing_cases read_published select size_label",
         "examples": "select_examples select_votes",
-        "extra": "accuracy_bars bar_chart claim_chart data_efficiency loss_curves",
+        "extra": (
+            "accuracy_bars bar_chart claim_chart data_efficiency line_chart loss_curves "
+            "ratio_chart scatter_chart"
+        ),
         "failures": "FAILURE_CAUSES failure_table read_failures sample_failures write_failures",
         "likelihood": "likelihood_table",
         "recorded": "footer read_cases",

@@ -24,7 +24,7 @@ from agentlib.figures.estimates import (
     select,
     size_label,
 )
-from agentlib.figures.palette import COLOURS, GREEN, GREY, SERIES, YELLOW
+from agentlib.figures.palette import BLUE, COLOURS, GREEN, GREY, SERIES, VERMILLION, YELLOW
 from agentlib.figures.style import (
     HATCHES,
     add_legend,
@@ -46,6 +46,7 @@ LINES = {  # label: domain, colour, marker, line; one method, so one colour and 
 }
 # Of bars whose column or row is a method, which the teacher's agent with a prefix is too.
 METHOD_COLOURS = {label: COLOURS.get(method, YELLOW) for method, label in METHOD_LABELS.items()}
+LINE_LOOKS = list(zip(SERIES[1:-1], "osD^", strict=True))  # of a chart whose lines are no methods
 VERDICTS = {  # of a claim: colour, marker
     "yes": (COLOURS["agent_distill"], "o"),
     UNSETTLED: (GREY, "o"),
@@ -234,5 +235,106 @@ def bar_chart(table: pd.DataFrame, ylabel: str, note: str = "", *, alt: str) -> 
     axes.set(ylabel=ylabel)
     columns = len(table.columns)
     figure.legend(handles=patches, loc="outside upper left", ncols=columns, handlelength=1.6)
+    figure.alt = alt
+    return figure
+
+
+@styled
+def line_chart(
+    lines: Mapping[str, Mapping[float, float]],
+    xlabel: str,
+    ylabel: str,
+    note: str = "",
+    *,
+    guide: str = "",
+    log: bool = False,
+    alt: str,
+) -> Figure:
+    """Lines of values by number, such as milliseconds by candidates: one line per name.
+
+    `guide` names a dotted line that grows in proportion, from the first point of the first line. On
+    `log` scales such a line has slope one. Raises ValueError for no line, or more than there are
+    colours.
+    """
+    if not 1 <= len(lines) <= len(LINE_LOOKS) or not all(lines.values()):
+        raise ValueError(
+            f"{len(lines)} lines to draw, expected 1 to {len(LINE_LOOKS)}, each with a point"
+        )
+    figure = new_chart(5.5, 2.9, note)
+    axes = figure.subplots()
+    for (name, points), (colour, marker) in zip(lines.items(), LINE_LOOKS, strict=False):
+        axes.plot(list(points), list(points.values()), marker=marker, color=colour, label=name)
+    if guide:
+        first = next(iter(lines.values()))
+        (start, value), *_ = first.items()
+        axes.plot(list(first), [value * n / start for n in first], ":", color=GREY, label=guide)
+    if log:
+        numbers = sorted({number for points in lines.values() for number in points})
+        span = axes.dataLim.y1 / axes.dataLim.y0
+        axes.set(xscale="log", yscale="log")
+        axes.set_xticks(numbers, [f"{number:g}" for number in numbers])
+        axes.set_xticks([], minor=True)
+        axes.yaxis.set_major_formatter("{x:g}")  # 20, not 2 x 10^1
+        axes.yaxis.set_minor_formatter("{x:g}" if span < 8 else "")
+        axes.grid(True, axis="y")
+    else:
+        finish_axes(axes)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.legend(fontsize=8)
+    figure.alt = alt
+    return figure
+
+
+@styled
+def ratio_chart(table: pd.DataFrame, note: str = "", *, alt: str) -> Figure:
+    """How many times as good one side of each comparison is, on a logarithmic scale around 1.
+
+    A row has a name, `times` (a ratio) and `better`: where that is "less", the ratio is inverted.
+    Raises ValueError for an empty table, or a ratio that is not above 0.
+    """
+    if table.empty or not (table["times"] > 0).all():
+        raise ValueError(f"table has {len(table)} rows, expected some, all with ratios above 0")
+    gain = table["times"].where(table["better"] == "more", 1 / table["times"])
+    figure = new_chart(8.5, 1.2 + 0.22 * len(table), note)
+    axes = figure.subplots()
+    for label, colour, marker, chosen in (
+        ("better", BLUE, "o", gain >= 1),
+        ("worse", VERMILLION, "X", gain < 1),
+    ):
+        rows = [row for row, one in enumerate(chosen) if one]
+        axes.scatter(gain[chosen], rows, color=colour, marker=marker, label=label, zorder=3)
+        axes.hlines(rows, 1, gain[chosen], color=colour, linewidth=1)
+    axes.axvline(1, color=GREY, linewidth=1)
+    axes.set_yticks(range(len(table)), table.index)
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="times as good")
+    axes.grid(True, axis="x")
+    axes.legend(fontsize=8)
+    figure.alt = alt
+    return figure
+
+
+@styled
+def scatter_chart(
+    points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str, note: str = "", *, alt: str
+) -> Figure:
+    """Named points on two logarithmic scales, such as memory against speed.
+
+    Raises ValueError if there is no point, or one that has no logarithm.
+    """
+    if not points or not all(x > 0 and y > 0 for x, y in points.values()):
+        raise ValueError(f"points are {dict(points)}, expected some, with values above 0")
+    figure = new_chart(5.5, 3.0, note)
+    axes = figure.subplots()
+    for name, place in points.items():
+        axes.scatter(*place, color=BLUE)
+        axes.annotate(name, place, (6, -3), textcoords="offset points")
+    axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+    axes.margins(x=0.35, y=0.25)
+    axes.grid(True, axis="y")
     figure.alt = alt
     return figure

@@ -1,4 +1,4 @@
-"""Why an agent fails: a fair sample of wrong answers, read by a person and sorted into causes."""
+"""Why an agent fails: a fair sample of wrong answers, read one by one and sorted into causes."""
 
 import random
 from collections.abc import Mapping, Sequence

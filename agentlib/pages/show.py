@@ -160,7 +160,7 @@ def _choices(labels: Sequence[str], name: str, pages: str, lead: str = UNCLICKAB
             f'<input type="radio" name="al-{key}" id="al-{key}-{k}" aria-label="{words}"{checked}>'
             f'<label for="al-{key}-{k}">{html.escape(label)}</label>'
         )
-    return f'<span class="plain">{lead} </span>' + '<span class="plain"> · </span>'.join(buttons)
+    return f'<span class="plain">{lead} </span>' + '<span class="plain"> | </span>'.join(buttons)
 
 
 def _tabs(labels: Sequence[str], pages: Sequence[str], name: str) -> str:
@@ -414,12 +414,12 @@ def show_token_mask(example, tokenizer) -> HTML:
     labelled = list(zip(example.input_ids, example.labels, strict=True))
     pieces = []
     for has_loss, run in itertools.groupby(labelled, key=lambda pair: pair[1] != -100):
-        text = html.escape(tokenizer.decode([token for token, _ in run]))
+        text = _break_lines(tokenizer.decode([token for token, _ in run]))
         pieces.append(f"<b>{text}</b>" if has_loss else text)
     trained = sum(label != -100 for _, label in labelled)
     note = (
         f" · bold: the {trained} of {len(labelled)} tokens with loss, which the student is trained"
         " to write; the others it only reads"
     )
-    body = f'<pre class="mask">{"".join(pieces)}</pre>'
+    body = f'<p><code class="mask">{"".join(pieces)}</code></p>'  # wraps without styles, too
     return _page(_box("ask", "token mask", body, note))

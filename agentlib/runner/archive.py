@@ -131,11 +131,12 @@ def take_recorded(cfg: config.Config) -> list[evaluate.Condition]:
     run folders. `cfg.live_methods` are asked afresh.
     """
     taken = []
-    if not (cfg.teacher_records and cfg.live_methods):
+    recorded = teach.records_folder(cfg) / "runs"
+    if not (cfg.teacher_records and cfg.live_methods and recorded.exists()):
         return taken
     for condition in itertools.chain(*(evaluate.plan(cfg, name) for name in evaluate.models(cfg))):
         run = evaluate.condition_run(cfg, condition)
-        file = teach.records_folder(cfg) / "runs" / f"{run.folder.name}.jsonl.xz"
+        file = recorded / f"{run.folder.name}.jsonl.xz"
         live = condition.n == 1 and condition.method in cfg.live_methods
         if live or not file.exists():
             continue

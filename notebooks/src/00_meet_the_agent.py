@@ -82,10 +82,12 @@ def ask(text, trained=True, search=True, n=1, draw=None):
 # ## 2 · One question, two students (1 minute)
 #
 # The question needs two facts: in which country a city lies, and something about that country. What do you expect of a model that is a
-# thousand times smaller than the ones you may know: does it look up the first fact, the second, both?
+# thousand times smaller than the ones you may know: does it look up the first fact, the second, both? (It is a question that this student
+# gets right. On most questions of this kind it fails; notebook 04 counts.)
 
 # %%
-question = next(iter(known))
+question = "What is the area, in square kilometres, of the country where the city of Bandung is located?"
+known.setdefault(question, Question("example", "an example", question, "1919440", "factual"))
 acted = ask(question)
 
 # %% [markdown]
@@ -151,6 +153,8 @@ pages.talk(ask, suggested)
 print(prompts.AGENT_STUDENT)
 
 # %% [markdown]
+# A teacher, or a model that was never tuned, also gets rules and four worked examples (setting `wording`).
+#
 # And this is the loop. The model writes a turn up to `<end_code>`. The code in it runs in a session, whose variables stay alive between
 # steps. What the code printed goes back to the model as the next message. The loop ends when the code calls `final_answer`, or when the
 # steps run out. Greedy decoding always takes the most likely token, so the same question gives the same words every time.

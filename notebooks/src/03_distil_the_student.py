@@ -19,18 +19,19 @@
 #
 # *Two hundred recorded runs of a larger model: what does a small one learn from them, and what not?*
 #
-# **By the end you will have shown that** a 135-million-parameter model takes on the teacher's way of acting from a few
-# dozen trajectories, with loss only on what the teacher wrote.
+# **By the end you will have shown that** a 135-million-parameter model takes on the teacher's way of acting from fewer than two
+# hundred trajectories, with loss only on what the teacher wrote.
 #
-# *Needs* notebook 02 · *Makes* four adapters a student · *Minutes* about 6 at `smoke` on two older CPU cores and an hour
+# *Needs* notebook 02 · *Makes* four adapters per student · *Minutes* about 9 at `smoke` on two older CPU cores and an hour
 # at `laptop` on newer ones; hours of a GPU at `paper`.
 #
-# *To read*: 1 (2 minutes), 2 (6), 3 (8), 4 (8), 5 (4), 6 (2), 7 (2), exercises (30).
+# *To read*: 1 (2 minutes), 2 (6), 3 (8), 4 (8), 5 (4), 6 (2), 7 (2), exercises (45).
 #
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
 # %%
 import dataclasses
+import functools
 import itertools
 import tempfile
 
@@ -54,14 +55,15 @@ pages.show_settings(cfg, *names)
 # %% [markdown]
 # ## 1 · Training data
 #
-# Four students are trained, one a row of Table 2: on the teacher's chains of thought, on those with retrieved passages
-# in front (the strongest baseline: the same search, without acting), on its agent trajectories, and on those that
-# started from a first-thought prefix. Conversations are plain `messages`, which any other library can train on, too.
+# Four students are trained, one for each distilled row of Table 2. The first learns from the teacher's chains of thought, the second from
+# the same texts with retrieved passages in front (the strongest baseline: the same search, without acting), the third from agent
+# trajectories, and the fourth from trajectories that began with a first-thought prefix. All four read plain `messages`, which any other
+# library can train on, too. The numbers of conversations differ because the filter of notebook 02 keeps only runs with a right answer.
 
 # %%
 web_search = benchmarks.web_search(cfg)
 taught = {method: distill.conversations(cfg, method, web_search) for method in distill.TEACHER_OF}
-{config.METHODS[method]: len(found) for method, found in taught.items()}
+pages.show_values({config.METHODS[method]: len(found) for method, found in taught.items()})
 
 # %% [markdown]
 # ## 2 · The token mask
@@ -111,7 +113,8 @@ print(f"equal on {len(examples['agent_distill_ftp'])} conversations")
 pages.show_source(build_examples, masks.segments)
 
 # %% [markdown]
-# What each student reads, and what it is trained on. A conversation longer than `max_length` is left out, so that no answer is cut off.
+# How much each student reads, and on how much of it it is trained. A conversation longer than `max_length` is left out, because a
+# conversation that is cut off would lose its answer.
 
 # %%
 sizes = {
@@ -139,8 +142,8 @@ pd.DataFrame.from_dict(sizes, orient="index")
 # (The mean of −ln *p* over them is the Kullback-Leibler divergence of teacher and student plus the teacher's own entropy, which the
 # student cannot change.) The logarithm turns the product into a sum with two kinds of terms. Those of the environment do not contain θ:
 # a sandbox prints what it prints, whatever the student believes. Their gradient is zero, so they drop out, and observations carry no
-# loss. A student trained on them too would learn to imitate the search engine, and would use it: it would write on after its own code
-# and invent the result.
+# loss. A student that is trained on observations, too, learns to imitate the search engine. Exercise 4 trains one, and you read what it
+# writes after its own code.
 #
 # What is left is cut into tokens *x*. With *M* the positions that carry loss,
 #
@@ -148,8 +151,8 @@ pd.DataFrame.from_dict(sizes, orient="index")
 # L(θ)  =  − 1/|M|  ·  Σ over i in M:   ln pθ(xᵢ | everything before xᵢ)
 # ```
 #
-# This is the mean cross-entropy, in nats per trained token; e to its power is the number of tokens among which the student seems to
-# choose. Two things follow. The observation still matters: it is part of what comes before, so a fact that was just read costs almost
+# This is the mean cross-entropy, in nats per trained token. A loss of L means that the student is as uncertain as if it chose among
+# e^L equally likely tokens. Two things follow. The observation still matters: it is part of what comes before, so a fact that was just read costs almost
 # nothing to write, while a fact that must be recalled costs a lot. And the mean is over tokens: a long thought counts more than a short
 # action, although the action decides what happens. By hand, and by the package, which returns the sum over the tokens:
 
@@ -180,7 +183,7 @@ pages.show_source(training.token_loss)
 # ```
 #
 # Only *A* and *B* are trained. *B* starts at zero, so an untrained LoRA student *is* the base model. One step on one trajectory: compute
-# the loss, its gradient, and let AdamW change *A* and *B*. How far will the loss on that trajectory fall?
+# the loss and its gradient, and let AdamW change *A* and *B*. Before you look: how far will the loss on that trajectory fall?
 
 # %%
 settings = dataclasses.replace(
@@ -231,8 +234,8 @@ pages.show_source(fine_tune)
 #
 # The real training is that step for every batch of every epoch. QLoRA does the same on weights held in 4 bits
 # (`overrides = {"tuning": "qlora"}`), and `"full"` trains everything. Where the hardware multiplies bf16 natively, matrix products are done in it (the
-# weights that are trained stay in 32 bits). It checkpoints about once a minute and goes on exactly where it stopped.
-# A run taken from the committed records (`--from-records`) has its losses here, not its weights.
+# weights that are trained stay in 32 bits). It saves a checkpoint about once a minute and resumes exactly from the last one.
+# A run taken from the committed records (`--from-records`) brings its losses, not its weights.
 
 # %%
 adapters = {}
@@ -243,16 +246,17 @@ for k in reversed(range(cfg.trainings)):  # of several trainings, the first is s
 print(f"{len(adapters)} adapters")
 
 # %% [markdown]
-# The students of `smoke` come with the repository, trained by just this call; one is trained on a few trajectories here and now:
+# The two students that answer at `smoke` come with the repository; this same call trained them. The next one is trained here and now, on
+# twelve trajectories:
 
 # %%
 few = dataclasses.replace(cfg, train_examples=12, epochs=2)
 mine = distill.train(few, student, "agent_distill", web_search)
-print(*(f"step {s['step']:2}: {s['loss']:.3f} nats a token" for s in mine.losses[:: max(1, len(mine.losses) // 6)]), sep="\n")
+print(*(f"step {s['step']:2}: {s['loss']:.3f} nats per token" for s in mine.losses[:: max(1, len(mine.losses) // 6)]), sep="\n")
 
 # %% [markdown]
 # The loss curves, in nats per trained token. Before you look: which falls lower, prose or actions, and does a lower loss mean a better
-# student? Thin: every step, of a few trajectories; thick: the mean of the last steps.
+# student? A thin line shows every step, a thick one the mean of the last steps.
 
 # %%
 curves = {method: adapters[student, method].losses for method in taught}
@@ -261,14 +265,14 @@ assert len(curve) == 1 or min(step["loss"] for step in curve) < curve[0]["loss"]
 figures.loss_curves(curves, f"{student} · {cfg.tuning} · preset {cfg.preset}")
 
 # %% [markdown]
-# Agent turns are more regular than prose: the format repeats, and the facts are read off the observation. So their loss falls lower, and the
-# curves of CoT and agent are not to be compared in height, only each with its own start.
+# Agent turns are more regular than prose: the format repeats, and the facts can be copied from the observation. So their loss ends lower.
+# That makes the heights of a CoT and an agent curve incomparable; compare each curve with its own start.
 
 # %%
 rows = {
     (figures.size_label(name), config.METHODS[m]): {
         "steps": len(a.losses), "first loss": a.losses[0]["loss"], "last loss": a.losses[-1]["loss"],
-        "tokens a second": round(sum(s["tokens"] for s in a.losses) / sum(s["seconds"] for s in a.losses)),
+        "tokens per second": round(sum(s["tokens"] for s in a.losses) / sum(s["seconds"] for s in a.losses)),
     }
     for (name, m), a in adapters.items()
 }  # fmt: skip
@@ -277,7 +281,8 @@ figures.format_numbers(pd.DataFrame.from_dict(rows, orient="index"), 2)
 # %% [markdown]
 # ## 6 · QLoRA: the same with weights in 4 bits
 #
-# Two steps of the same training on NF4 weights through bitsandbytes, to see it run on this machine and what it saves.
+# Two steps of the same training on NF4 weights through bitsandbytes. The base model is held in 4 bits and frozen; only the adapter is
+# trained. How much memory do the weights take?
 
 # %%
 small = dataclasses.replace(cfg, tuning="qlora", epochs=1, batch_size=1, train_examples=2)
@@ -285,7 +290,8 @@ packed = distill.train(small, student, "agent_distill_ftp")
 four_bit, full = (LocalModel(student, quantise=q, precision="fp32", source=cfg.weights) for q in (True, False))
 sizes = {"32-bit": full.base.get_memory_footprint() / 1e6, "NF4": four_bit.base.get_memory_footprint() / 1e6}
 assert sizes["NF4"] < sizes["32-bit"]
-pages.show_values({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()})
+two_steps = {"QLoRA, two steps": [f"loss {one['loss']:.3f}" for one in packed.losses]}
+pages.show_values({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.items()} | two_steps)
 
 # %% [markdown]
 # ### Which GPU holds which student
@@ -293,7 +299,7 @@ pages.show_values({f"{name} weights": f"{size:.0f} MB" for name, size in sizes.i
 # Weights are one part of what training takes. The others are the adapter with its gradients and optimiser, the states between the
 # layers of the longest conversation, and one layer's activations; logits are made for a few hundred tokens at a time. The table
 # estimates training of the paper's students (QLoRA on conversations of up to 10,240 tokens) and their evaluation, 32 questions at a
-# time; a smaller `batch_questions` takes less. The formula is tested on small students; these have not been measured yet.
+# time; a smaller `batch_questions` takes less. The formula is tested on small students; nobody has measured the students in this table.
 
 # %%
 paper = config.load("paper")
@@ -304,8 +310,9 @@ memory
 # %% [markdown]
 # ## 7 · Before and after
 #
-# One question none of them trained on, asked of the same weights with and without the adapter, with the short prompt
-# and greedily. What will the untrained model do with a product of two numbers of six digits? The adapter is switched on and off without loading the model again.
+# The same weights get one new question with and without the adapter, both times with the short prompt and by greedy decoding. Before you
+# look: what will the untrained model do with a product of two numbers of six digits? The adapter is switched on and off without loading
+# the model again.
 
 # %%
 asked = [{"role": "system", "content": prompts.AGENT_STUDENT}]
@@ -319,15 +326,17 @@ assert before != after or len(curve) < 10  # a handful of steps may leave the gr
 # %% [markdown]
 # ## What we saw
 #
-# 1. A student learns *how to act* from very little: the format of thought and code is there after a few dozen trajectories.
-# 2. It is trained on what the teacher wrote, never on what the world answered. A mask decides that, token by token.
-# 3. The loss does not say whether it acts *well*. Chains of thought keep a higher loss than trajectories because they hold numbers that
-#    cannot be derived from the context; a trajectory looks them up and reads them. Notebook 04 asks the questions.
+# 1. The student is trained on what the teacher wrote, never on what the sandbox answered. A mask decides that, token by token.
+# 2. LoRA trains a few per cent of the weights. One step on one trajectory already lowers its loss, and the first thing that changes is the
+#    form: the untrained model answers in prose, the trained one starts with a thought. How form and accuracy grow with the number of
+#    trajectories is measured in notebook 05b.
+# 3. The loss does not say whether a student acts *well*. Chains of thought keep a higher loss than trajectories because they contain numbers
+#    that cannot be derived from the context; a trajectory looks them up and copies them. Notebook 04 evaluates the students on questions.
 #
 # ## Exercises
 #
-# Each has a check under it that says when you are there; an unfinished one stops nothing. One way to solve them is in this
-# notebook; `make workshop` writes copies without.
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
+# `make workshop` writes copies without. Exercises 4 and 5 train small students: together they take about three minutes.
 #
 # ### 1 · The classic bug
 #
@@ -399,5 +408,96 @@ with torch.no_grad(), tuned.disable_adapter():
     each = torch.nn.functional.cross_entropy(tuned(ids).logits[0, :-1], labels[0, 1:], reduction="none")
 pages.check_exercise("The most surprising token", lambda: each[surprising - 1] == each.max() > 0, "Logits at a token predict the next one.")
 
+# %% [markdown]
+# ### 4 · Unmask the observations
+#
+# Section 3 says why observations carry no loss. Now break the rule. Write `unmask`, a mask with loss on *everything* from the teacher's
+# first word on: its turns, the replies of the sandbox, and the headers in between.
+
+# %% tags=["exercise"]
+def unmask(messages):
+    return mask_by_hand(messages)
+# solution
+def unmask(messages):
+    ids, labels = mask_by_hand(messages)
+    start = next(k for k, label in enumerate(labels) if label != -100)
+    return ids, labels[:start] + ids[start:]
+
 # %%
-assert all(adapter.losses for adapter in adapters.values())
+talks = distill.conversations(dataclasses.replace(cfg, train_examples=0), "agent_distill").values()
+looked_up = [  # each search cut to its first passage, to save time
+    [*m[:3], {"role": "user", "content": m[3]["content"].split("\n\n")[0]}, m[4]]
+    for m in talks if len(m) > 4 and "web_search(" in m[2]["content"]
+]  # fmt: skip
+
+def is_unmasked(messages):
+    ids, labels = unmask(messages)
+    text = tokenizer.decode([label for label in labels if label != -100])
+    return text.startswith(messages[2]["content"]) and messages[3]["content"] in text and tokenizer.decode(ids).endswith(text)
+
+pages.check_exercise("Unmask the observations", lambda: looked_up and all(map(is_unmasked, looked_up)), "Decode what carries loss.")
+
+# %% [markdown]
+# Now see what it does. Two students learn from the same twenty trajectories, one with your mask and one with `mask_by_hand`. Then each gets
+# the question of another trajectory, with the teacher's first turn, whose code searches. *Nobody runs that code.* What does each student
+# write next? And how surprised is each by the reply that the search really gave?
+
+# %%
+*shown, unseen = sorted(looked_up, key=lambda m: len(mask_by_hand(m)[0]))[:21]
+searched = len(mask_by_hand(unseen[:3])[0])  # the number of tokens before the reply
+tokens, own = mask_by_hand(unseen)
+replied = [token if label == -100 else -100 for token, label in zip(tokens, own, strict=True)]
+replied[:searched] = [-100] * searched
+unseen_ids, own_turns, reply = (torch.tensor([found], device=full.base.device) for found in (tokens, own, replied))
+
+def few_step_student(mask, examples, **changed):
+    chosen = [masks.Example(str(k), *mask(messages)) for k, messages in enumerate(examples)]
+    with tempfile.TemporaryDirectory() as folder:
+        full.use(fine_tune(student, chosen, dataclasses.replace(settings, **changed), folder).path)
+    return full.base
+
+def without_a_sandbox(mask):
+    model = few_step_student(mask, shown)
+    with torch.no_grad():
+        written = model.generate(unseen_ids[:, :searched], max_new_tokens=80, do_sample=False)[0, searched:]
+        return tokenizer.decode(written), loss_by_hand(model, unseen_ids, reply).item()
+
+# %%
+for name, mask in {"your mask": unmask, "mask_by_hand": mask_by_hand}.items():
+    written, surprise = without_a_sandbox(mask)
+    print(f"--- trained with {name}: {surprise:.2f} nats per token of the real reply; it writes\n{written.strip()}\n")
+print(f"--- the real reply begins\n{unseen[3]['content']}")
+
+# %% [markdown]
+# The first student begins the sandbox's turn itself and writes a reply that no search gave. Compare it with the real one: an invented reply
+# can be false, and the student would trust it. At test time the loop stops at the end of the code, which hides this habit but does not
+# remove it.
+
+# %% [markdown]
+# ### 5 · A rank of your own
+#
+# The rank *r* is a choice: the paper takes 64. How much smaller can it be? `loss_at(rank)` trains a student of that rank on six of these
+# trajectories, one step each, and returns its loss on the trajectory it has not seen. Find the smallest power of two whose loss is at most
+# 0.1 nats above that of this preset's rank. Write your prediction down first.
+
+# %%
+@functools.cache
+def loss_at(rank):
+    model = few_step_student(mask_by_hand, shown[:6], lora_rank=rank, lora_alpha=2 * rank)  # α/r stays 2
+    with torch.no_grad():
+        return loss_by_hand(model, unseen_ids, own_turns).item()
+
+# %% tags=["exercise"]
+smallest = None
+# solution
+smallest = 1
+while loss_at(smallest) > loss_at(cfg.lora_rank) + 0.1:
+    smallest *= 2
+print(*(f"rank {rank}: {loss_at(rank):.3f} nats" for rank in sorted({1, smallest, cfg.lora_rank})), sep="\n")
+
+# %%
+def is_smallest(rank):
+    enough, half = (loss_at(r) <= loss_at(cfg.lora_rank) + 0.1 for r in (rank, max(1, rank // 2)))
+    return enough and (rank == 1 or not half) and rank.bit_count() == 1
+
+pages.check_exercise("A rank of your own", lambda: smallest is not None and is_smallest(smallest), "Try half of it, too.")

@@ -22,7 +22,7 @@
 # **By the end you will have shown that** every figure of the paper can be drawn from records, with published values
 # beside ours, intervals on ours, and gaps left as gaps.
 #
-# *Needs* the records of notebooks 02 and 04 · *Makes* eight figures, as SVG and PNG · *Minutes* under 1 anywhere, and twenty to read.
+# *Needs* the records of notebooks 02 and 04 · *Makes* eight figures, as SVG and PNG · *Minutes* under 1 on any machine, and twenty to read.
 #
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
@@ -41,15 +41,15 @@ note = figures.footer(cfg, frame)
 print(note)
 
 # %% [markdown]
-# Each figure is a pure function of these records. A question that was asked and has no answer counts as wrong, and is named where it
-# is counted; a method that was not run at all is a gap. Published values are Kang et al. 2025 (arXiv 2505.17612): read off
-# the paper's tables, or, where a panel says *digitised*, off its figures. The benchmarks of the small presets only
-# *mirror* the paper's: compare the order of the bars, never their height.
+# Each figure is drawn from these records and nothing else. A question without an answer counts as wrong, and the footer says how many there
+# are; a method that was not run leaves a gap. Published values are those of Kang et al. 2025 (arXiv 2505.17612), from its tables or, where
+# a panel says *digitised*, measured in its figures. The benchmarks of the small presets only imitate the paper's: compare the order of the
+# bars, not their height.
 #
 # ## Figure 1 · Mean accuracy by model size
 #
-# The paper's claim in one picture: a model that acts is as good as a larger one that recites. Before you look: where will the lead of
-# acting be larger, at the smallest size or at the larger one?
+# The paper's claim in one picture: a model that acts is as good as a larger one that recites. Before you look: at which size will acting
+# lead by more, the smaller or the larger one?
 
 # %%
 made = {}
@@ -60,8 +60,8 @@ fig
 # %% [markdown]
 # ## Figure 2 · Why act instead of recite
 #
-# The same question, asked of a student distilled from chains of thought and of one distilled from trajectories. Look for the first
-# thing that the left one makes up.
+# The same question, answered by a student distilled from chains of thought and by one distilled from trajectories. What is the first thing
+# that the left one makes up?
 
 # %%
 pair = examples["pair"]
@@ -72,7 +72,7 @@ fig
 # %% [markdown]
 # ## Figure 3 · A first-thought prefix, and a vote
 #
-# The two ideas on real cases. Which of the candidates would greedy decoding have taken, and can you see why the others agree?
+# The two ideas on real cases. Which candidates fail, and what do those that agree have in common?
 
 # %%
 fig = figures.fig3_prefix_and_vote(examples["prefix"], examples["vote"], note, case=examples["vote_case"])
@@ -103,7 +103,8 @@ fig
 # %% [markdown]
 # ## Figure 6 · Tokens
 #
-# What a question costs: tokens generated, greedily, by the CoT student and by the agent student. Does acting cost more words, or fewer?
+# What a question costs: the tokens that the CoT student and the agent student generate by greedy decoding. Does acting take more tokens, or
+# fewer?
 
 # %%
 fig = figures.fig6_tokens(frame, note)
@@ -113,7 +114,8 @@ fig
 # %% [markdown]
 # ## Figure 7 · Code errors with and without SAG
 #
-# A candidate that failed cannot win a vote unless all fail. How many of the questions with broken code should be left at N = 8?
+# A candidate that failed cannot win a vote unless all fail. Before you look: what share of the questions with broken code will be left at
+# N = 8?
 
 # %%
 fig = figures.fig7_code_errors(frame, note)
@@ -123,8 +125,8 @@ fig
 # %% [markdown]
 # ## Figure 8 · Retrieval calls with and without the first-thought prefix
 #
-# In the paper the prefix makes students search less. Before you look: is that good? A plan can save searches, and so can an answer that was
-# written down before anything was read.
+# In the paper the prefix makes students search less. Before you look: would that be good? A plan can save searches, but so can an answer
+# that is made up before anything was read.
 
 # %%
 fig = figures.fig8_retrieval_calls(frame, note)
@@ -139,16 +141,17 @@ pages.show_values({name.partition("_")[0]: " ".join(path.name for path in paths)
 # ## What we saw
 #
 # 1. All eight figures are drawn from records by one command. Each names the preset, the models and the questions behind a point.
-# 2. The order of the bars is the finding; their height depends on the questions, and ours are easier than the paper's.
-# 3. A figure shows no uncertainty about the training: that takes several trainings, and 05b says where there was only one.
+# 2. The order of the bars is the finding. Their height depends on the questions, and ours are generated: on them an agent gets more right
+#    than in the paper at 0.5B, a chain of thought fewer.
+# 3. The intervals cover the choice of questions, not the training. How much two trainings of one student differ is in 05b.
 #
-# The numbers behind these figures, and what they settle, are in [05b](05b_tables_and_claims.ipynb); transcripts of what
-# went wrong are in [05c](05c_read_the_failures.ipynb).
+# The numbers behind these figures, and which claims they settle, are in [05b](05b_tables_and_claims.ipynb); transcripts of wrong answers are
+# in [05c](05c_read_the_failures.ipynb).
 #
 # ## Exercises
 #
-# Each has a check under it that says when you are there; an unfinished one stops nothing. One way to solve them is in this
-# notebook; `make workshop` writes copies without.
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
+# `make workshop` writes copies without.
 #
 # ### 1 · Steps instead of questions
 #
@@ -161,7 +164,7 @@ per_step = {}
 agents = frame[frame["method"] == "agent_distill"]
 sums = agents.groupby("n")[["parse_errors", "execution_errors", "steps"]].sum()
 per_step = ((sums["parse_errors"] + sums["execution_errors"]) / sums["steps"]).to_dict()
-print({n: f"{share:.0%}" for n, share in per_step.items()})
+pages.show_values({f"N = {n}": f"{share:.0%} of the steps" for n, share in per_step.items()})
 
 # %%
 def errors(n):
@@ -174,8 +177,8 @@ pages.check_exercise("Steps instead of questions", lambda: set(per_step) == {1, 
 # %% [markdown]
 # ### 2 · What a right answer costs
 #
-# Figure 6 counts the tokens of a question. Count those of a *right answer* instead: all tokens that a student wrote, by the questions that
-# it got right. Do it for CoT distillation and agent distillation (greedy, all benchmarks together) of the first student in `frame`.
+# Figure 6 counts the tokens per question. Count those per *right answer* instead: divide all tokens that a student wrote by the number of
+# questions that it got right. Do it for CoT distillation and agent distillation (greedy, all benchmarks together) of the first student in `frame`.
 
 # %% tags=["exercise"]
 price = {}
@@ -184,7 +187,7 @@ first = frame[(frame["model"] == frame["model"].iloc[0]) & (frame["n"] == 1)]
 for method in ("cot_distill", "agent_distill"):
     own = first[first["method"] == method]
     price[method] = own["completion_tokens"].sum() / max(1, own["correct"].eq(True).sum())
-print({method: round(tokens) for method, tokens in price.items()})
+pages.show_values({method: f"{tokens:.0f} tokens per right answer" for method, tokens in price.items()})
 
 # %%
 def checked(method):
@@ -196,8 +199,8 @@ pages.check_exercise("What a right answer costs", lambda: all(checked(m) for m i
 # %% [markdown]
 # ### 3 · Where the vote helps most
 #
-# Figure 5 has a panel for each of four benchmarks. Over all of them: on which benchmark does the vote change the number of right answers of
-# agent distillation most, up or down? (The first student again.)
+# Figure 5 has panels for some of the benchmarks. Now take all of them: on which one does the vote change the number of right answers of agent
+# distillation most, up or down? (The first student again.)
 
 # %% tags=["exercise"]
 most_changed = None

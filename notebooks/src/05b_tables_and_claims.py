@@ -22,8 +22,8 @@
 # **By the end you will have shown that** a difference between two methods is only as good as its interval, and that the interval can be
 # built by hand in three lines.
 #
-# *Needs* the records of notebooks 02 and 04 · *Makes* the paper's tables, and a verdict on each claim · *Minutes* under 1 anywhere, and
-# fifteen to read.
+# *Needs* the records of notebooks 02 and 04 · *Makes* the paper's tables, and a verdict on each claim · *Minutes* under 1 on any machine,
+# and fifteen to read.
 #
 # *Shown* is the `laptop` experiment, drawn from its committed records; run as it stands, the notebook does `smoke`.
 
@@ -49,7 +49,7 @@ print(note)
 # %% [markdown]
 # ## Tables 2 and 5
 #
-# The numbers behind Figure 1, and the teacher on its training questions. Tables are written beside the figures.
+# The numbers behind Figure 1, and the teacher's on its training questions. Each table is saved in the folder of the figures.
 
 # %%
 def keep(name, table, note=note):
@@ -62,8 +62,8 @@ keep("table2", figures.table2(frame))
 keep("table5", figures.table5(figures.to_frame(case for found in taught.values() for case in found)))
 
 # %% [markdown]
-# Ours beside the published size nearest to ours, averaged over the benchmarks. The published averages are the means
-# of their columns, because some printed ones are not.
+# Ours beside the published size nearest to ours, averaged over the benchmarks. The published averages are computed from the published
+# columns, because some of the printed averages differ from them.
 
 # %%
 beside = figures.compare_with_paper(frame)
@@ -74,13 +74,12 @@ keep("beside_the_paper", means)
 # %% [markdown]
 # ## Tables 6, 7 and 8, and the number of trajectories
 #
-# One setting varied at a time, for the smallest student (section 8 of notebook 04; `smoke` varies nothing); below each the published
-# table, of seeds on AIME, of fine-tuning over all eight. At `laptop` it is varied on the first 25 questions of each benchmark,
-# temperature and seed on mini-math alone: on the other maths sets this student got next to none right in the main experiment. What was
-# varied was answered on a CPU in 32 bits, and the students of QLoRA, of full fine-tuning and of fewer trajectories were trained there,
-# too; the main experiment's own setting (0.4, seed 42, LoRA, all trajectories) was answered by a GPU in bf16. All 191 are those that
-# pass the filter; 188 of them are short enough to train on (`max_length`). Below Table 8 each kind is compared with LoRA, question by
-# question.
+# One setting is varied at a time, for the smallest student (section 8 of notebook 04; `smoke` varies nothing). Below each table is the
+# published one: seeds on AIME, fine-tuning on all eight benchmarks. At `laptop` each benchmark has 25 questions. Temperature and seed were
+# varied on mini-math alone, because this student gets almost none of the other maths questions right. The varied settings ran on a CPU in
+# 32 bits: all their answers, and the training for QLoRA, for full fine-tuning and for fewer trajectories. The main experiment's own setting
+# (0.4, seed 42, LoRA, all trajectories) ran on a GPU in bf16. Of the 191 trajectories that pass the filter, 188 are short enough to train
+# on (`max_length`). A second table below Table 8 compares each kind of fine-tuning with LoRA, question by question.
 
 # %%
 file = cfg.records / "sweeps.jsonl"
@@ -119,7 +118,7 @@ less = by_value("trajectories") if "trajectories" in of else {}
 keep("trajectories", figures.table8(less, "agent_distill", "trajectories"), one) if less else figures.NOT_RUN
 
 # %% [markdown]
-# The last of these as a picture, which is not in the paper: how much a student needs to see before it can act.
+# The last table as a picture, which is not in the paper: how many trajectories does a student need before it can act?
 
 # %%
 if "trajectories" in of:
@@ -130,7 +129,7 @@ if "trajectories" in of:
 # %% [markdown]
 # ## What the paper claims, and what we measured
 #
-# Before you look: which of the five would you bet on, and how many questions would it take to settle a difference of two points?
+# Before you look: which of the five would you bet on, and could 320 questions settle a difference of two points?
 #
 # P1 to P5 are the paper's claims; P1 is the primary one. *a* and *b* are the two sides in per cent of the questions. Their difference in
 # points has a 95 % interval: a paired bootstrap over questions, built by hand below. For "halves" the difference is *b* − *a*/2. *p* tests
@@ -141,9 +140,9 @@ if "trajectories" in of:
 #
 # ### The interval by hand
 #
-# Two methods answered the same questions. How much would their difference change with other questions of the same kind? The bootstrap
-# puts the questions that were asked in the place of all questions: it draws as many of them, with replacement, and takes the mean
-# difference of the draw, 2000 times. The middle 95 % of these means is the interval. It is *paired*: each draw takes both answers to a
+# Two methods answered the same questions. How much would their difference change with other questions of the same kind? The bootstrap lets
+# the questions that we have stand for all questions: it draws as many of them, with replacement, and computes the mean difference of the
+# draw. It does that 2000 times. The middle 95 % of these means is the interval. It is *paired*: each draw takes both answers to a
 # question, so a question that is hard for both sides adds no noise. These are the committed cases of `laptop` at every preset, because
 # the few questions of `smoke` leave nothing to draw from.
 
@@ -160,8 +159,8 @@ low, high = np.percentile(means, [2.5, 97.5])
 print(f"CoT distillation → agent distillation: {100 * gain.mean():+.1f} points [{100 * low:.1f}, {100 * high:.1f}]")
 
 # %% [markdown]
-# The package's interval has the same seed, so it is equal. It adds one case: if every question gives the same difference, each draw does
-# too, and the bootstrap claims certainty. There the package assumes that a share of unseen questions differs.
+# The package's interval uses the same seed, so it is equal. It adds one case: if every question gives the same difference, so does every
+# draw, and the bootstrap would claim certainty. There the package assumes that some share of unseen questions would differ.
 
 # %%
 theirs = figures.compare(a, b, seed=0)
@@ -171,7 +170,8 @@ pages.show_source(figures.compare)
 # %% [markdown]
 # ### All claims
 #
-# Intervals count questions, not trainings: two trainings of the 0.5B agent with the same seed differ by 7.5 points.
+# The intervals are over questions and do not cover chance in the training. That is not small: two trainings of the 0.5B agent at `laptop`,
+# with the same seed, differ by 7.5 points (README).
 
 # %%
 checked = figures.check_claims(frame)
@@ -186,27 +186,26 @@ if checked["difference"].notna().any():
 # %% [markdown]
 # ## What we saw
 #
-# 1. At `laptop`, acting beats reciting at both sizes (P1; the paper's lead is 5.6 points at 0.5B, ours is larger on easier questions). The
-#    smaller agent beats the next larger CoT student (P2), and prompting alone does not make a small model act (P5).
+# 1. At `laptop`, acting beats reciting at both sizes (P1). Our lead is larger than the paper's (5.6 points at 0.5B), on generated questions that suit a tool. The
+#    smaller agent beats the next larger CoT student (P2), and an agent that was only prompted falls far behind a distilled one (P5).
 # 2. Voting halves the questions with broken code for the smaller student; for the larger one that is not settled. At both sizes it costs
-#    less than 5 points (P4). The first-thought prefix does not raise accuracy (P3): it lowers the smaller student's; for the larger one that is
-#    not settled. The teacher thinks badly in prose (notebook 02), and more of its runs with a prefix have turns without code that
-#    parses. That is a finding about teachers of this size, not about the paper's, which is twenty times as large.
-# 3. "Not settled" is a result too: it says how many more questions, and how many more trainings, would be needed.
+#    less than 5 points (P4). The first-thought prefix lowers the smaller student's accuracy, and for the larger one its effect is not
+#    settled (P3). Our teacher reasons badly in prose, and with a prefix more of its turns have no code that parses (notebook 02). That is a
+#    finding about teachers of this size, not about the paper's, which is twenty times as large.
+# 3. "Not settled" is a result, too: the interval reaches across the margin, and only more questions and more trainings can narrow it.
 #
-# Of the settings varied one at a time, temperature and seed made no measurable difference on 25 questions of mini-math; the number of
-# trajectories and the kind of fine-tuning did, on 200. QLoRA shows no measurable difference from LoRA. Full fine-tuning gets half as
-# many right: it learnt less in as many steps (its loss at the end is several times LoRA's), at the paper's rate for it, 1e-5; LoRA's is
-# 5e-4 here. Other rates were not tried.
+# Of the settings varied one at a time, temperature and seed made no measurable difference on 25 questions of mini-math. The number of
+# trajectories did, on 200 questions. QLoRA shows no measurable difference from LoRA; full fine-tuning gets half as many right. It used the
+# paper's learning rate for it, 1e-5, which is a fiftieth of LoRA's here, and no other was tried; its loss had fallen less (LOG.md).
 #
 # ## Exercises
 #
-# Each has a check under it that says when you are there; an unfinished one stops nothing. One way to solve them is in this
-# notebook; `make workshop` writes copies without.
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
+# `make workshop` writes copies without.
 #
-# ### 1 · Which bar moves most?
+# ### 1 · The least certain mean
 #
-# With ten times as many questions, which method's mean would be pinned down most? Find the widest 95 % interval of a mean.
+# Which method's mean is the least certain, so that more questions would help it most? Find the widest 95 % interval of a mean.
 
 # %% tags=["exercise"]
 widest = None
@@ -217,18 +216,18 @@ print(f"{widest}: {figures.format_estimate(points[widest])}")
 
 # %%
 spread = {row: p.high - p.low for row, p in figures.accuracy_table(frame)["mean"].items()}
-pages.check_exercise("Which bar moves most?", lambda: spread[widest] == max(spread.values()))
+pages.check_exercise("The least certain mean", lambda: spread[widest] == max(spread.values()))
 
 # %% [markdown]
 # ### 2 · The teacher's bars
 #
-# Figure 1 has no bar of the teacher. Which share of its training questions did each of its methods get right?
+# Figure 1 has no bar for the teacher. What share of its training questions did each of its methods get right?
 
 # %% tags=["exercise"]
 bars = {}
 # solution
 bars = {method: sum(c["correct"] for c in found) / len(found) for method, found in taught.items()}
-print({method: f"{share:.0%}" for method, share in bars.items()})
+pages.show_values({method: f"{share:.0%}" for method, share in bars.items()})
 
 # %%
 pages.check_exercise(
@@ -238,10 +237,10 @@ pages.check_exercise(
 )
 
 # %% [markdown]
-# ### 3 · A difference of nothing
+# ### 3 · A difference where there is none
 #
-# Two students that are equally good also differ on some questions. Make one: give each question of `b` the answer of `a` or of `b` by the
-# toss of a coin, and compare two such students. How often, in a hundred tosses, does the 95 % interval of their difference leave out 0?
+# Two equally good students still differ on some questions. Make such a pair: for each question, each of the two takes the result of `a` or
+# of `b` by the toss of a coin. How often, in a hundred such pairs, does the 95 % interval of their difference leave out 0?
 
 # %% tags=["exercise"]
 false_alarms = None
@@ -257,4 +256,4 @@ false_alarms = sum(one_toss() for _ in range(100))
 print(f"{false_alarms} of 100")
 
 # %%
-pages.check_exercise("A difference of nothing", lambda: 0 < false_alarms <= 15, "A 95 % interval is wrong about once in twenty.")
+pages.check_exercise("A difference where there is none", lambda: 0 < false_alarms <= 15, "A 95 % interval is wrong about once in twenty.")

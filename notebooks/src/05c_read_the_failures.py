@@ -17,16 +17,16 @@
 # %% [markdown]
 # # 05c · Read the failures
 #
-# *A score says how often a student fails. What does it do when it fails?*
+# *A score says how often a student fails. What goes wrong when it does?*
 #
-# **By the end you will have shown that** wrong answers have few causes, which no table of scores tells apart: a wrong plan, a
-# search that cannot find the page, a page read wrongly.
+# **By the end you will have shown that** wrong answers have few causes, such as a wrong plan or a wrongly read page, and that no table of
+# scores can tell them apart.
 #
-# *Needs* the committed records · *Makes* the table of causes · *Minutes* under 1 anywhere.
+# *Needs* the committed records · *Makes* the table of causes · *Minutes* under 1 on any machine.
 #
 # *To read*: 1 (3 minutes), 2 (12), 3 (3), exercises (20).
 #
-# *Shown* are the committed cases of `laptop`, whichever preset is run: reading takes a person.
+# *Shown* are the committed cases of `laptop`, whichever preset is run: they were read one by one, which a run cannot do.
 
 # %%
 from IPython.display import Markdown, display
@@ -45,15 +45,15 @@ pages.show_values(figures.FAILURE_CAUSES)
 # %% [markdown]
 # ## 1 · Why it fails
 #
-# Wrong answers of the distilled agents, drawn evenly from the benchmarks, read one by one, and sorted by what went wrong
-# *first*. What follows from it is not counted. Before you look: what fails most in so small a model, its plan, its search, its reading or its
-# arithmetic?
+# These are wrong answers of the distilled agents, drawn evenly from the benchmarks, read one by one, and sorted by what went wrong *first*;
+# later mistakes that follow from it are not counted. Before you look: what fails most often in so small a model, its plan, its search, its
+# reading or its arithmetic?
 
 # %%
 table = figures.failure_table(causes)
 assert table["cases"].sum() == len(causes)
 if cfg.preset == "laptop":
-    figures.save_table(table, cfg.figures, "failures", f"{len(causes)} wrong answers of preset laptop, read by a person")
+    figures.save_table(table, cfg.figures, "failures", f"{len(causes)} wrong answers of preset laptop, read one by one")
 table
 
 # %%
@@ -63,7 +63,7 @@ figures.bar_chart(table[["cases"]], "cases", f"{len(causes)} read · preset lapt
 # %% [markdown]
 # ## 2 · One of each
 #
-# An example of each of the commonest causes, with the reader's note:
+# An example of each of the four most frequent causes, with the note that was made while reading:
 
 # %%
 for cause in table.query("cases > 0").index[:4]:
@@ -73,10 +73,10 @@ for cause in table.query("cases > 0").index[:4]:
 # %% [markdown]
 # ## 3 · The paper's own questions
 #
-# The `paper` preset's code and limits on the first 40 questions of three of its benchmarks, with the students of `laptop`, in per cent
-# beside the published student of 0.5B. HotpotQA is asked of the mini encyclopedia (by the 0.5B student by meaning, by the 135M one by
-# words, BM25), which does not hold its answers: a check of the path, not of the score. A coder model in 4 bits is not the paper's, and a
-# student of 162 generated questions does not learn contest mathematics from them.
+# The students of `laptop` on the first 40 questions of three of the paper's benchmarks, with the code and limits of the `paper` preset, in
+# per cent beside the published student of 0.5B. For HotpotQA they search the mini encyclopedia, which does not contain the answers (the 0.5B
+# student by meaning, the 135M one by words, BM25): this checks that everything runs, not the score. Our model is a coder model from 4 bits,
+# not the paper's, and it was trained on 162 generated questions. Before you look: will the distilled agent beat the prompted one here?
 
 # %%
 asked = figures.compare_with_paper(figures.to_frame(records.read(config.load("paper").records / "cases.jsonl")))
@@ -92,33 +92,41 @@ real
 #
 # 1. Ten of these twenty go wrong in the plan: the student looks up or computes something else than it was asked. Four go wrong in a formula
 #    or a count, three in reading a page that it had found.
-# 2. A vote cannot mend a plan. It chooses among actions for the step that the plan has come to, so it repairs code, not thinking.
-# 3. Only two of the twenty have code or an answer in the wrong form as the first cause. So fewer broken steps (05b, P4) need not mean more right answers.
+# 2. In only two of the twenty is code or an answer in the wrong form the first mistake. A vote among actions repairs such steps, not a plan.
+#    So fewer broken steps (05b, P4) need not mean more right answers.
+# 3. On the paper's own questions these students are far below the published one, and in mathematics the distilled agent does not beat the
+#    prompted one: what was learnt from a few hundred generated questions does not carry over.
 #
 # ## Exercises
 #
-# Each has a check under it that says when you are there; an unfinished one stops nothing. One way to solve them is in this
-# notebook; `make workshop` writes copies without.
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
+# `make workshop` writes copies without.
 #
 # ### 1 · Label ten yourself
 #
-# Read ten of these cases without looking at our column. What went wrong *first*? Then compare: where two careful readers differ, the causes
-# are not as clear as a table of them looks.
+# Read these ten cases, without their causes. What went wrong *first* in each? Give each one of the causes above, in the order of the cases.
+# Then compare with ours: where two careful readers differ, the causes are less clear than a table of them looks.
 
 # %%
-pages.browse_cases(causes[:10])
+pages.show_cases(causes[:10])
 
 # %% tags=["exercise"]
-mine = {case["id"]: "" for case in causes[:10]}  # one of the causes above for each
+mine = []
 # solution
-longest = {case["id"]: len(case["trace"]) for case in causes[:10]}
-mine = {name: "plan" if steps < 3 else "search query" for name, steps in longest.items()}  # a rule, not a reading: yours is better
-agree = sum(mine[case["id"]] == case["cause"] for case in causes[:10])
-print(f"this rule and the reader agree on {agree} of 10")
+mine = ["plan", "reading", "plan", "plan", "arithmetic", "arithmetic", "plan", "format", "plan", "plan"]  # a second reading
 
 # %%
-pages.check_exercise("Label ten yourself", lambda: len(mine) == 10 and set(mine.values()) <= set(figures.FAILURE_CAUSES),
-                     "Each label is one of the causes above. How often do you agree with our reader, and where not?")  # fmt: skip
+pages.check_exercise("Label ten yourself", lambda: len(mine) == 10 and set(mine) <= set(figures.FAILURE_CAUSES),
+                     "Ten labels, each one of the causes above.")  # fmt: skip
+
+# %%
+paired = list(zip(causes[:10], mine, strict=False))
+print(f"{sum(case['cause'] == label for case, label in paired)} of {len(paired)} labels are ours, too")
+pages.show_values({case["question"]: f"{label}; ours: {case['cause']}, {case['note']}" for case, label in paired if case["cause"] != label})
+
+# %% [markdown]
+# The labels in this notebook's solution differ from ours on two cases. In both, the student never asks for the city whose people it should
+# count. Is that a wrong plan, or a number read from the wrong entry? Both can be defended, so take "ten of twenty" as a rough share.
 
 # %% [markdown]
 # ### 2 · Would a vote have helped?
@@ -138,13 +146,13 @@ pages.check_exercise("Would a vote have helped?", lambda: isinstance(could_help,
 # %% [markdown]
 # ### 3 · Sure and wrong
 #
-# In how many of all these cases did the student give its wrong answer by itself, with steps to spare? (Each case says why it `stopped`.)
+# In how many of all the cases did the student give its wrong answer itself, by calling `final_answer`? (Each case says why it `stopped`.)
 
 # %% tags=["exercise"]
 sure = None
 # solution
 sure = sum(case["stopped"] == "final_answer" for case in causes)
-print(f"{sure} of {len(causes)}: a student of this size does not know what it does not know")
+print(f"{sure} of {len(causes)}")
 
 # %%
 spent = [case for case in causes if case["stopped"] in ("max_steps", "context_full")]

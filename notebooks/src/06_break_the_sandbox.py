@@ -155,7 +155,8 @@ print("does not cover:", *box.protection.lacks, sep="\n  ")
 # %% [markdown]
 # `strict=True` refuses to start with less than full containment. On a Linux that has neither a recent Landlock nor user namespaces, only
 # limits on time and memory are left, and a warning says so: run model-written code there only in a virtual machine that you can afford to
-# lose. On macOS and Windows the sandbox does not start; use a Linux container, or WSL 2.
+# lose. On macOS use a Linux container, or choose the backend `sandbox-exec` yourself, which lacks walls and warns about them. On Windows
+# use WSL 2.
 #
 # From here on, each attack gets a fresh session. The tables show how it ended: the kind of failure, the last line of the message (what the
 # model would read), and the seconds it took. The limits are tighter than the preset's, so that the page is quick.
@@ -277,21 +278,15 @@ with box.session() as session:
         took[count] = sorted(times)[len(times) // 2]
 
 # %%
-figure = figures.Chart(figsize=(5.5, 2.8), layout="constrained")
-panel = figure.subplots()
-panel.plot(list(took), list(took.values()), marker="o", color="#0072B2", label="candidates of one step")
-panel.plot(list(took), [took[1] * n for n in took], ":", color=figures.GREY, label="as many steps of one candidate")
-panel.set(xlabel="candidates", ylabel="milliseconds (median of 20)", ylim=(0, None))
-panel.legend(fontsize=8)
-figure.alt = f"A line of milliseconds against candidates: {took[1]:.1f} for one, {took[16]:.1f} for sixteen."
-figure
+figures.line_chart({"candidates of one step": took}, "candidates", "milliseconds (median of 20)", guide="as many steps of one candidate",
+                   alt=f"A line of milliseconds against candidates: {took[1]:.1f} for one, {took[16]:.1f} for sixteen.")  # fmt: skip
 
 # %%
 pages.show_values({f"candidates: {n}": f"{ms:.1f} ms, {ms / n:.1f} each" for n, ms in took.items()})
 
 # %% [markdown]
-# For comparison, the small student of notebook 09 takes about two seconds to write one action on a CPU. These milliseconds are for actions
-# that do almost nothing: what the code computes comes on top.
+# A candidate costs about ten milliseconds on two cores, whether it runs alone or beside others. For comparison, the small student of notebook 09 takes about two seconds to write one action on a CPU. These milliseconds are
+# for actions that do almost nothing; what the code computes comes on top.
 #
 # ## 8 · And now? (1 minute)
 #

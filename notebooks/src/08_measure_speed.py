@@ -17,11 +17,13 @@
 # %% [markdown]
 # # 08 · Measure speed
 #
-# **By the end you will have shown that** sampling eight actions costs far less than eight times one, up to where asking
-# more questions at once pays, and that none of this changes a single greedy token.
+# *What do eight samples cost, compared with one? And is our code fast or slow beside the usual libraries?*
 #
-# *Needs* nothing but the set-up · *Makes* nothing · *Minutes* under 1 on two CPU cores, no GPU (`make bench`, which
-# measures everything below again, takes about an hour).
+# **By the end you will have shown that** eight sampled actions cost far less than eight times one, that two cores gain nothing from more
+# than eight questions at a time, and that the tricks behind this do not change the text of greedy decoding.
+#
+# *Needs* nothing but the set-up · *Makes* nothing · *Minutes* under 1 on two CPU cores, no GPU (`make bench` repeats all measurements in
+# about an hour).
 
 # %%
 import json
@@ -29,6 +31,7 @@ import re
 import time
 
 import pandas as pd
+from IPython.display import display
 
 from agentlib import LocalModel
 from agentlib import config, figures, models, prompts
@@ -47,15 +50,14 @@ pd.DataFrame({name: {what: record.get(what, "") for what in shown} for name, rec
 # %% [markdown]
 # ## 1 · Against what people would use instead
 #
-# Seconds depend on the machine, so every comparison is a ratio of medians whose two sides took turns in one run: *work*
-# in ours, as so many *times* that in *against*. Below 1 is better where *better* says "less". The records behind this
-# table are the last lines of `tests/benchmarks/*.jsonl`.
+# Seconds depend on the machine, so the table has ratios: *times* is our median divided by that of the other side (*against*), both measured
+# in turns in one run. Where *better* says "less", a ratio below 1 is better. A step of eight samples cannot beat one of a single sample, so
+# there the question is how far from 8 the ratio is. The records are the last lines of `tests/benchmarks/*.jsonl`.
 
 # %%
 steps, training, retrieval = (last[name]["ratios"] for name in ("generation", "training", "retrieval"))
 action, start = last["sandbox"]["medians"], last["starting"]["ratios"]
 ours, peer = action["agentlib sandlock"], action["smolagents"]
-# A record of the time when SAG could stop early holds both ways; today's code is the one without.
 eight = next(k for k in ("SAG, N = 8, no early stop", "SAG, N = 8") if f"{k}, short prompt to greedy" in steps)
 rows = [
     ("SAG step of 8, short prompt: seconds", "greedy step", steps[f"{eight}, short prompt to greedy"], "less"),
@@ -79,33 +81,14 @@ table = pd.DataFrame(rows, columns=["work", "against", "times", "better"])
 table.round(2)
 
 # %% [markdown]
-# The same as a picture: right of the line ours is better, left of it worse. Where less is better, the ratio is turned
-# over.
+# The same as a picture: right of the line ours is better, left of it worse. Where less is better, the ratio is inverted.
 
 # %%
-figure = figures.Chart(figsize=(8.5, 4.0), layout="constrained")
-panel = figure.subplots()
-gain = table["times"].where(table["better"] == "more", 1 / table["times"])
-for better, (colour, mark) in {True: ("#0072B2", "o"), False: ("#D55E00", "X")}.items():
-    found = gain[(gain >= 1) == better]
-    panel.scatter(found, found.index, color=colour, marker=mark, label="better" if better else "worse", zorder=3)
-    panel.hlines(found.index, 1, found, color=colour, linewidth=1)
-panel.axvline(1, color=figures.GREY, linewidth=1)
-panel.set_yticks(table.index, [f"{work} against {other}" for work, other in zip(table["work"], table["against"], strict=True)], fontsize=8)
-ticks = [0.25, 0.5, 1, 2, 4, 8, 16, 32, 64]
-panel.set(xscale="log", xlabel="times as good")
-panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-panel.set_xticks([], minor=True)
-panel.invert_yaxis()
-panel.legend(fontsize=8)
-figure.alt = f"A line per comparison, from 1 to how many times as good ours is; {(gain >= 1).sum()} of {len(table)} are at 1 or above."
-figure
-
-# %%
-assert table["times"].gt(0).all()
+compared = table.set_index(table["work"] + " against " + table["against"])
+figures.ratio_chart(compared, alt=f"A line per comparison, from 1 to how many times as good ours is; {len(table)} comparisons.")
 
 # %% [markdown]
-# Training beside TRL is only fair at equal loss: the same trajectories, batches, masks and learning rates went into all.
+# A comparison of training with TRL is fair only at equal loss. So all rows had the same trajectories, batches, masks and learning rates:
 
 # %%
 pd.DataFrame(last["training"]["medians"]).T.round(3)
@@ -113,8 +96,8 @@ pd.DataFrame(last["training"]["medians"]).T.round(3)
 # %% [markdown]
 # ## 2 · How cost grows
 #
-# With the number of samples per step, of questions asked at once, and of passages indexed. Along the dotted line cost
-# grows as fast as the work.
+# Time against the number of samples per step, of questions at a time, and of passages in the index. Along the dotted line, time grows as
+# fast as that number. Before you look: which of the three curves will stay below it?
 
 # %%
 def series(record, start, end, of):
@@ -124,32 +107,18 @@ def series(record, start, end, of):
     return {int(name[1]): value for name, value in found.items() if name}
 
 # %%
-figure = figures.Chart(figsize=(9.5, 3.0), layout="constrained")
-panels = figure.subplots(1, 3)
 greedy = {p: last["generation"]["medians"][f"greedy, {p} prompt"]["seconds a step"] for p in ("short", "long")}
-voted = {p: series("generation", "SAG, N = ", f", {p} prompt", "seconds a step") for p in greedy}
+voted = {f"{p} prompt": {1: greedy[p]} | series("generation", "SAG, N = ", f", {p} prompt", "seconds a step") for p in greedy}
+together = {"agentlib": series("generation", "agentlib, ", " questions", "seconds")}
 found = {k: series("retrieval", f"{k}, ", " passages", "ms a search") for k in ("faiss", "bm25")}
-curves = [
-    ("samples a step", "seconds", {f"{p} prompt": {1: greedy[p]} | voted[p] for p in greedy}),
-    ("questions at once", "seconds", {"agentlib": series("generation", "agentlib, ", " questions", "seconds")}),
-    ("passages", "ms a search", found),
-]
-for panel, (across, up, lines) in zip(panels, curves, strict=True):
-    for (label, points), colour, mark in zip(lines.items(), ("#0072B2", "#D55E00"), "os", strict=False):
-        panel.plot(list(points), list(points.values()), marker=mark, color=colour, label=label)
-    first = next(iter(lines.values()))
-    one = next(iter(first))
-    panel.plot(list(first), [first[one] * n / one for n in first], ":", color=figures.GREY, label="as the work")
-    panel.set(xlabel=across, ylabel=up, xscale="log", yscale="log")
-    for axis in (panel.xaxis, panel.yaxis):  # 20, not 2 x 10^1
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter("{x:g}" if panel is panels[1] else "")
-    panel.legend(fontsize=7.5)
-figure
+for across, up, lines in (("samples per step", "seconds", voted), ("questions at a time", "seconds", together),
+                          ("passages", "milliseconds per search", found)):  # fmt: skip
+    chart = figures.line_chart(lines, across, up, guide="in proportion", log=True, alt=f"Lines of {up} against {across}.")
+    display(chart)
 
 # %% [markdown]
-# The curve in the middle lies on the dotted line: from 8 to 32 questions at a time nothing is gained on two cores. Eight
-# already keep them busy. Questions per second:
+# The second curve follows the dotted line: on two cores, 16 or 32 questions at a time are not faster per question than 8, which keep both
+# cores busy. Questions per second:
 
 # %%
 rates = series("generation", "agentlib, ", " questions", "questions/s")
@@ -159,9 +128,10 @@ pd.Series(rates, name="questions/s").round(2).rename_axis("at a time").to_frame(
 # %% [markdown]
 # ## 3 · Here and now: the same text, in less time
 #
-# Decoding reads a prompt once for all its samples. It also *guesses*: whatever followed the last two tokens before (in the
-# prompt, in an earlier answer, in another sample) is read along with the next token, and kept if the model would have
-# chosen it. Guesses change the time, never the greedy text. Here the same question is answered with and without them.
+# Decoding reads a prompt once for all its samples. It also *guesses* (prompt lookup): it searches the prompt, earlier answers and other
+# samples for the last two tokens, and takes what followed them as a guess. The model checks the guess in the same pass as the next token
+# and keeps what it would have chosen itself. Guesses change the time, never the greedy text. Here the same question is answered with and
+# without them:
 
 # %%
 model = LocalModel(cfg.students[0], max_context=cfg.context_tokens, precision="fp32", source=cfg.weights)
@@ -189,31 +159,32 @@ pd.Series(took, name="seconds").round(2).to_frame()
 assert plain == guessed and len(eight) == 8
 
 # %% [markdown]
-# In this run guesses save about 5 %: an answer that does not repeat its prompt leaves little to guess. Eight samples cost
-# about 2.5 times the greedy answer. That is more than in section 1, where reading the prompt, running the code and voting are in
-# both sides of the ratio, and here are not.
+# Guesses save little here: an answer that does not repeat its prompt leaves little to guess. Eight samples cost two to three times as much
+# as the greedy answer, far less than eight times. That is more than in section 1, which measures whole steps of a trained student: running
+# the code is part of both sides of that ratio.
 #
 # ## 4 · On a GPU
 #
-# `python tests/benchmarks/gpu.py` measures generation and training beside transformers and TRL on one card in ten minutes,
-# with random weights in the shapes of the paper's students.
+# `python tests/benchmarks/gpu.py` compares generation and training with transformers and TRL on one GPU in ten minutes, with random weights
+# in the shapes of the paper's students.
 
 # %%
 card = last.get("gpu")
-pd.DataFrame(card["medians"]).T.round(2) if card else "Not measured on a card yet."
+pd.DataFrame(card["medians"]).T.round(2) if card else "Not measured on a GPU yet."
 
 # %% [markdown]
 # ## What we saw
 #
-# Against smolagents, TRL and sentence-transformers ours is faster, or as fast at equal precision; a trivial action is slower, because
-# its sandbox is a process of its own. Three things carry most of it: a prompt is read once, by whoever needs it; all samples of all
-# questions share each pass over the weights; and logits without loss are not computed. What does not help on two cores:
-# more than eight questions at a time, and, in an answer with little to copy, guesses.
+# 1. Eight samples cost far less than eight times one, because they share the prompt and each pass over the weights.
+# 2. Beside smolagents, TRL and sentence-transformers our code is faster, or as fast at equal precision. Only a trivial action is slower,
+#    because it runs in a sandbox process of its own.
+# 3. On two cores, more than eight questions at a time gain nothing, and guesses gain little in an answer with nothing to copy.
 #
 # ## Exercises
 #
-# 1. Ask for something that cannot be guessed (a random number of 60 digits). How much is left of the gain?
-# 2. From how many questions at once on does this machine gain nothing more?
+# 1. Ask for a text that repeats its prompt word for word, and for one that cannot be guessed, such as sixty random digits. How much do guesses
+#    save in each?
+# 2. On your machine, beyond how many questions at a time does the speed stop growing?
 
 # %%
 model.close()

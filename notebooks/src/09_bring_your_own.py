@@ -47,13 +47,13 @@ first_thought = "Thought: I call final_answer with what days_between returns for
 # %% [markdown]
 # Three settings say who teaches. `teacher_server` is the address of any OpenAI-compatible server (with `teacher` the model's name
 # there); `""` starts llama.cpp on this machine; `"in-process"`, the small presets' default, loads the model here. This notebook's own
-# default is a teacher of half a billion parameters, which is quick and will do for an easy task; any of it is changed through
+# default is a teacher of half a billion parameters, which is quick and good enough for an easy task. Change any of this through
 # `overrides`, such as `{"teacher": "my-model", "teacher_server": "http://localhost:8000"}`.
 
 # %%
 easy = {"teacher": "Qwen2.5-Coder-0.5B-Instruct", "teacher_records": "", "epochs": 3, "max_steps": 3}
 cfg = config.load(preset, **easy | overrides)
-pd.Series(cfg.asdict())[["teacher", "teacher_server", "students", "epochs", "max_steps"]].to_frame("value")
+pages.show_settings(cfg, "teacher", "teacher_server", "students", "epochs", "max_steps")
 
 # %% [markdown]
 # ## 1 · Your questions (3 minutes)
@@ -102,7 +102,7 @@ assert "rename the column 'questoin'" in refused and not {q.text for q in train}
 #
 # A tool is a Python function. It runs here, outside the sandbox; the model's code calls it by name, with plain values. The model is
 # told its signature and the first line of its docstring, so these are its manual. Make it forgiving: a first version of this one took
-# only dates like 1919-12-24, and the small teacher below spent its steps on the errors; this one takes dates as they are written.
+# only dates like 1919-12-24, and the small teacher below spent its steps on the errors; this one accepts dates as people write them.
 
 # %%
 def days_between(first: str, second: str) -> int:
@@ -164,10 +164,7 @@ learnt = {"student": student, "cases": records.digest({c["id"]: c["trace"] for c
 run = records.Run(cfg.runs, "own-student", shape | learnt | {"epochs": cfg.epochs, "tuning": cfg.tuning})
 settings = distill.training_settings(cfg)
 adapter = training.fine_tune(student, examples, settings, run.folder, configuration=run.configuration)
-print(f"{len(adapter.losses)} steps, loss {adapter.losses[0]['loss']:.2f} → {adapter.losses[-1]['loss']:.2f} nats a token")
-
-# %%
-assert adapter.losses[-1]["loss"] < adapter.losses[0]["loss"]
+print(f"{len(adapter.losses)} steps, loss {adapter.losses[0]['loss']:.2f} → {adapter.losses[-1]['loss']:.2f} nats per token")
 
 # %% [markdown]
 # ## 5 · Did it learn? (3 minutes)
@@ -191,8 +188,8 @@ figures.summarise(frame, ["method"]).round(2)
 figures.accuracy_bars(frame, f"{file.name} · {len(test)} questions · {student}")
 
 # %% [markdown]
-# How does it do that? **Predict before you open the cases:** the answers come from the tool. How many of the six thoughts name the right
-# number, too?
+# How does the trained student find its answers? **Predict before you open the cases:** the answers come from the tool. How many of the six
+# thoughts name the right number, too?
 
 # %%
 student_shown = sorted((c for c in answers if c["method"] == "agent_distill"), key=lambda case: -case["correct"])[:6]
@@ -234,8 +231,8 @@ pages.show_values({who: f"names {sorted(set(part['the thought says']))}" for who
 # teacher uses both. The page shows the first six of the teacher's eleven kept runs and of the student's twelve; the others are not counted.
 #
 # For trust this means: a right answer is no evidence for the thought above it, and a fluent thought is none for the answer. Here the
-# mistake does no harm, because the code ignores the number. It could do harm if a later step read it, or if the tool were missing. Check
-# what was *executed* and what came back, and read a thought as text that the model was trained to produce.
+# mistake does no harm, because the code ignores the number. It could do harm if a later step used it, or if the tool were missing. Check
+# what was *executed* and what came back, and treat a thought as text that the model was trained to produce.
 
 # %% [markdown]
 # ## What we saw
@@ -245,7 +242,7 @@ pages.show_values({who: f"names {sorted(set(part['the thought says']))}" for who
 # 2. The student learnt to call the tool, not to count days: every thought shown names a wrong number, and the tool supplies the right one.
 # 3. Its teacher's thoughts do the same. A filter that looks only at answers kept them, so the student was trained on them.
 #
-# Nothing in the code is about dates but the questions and the tool. Change the file, the function and the teacher, and the notebook is yours.
+# Only the questions, the tool and the first thought are about dates. Change these and the teacher, and the notebook does your task.
 #
 # ## Exercises (20 minutes)
 #
@@ -339,4 +336,3 @@ pages.check_exercise("How sure is twelve of twelve?", lambda: low(needed - 1) < 
 
 # %%
 box.close()
-assert {case["method"] for case in answers} == {"agent", "agent_distill"}

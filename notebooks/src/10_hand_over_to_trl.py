@@ -17,11 +17,13 @@
 # %% [markdown]
 # # 10 · Hand over to TRL
 #
-# **By the end you will have shown that** a student distilled here is a plain PEFT adapter that any other library goes on
-# with: two steps of GRPO (Shao et al. 2024) in TRL, rewarded by running what the student writes in this project's sandbox.
+# *The student imitates its teacher. Can another library go on from there, with rewards for what the student does itself?*
 #
-# *Needs* notebook 03, or trains a small student itself · *Makes* nothing that another notebook needs · *Minutes* about 2
-# on two older CPU cores. Needs TRL: `pip install trl`.
+# **By the end you will have shown that** a student distilled here is a plain PEFT adapter that other libraries can train further: TRL does
+# two steps of GRPO (Shao et al. 2024), with a reward for what the student's code does in this project's sandbox.
+#
+# *Needs* TRL (`pip install trl`) and notebook 03, or trains a small student itself · *Makes* nothing that another notebook needs ·
+# *Minutes* about 2 on two older CPU cores.
 
 # %%
 import tempfile
@@ -33,7 +35,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from agentlib import Sandbox
-from agentlib import agent, benchmarks, config, distill, figures, models, score
+from agentlib import agent, benchmarks, config, distill, figures, models, pages, score
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -43,13 +45,13 @@ overrides = {}
 cfg = config.load(preset, **overrides)
 student = cfg.students[0]
 adapter = distill.load_or_train_preview(cfg, student, "agent_distill_ftp", benchmarks.web_search(cfg))
-sorted(file.name for file in adapter.path.iterdir())
+pages.show_values({"files of the adapter": sorted(file.name for file in adapter.path.iterdir())})
 
 # %% [markdown]
 # ## 1 · The student in plain transformers and PEFT
 #
-# Nothing of this project is needed to load it. The base model's name stands in `adapter_config.json`; where the hub is
-# not reached, as here, the base is loaded from this project's cache.
+# Loading it needs nothing from this project. `adapter_config.json` has the name of the base model; without access to the hub, as here, the
+# base is loaded from this project's cache.
 
 # %%
 folder = models.fetch_weights(student, cfg.weights)
@@ -61,9 +63,8 @@ model.print_trainable_parameters()
 # %% [markdown]
 # ## 2 · A reward that runs the action
 #
-# Supervised distillation copies the teacher's actions; reinforcement goes on from there with the student's own. Its
-# reward needs no model: each completion is parsed and run as the agent's loop does it, and gets 1 for the right final
-# answer, 0.2 for code that runs, 0 for the rest.
+# Supervised distillation copies the teacher's actions; reinforcement learning improves the student's own. The reward needs no model: each
+# completion is parsed and run as in the agent's loop. It earns 1 for the right final answer, 0.2 for code that runs, and 0 otherwise.
 
 # %%
 box = Sandbox(tools={"web_search": benchmarks.web_search(cfg)}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
@@ -92,16 +93,16 @@ def said(text):
 
 right = "Thought: easy.\nCode:\n```py\nfinal_answer(6 * 7)\n```"
 tries = [right, "```py\nprint(6 * 7)\n```", "```py\n6 *\n```", "It is 42."]
-pd.DataFrame({"completion": tries, "reward": reward([said(t) for t in tries], ["42"] * 4)})
-
-# %%
-assert reward([said(t) for t in tries], ["42"] * 4) == [1.0, 0.2, 0.0, 0.0]
+earned = reward([said(text) for text in tries], ["42"] * 4)
+assert earned == [1.0, 0.2, 0.0, 0.0]
+pd.DataFrame({"completion": tries, "reward": earned})
 
 # %% [markdown]
 # ## 3 · Two steps of GRPO
 #
-# The prompt is the student's own, so that reinforcement starts where distillation ended. With GPUs, raise the numbers,
-# and let the student act over several steps with TRL's `environment_factory` or with rollouts of `agent.Agent`.
+# The prompt is the student's own, so that reinforcement learning starts where distillation ended. Each step samples four completions of one
+# question. Before you look: what does GRPO learn from a group in which all four earn the same? With GPUs, raise the numbers, and let the
+# student act over several steps with TRL's `environment_factory` or with rollouts of `agent.Agent`.
 
 # %%
 questions = benchmarks.load("mini-math-train", 8)
@@ -123,13 +124,14 @@ shown = ["step", "reward", "reward_std", "completions/mean_length", "kl" if "kl"
 history[shown].astype(float).round(4)
 
 # %% [markdown]
-# A group whose completions all earn the same teaches nothing; where they differ, the adapter moves.
+# The reported loss is 0 in both steps although the adapter changes: GRPO compares each reward with the mean of its group, so the terms of the
+# loss cancel, but their gradients do not. If all completions of a group earn the same, the gradient is zero, too.
 
 # %%
 groups = pd.DataFrame(paid, index=[f"step {k + 1}" for k in range(len(paid))])
 groups.columns = [f"completion {k + 1}" for k in groups.columns]
-figures.bar_chart(groups, "reward", f"{student} · one question a step, four completions · preset {preset}",
-                  alt="Bars of the reward that each completion of a group earned, a group a step.")  # fmt: skip
+figures.bar_chart(groups, "reward", f"{student} · one question per step, four completions · preset {preset}",
+                  alt="Bars of the reward that each completion of a group earned, one group per step.")  # fmt: skip
 
 # %%
 moved = any(not before[name].equal(p.detach()) for name, p in model.named_parameters() if p.requires_grad)
@@ -139,9 +141,9 @@ box.close()
 # %% [markdown]
 # ## 4 · On-policy distillation
 #
-# The other way on from here lets the student write and the teacher grade each token (generalised knowledge distillation,
-# Agarwal et al. 2024). It needs the teacher's logits, so teacher and student must share a vocabulary, as the Qwen2.5
-# models do. The call, for a machine that holds both:
+# Another way to continue: the student writes, and the teacher grades each token (generalised knowledge distillation, Agarwal et al. 2024).
+# It needs the teacher's logits, so teacher and student must share a vocabulary, as the Qwen2.5 models do. On a machine with room for both,
+# the call is:
 #
 # ```python
 # from trl.experimental.gkd import GKDConfig, GKDTrainer
@@ -155,10 +157,12 @@ box.close()
 #
 # ## What we saw
 #
-# What this project makes is a beginning, not an end: messages in, an adapter out, and both in the forms that others read.
+# 1. A distilled student is a plain adapter: transformers and PEFT load it, and TRL trains it further.
+# 2. The sandbox gives a reward without a reward model: the right final answer, code that runs, or neither.
+# 3. Two steps show that the parts fit together, not that the student improves. Only groups with different rewards change the adapter.
 #
 # ## Exercises
 #
-# 1. Pay for fewer tokens: add a small price a token to `reward`. What does the student stop writing?
-# 2. Give 0.5 for an answer that is right but printed instead of given to `final_answer`. Is that a good idea?
-# 3. Run twenty steps on one question. Does its reward rise, and what happens to the others?
+# 1. Let `reward` subtract a small price per token. What does the student stop writing?
+# 2. Pay 0.5 for a right answer that is printed instead of passed to `final_answer`. Is that a good idea?
+# 3. Run twenty steps on one question. Does its reward rise, and what happens to the rewards of other questions?
