@@ -268,7 +268,7 @@ def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box
 
     def reply(conversation, prefix, k):
         text = conversation[-1]["content"].removeprefix("Question: ")
-        if conversation[0]["content"] in prompts.COT_PLAN.values():
+        if conversation[0]["content"] == prompts.COT:
             return f"First about: {text[:20]}.\n\nThen \\boxed{{{answers[text]}}}"
         return f"\nCode:\n```py\nfinal_answer({answers[conversation[1]['content'].removeprefix('Question: ')]!r})\n```"
 
@@ -280,7 +280,7 @@ def test_the_first_thought_of_each_cot_starts_that_questions_trajectory(cfg, box
     for question, case in zip(asked, found, strict=True):
         assert case["prefix"] == f"Thought: First about: {question.text[:20]}.{blank}"
         assert case["trace"][0]["text"].startswith(case["prefix"] + "\nCode:")
-        assert case["correct"] and filtering.passes_filter(case) and case["wording"] == "plan"
+        assert case["correct"] and filtering.passes_filter(case) and case["wording"] == "plain"
     assert all(
         "Rules:" in call["conversations"][0][0]["content"] for call in model.calls[-len(asked) :]
     )
@@ -382,9 +382,9 @@ def test_an_unknown_teacher_method_is_named_with_the_known_ones(cfg):
 
 
 def test_published_cases_are_what_a_preset_without_a_teacher_reads(project):
-    laptop = config.load("laptop")
+    teaching = dataclasses.replace(config.load("laptop"), preset="teaching")
     for method in teach.METHODS:
-        teach.publish(laptop, method, [AGENT | {"id": f"{method}-1"}])
+        teach.publish(teaching, method, [AGENT | {"id": f"{method}-1"}])
     found = teach.teacher_cases(config.load("smoke"), lambda query: "")
     assert {m: [c["id"] for c in some] for m, some in found.items()} == {
         m: [f"{m}-1"] for m in teach.METHODS

@@ -120,6 +120,13 @@ def test_a_student_without_weights_is_trained_again_only_where_questions_are_lef
     assert steps() == [6, 6, 6, 6]
 
 
+def test_a_student_that_came_with_the_project_is_not_trained(trained):
+    first, *others = [part for part in costs.parts(CFG) if part.work == "training"]
+    distill.committed(CFG, first.run).mkdir(parents=True)
+    done = {p.name: p.done for p in costs.parts(CFG) if p.work == "training"}
+    assert done == {first.name: 6} | {part.name: 0 for part in others}
+
+
 def test_steps_timed_on_another_kind_of_device_do_not_count(trained):
     (part,) = [p for p in costs.parts(CFG) if p.name.endswith("-agent_distill")]
     elsewhere = [{"seconds": 1.0, "device": "cuda"}] * 4

@@ -562,6 +562,7 @@ def teacher_case(number, **changed):
     return {
         "id": f"q{number}",
         "question": f"{number}?",
+        "benchmark": "teaching-math-train",
         "domain": "math",
         "correct": True,
         "stopped": "final_answer",
@@ -673,7 +674,7 @@ def test_the_folder_of_a_training_names_its_data_and_all_that_shapes_the_weights
         len(
             {
                 first,
-                folder(lora_rank=8),
+                folder(lora_rank=4),
                 folder(epochs=3),
                 folder(tuning="qlora"),
                 folder(train_examples=1),

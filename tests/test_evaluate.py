@@ -63,7 +63,7 @@ def test_the_plan_covers_every_sample_count_of_figure_5_on_its_panels(preset):
         }
 
     assert counts("agent_distill_ftp") >= set(cfg.sample_counts)
-    assert counts("cot_distill") >= {1, max(cfg.sample_counts)}, (
+    assert counts("cot_distill") >= {1, max(cfg.sample_counts, default=1)}, (
         "the counts between are derived from its chains"
     )
     keys = [(a.method, a.n, b) for a in conditions for b in a.benchmarks]
@@ -149,7 +149,8 @@ def test_the_number_of_questions_does_not_name_the_folder_and_what_shapes_a_case
 
 def test_another_adapter_is_another_folder(project):
     file = distill.teach.records_path(config.load("smoke"), "agent")
-    case = {"id": "q", "question": "?", "domain": "math", "correct": True, "stopped": "final_answer", "parse_errors": 0,
+    case = {"id": "q", "benchmark": "mini-math", "question": "?", "domain": "math", "correct": True,
+            "stopped": "final_answer", "parse_errors": 0,
             "trace": [{"text": "x", "observation": ""}]}  # fmt: skip
     records.write_lines(file, [case])
     assert folder(method="agent_distill") != folder(method="agent_distill", lora_rank=2)

@@ -44,12 +44,16 @@ def test_a_server_asked_for_is_checked_even_if_the_teacher_could_run_here(projec
 
 
 def test_recorded_teachers_that_are_missing_are_named_until_they_are_there(project):
+    by_a_preset = preflight.problems(config.load("smoke", teacher_records="laptop"), ["03"])
+    assert len(by_a_preset) == 3 and all(
+        "notebook 02" in p and "--preset laptop" in p for p in by_a_preset
+    )
     cfg = config.load("smoke")
     problems = preflight.problems(cfg, ["03"])
     assert len(problems) == 3 and all(
-        "notebook 02" in p and "--preset laptop" in p for p in problems
+        "git restore figures/records/teaching" in p and "--preset" not in p for p in problems
     )
-    folder = project / "figures" / "records" / "laptop"
+    folder = project / "figures" / "records" / "teaching"
     folder.mkdir(parents=True)
     for method in ("cot", "agent", "agent_ftp"):
         (folder / f"teacher_{method}.jsonl").touch()

@@ -14,7 +14,7 @@ import torch
 from conftest import SMOL
 from safetensors.torch import load_file
 
-from agentlib import config, records, training
+from agentlib import config, records, teach, training
 from agentlib.masks import Example
 from agentlib.runner import train
 from agentlib.training import Distributed, TrainingSettings, checkpoints, distributed
@@ -176,11 +176,10 @@ def test_qlora_in_shards_is_refused_before_anything_is_loaded(tmp_path, monkeypa
     ],
 )
 def test_the_command_says_what_is_wrong(project, capsys, arguments, said):
-    case = {"id": "q", "question": "?", "domain": "math", "correct": True, "stopped": "final_answer", "parse_errors": 0,
+    case = {"id": "q", "benchmark": "mini-math", "question": "?", "domain": "math", "correct": True,
+            "stopped": "final_answer", "parse_errors": 0,
             "trace": [{"text": "x", "observation": ""}]}  # fmt: skip
-    records.write_lines(
-        project / "figures" / "records" / "laptop" / "teacher_agent_ftp.jsonl", [case]
-    )
+    records.write_lines(teach.records_path(config.load("smoke"), "agent_ftp"), [case])
     assert train.main(arguments) == 2
     assert said in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from agentlib import benchmarks, config, distill, prompts, records, teach
+from agentlib import benchmarks, config, distill, figures, prompts, records, teach
 from agentlib.figures import claims, estimates, statistics, tables
 from agentlib.models import weights
 from agentlib.runner import notebooks
@@ -307,6 +307,22 @@ def test_the_other_trainings_differ_as_the_page_says(laptop, other):
     )
 
 
+def test_the_lead_at_smoke_is_as_the_page_says():
+    """Of the recorded answers to the questions that `smoke` asks again."""
+    cfg = config.load("smoke")
+    frame = figures.to_frame(records.read(teach.records_folder(cfg) / "cases.jsonl"))
+    frame = frame[frame["id"].isin({q.id for q in benchmarks.test_questions(cfg)})]
+    asked, acts, recites = re.search(
+        r"of (\d+) questions the 135M student that acts got (\d+) right,"
+        r" the same model taught to recite (\d+); .+: more than chance\.",
+        figures.take_home(frame, SMALL)[0],
+    ).groups()
+    assert (
+        f"of {asked} questions, the student that acts gets {acts} right and the one that recites"
+        f" {recites}" in README
+    )
+
+
 def test_temperature_and_seed_move_as_little_as_the_page_says(varied):
     found = varied[varied["setting"].isin(["temperature", "seed"])]
     assert (
@@ -557,8 +573,8 @@ def test_notebook_08_says_of_questions_guesses_and_samples_what_was_measured():
     ]
     pairs = re.findall(r"<th>([a-z ]+)</th>\s*<td>([0-9.]+)</td>", shown)
     took = {what: float(seconds) for what, seconds in pairs}
-    assert "Guesses save little here" in text
-    assert abs(1 - took["with guesses"] / took["without guesses"]) < 0.1
+    assert "Guesses save less than a fifth here" in text
+    assert abs(1 - took["with guesses"] / took["without guesses"]) < 0.2
     assert "Eight samples cost two to three times as much as the greedy answer" in text
     assert 1.9 < took["eight samples"] / took["with guesses"] < 3.1
     assert not re.search(r"\baims?\b", text)

@@ -79,8 +79,10 @@ def parts(cfg: config.Config) -> Iterator[Part]:
             seen.add(run.folder)
             steps = own.epochs * -(-len(distill.training_cases(own, method)) // own.batch_size)
             name = run.name + (f"-{own.tuning}" if own.tuning != "lora" else "")
-            there = checkpoints.has_weights(run.folder) or (
-                checkpoints.is_finished(run.folder) and run.folder not in wanted
+            there = (
+                checkpoints.has_weights(run.folder)
+                or distill.committed(own, run).exists()
+                or (checkpoints.is_finished(run.folder) and run.folder not in wanted)
             )
             yield Part("training", name, "step", steps, steps * there, run, notebook)
     yield from answers

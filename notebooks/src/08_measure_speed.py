@@ -159,7 +159,7 @@ pd.Series(took, name="seconds").round(2).to_frame()
 assert plain == guessed and len(eight) == 8
 
 # %% [markdown]
-# Guesses save little here: an answer that does not repeat its prompt leaves little to guess. Eight samples cost two to three times as much
+# Guesses save less than a fifth here: an answer that does not repeat its prompt leaves little to guess. Eight samples cost two to three times as much
 # as the greedy answer, far less than eight times. That is more than in section 1, which measures whole steps of a trained student: running
 # the code is part of both sides of that ratio.
 #

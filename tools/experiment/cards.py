@@ -5,6 +5,7 @@ A card says what the student learnt from, with which settings, what it got right
 it; all of it is read from the records beside it.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def card(cfg: config.Config, folder: Path) -> str:
 
 def main(name: str) -> int:
     """Write the cards of an experiment's adapters; returns 0."""
-    cfg = config.load("laptop", **config.EXPERIMENTS[name] | {"preset": name})
+    cfg = dataclasses.replace(config.load("laptop", **config.EXPERIMENTS[name]), preset=name)
     for folder in sorted((cfg.records / "adapters").iterdir()):
         (folder / "README.md").write_text(card(cfg, folder), encoding="utf-8")
         print(folder / "README.md")
