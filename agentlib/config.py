@@ -89,7 +89,7 @@ IN_PROCESS = "in-process"  # a teacher by transformers, many questions in one ba
 AT_LEAST_ONE = {
     "top_k", "max_steps", "teacher_tries", "step_tokens", "cot_tokens", "context_tokens", "samples",
     "batch_questions", "trainings", "epochs", "batch_size", "lora_rank", "lora_alpha", "max_length",
-    "cot_max_length", "sandbox_memory_mb",
+    "cot_max_length", "sandbox_memory_mb", "improve_runs", "improve_steps",
 }  # fmt: skip
 ABOVE_ZERO = {"top_p", "learning_rate", "full_learning_rate", "sandbox_seconds"}
 
@@ -200,6 +200,13 @@ class Config:
     train_examples: int = 0  # trajectories to train on; 0 is all that passed the filter
     # of each distilled student (§4.1: 1), with seeds seed, seed + 1, …; SAG and sweeps: the first
     trainings: int = 1
+
+    # students that learn from their own runs (`rounds`): training questions of each set that the
+    # teacher was not asked and that they are rolled out on, 0 is none; runs of each in a round;
+    # and the optimiser steps of every student
+    improve_questions: int = 0
+    improve_runs: int = 8
+    improve_steps: int = 480
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -405,7 +412,15 @@ SMOKE = dataclasses.replace(
         "sweep_examples": (),
     },
 )
-EXPERIMENTS = {"slice": SLICE, "teaching": TEACHING}
+# Students that learn from their own runs on the teaching set (notebook 11): from its recorded
+# teacher, on questions that this teacher was not asked.
+IMPROVE = TEACHING | {
+    "teacher_records": "teaching",
+    "improve_questions": 80,
+    "teacher_tries": 4,
+    "trainings": 1,  # to begin with; three are planned
+}
+EXPERIMENTS = {"slice": SLICE, "teaching": TEACHING, "improve": IMPROVE}
 
 PRESETS = {"smoke": SMOKE, "laptop": LAPTOP, "paper": PAPER}
 

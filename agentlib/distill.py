@@ -102,7 +102,8 @@ def one_training(cfg: config.Config, number: int) -> config.Config:
 
 def training_settings(cfg: config.Config) -> TrainingSettings:
     """What of a configuration shapes the training of a student."""
-    shared = {field.name for field in dataclasses.fields(TrainingSettings)} - {"save_seconds"}
+    shared = {field.name for field in dataclasses.fields(TrainingSettings)}
+    shared -= {"save_seconds", "steps"}  # which are no settings of a configuration
     return TrainingSettings(**{name: getattr(cfg, name) for name in shared})
 
 

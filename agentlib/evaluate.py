@@ -41,7 +41,9 @@ class Condition:
     self-consistency.
 
     `seed` and `temperature` of the sampling stand for the configuration's where they are given.
-    `training` says which of the student's trainings is asked (`distill.one_training`).
+    `training` says which of the student's trainings is asked (`distill.one_training`). `adapter` is
+    the training run of another student than the method's own, and `lost` the share of searches that
+    find nothing (`improve.failing`): both are those of `rounds`.
     """
 
     student: str
@@ -51,6 +53,8 @@ class Condition:
     seed: int | None = None
     temperature: float | None = None
     training: int = 0
+    adapter: records.Run | None = None
+    lost: float = 0.0
 
     @property
     def label(self) -> str:
@@ -119,12 +123,16 @@ def condition_run(cfg: config.Config, condition: Condition) -> records.Run:
     }
     if condition.method in distill.TEACHER_OF:
         shape["adapter"] = _adapter_run(cfg, condition).folder.name
+    if condition.lost:
+        shape["lost"] = condition.lost
     return records.Run(
         cfg.runs, f"eval-{records.slug(condition.student)}-{condition.method}-n{condition.n}", shape
     )
 
 
 def _adapter_run(cfg: config.Config, condition: Condition) -> records.Run:
+    if condition.adapter is not None:
+        return condition.adapter
     own = distill.one_training(cfg, condition.training)
     return distill.adapter_run(own, condition.student, condition.method)
 
@@ -181,6 +189,7 @@ def _labels(cfg: config.Config, condition: Condition, model: LanguageModel | Non
         "temperature": sampling.temperature if condition.n > 1 else 0.0,
         "preset": cfg.preset,
         **({"training": condition.training} if condition.method in distill.TEACHER_OF else {}),
+        **({"lost": condition.lost} if condition.lost else {}),
         **{name: getattr(model, name, "server") for name in cases.ANSWERED_BY},
     }
 

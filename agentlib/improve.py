@@ -11,7 +11,7 @@ teacher may write; what a student sampled itself is trained on by the very token
 import ast
 import random
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agentlib import cases, config, filtering, masks, prompts
@@ -35,16 +35,35 @@ class Lesson:
     turns: tuple[int, ...] | None
     tokens: tuple[tuple[int, ...], ...]
 
+    @property
+    def is_reasoned(self) -> bool:
+        """Whether it may be learnt from: it passes the paper's filter, and its answer was read or
+        computed. What a student guessed right it would learn to guess."""
+        return filtering.passes_filter(self.case) and filtering.is_reasoned(self.case)
+
+    def to_record(self) -> dict:
+        """The case as a run folder holds it, with the turns that carry loss and the tokens."""
+        turns = None if self.turns is None else list(self.turns)
+        return {**self.case, "turns": turns, "sampled": [list(turn) for turn in self.tokens]}
+
+    @classmethod
+    def from_record(cls, record: Mapping) -> "Lesson":
+        """A lesson from what `to_record` made."""
+        case = {k: v for k, v in record.items() if k not in ("turns", "sampled")}
+        turns = None if record["turns"] is None else tuple(record["turns"])
+        return cls(case, turns, tuple(map(tuple, record["sampled"])))
+
 
 # --- where does it go wrong -----------------------------------------------------------------------
 
 
 def first_error(case: Case) -> int:
     """The place of the first step after which a wrong run could not be right any more: the first
-    whose code failed; else the last that computed or read something.
+    whose code failed; else the last that decided something.
 
-    A last step that only hands on a value is not where it went wrong. Raises ValueError for a run
-    that is right, or has no steps.
+    A last step that only hands on what the one before it computed is not where it went wrong; one
+    that types an answer after reading passages is. Raises ValueError for a run that is right, or
+    has no steps.
     """
     if case["correct"] or not case.get("trace"):
         state = "right" if case["correct"] else "without steps"
@@ -53,21 +72,25 @@ def first_error(case: Case) -> int:
     for place, step in enumerate(steps):
         if step["failure"]:
             return place
-    last = len(steps) - 1
-    return last - 1 if last and _only_hands_on(steps[last]["code"] or "") else last
+    *before, last = steps
+    hands_on = before and _only_hands_on(last["code"] or "", before[-1]["observation"])
+    return len(before) - bool(hands_on)
 
 
-def _only_hands_on(code: str) -> bool:
-    """Whether code is one `final_answer` of a name or a literal."""
+def _only_hands_on(code: str, seen: str) -> bool:
+    """Whether code is one `final_answer` of a name, or of just what was printed before it."""
     try:
         (line,) = ast.parse(code).body
     except (SyntaxError, ValueError):
         return False
     call = line.value if isinstance(line, ast.Expr) else None
-    return (
-        isinstance(call, ast.Call)
-        and getattr(call.func, "id", "") == "final_answer"
-        and all(isinstance(value, ast.Constant | ast.Name) for value in call.args)
+    if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "final_answer":
+        return False
+    printed = seen.removeprefix("Observation:").strip()
+    return all(
+        isinstance(value, ast.Name)
+        or (isinstance(value, ast.Constant) and str(value.value).strip() == printed)
+        for value in call.args
     )
 
 
@@ -81,12 +104,25 @@ def repair(
     /,
     **labels: object,
 ) -> list[Lesson]:
-    """The wrong runs of a student that one step of the teacher makes right.
+    """The wrong runs of a student, of a question each, that one step of the teacher makes right.
 
     The steps before the first error are replayed in a new session. The teacher writes that one
     step, from the student's own beginning; then the student finishes. A run that is now right is
     kept, with loss on the repaired step alone.
     """
+    tried = try_repairs(student, teacher, wrong, **labels)
+    return [lesson for lesson in tried if lesson.is_reasoned]
+
+
+def try_repairs(
+    student: Agent,
+    teacher: LanguageModel,
+    wrong: Sequence[tuple[Question, Case]],
+    /,
+    **labels: object,
+) -> Iterator[Lesson]:
+    """What becomes of each wrong run with the teacher's one step (`repair`), right or still wrong,
+    as they end."""
     places = [first_error(case) for _, case in wrong]
     asked = [
         _messages(student, question, case, place)
@@ -102,13 +138,9 @@ def repair(
     of = {
         question.id: (question, place) for (question, _), place in zip(wrong, places, strict=True)
     }
-    kept = []
     for trajectory in student.run([question for question, _ in wrong], begun=begun):
         question, place = of[trajectory.question_id]
-        case = cases.agent_case(question, trajectory, **labels)
-        if filtering.passes_filter(case) and filtering.is_reasoned(case):
-            kept.append(Lesson(case, (place,), ()))
-    return kept
+        yield Lesson(cases.agent_case(question, trajectory, **labels), (place,), ())
 
 
 def _messages(student: Agent, question: Question, case: Case, place: int) -> list[dict]:
@@ -132,18 +164,17 @@ def roll_out(
     questions: Sequence[Question],
     cfg: config.Config,
     /,
-    times: int = 8,
+    runs: Iterable[int] = range(8),
     temperature: float = TEMPERATURE,
     **labels: object,
-) -> list[Lesson]:
-    """`times` sampled runs of each question, right or wrong, with the tokens of every turn.
+) -> Iterator[Lesson]:
+    """Sampled runs of each question, right or wrong, with the tokens of every turn, as they end.
 
-    Each round has a seed of its own, so that a question's runs differ, and are the same again for
-    the same seed of `cfg`.
+    `runs` are the numbers of these runs: each has a seed of its own, so that a question's runs
+    differ, and are the same again for the same seed of `cfg`.
     """
     known = {question.id: question for question in questions}
-    found = []
-    for k in range(times):
+    for k in runs:
         agent = Agent(
             model,
             box,
@@ -155,21 +186,20 @@ def roll_out(
             seed=cfg.seed + 1000 * k,
         )
         for trajectory in agent.run(questions):
-            case = cases.agent_case(known[trajectory.question_id], trajectory, run=k, **labels)
-            found.append(Lesson(case, None, tuple(step.tokens for step in trajectory.steps)))
-    return found
+            asked = known[trajectory.question_id]
+            case = cases.agent_case(asked, trajectory, run=k, temperature=temperature, **labels)
+            yield Lesson(case, None, tuple(step.tokens for step in trajectory.steps))
 
 
 def choose(lessons: Iterable[Lesson], most: int = 2) -> list[Lesson]:
     """Of each question at most `most` right runs: the shortest, distinct by what they do.
 
-    A run must pass the paper's filter, and its answer must have been read or computed: what a
-    student guessed right it would learn to guess.
+    Only runs that may be learnt from (`Lesson.is_reasoned`) are among them.
     """
     kept: dict[str, dict[tuple, Lesson]] = {}
     for lesson in sorted(lessons, key=lambda lesson: lesson.case["completion_tokens"]):
         case = lesson.case
-        if filtering.passes_filter(case) and filtering.is_reasoned(case):
+        if lesson.is_reasoned:
             of_question = kept.setdefault(case["id"], {})
             if len(of_question) < most:
                 of_question.setdefault(_actions(case), lesson)

@@ -1,13 +1,14 @@
 """One run of each kind, to be killed by `test_kill.py`: `python killed.py KIND FOLDER`. Says
 "ready" as it begins."""
 
+import shutil
 import sys
 import time
 from pathlib import Path
 
 from conftest import Scripted, act
 
-from agentlib import benchmarks, config, evaluate, masks, prompts, teach, training
+from agentlib import benchmarks, config, evaluate, masks, prompts, rounds, teach, training
 from agentlib.benchmarks.minisuite import encyclopedia
 from agentlib.models import weights
 from agentlib.retrieval import build
@@ -16,6 +17,8 @@ from agentlib.sandbox import Sandbox
 
 SMOL = "SmolLM2-135M-Instruct"
 PAUSE = 0.04  # seconds a scripted model takes to answer
+REPOSITORY = config.ROOT
+RECORDED = REPOSITORY / "figures" / "records" / "teaching"
 
 
 class Slow(Scripted):
@@ -52,6 +55,19 @@ def run(kind: str) -> None:
         ]
         begin()
         training.fine_tune(SMOL, examples, settings, config.ROOT / "train")
+    elif kind == "rounds":
+        settings = {"improve_questions": 8, "improve_runs": 2, "batch_questions": 2}
+        cfg = config.load("laptop", **config.IMPROVE | settings)
+        for file in RECORDED.glob("teacher_agent*.jsonl"):  # they say which questions are left
+            kept = config.ROOT / file.relative_to(REPOSITORY)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, kept)
+        asked = rounds.questions(cfg)
+        model = Slow(asked)
+        with Sandbox(tools={"web_search": lambda query: f"[1] {query}"}, seconds=20.0) as box:
+            begin()
+            for k in range(cfg.improve_runs):
+                rounds.roll_out(cfg, model, box, 1, k, asked)
     else:
         cfg = config.load("smoke", batch_questions=2, train_questions=12, questions=12)
         names = cfg.benchmarks[:2] if kind == "evaluate" else cfg.train_sets[:1]

@@ -25,7 +25,10 @@ def wrong(*steps) -> Case:
     [
         ([step("x = 1"), step("x.y", "execution"), step("final_answer(x)")], 1),
         ([step("x = 1"), step("y = 2"), step("final_answer(y)")], 1),  # the last only hands on
-        ([step("x = 1"), step("final_answer('Lima')")], 0),
+        ([step("print(3)", observation="Observation:\n3\n"), step("final_answer(3)")], 0),
+        ([step("print(3)", observation="Observation:\n3\n"), step("final_answer('3')")], 0),
+        ([step("x = 1"), step("final_answer('Lima')")], 1),  # typed, after whatever it read
+        ([step("s", observation="Observation:\nLima is ..."), step("final_answer('Lima')")], 1),
         ([step("x = 1"), step("final_answer(x + 1)")], 1),  # it computes
         ([step("x = 1"), step("print(x)\nfinal_answer(x)")], 1),
         ([step("final_answer(x)")], 0),
@@ -127,7 +130,7 @@ def test_each_round_of_own_runs_has_its_own_seed_and_keeps_its_tokens(box, monke
     monkeypatch.setattr(
         model, "generate", lambda *a, **k: seeds.append(k["seed"]) or generate(*a, **k)
     )
-    found = improve.roll_out(model, box, [ask()], CFG, times=3, model="m")
+    found = list(improve.roll_out(model, box, [ask()], CFG, runs=range(3), model="m"))
     assert len(set(seeds)) == 3 and [one.case["run"] for one in found] == [0, 1, 2]
     assert {call["temperature"] for call in model.calls} == {improve.TEMPERATURE}
     assert found[0].tokens == ((),)  # this model does not say what it sampled

@@ -17,7 +17,7 @@ import pytest
 from agentlib import records
 
 SCRIPT = Path(__file__).with_name("killed.py")
-KILLS = {"evaluate": 8, "teach": 6, "index": 4, "train": 4}
+KILLS = {"evaluate": 8, "teach": 6, "rounds": 4, "index": 4, "train": 4}
 CLOCK = {"seconds"}  # what two runs of the same seeds may differ in
 
 
@@ -97,7 +97,7 @@ def test_killed_runs_end_as_an_undisturbed_one(kind, undisturbed, tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
-        if kind in ("evaluate", "teach"):
+        if kind in ("evaluate", "teach", "rounds"):
             done = sum(len(list(records.read(file))) for file in tmp_path.rglob("records.jsonl"))
             assert done >= kept, "a finished case was lost"
             kept = done

@@ -281,6 +281,7 @@ def test_smoke_runs_headless_makes_eight_figures_and_resumes_faster(tree):
         (["07"], SMALLER),
         (["09"], {"epochs": 2, "max_steps": 2}),
         (["01", "10"], SMALLER),
+        (["11"], {}),
     ],
 )
 def test_notebooks_beside_the_main_line_run(tree, numbers, settings):

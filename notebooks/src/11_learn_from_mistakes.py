@@ -1,0 +1,424 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     notebook_metadata_filter: kernelspec,jupytext
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 11 · Learn from mistakes
+#
+# *A student copies its teacher and still fails two questions of three: can it learn from its own runs?*
+#
+# **By the end you will have shown that** the step where a wrong run goes wrong can be found, that one step of a teacher or one right run
+# of the student's own becomes a training example, and that this example has exactly the tokens that were sampled.
+#
+# *Needs* nothing but the two commands of the README · *Makes* nothing that another notebook needs · *Minutes* under 10 at `smoke` on two
+# CPU cores; about 25 to read, exercises 25.
+#
+# The paper stops at imitation: the student sees what its teacher does, where the teacher goes. This notebook goes beyond it. The ideas are
+# from SCoRe (arXiv 2509.14257, repair of the earliest error), from expert iteration (training on one's own right runs) and from SmartAD
+# (ACL 2026 Findings, choosing the trajectories that suit the student).
+
+# %%
+import dataclasses
+import random
+import re
+import tempfile
+import zlib
+
+import pandas as pd
+from transformers import AutoTokenizer
+
+from agentlib import Agent, LocalModel, Sandbox
+from agentlib import benchmarks, cases, config, distill, evaluate, figures, improve, models, pages, rounds, runner, teach, training
+
+# %% tags=["parameters"]
+preset = "smoke"
+overrides = {}
+few = 4
+runs = 4
+
+# %% [markdown]
+# The student is the one that comes with the project: 135 million parameters, distilled from 184 recorded runs of a teacher. The live teacher
+# here is smaller than the recorded one, so that a laptop can load it (half a billion parameters; notebook 09 uses the same). `few` questions
+# of each kind are asked, `runs` times each.
+
+# %%
+small = {"teacher": "Qwen2.5-Coder-0.5B-Instruct", "improve_questions": few, "improve_runs": runs}
+cfg = config.load(preset, **small | overrides)
+student = cfg.students[0]
+pages.show_settings(cfg, "students", "teacher", "train_sets", "improve_questions", "improve_runs", "max_steps")
+
+# %% [markdown]
+# ## 1 · Where does it go wrong? (5 minutes)
+#
+# The committed student answered 80 test questions once, and its runs are recorded. **Predict:** in what share of the wrong runs did some code
+# fail with an error, and in what share did all the code run, and the answer was wrong all the same?
+
+# %%
+teaching = config.load("laptop", **config.IMPROVE)
+condition = evaluate.Condition(student, "agent_distill", 1, teaching.benchmarks)
+file = f"{evaluate.condition_run(teaching, condition).folder.name}.jsonl.xz"
+_, recorded = runner.unpack_run(teach.records_folder(cfg) / "runs" / file)
+wrong_recorded = [case for case in recorded if not case["correct"]]
+kinds = [{"benchmark": case["benchmark"], "some code failed": any(step["failure"] for step in case["trace"])} for case in wrong_recorded]
+pd.DataFrame(kinds).groupby("benchmark")["some code failed"].agg(["size", "sum"]).set_axis(["wrong runs", "some code failed"], axis=1)
+
+# %% [markdown]
+# On factual questions nearly all code runs, and the answer is wrong all the same; in maths a third of the wrong runs break. So there are two
+# kinds of first error, and the rule has two parts. A run goes wrong at the first step whose code failed. If no code failed, it goes wrong at the last
+# step that decided something: a last step that only hands on what the step before it computed is not to blame. By hand:
+
+# %%
+def first_error_by_hand(case):
+    failed = [place for place, step in enumerate(case["trace"]) if step["failure"]]
+    if failed:
+        return failed[0]
+    *before, last = case["trace"]
+    given = re.fullmatch(r"""final_answer\((?:(["'])(.*)\1|(.*))\)""", last["code"].strip())
+    if not before or not given:
+        return len(before)
+    typed, named = given[2], given[3]
+    printed = before[-1]["observation"].removeprefix("Observation:").strip()
+    return len(before) - ((typed or named) == printed or bool(named and named.isidentifier()))
+
+# %%
+assert all(first_error_by_hand(case) == improve.first_error(case) for case in wrong_recorded)
+print(f"equal on {len(wrong_recorded)} wrong runs")
+pages.show_source(improve.first_error)
+
+# %% [markdown]
+# One run of each kind, with the step where it goes wrong. Read them and ask whether you would point at the same step.
+
+# %%
+def with_failure(case):
+    return case["trace"][improve.first_error(case)]["failure"] is not None
+
+examples_of = {failed: next(case for case in wrong_recorded if with_failure(case) == failed) for failed in (True, False)}
+for failed, case in examples_of.items():
+    print(f"{'some code failed' if failed else 'all code ran'}: step {improve.first_error(case) + 1} of {len(case['trace'])} goes wrong")
+pages.show_cases(list(examples_of.values()))
+
+# %% [markdown]
+# The rule is crude. A student may search for the wrong thing and then type an answer; the rule blames the typing, though the search had
+# lost the question already. It does not have to be right each time, because a repair is checked: what does not turn a wrong run into
+# a right one is thrown away.
+#
+# ## 2 · Runs of its own (4 minutes)
+#
+# Now live. A student must not practise on its test questions, and on its training questions it repeats what it learnt by heart. The teaching
+# set has 208 training questions that the teacher was never asked; `rounds.questions` takes the first of them, of each kind equally many.
+
+# %%
+questions = rounds.questions(cfg)
+known = {q.id for q in benchmarks.training_questions(cfg)} | {q.id for q in benchmarks.test_questions(cfg)}
+assert not known & {q.id for q in questions}
+benchmarks.build_search(cfg)
+search = benchmarks.web_search(cfg)
+adapter = distill.load_or_train_preview(cfg, student, "agent_distill")
+pd.Series([q.text for q in questions], name="asked").to_frame()
+
+# %% [markdown]
+# Each question is asked several times at temperature 0.7, so that the runs differ. **Predict:** how many questions have at least one
+# right run?
+
+# %%
+box = Sandbox(tools={"web_search": search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
+model = LocalModel(student, adapter=adapter.path, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
+found = list(improve.roll_out(model, box, questions, cfg, runs=range(cfg.improve_runs), model=student, method="agent_distill", n=1))
+marks = pd.DataFrame({"question": one.case["id"], "run": one.case["run"] + 1, "right": "✓" if one.case["correct"] else "·"} for one in found)
+marks.pivot(index="question", columns="run", values="right")
+
+# %%
+gave = rounds.summary(found)
+names = {"pass_1": "runs right", "pass_k": "questions with a right run (pass@k)", "broken": "steps that failed"}
+pages.show_values({name: f"{gave[key]:.0%}" for key, name in names.items()})
+
+# %%
+assert len(found) == len(questions) * cfg.improve_runs and gave["pass_1"] <= gave["pass_k"]
+
+# %% [markdown]
+# Pass@k, the share of questions with at least one right run among k, is at least the share of right runs. What lies between
+# the two is what the student can do, but does not do each time. That is what it can learn from itself.
+#
+# ## 3 · Verified repair (4 minutes)
+#
+# Take the first wrong run of each question. Its steps before the first error run again in a new sandbox. The teacher writes the one step
+# that went wrong, from what the student has written so far. Then the *student* finishes. **Predict:** how many of these runs become right?
+
+# %%
+wrong = {}
+for one in found:
+    if not one.case["correct"] and one.case["trace"]:
+        wrong.setdefault(one.case["id"], one.case)
+pairs = [(q, wrong[q.id]) for q in questions if q.id in wrong]
+how = {"max_steps": cfg.max_steps, "step_tokens": cfg.step_tokens, "wording": cfg.wording}
+with teach.open_teacher(cfg) as teacher:
+    tried = list(improve.try_repairs(Agent(model, box, **how), teacher, pairs, model=student, method="agent_distill", n=1))
+repaired = [one for one in tried if one.is_reasoned]
+print(f"{sum(one.case['correct'] for one in tried)} of {len(tried)} runs are right now; {len(repaired)} are kept")
+
+# %%
+def changed(one):
+    (place,) = one.turns
+    before, now = wrong[one.case["id"]]["trace"][place]["code"], one.case["trace"][place]["code"]
+    return {"question": one.case["question"], "step": place + 1, "the student's step": before, "the teacher's step": now,
+            "answer": one.case["prediction"], "gold": one.case["gold"], "kept": one.is_reasoned}  # fmt: skip
+
+pd.DataFrame(map(changed, tried)).style.hide()
+
+# %% [markdown]
+# What is kept was wrong, is right now, and differs from the student's run by one written step. Only this step carries loss: the steps
+# before it are the student's own, right or not, and are what the student will see when it gets there. Bold tokens carry loss:
+
+# %%
+tokenizer = AutoTokenizer.from_pretrained(models.fetch_tokenizer(student, cfg.weights))
+for one in repaired:
+    old, (place,) = wrong[one.case["id"]], one.turns
+    assert one.case["correct"] and not old["correct"] and place == improve.first_error(old)
+    assert [step["text"] for step in one.case["trace"][:place]] == [step["text"] for step in old["trace"][:place]]
+(example,) = improve.build_examples((repaired or tried)[:1], tokenizer, cfg.max_length)
+pages.show_token_mask(example, tokenizer)
+
+# %% [markdown]
+# The example above is the first that is kept or, where none is, the first that was tried; only kept ones are trained on.
+#
+# ## 4 · Expert iteration (5 minutes)
+#
+# The student's right runs are training examples that no teacher had to write. Of each question at most two are kept: the shortest, and
+# distinct by what their code does. A run is kept only if its answer was read or computed. Why this filter? A student that guesses "yes"
+# and happens to be right would be taught to guess.
+
+# %%
+kept = improve.choose(found)
+right = sum(one.case["correct"] for one in found)
+print(f"{right} runs are right, {sum(one.is_reasoned for one in found)} of them by reading or computing, {len(kept)} are kept")
+assert kept, "no run is kept: raise `few` or `runs` in the parameters cell"
+pages.show_cases([one.case for one in sorted(kept, key=lambda one: -len(one.case["trace"]))[:4]])
+
+# %% [markdown]
+# ### The same tokens
+#
+# A text can be cut into tokens in several ways, and a model that samples does not always take the tokenizer's way. If the text of a run were
+# tokenized again, the student could be trained on tokens that it did not choose. So the runs keep the ids they were sampled with, and
+# those are trained on. By hand, turn by turn:
+
+# %%
+examples = improve.build_examples(kept, tokenizer, cfg.max_length)
+compared = 0
+for one, example in zip(kept, examples, strict=True):
+    trained = [label for label in example.labels if label != -100]
+    for sampled in one.tokens:
+        turn, trained = trained[: trained.index(tokenizer.eos_token_id)], trained[trained.index(tokenizer.eos_token_id) + 1 :]
+        shared = min(len(turn), len(sampled))
+        same = next((k for k in range(shared) if turn[k] != sampled[k]), shared)
+        assert len(sampled) - same <= 8, "only what follows a stop string is cut off"
+        compared += same
+print(f"{compared} trained tokens are the ids that were sampled, in {len(examples)} examples")
+
+# %% [markdown]
+# ### As many steps
+#
+# More steps on the same data can help on their own. So the control is a student that takes as many steps on the teacher's runs alone.
+# Both start from the base model. A few steps, here and now, to see the loop; they are too few to say who is better.
+
+# %%
+taught = rounds.lessons(cfg, "teacher")[:8]
+settings = dataclasses.replace(distill.training_settings(cfg), steps=6)
+losses = {}
+for arm, lessons in {"teacher's runs": taught, "teacher's and own runs": taught + kept}.items():
+    with tempfile.TemporaryDirectory() as folder:
+        built = improve.build_examples(lessons, tokenizer, cfg.max_length)
+        losses[arm] = [step["loss"] for step in training.fine_tune(student, built, settings, folder).losses]
+assert {len(curve) for curve in losses.values()} == {6}
+pd.DataFrame(losses, index=pd.RangeIndex(1, 7, name="step")).round(2)
+
+# %% [markdown]
+# A round is this: roll out, choose, train from the base model on the teacher's runs and all own runs so far. The next round
+# rolls out the student that came out of it. The experiment does three rounds, with 480 steps for every arm.
+#
+# ## 5 · Which of several right runs? (3 minutes)
+#
+# Where a question has several right runs, one can be chosen: the shortest, a random one, or the one that the *untrained* student finds
+# likeliest (lowest mean negative log-likelihood in nats per token). A likely text is close to how the model writes anyway. Here the
+# several runs are the student's own; the experiment chooses among a teacher's. **Predict:** is the likeliest run often the shortest?
+
+# %%
+several = [one for one in found if one.is_reasoned]
+built = improve.build_examples(several, tokenizer, cfg.max_length)
+nats = training.likelihoods(student, built, cfg.precision, cfg.weights)
+surprise = {int(name.partition(":")[0]): likelihood.per_token for name, likelihood in nats.items()}
+place_of = {id(one.case): place for place, one in enumerate(several)}
+rows = {}
+for rule in rounds.RULES:
+    chosen = improve.select([one.case for one in several], rule, surprise)
+    tokens = sum(case["completion_tokens"] for case in chosen) / len(chosen)
+    rows[rule] = {"runs": len(chosen), "mean tokens": tokens, "mean nats": sum(surprise[place_of[id(c)]] for c in chosen) / len(chosen)}
+pd.DataFrame.from_dict(rows, orient="index").round(2)
+
+# %%
+assert min(row["mean tokens"] for row in rows.values()) == rows["shortest"]["mean tokens"]
+assert min(row["mean nats"] for row in rows.values()) == rows["likeliest"]["mean nats"]
+
+# %% [markdown]
+# ## 6 · A search that fails (3 minutes)
+#
+# Tools fail. `improve.failing` answers a fixed share of all queries with "No passage matches": the same queries each time, so that all
+# students meet the same failures. By hand, on the queries that the student wrote above:
+
+# %%
+queries = sorted({q for one in found for step in one.case["trace"] for q in re.findall(r'web_search\("([^"]*)"\)', step["code"] or "")})
+lost = improve.failing(search, 0.1)
+fails = {query: lost(query).startswith("No passage matches") for query in queries}
+for query, failed in fails.items():
+    assert failed == (zlib.crc32(f"42 {query}".encode()) / 2**32 < 0.1)
+print(f"{sum(fails.values())} of {len(fails)} queries would find nothing")
+
+# %% [markdown]
+# In the experiment one query in ten finds nothing. Here every query does, so that one run shows what the student does then.
+# **Predict:** does it try other words, or does it answer from memory?
+
+# %%
+factual = next(q for q in questions if q.domain == "factual")
+nothing = {"web_search": improve.failing(search, 1.0)}
+with Sandbox(tools=nothing, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb) as broken:
+    (run,) = Agent(model, broken, **how).run([factual])
+pages.show_case(cases.agent_case(factual, run, model=student, method="agent_distill", n=1))
+
+# %% [markdown]
+# ## 7 · Did it help? (3 minutes)
+#
+# The experiment trains one student for each arm, all with as many steps, and asks them three things: questions of known templates, questions
+# of templates that no training question has (and Bamboogle, where the slice of Wikipedia is there), and questions with one search in ten lost.
+# **Predict:** which arm wins on known templates? Does the same arm win on new ones?
+
+# %%
+try:
+    answers, yields = figures.read_arms(cfg)
+    drawn = figures.arm_chart(answers, f"experiment improve · {student}")
+except FileNotFoundError:
+    drawn, yields = None, []
+    print("There is no record of the experiment yet; `python tools/experiment/pieces.py --experiment improve --pack` makes it.")
+drawn
+
+# %% [markdown]
+# What each round gave. If a round adds few new questions, the next one has little to learn from.
+
+# %%
+figures.format_numbers(figures.round_table(yields)) if yields else print("No rounds are recorded yet.")
+
+# %%
+if drawn:
+    assert set(answers["arm"]) <= set(rounds.ARMS) and len(yields) >= answers["arm"].nunique()
+
+# %% [markdown]
+# ## What we saw
+#
+# 1. A rule of two parts finds the step where a wrong run goes wrong; built by hand, it agrees with the package's on every recorded wrong run.
+# 2. Repairs and own runs are kept only when they were checked: each kept run is right, and rests on what was read or computed.
+# 3. Every trained token of an own run is the id that was sampled, and both arms took as many steps, so that they can be compared.
+#
+# Which arm helps, and by how much, is not shown by this page's few questions. Where section 7 has a figure, it says so.
+#
+# ## Exercises (25 minutes)
+#
+# Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
+# `make workshop` writes copies without.
+#
+# ### 1 · Find the first error
+#
+# Three recorded wrong runs. Read them, and write down the number of the step (from 1) after which each could not be right any more by the
+# rule of section 1. For which of them would you have chosen another step?
+
+# %%
+ids = ["teaching-math-dice-01", "teaching-math-divisors-01", "teaching-hotpot-further_north-01"]
+three = [case for name in ids for case in recorded if case["id"] == name]
+pages.show_cases(three)
+
+# %% tags=["exercise"]
+goes_wrong_at = {name: 0 for name in ids}
+# solution
+goes_wrong_at = {
+    "teaching-math-dice-01": 1,  # its code fails
+    "teaching-math-divisors-01": 2,  # 7 occurs twice and 2 once; the last step only hands on the product
+    "teaching-hotpot-further_north-01": 2,  # both latitudes were read; the choice between them is wrong
+}
+
+# %%
+pages.check_exercise("Find the first error", lambda: goes_wrong_at == {case["id"]: improve.first_error(case) + 1 for case in three},
+                     "Did any code fail? If not, what did the last step do with what was there?")  # fmt: skip
+
+# %% [markdown]
+# ### 2 · Write a filter
+#
+# A run can be right by luck. Write `is_echo`: it is true where the answer is a text that is in the question already, and no
+# observation before the last step has it. Which city is larger, A or B? A student that always says "A" is right half of the time.
+
+# %% tags=["exercise"]
+def is_echo(case):
+    return False
+# solution
+def is_echo(case):
+    answer = str(case["prediction"])
+    seen = "".join(step["observation"] for step in case["trace"][:-1])
+    return answer.lower() in case["question"].lower() and answer.lower() not in seen.lower()
+
+# %%
+def run_of(answer, *seen):
+    steps = [{"observation": text} for text in (*seen, "")]
+    return {"question": "Which city has more inhabitants, Peshawar or Daegu?", "prediction": answer, "trace": steps}
+
+echoes = {is_echo(run_of("Peshawar")), is_echo(run_of("peshawar", "No passage matches."))}
+fair = {is_echo(run_of("Peshawar", "Peshawar has 1,218,773 inhabitants.", "Daegu has 2,566,540")), is_echo(run_of("Lahore")), is_echo(run_of(7))}
+pages.check_exercise("Write a filter", lambda: echoes == {True} and fair == {False}, "What did the student see before its last step?")
+
+# %% [markdown]
+# ### 3 · Which round stops helping?
+#
+# Below are made-up results of a control and three rounds on 200 questions, with accuracies of about 30, 42, 49 and 50 per cent. Write
+# `last_useful_round`: the number of the last round that beats the round before it by more than chance. `figures.compare(before, after)`
+# gives the `difference` and its `p`. Before you run it: which round will it be?
+
+# %%
+draw = random.Random(3)
+levels = [draw.random() for _ in range(200)]
+made_up = [
+    pd.DataFrame({"id": range(200), "benchmark": "made up", "correct": [level < share for level in levels]})
+    for share in (0.30, 0.42, 0.49, 0.50)
+]  # fmt: skip
+
+# %% tags=["exercise"]
+def last_useful_round(results):
+    return 0
+# solution
+def last_useful_round(results):
+    useful = 0
+    for number in range(1, len(results)):
+        found = figures.compare(results[number - 1], results[number])
+        if found["difference"] > 0 and found["p"] < 0.05:
+            useful = number
+    return useful
+
+print(last_useful_round(made_up))
+
+# %%
+pages.check_exercise("Which round stops helping?", lambda: last_useful_round(made_up) == 2 and last_useful_round(made_up[:1]) == 0
+                     and last_useful_round([*made_up, made_up[0]]) == 2, "Compare each round with the one before it.")  # fmt: skip
+
+# %% [markdown]
+# With more time: let the teacher repair the *last* step instead of the first error, for the runs in which all code ran. Are more repairs kept?
+# Then run the experiment with your own filter.
+
+# %%
+box.close()
+assert {one.case["method"] for one in found} == {"agent_distill"}
