@@ -48,7 +48,7 @@ overrides = {}
 # %%
 cfg = config.load(preset, **overrides)
 student = cfg.students[0]
-adapter = distill.load_or_train_preview(cfg, student, "agent_distill_ftp", benchmarks.web_search(cfg))
+adapter = distill.load_or_train_preview(cfg, student, "agent_distill", benchmarks.web_search(cfg))
 pages.show_values({"files of the adapter": sorted(file.name for file in adapter.path.iterdir())})
 
 # %% [markdown]

@@ -23,7 +23,9 @@
 # of the student's own becomes a training example, and that this example has exactly the tokens that were sampled.
 #
 # *Needs* nothing but the two commands of the README · *Makes* nothing that another notebook needs · *Minutes* under 10 at `smoke` on two
-# CPU cores; about 25 to read, exercises 25.
+# CPU cores.
+#
+# *To read*: 1 (5 minutes), 2 (4), 3 (4), 4 (5), 5 (3), 6 (3), 7 (3), exercises (25).
 #
 # The paper stops at imitation: the student sees what its teacher does, where the teacher goes. This notebook goes beyond it. The ideas are
 # from SCoRe (arXiv 2509.14257, repair of the earliest error), from expert iteration (training on one's own right runs) and from SmartAD
@@ -60,7 +62,7 @@ student = cfg.students[0]
 pages.show_settings(cfg, "students", "teacher", "train_sets", "improve_questions", "improve_runs", "max_steps")
 
 # %% [markdown]
-# ## 1 · Where does it go wrong? (5 minutes)
+# ## 1 · Where does it go wrong?
 #
 # The committed student answered 80 test questions once, and its runs are recorded. **Predict:** in what share of the wrong runs did some code
 # fail with an error, and in what share did all the code run, and the answer was wrong all the same?
@@ -114,7 +116,7 @@ pages.show_cases(list(examples_of.values()))
 # lost the question already. It does not have to be right each time, because a repair is checked: what does not turn a wrong run into
 # a right one is thrown away.
 #
-# ## 2 · Runs of its own (4 minutes)
+# ## 2 · Runs of its own
 #
 # Now live. A student must not practise on its test questions, and on its training questions it repeats what it learnt by heart. The teaching
 # set has 208 training questions that the teacher was never asked; `rounds.questions` takes the first of them, of each kind equally many.
@@ -123,7 +125,8 @@ pages.show_cases(list(examples_of.values()))
 questions = rounds.questions(cfg)
 known = {q.id for q in benchmarks.training_questions(cfg)} | {q.id for q in benchmarks.test_questions(cfg)}
 assert not known & {q.id for q in questions}
-benchmarks.build_search(cfg)
+if not cfg.retriever_url:
+    benchmarks.build_search(cfg)
 search = benchmarks.web_search(cfg)
 adapter = distill.load_or_train_preview(cfg, student, "agent_distill")
 pd.Series([q.text for q in questions], name="asked").to_frame()
@@ -151,7 +154,7 @@ assert len(found) == len(questions) * cfg.improve_runs and gave["pass_1"] <= gav
 # Pass@k, the share of questions with at least one right run among k, is at least the share of right runs. What lies between
 # the two is what the student can do, but does not do each time. That is what it can learn from itself.
 #
-# ## 3 · Verified repair (4 minutes)
+# ## 3 · Verified repair
 #
 # Take the first wrong run of each question. Its steps before the first error run again in a new sandbox. The teacher writes the one step
 # that went wrong, from what the student has written so far. Then the *student* finishes. **Predict:** how many of these runs become right?
@@ -193,7 +196,7 @@ pages.show_token_mask(example, tokenizer)
 # %% [markdown]
 # The example above is the first that is kept or, where none is, the first that was tried; only kept ones are trained on.
 #
-# ## 4 · Expert iteration (5 minutes)
+# ## 4 · Expert iteration
 #
 # The student's right runs are training examples that no teacher had to write. Of each question at most two are kept: the shortest, and
 # distinct by what their code does. A run is kept only if its answer was read or computed. Why this filter? A student that guesses "yes"
@@ -247,7 +250,7 @@ pd.DataFrame(losses, index=pd.RangeIndex(1, 7, name="step")).round(2)
 # A round is this: roll out, choose, train from the base model on the teacher's runs and all own runs so far. The next round
 # rolls out the student that came out of it. The experiment does three rounds, with 480 steps for every arm.
 #
-# ## 5 · Which of several right runs? (3 minutes)
+# ## 5 · Which of several right runs?
 #
 # Where a question has several right runs, one can be chosen: the shortest, a random one, or the one that the *untrained* student finds
 # likeliest (lowest mean negative log-likelihood in nats per token). A likely text is close to how the model writes anyway. Here the
@@ -271,7 +274,7 @@ assert min(row["mean tokens"] for row in rows.values()) == rows["shortest"]["mea
 assert min(row["mean nats"] for row in rows.values()) == rows["likeliest"]["mean nats"]
 
 # %% [markdown]
-# ## 6 · A search that fails (3 minutes)
+# ## 6 · A search that fails
 #
 # Tools fail. `improve.failing` answers a fixed share of all queries with "No passage matches": the same queries each time, so that all
 # students meet the same failures. By hand, on the queries that the student wrote above:
@@ -296,7 +299,7 @@ with Sandbox(tools=nothing, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_m
 pages.show_case(cases.agent_case(factual, run, model=student, method="agent_distill", n=1))
 
 # %% [markdown]
-# ## 7 · Did it help? (3 minutes)
+# ## 7 · Did it help?
 #
 # The experiment trains one student for each arm, all with as many steps, and asks them three things: questions of known templates, questions
 # of templates that no training question has (and Bamboogle, where the slice of Wikipedia is there), and questions with one search in ten lost.
@@ -305,10 +308,11 @@ pages.show_case(cases.agent_case(factual, run, model=student, method="agent_dist
 # %%
 try:
     answers, yields = figures.read_arms(cfg)
-    drawn = figures.arm_chart(answers, f"experiment improve · {student}")
 except FileNotFoundError:
-    drawn, yields = None, []
-    print("There is no record of the experiment yet; `python tools/experiment/pieces.py --experiment improve --pack` makes it.")
+    answers, yields = pd.DataFrame(), []
+drawn = figures.arm_chart(answers, f"experiment improve · {student}") if len(answers) else None
+if drawn is None:
+    print("No arm is tested yet, so there is no figure; `python tools/experiment/pieces.py --experiment improve --pack` trains and tests them.")
 drawn
 
 # %% [markdown]
@@ -316,6 +320,11 @@ drawn
 
 # %%
 figures.format_numbers(figures.round_table(yields)) if yields else print("No rounds are recorded yet.")
+
+# %%
+for row in yields:
+    if row["part"] == "repairs":
+        print(f"One step of the teacher was tried in {row['runs']} wrong runs: {row['right']} became right, {row['kept']} were kept.")
 
 # %%
 if drawn:
@@ -330,7 +339,7 @@ if drawn:
 #
 # Which arm helps, and by how much, is not shown by this page's few questions. Where section 7 has a figure, it says so.
 #
-# ## Exercises (25 minutes)
+# ## Exercises
 #
 # Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
 # `make workshop` writes copies without.
