@@ -98,7 +98,7 @@ def test_the_paper_preset_runs_with_vllm_as_the_server_of_teacher_and_students(p
             run(project, ("00", "01", "02"), **served, **live)
         run(project, ("03",), **served, **RECORDED)
         trained = {a.parent.name: a for a in folder.glob("runs/paper/adapter-*/student")}
-        assert len(trained) == len(distill.TEACHER_OF)
+        assert len(trained) > len(distill.TEACHER_OF)  # one of each method, and the page's own
         with vllm_environment.serving(name, trained) as server:
             run(project, ("04", "05"), **served, **RECORDED, student_server=server.url)
     found = folder / "figures" / "records" / "paper"
