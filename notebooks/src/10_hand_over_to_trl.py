@@ -55,11 +55,11 @@ pages.show_values({"files of the adapter": sorted(file.name for file in adapter.
 # ## 1 · The student in plain transformers and PEFT
 #
 # Loading it needs nothing from this project. `adapter_config.json` has the name of the base model; without access to the hub, as here, the
-# base is loaded from this project's cache.
+# base and its tokenizer are loaded from this project's cache.
 
 # %%
 folder = models.fetch_weights(student, cfg.weights)
-tokenizer = AutoTokenizer.from_pretrained(adapter.path, padding_side="left")
+tokenizer = AutoTokenizer.from_pretrained(models.fetch_tokenizer(student, cfg.weights), padding_side="left")
 base = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
 model = PeftModel.from_pretrained(base, adapter.path, is_trainable=True)
 model.print_trainable_parameters()
