@@ -79,7 +79,7 @@ def run(project, numbers, **settings):
 def test_the_paper_preset_runs_from_end_to_end_on_small_replacements(project):
     with encyclopedia_server(*project) as searched:
         run(project, ("00", "01", "02"), **LIVE, retriever_url=searched)
-        run(project, ("03", "04", "05"), **RECORDED, retriever_url=searched)
+        run(project, ("03", "04", "05", "05b"), **RECORDED, retriever_url=searched)
     check_teacher(project[0] / "figures" / "records" / "paper", LIVE["teacher"])
     check(project[0])
 
@@ -100,7 +100,7 @@ def test_the_paper_preset_runs_with_vllm_as_the_server_of_teacher_and_students(p
         trained = {a.parent.name: a for a in folder.glob("runs/paper/adapter-*/student")}
         assert len(trained) > len(distill.TEACHER_OF)  # one of each method, and the page's own
         with vllm_environment.serving(name, trained) as server:
-            run(project, ("04", "05"), **served, **RECORDED, student_server=server.url)
+            run(project, ("04", "05", "05b"), **served, **RECORDED, student_server=server.url)
     found = folder / "figures" / "records" / "paper"
     check_teacher(found, name)
     check(folder)
