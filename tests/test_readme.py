@@ -432,6 +432,15 @@ def test_speeds_on_the_page_are_those_of_the_benchmarks():
         in PACKAGE
     )
     assert f"at recall@3 of {index['ivfpq, recall@3 of flat']:.2f}" in PACKAGE
+    engines = {name: f"{ratio:.2f}" for name, ratio in last["engines"]["ratios"].items()}
+    greedy, four = (
+        [engines[f"tokens/s, {work}, ours to {other}"] for other in ("vllm", "transformers")]
+        for work in ("greedy", "n = 4")
+    )
+    assert f"**{greedy[0]} times** as many tokens a second for greedy" in PACKAGE
+    assert f"**{four[0]} times** for four samples a prompt" in PACKAGE
+    said = f"`generate` {greedy[1]} and {four[1]} times ({WORDS_OF[last['engines']['rounds']]}"
+    assert said in PACKAGE
     assert (
         f"**{last['training']['ratios']['tokens/s, ours to the fastest TRL']:.2f} times** as many"
         " tokens" in PACKAGE
