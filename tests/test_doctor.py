@@ -15,8 +15,10 @@ from agentlib.models import weights
 from agentlib.runner import doctor, downloads, preflight, probes
 from agentlib.sandbox.inside import child
 from agentlib.sandbox.isolation import STARTERS
+from agentlib.training import checkpoints
 
 SMOKE = config.load("smoke")
+KEPT = config.ROOT / "figures" / "records" / "teaching" / "adapters"
 
 
 def by_name(lines):
@@ -189,6 +191,14 @@ def test_an_adapter_is_held_against_the_sizes_of_its_base(
     save_file(tensors, folder / "student" / "adapter_model.safetensors")
     (line,) = probes.adapters(SMOKE)
     assert line.fatal is bool(said) and said in line.value and "49152 tokens" in line.value
+
+
+@pytest.mark.model
+def test_an_adapter_that_comes_with_the_project_needs_no_tokenizer_of_its_own(tokenizer, project):
+    kept = KEPT / "adapter-smollm2-135m-instruct-agent_distill-7224105942"
+    checkpoints.restore(SMOKE.runs / "adapter-x", kept)
+    (line,) = probes.adapters(SMOKE)
+    assert line.state == "ok" and "adapter-x fits" in line.value
 
 
 # --- servers ------------------------------------------------------------------------------------

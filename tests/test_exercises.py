@@ -145,7 +145,8 @@ def scope_of_08(box):
 
 def scope_of_10(box):
     names = {"agent": agent, "score": score, "box": box, "pd": pd, "statistics": statistics}
-    sources = [cell.source for cell in cells(COURSE[-1])]
+    (path,) = (path for path in COURSE if path.stem.startswith("10"))
+    sources = [cell.source for cell in cells(path)]
     for part in ("def worth(", "def reward("):
         (source,) = [source for source in sources if part in source]
         exec(source[source.index("\n\n\ndef") if "box = " in source else 0 :], names)

@@ -226,8 +226,8 @@ def test_what_a_run_of_smoke_ends_with_is_what_its_records_say(committed):
     asked, right = map(int, acting.groups())
     low, high = (round(asked * end) for end in figures.wilson_interval(right, asked))
     assert f"from {low} to {high} of the {asked}" in flat(PAGES["expected"])
-    web_search = str  # of a student that comes with the project nothing is searched
-    losses = distill.load_or_train_preview(cfg, cfg.students[0], "agent_distill", web_search).losses
+    trained = distill.adapter_run(cfg, cfg.students[0], "agent_distill")
+    losses = list(records.read(distill.committed(cfg, trained) / "loss.jsonl"))
     ends = f"starts at {losses[0]['loss']:.2f} and ends at {losses[-1]['loss']:.2f}"
     assert ends in flat(PAGES["expected"])
 

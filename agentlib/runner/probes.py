@@ -236,8 +236,12 @@ def _adapter(cfg: config.Config, student: str, folder: Path) -> Iterator[Line]:
     if sizes is None:
         yield Line(f"adapter of {student}", f"{folder.name}: base not here", "warning", "fetch it")
         return
-    vocabulary = len(AutoTokenizer.from_pretrained(folder / "student"))
-    wrong = [f"{vocabulary} tokens in its tokenizer"] if vocabulary > sizes.vocabulary else []
+    wrong = []
+    if (
+        folder / "student" / "tokenizer.json"
+    ).exists():  # those that come with the project have none
+        vocabulary = len(AutoTokenizer.from_pretrained(folder / "student"))
+        wrong += [f"{vocabulary} tokens in its tokenizer"] * (vocabulary > sizes.vocabulary)
     for file in (folder / "student").glob("*.safetensors"):
         with safe_open(file, "np") as held:
             for name in held.keys():  # noqa: SIM118 (not a mapping)

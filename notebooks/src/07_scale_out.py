@@ -215,9 +215,10 @@ assert all(a == b for a, b in words) and len(words) == len(questions)
 #    same losses to three decimals, and two workers the same texts as one process.
 # 2. The approximate index needs a twentieth of the flat one's memory and answers more queries per second, at almost the same recall.
 # 3. vLLM ran on CPUs alone: with our adapters it answers, for greedy decoding, what our own engine answers, up to the rounding of two
-#    equally likely words (`tests/test_vllm.py`), and the `paper` preset runs on it at a small size (`tests/test_paper_preset.py`).
-# 4. One GPU, an H100, has trained and tested the students of `laptop` (LOG.md). What never ran on a GPU: vLLM, `faiss-gpu`, bf16 under
-#    FSDP, several GPUs, and the paper's students from 1.5B to 7B.
+#    equally likely words (`tests/test_vllm.py`).
+#
+# One GPU, an H100, has trained and tested the students of `laptop` (LOG.md). What never ran on a GPU: vLLM, `faiss-gpu`, bf16 under FSDP,
+# several GPUs, and the paper's students from 1.5B to 7B.
 #
 # ## Exercises
 #
