@@ -32,7 +32,7 @@ def first_thought_prefix(cot: str) -> str | None:
     (§3.1) and a blank line (reference code); None for a chain without words.
 
     The blank line ends the paragraph; without it a model goes on writing it. What follows may be
-    code or more prose: with it the 1.5B teacher leaves the code out of a turn more often.
+    code, or more prose.
 
     The paragraph ends at the first blank line or heading. Headings, the tags of reasoning models,
     code and a "Thought:" that is there already are no part of it; a chain of headings alone begins
