@@ -77,8 +77,8 @@ print(question.text)
 pages.show_vote(step)
 
 # %% [markdown]
-# In the output above, five of the eight candidates fail. The other three print nothing, so they are one group, and
-# the vote keeps one of them. In a live notebook, change *N* and the temperature and watch the vote change:
+# In the output above, three of the eight candidates fail, and no two of the other five agree. So all groups have one
+# candidate, the shortest one is kept, and none of the five is right. In a live notebook, change *N* and the temperature and watch the vote change:
 
 # %%
 pages.explore_vote(steps)
@@ -169,8 +169,13 @@ figures.format_numbers(pd.DataFrame(groups, index=pd.Index(candidates, name="can
 # %%
 del model
 conditions = [condition for name in cfg.students for condition in evaluate.plan(cfg, name)]
-recorded = runner.take_recorded(cfg)
-rows = [(figures.size_label(a.student), a.label, a.n, len(a.benchmarks), "recorded" if a in recorded else "now") for a in conditions]
+runner.take_recorded(cfg)
+
+def left(condition):
+    questions = [q for name in condition.benchmarks for q in benchmarks.load(name, cfg.questions)]
+    return evaluate.condition_run(cfg, condition).todo(questions)
+
+rows = [(figures.size_label(a.student), a.label, a.n, len(a.benchmarks), "now" if left(a) else "before") for a in conditions]
 pd.DataFrame(rows, columns=["student", "method", "n", "benchmarks", "answered"]).set_index(["student", "method"])
 
 # %%
