@@ -172,8 +172,7 @@ conditions = [condition for name in cfg.students for condition in evaluate.plan(
 runner.take_recorded(cfg)
 
 def left(condition):
-    questions = [q for name in condition.benchmarks for q in benchmarks.load(name, cfg.questions)]
-    return evaluate.condition_run(cfg, condition).todo(questions)
+    return evaluate.condition_run(cfg, condition).todo(evaluate.questions_of(cfg, condition))
 
 rows = [(figures.size_label(a.student), a.label, a.n, len(a.benchmarks), "now" if left(a) else "before") for a in conditions]
 pd.DataFrame(rows, columns=["student", "method", "n", "benchmarks", "answered"]).set_index(["student", "method"])
