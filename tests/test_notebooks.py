@@ -158,7 +158,16 @@ class Tree:
 
     def run(self, *more: str, settings: dict = SMALLER):
         """The run's output, and the seconds it took."""
-        command = [sys.executable, "-m", "agentlib", "run", "--preset", "smoke", *more]
+        command = [
+            sys.executable,
+            "-m",
+            "agentlib",
+            "run",
+            "--preset",
+            "smoke",
+            "--exercises",
+            *more,
+        ]
         command += [f"--set={name}={value}" for name, value in settings.items()]
         started = time.monotonic()
         ran = subprocess.run(
@@ -268,7 +277,9 @@ def test_smoke_runs_headless_makes_eight_figures_and_resumes_faster(tree):
     assert found[0] == found[1]
     asked = {json.loads(line)["benchmark"] for line in found[0].splitlines()}
     assert asked == set(config.SMOKE.benchmarks)
-    assert re.search(r"^Acting against reciting: .+: more than chance\.$", said, re.MULTILINE), said
+    assert re.search(
+        r"^1\. Acting against reciting: .+: more than chance\.$", said, re.MULTILINE
+    ), said
     assert took[1] < took[0] and tree.changed() == []
 
 

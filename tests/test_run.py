@@ -162,7 +162,9 @@ def test_the_command_refuses_such_a_notebook_before_any_other_runs(project, monk
     )
     monkeypatch.setattr(notebooks, "select", lambda only: [good, bad])
     monkeypatch.setattr(preflight, "problems", lambda cfg, numbers: [])
-    monkeypatch.setattr(notebooks, "execute", lambda *_: pytest.fail("a notebook was started"))
+    monkeypatch.setattr(
+        notebooks, "execute", lambda *_, **__: pytest.fail("a notebook was started")
+    )
     assert run.main([]) == 2 and "01_ask.ipynb" in capsys.readouterr().err
 
 
@@ -205,6 +207,51 @@ def test_a_kernel_that_ends_says_in_which_cell(project, monkeypatch, body, said)
     assert line.failure.startswith(said) and "\n" not in line.failure
 
 
+@pytest.mark.notebook
+def test_exercises_are_run_where_they_are_asked_for_and_else_not_published(project, monkeypatch):
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", project)
+    path, cfg = notebook(project, body="print('told')"), config.load("smoke")
+    book = nbformat.read(path, 4)
+    book.cells += [
+        nbformat.v4.new_markdown_cell("## Exercises (20 minutes)\n\n### 1 · Guess"),
+        nbformat.v4.new_code_cell("guess = None\n# solution\nprint('guessed')"),
+        nbformat.v4.new_markdown_cell("### 2 · Check"),
+        nbformat.v4.new_code_cell("print('checked')"),
+    ]
+    nbformat.write(book, path)
+
+    def printed(file):
+        cells = json.loads(file.read_text())["cells"]
+        return [out["text"] for c in cells for out in c.get("outputs", ())]
+
+    executed = project / "out" / path.name
+    assert notebooks.execute(path, cfg, {}, project / "out", exercises=False).failure == ""
+    assert "".join(*printed(executed)) == "told\n"
+    with pytest.raises(ValueError, match="without exercises; run it again with --exercises"):
+        notebooks.publish(executed, path)
+    assert notebooks.execute(path, cfg, {}, project / "out").failure == ""
+    notebooks.publish(executed, path)
+    assert ["".join(said) for said in printed(path)] == ["told\n", "guessed\n", "checked\n"]
+
+
+@pytest.mark.parametrize(
+    "asked, wanted", [([], False), (["--exercises"], True), (["--publish"], True)]
+)
+def test_the_command_leaves_exercises_out_unless_told(project, monkeypatch, asked, wanted):
+    seen = []
+
+    def execute(path, *_, exercises):
+        seen.append(exercises)
+        return notebooks.Line(path.stem, 1.0, ())
+
+    monkeypatch.setattr(notebooks, "select", lambda only: [notebook(project)])
+    monkeypatch.setattr(preflight, "problems", lambda cfg, numbers: [])
+    monkeypatch.setattr(notebooks, "execute", execute)
+    monkeypatch.setattr(notebooks, "publish", lambda *_: None)
+    monkeypatch.setattr(run, "_keep", lambda cfg: 0)
+    assert run.main(asked) == 0 and seen == [wanted]
+
+
 def test_a_run_without_a_folder_to_write_in_gets_a_sentence(project, monkeypatch):
     monkeypatch.setattr(notebooks, "NOTEBOOKS", project)
     (project / "out").write_text("a file where a folder is to be")
@@ -226,7 +273,7 @@ def test_a_missing_kernel_gets_a_sentence(project, monkeypatch):
 
 
 def test_an_interrupted_command_says_so_and_how_to_go_on(project, monkeypatch, capsys):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(notebooks, "select", lambda only: [notebook(project)])
@@ -296,10 +343,10 @@ def test_the_command_ends_badly_when_a_notebook_fails_or_figures_are_lacking(
             f"figures not made: {notebooks.FIGURES[0]}",
         ),
     ):
-        monkeypatch.setattr(notebooks, "execute", lambda *_, line=line: line)
+        monkeypatch.setattr(notebooks, "execute", lambda *_, line=line, **__: line)
         assert run.main([]) == 1 and told in capsys.readouterr().err
     monkeypatch.setattr(
-        notebooks, "execute", lambda *_: notebooks.Line(draw.stem, 1.0, notebooks.FIGURES)
+        notebooks, "execute", lambda *_, **__: notebooks.Line(draw.stem, 1.0, notebooks.FIGURES)
     )
     assert run.main([]) == 0 and "fig1, fig2" in capsys.readouterr().out
 

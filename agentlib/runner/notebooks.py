@@ -94,10 +94,13 @@ def inspect(notebook: Path) -> dict[str, Any]:
     return found
 
 
-def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: Path) -> Line:
-    """Run one notebook through papermill into `out`; the line says how long it took and what it
-    drew, or why it ended early.
+def execute(
+    notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: Path, exercises: bool = True
+) -> Line:
+    """Run one notebook through papermill into `out`, up to its exercises if these are not wanted;
+    the line says how long it took and what it drew, or why it ended early.
     """
+    import nbformat
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import DeadKernelError
@@ -106,6 +109,9 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
     from agentlib.progress import Lines
 
     inspect(notebook)
+    opened = nbformat.read(notebook, as_version=4)
+    if not exercises:
+        _leave_out_exercises(opened.cells)
     started, failure = time.time(), ""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -113,7 +119,7 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
         if (pictures := notebook.parent / "pictures").is_dir():
             shutil.copytree(pictures, out / "pictures", dirs_exist_ok=True)
         papermill.execute_notebook(
-            notebook,
+            opened,
             out / notebook.name,
             {"preset": cfg.preset, "overrides": overrides},
             kernel_name="python3",
@@ -140,6 +146,18 @@ def execute(notebook: Path, cfg: config.Config, overrides: dict[str, Any], out: 
     return Line(
         notebook.stem, (time.time() - started) / 60, tuple(drawn(cfg.figures, started)), failure
     )
+
+
+def _leave_out_exercises(cells: Sequence[dict]) -> None:
+    """Tag the code under the heading "Exercises", which ends a notebook, so that it is not run."""
+    below = False
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            below = below or any(
+                line.startswith("## Exercises") for line in cell["source"].splitlines()
+            )
+        elif below:
+            cell["metadata"].setdefault("tags", []).append("skip-execution")
 
 
 def _cells_begun(executed: Path) -> int:
@@ -172,12 +190,15 @@ def publish(executed: Path, notebook: Path) -> None:
     added.
 
     Progress bars (standard error, or widgets, which are dead on a page) and warnings stay in the
-    executed copy; paths are made relative.
+    executed copy; paths are made relative. Raises ValueError for a copy of another text, and for
+    one without its exercises.
     """
     done, kept = (json.loads(p.read_text(encoding="utf-8")) for p in (executed, notebook))
     ran = [c for c in done["cells"] if "injected-parameters" not in c["metadata"].get("tags", [])]
     if ["".join(c["source"]) for c in ran] != ["".join(c["source"]) for c in kept["cells"]]:
         raise ValueError(f"{executed} is not a run of {notebook.name} as it stands; run it again")
+    if any("skip-execution" in c["metadata"].get("tags", []) for c in ran):
+        raise ValueError(f"{executed} is a run without exercises; run it again with --exercises")
     for cell, source in zip(kept["cells"], ran, strict=True):
         if cell["cell_type"] == "code":
             cell["outputs"] = tidy(source["outputs"])

@@ -144,6 +144,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="reuse committed results and run only what is missing",
     )
     parser.add_argument(
+        "--exercises",
+        action="store_true",
+        help="run the solutions of the exercises, too (as --publish does)",
+    )
+    parser.add_argument(
         "--publish",
         action="store_true",
         help=(
@@ -201,7 +206,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for notebook in chosen:
         print(f"{time.strftime('%H:%M:%S')}  {notebook.stem} …", flush=True)
         try:
-            line = notebooks.execute(notebook, cfg, overrides, cfg.runs / "notebooks")
+            line = notebooks.execute(
+                notebook,
+                cfg,
+                overrides,
+                cfg.runs / "notebooks",
+                exercises=asked.exercises or asked.publish,
+            )
         except KeyboardInterrupt:
             print(
                 f"error: interrupted in {notebook.stem}; what was finished is kept, run again to"

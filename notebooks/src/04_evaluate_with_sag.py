@@ -69,7 +69,7 @@ question = next(q for q in benchmarks.test_questions(cfg) if q.domain == "math")
 sampled = {}
 for temperature in (0.2, 0.8, 1.2):
     setting = SAG(n=8, temperature=temperature, top_p=cfg.top_p)
-    agent = Agent(model, box, max_steps=1, sag=setting, step_tokens=cfg.step_tokens, seed=cfg.seed)
+    agent = Agent(model, box, max_steps=1, sag=setting, step_tokens=128, seed=cfg.seed)
     (sampled[temperature],) = agent.run([question])
 steps = {t: cases.agent_case(question, one, model=student)["trace"][0] for t, one in sampled.items()}
 step = steps[0.8]
