@@ -73,7 +73,7 @@ for temperature in (0.2, 0.8, 1.2):
     (sampled[temperature],) = agent.run([question])
 steps = {t: cases.agent_case(question, one, model=student)["trace"][0] for t, one in sampled.items()}
 step = steps[0.8]
-print(question.text)
+print(f"{question.text}\ngold: {question.answer}")
 pages.show_vote(step)
 
 # %% [markdown]
