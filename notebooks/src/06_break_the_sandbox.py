@@ -20,7 +20,7 @@
 # *What can a language model's code do to your computer, and what stops it?*
 #
 # **By the end you will have shown that** an ordinary script steals a secret when it is simply run, that the same script gets nothing in the
-# sandbox, and that a dozen cleverer attacks each end in a plain failure that the model can read.
+# sandbox, and that a dozen cleverer attacks each end in an error message that the model can read.
 #
 # *Needs* nothing but the set-up · *Makes* nothing · *Minutes* under 1 on two CPU cores, no GPU; about 20 to read.
 
@@ -55,8 +55,9 @@ pages.show_settings(cfg, "sandbox_seconds", "sandbox_memory_mb", "samples", "vot
 # An agent's code is written by a model and run thousands of times, and nobody reads it first. A model can write harmful code by accident,
 # or because a page that it found told it to. The simplest way to run this code is the way you run your own: start Python.
 #
-# To see what that allows, this page sets up something to steal, in a temporary folder of its own: a secret file, and a listener on this
-# machine that plays the attacker's server. A bystander process waits beside them; section 4 attacks it. Nothing else is touched.
+# To see what that allows, this page sets up targets. A temporary folder holds a secret file. A listener on this machine plays the
+# attacker's server. A process that only waits, the bystander, is attacked in section 4. Nothing else is touched. `reach` is the text that
+# tells each attack where its targets are.
 
 # %%
 folder = Path(tempfile.mkdtemp(prefix="agentlib-canaries-"))
@@ -98,7 +99,7 @@ for deed in (read, write, send):
 """
 
 # %% [markdown]
-# What the script *says* is no proof. So these functions look for what it did: is the secret in its output, is there a new file, what did the
+# What the script *says* is no proof. So these functions check what it did: is the secret in its output, is there a new file, what did the
 # listener receive?
 
 # %%
@@ -117,7 +118,7 @@ def damage(printed):
     return {name: "succeeded" if one else "refused" for name, one in zip(names, done, strict=True)}
 
 # %% [markdown]
-# First without a wall, as a plain subprocess:
+# First without a sandbox, as a plain subprocess:
 
 # %%
 naive = subprocess.run([sys.executable, "-c", reach + theft], capture_output=True, text=True, timeout=60)
@@ -136,14 +137,20 @@ assert (table["without the wall"] == "succeeded").all() and (table["with it"] ==
 table.assign(**{"what the code was told": outcome.stdout.splitlines()}).rename_axis(columns="attack")
 
 # %% [markdown]
-# The script ran to its end in both cases. It was not recognised as harmful, and nobody looked for the word `socket`: the kernel refused each
-# act when it was tried, and Python reported the refusal as an ordinary error.
+# The script ran to its end in both cases. Nothing recognised it as harmful, and nothing searched it for the word `socket`. The kernel, the
+# core of the operating system, refused each act when it was tried, and Python reported the refusal as an ordinary error. This page calls the
+# rules that the kernel enforces on a process its *wall*.
 #
 # ## 2 · Why a process, not a filter (2 minutes)
 #
 # There are two common ways to contain code. One reads the code and rejects what looks dangerous. It must anticipate every route, and
-# `sympy`, `numpy` or a decorator offer new ones. The other runs the code as it is, in a process that the *kernel* has put behind a wall.
-# This project takes the second. The attacks below may be as clever as they like, because the wall does not read them.
+# `sympy`, `numpy` or a decorator offer new ones. The other runs the code as it is, in a process whose rights the *kernel* restricts.
+# This project uses the second. However clever an attack is, the wall does not read it: it refuses the act.
+#
+# In the picture, a *fork* is a copy of a running process. A supervisor starts one fork for each candidate action of a step. The cell below
+# the picture prints what the wall covers on this machine. "No environment" means that the code does not see this program's environment
+# variables, where keys and passwords often are. "A second wall around the first" means that each candidate has its own wall, and an outer one
+# encloses the supervisor and all candidates.
 #
 # ![Behind the kernel's wall are a supervisor and a waiting state; each candidate is a fork of that state; tools stay outside.](pictures/sandbox_walls.svg)
 
@@ -153,13 +160,13 @@ print("covers:", *box.protection.covers, sep="\n  ")
 print("does not cover:", *box.protection.lacks, sep="\n  ")
 
 # %% [markdown]
-# `strict=True` refuses to start with less than full containment. On a Linux that has neither a recent Landlock nor user namespaces, only
-# limits on time and memory are left, and a warning says so: run model-written code there only in a virtual machine that you can afford to
-# lose. On macOS use a Linux container, or choose the backend `sandbox-exec` yourself, which lacks walls and warns about them. On Windows
-# use WSL 2.
+# `strict=True` refuses to start with less than full containment. The wall needs one of two features of Linux: a recent Landlock (rules on
+# files and network for one process) or user namespaces (the basis of containers). Without both, only limits on time and memory are left,
+# and a warning says so: run model-written code there only in a virtual machine that you can afford to lose. On macOS use a Linux container,
+# or choose the backend `sandbox-exec` yourself, which covers less and warns about it. On Windows use WSL 2.
 #
-# From here on, each attack gets a fresh session. The tables show how it ended: the kind of failure, the last line of the message (what the
-# model would read), and the seconds it took. The limits are tighter than the preset's, so that the page is quick.
+# From here on, each attack gets a fresh session. The tables show how it ended: the kind of failure, the last line of the message that the
+# model would read, and the seconds it took. The limits are tighter than the preset's (1.5 seconds and 256 MB), so that the page is quick.
 
 # %%
 pd.options.display.max_colwidth = 80
@@ -178,8 +185,9 @@ def attacks(**codes):
 # %% [markdown]
 # ## 3 · Reading and writing (2 minutes)
 #
-# Five routes to one file. The second is a classic: `sympify` evaluates its argument, so a filter that allows sympy allows everything.
-# **Predict:** does any of them get another answer than `open` does?
+# Here are five attacks on data outside the sandbox: four on the secret file, one on this notebook's memory. The second is a classic:
+# `sympify` evaluates its argument, so a filter that allows sympy allows everything. **Predict:** does any of them get a different answer
+# than `open` does?
 
 # %%
 reading = attacks(
@@ -209,13 +217,14 @@ assert (outward["kind"] != "-").all() and bystander.poll() is None
 outward
 
 # %% [markdown]
-# The name is "not known" because the resolver could not open a socket to ask. The model is told that the name does not exist, which is not
-# the whole truth; the kind, `forbidden`, is.
+# The name is "not known" because the resolver could not open a socket to ask. The message that the model reads is misleading here: it says
+# that the name does not exist. The kind of failure, `forbidden`, is correct.
 #
 # ## 5 · Using everything up (3 minutes)
 #
-# The commonest "attack" is none at all: a small model writes a loop that never ends, or a power too large to compute. A thread that hangs in
-# C code cannot be stopped; a process can. **Predict:** which of these five does the clock stop, and which a different limit?
+# The most common "attack" is an accident: a small model writes a loop that never ends, or a power too large to compute. A thread that hangs
+# in C code cannot be stopped; a process can. The fourth attack is a *fork bomb*, a program that keeps starting copies of itself.
+# **Predict:** which of these five does the time limit stop, and which a different limit?
 
 # %%
 greedy = attacks(
@@ -230,11 +239,13 @@ assert greedy["seconds"].max() < 15  # a bomb of a thousand processes takes seco
 greedy
 
 # %% [markdown]
+# In the committed run the memory limit stopped one of the five early, and the time limit stopped the other four.
+#
 # ## 6 · Cheating in the vote (3 minutes)
 #
-# Self-consistent action generation runs several candidates of one step and keeps an action that most of them agree with. So a candidate must
-# not be able to answer for another. Here one candidate writes a forged answer into every channel that it can find, while two others
-# compute. **Predict:** for how many of the three candidates does the forger answer, and who wins?
+# Self-consistent action generation (SAG, notebook 04) runs several candidate actions of one step and keeps one whose outcome most of them
+# share. So a candidate must not be able to answer for another. Here one candidate writes a forged answer into every open channel that it can
+# find, while two others compute. **Predict:** for how many of the three candidates does the forger answer, and which one wins?
 
 # %%
 forger = """
@@ -257,13 +268,13 @@ votes = pd.DataFrame([{"answer": o.answer, "failure": o.failure.kind if o.failur
 votes.assign(kept=[k == best for k in range(3)]).set_axis(["forger", "second", "third"])
 
 # %% [markdown]
-# A forger can lie about its own outcome only. Each candidate is a fork with a channel of its own, and a supervisor that runs no model code
-# notes which channel a message came by.
+# A forger can lie only about its own outcome. Each candidate is a fork with its own channel, and a supervisor, which runs no model code,
+# records which channel a message came from.
 #
 # ## 7 · What it costs (2 minutes)
 #
-# A fork is a snapshot of a process, which the kernel makes without copying its memory. **Predict:** how many milliseconds does a trivial
-# action take, and how much longer do sixteen candidates take than one?
+# The kernel makes a fork without copying the memory of the process, so it is cheap. **Predict:** how many milliseconds does a trivial action
+# take, and how much longer do sixteen candidates take than one?
 
 # %%
 with box.session() as session:
@@ -285,12 +296,14 @@ figures.line_chart({"candidates of one step": took}, "candidates", "milliseconds
 pages.show_values({f"candidates: {n}": f"{ms:.1f} ms, {ms / n:.1f} each" for n, ms in took.items()})
 
 # %% [markdown]
-# A candidate costs about ten milliseconds on two cores, whether it runs alone or beside others. For comparison, the small student of notebook 09 takes about two seconds to write one action on a CPU. These milliseconds are
-# for actions that do almost nothing; what the code computes comes on top.
+# A candidate costs about ten milliseconds on two cores. Candidates that share a step cost a little less than the same number of steps with
+# one candidate each (dotted line). For comparison, the small student of notebook 09 takes about two seconds to write one action on a CPU.
+# These milliseconds are for actions that do almost nothing; the time of the code's own computation is added.
 #
-# ## 8 · And now? (1 minute)
+# ## 8 · Is the machine unharmed? (1 minute)
 #
-# Is the machine as it was? Someone may have knocked at the listener, the bystander may be dead, a file may be new.
+# An attack may have reached the listener, killed the bystander or left a new file. This cell checks all three, and whether a new session
+# still works:
 
 # %%
 with box.session() as session:
@@ -305,12 +318,12 @@ pages.show_values({
 # %% [markdown]
 # ## What we saw
 #
-# 1. Run as an ordinary process, a script without any trick read the secret, wrote a file and sent the secret away; in the sandbox the same
+# 1. As an ordinary process, a script without any trick read the secret, wrote a file and sent the secret away; in the sandbox the same
 #    script got three refusals.
-# 2. The wall judges acts, not words: `open`, `sympy`, `numpy` and the parent's memory all ended in "Permission denied".
-# 3. Endless loops, full memory, a fork bomb and a forged vote became failures with a name or one lost vote, and the next session worked.
+# 2. The wall refuses acts, not words: `open`, `sympy`, `numpy` and the parent's memory all ended in "Permission denied".
+# 3. Endless loops, full memory and a fork bomb ended as named failures, the forged vote counted once and lost, and the next session worked.
 #
-# `tests/test_attacks.py` holds a longer list of attacks. If you find one that succeeds, it is a bug: report it.
+# `tests/test_attacks.py` has a longer list of attacks. If you find one that succeeds, it is a bug: report it.
 #
 # ## Exercises (20 minutes)
 #
@@ -319,8 +332,8 @@ pages.show_values({
 #
 # ### 1 · Escape `backend="limits"`
 #
-# This is the last resort, for machines where no outer wall can be built. On a kernel before Linux 6.12, code can then read and write your
-# files. On a newer one, each candidate still has a wall of its own. On this machine:
+# This backend is the last resort, for machines where no outer wall can be built. On a kernel before Linux 6.12, code can then read and write
+# your files. On a newer one, each candidate still has its own wall. On this machine:
 
 # %%
 with warnings.catch_warnings(record=True) as said:
@@ -331,8 +344,9 @@ print("covers:", *limited.protection.covers, sep="\n  ")
 print("does not cover:", *limited.protection.lacks, sep="\n  ")
 
 # %% [markdown]
-# Write code that is refused in `box` and runs under `limited`. If reading the secret is refused there, too, look at *system calls*: which
-# ones does a program that computes never need? `ctypes.CDLL(None)` reaches them all.
+# Write code that is refused in `box` and runs under `limited`. If `limited` refuses to read the secret, too, look at *system calls*, the
+# requests that a program makes to the kernel: which of them does a program that only computes never need? `ctypes.CDLL(None)` gives access to
+# all of them.
 
 # %% tags=["exercise"]
 escape = "print(open(SECRET).read())"
@@ -361,7 +375,7 @@ pages.check_exercise("Escape limits", lambda: inside_box.failure and not inside_
 # %% [markdown]
 # ### 2 · See through the wall
 #
-# `TARGET` is the path of a file that the code may not open. Write code that prints how many bytes it holds, in the full sandbox. Why does
+# `TARGET` is the path of a file that the code may not open. Write code that prints how many bytes the file has, in the full sandbox. Why does
 # the wall let that through, and for whom would it matter?
 
 # %% tags=["exercise"]
