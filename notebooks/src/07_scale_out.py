@@ -20,11 +20,11 @@
 # *A laptop runs all of this in one process. What changes when the work is spread over several?*
 #
 # **By the end you will have shown that** an index on a server, a model on a server, two training processes and two
-# workers give what one process gives: the same passages, the same losses, the same cases.
+# workers give the same results as one process: the same passages, the same losses, the same texts.
 #
 # *Needs* the extras `server`, `retriever` and `scale` (`pip install -e '.[server,retriever,scale]'`) · *Makes* nothing that another notebook
-# needs · *Minutes* about 3 on two older CPU cores, where every part runs with two processes; each section also has the command for GPUs or
-# several machines.
+# needs · *Minutes* about 3 on two older CPU cores, with at most two processes or workers per part; the sections also name the
+# settings or commands for GPUs and several machines.
 #
 # *To read*: 1 (3 minutes), 2 (4), 3 (4), 4 (4), 5 (3), exercises (20).
 
@@ -53,16 +53,16 @@ names = ["students", "retriever", "retriever_url", "teacher_server", "student_se
 pages.show_settings(cfg, *names)
 
 # %% [markdown]
-# What can run on other machines, and the setting that says where:
+# These parts can run on other machines. The table above shows the settings that say where:
 #
 # ![One process uses an index, model servers and workers on other machines, and adapters that were trained elsewhere.](pictures/what_may_run_elsewhere.svg)
 #
 # ## 1 · One index for many runs
 #
 # An index of Wikipedia fills a machine's memory, so several runs should share one. `python -m agentlib serve --preset paper --build` builds
-# it and answers at `/retrieve`, in the format of Search-R1's server, so either client works with either server. It can be reached from
-# this machine only, unless `--host` says otherwise, and it asks for a token if `AGENTLIB_RETRIEVER_TOKEN` is set. The first client below has
-# the token, the second does not:
+# the index and serves it at `/retrieve`. The format is that of Search-R1, the project whose Wikipedia index the `paper` preset uses, so either
+# client works with either server. The server accepts connections from this machine only, unless `--host` says otherwise, and it requires a
+# token if `AGENTLIB_RETRIEVER_TOKEN` is set. The first client below has the token, the second does not:
 
 # %%
 benchmarks.build_search(cfg)
@@ -81,10 +81,11 @@ pages.show_passages(theirs[0])
 # %% [markdown]
 # ## 2 · An index that fits
 #
-# The published index is flat: 21 million vectors in 65 GB of memory, each compared with every query. `retriever="ivfpq"`
-# keeps four bits for four numbers in memory and reads the best 64 candidates' vectors from disk. Measured on a
-# million random vectors that are distributed as an encoder's are (`tests/benchmarks/nearest.py`). Before you look: a number takes one bit in
-# memory instead of 32. How many of the three nearest passages will it miss?
+# The published index is flat: 21 million vectors in 65 GB of memory, each compared with every query. `retriever="ivfpq"` stores every four
+# numbers of a vector as one code of four bits in memory, and reads the vectors of the best 64 candidates from disk. The table compares
+# the two on random vectors that are distributed like an encoder's (`tests/benchmarks/nearest.py`); the flat index is called `faiss`, after its
+# library. `recall@3` is the share of the three nearest vectors that an index finds. Before you look: a number takes one bit in memory instead
+# of 32. What share of the three nearest will `ivfpq` miss?
 
 # %%
 file = config.ROOT / "tests" / "benchmarks" / "nearest.jsonl"
@@ -93,7 +94,8 @@ index_kinds = pd.DataFrame(measured["medians"]).T.filter(regex="|".join(retrieva
 index_kinds.round(2)
 
 # %% [markdown]
-# The same as a picture, for a million vectors and 32 queries at a time. Up and to the left is better; the number is recall@3.
+# The chart shows the same for a million vectors and 32 queries at a time. Up and to the left is better; the number beside each name is
+# recall@3. Both axes are logarithmic.
 
 # %%
 million = index_kinds.filter(like=", 1000000 ", axis=0)
@@ -113,7 +115,8 @@ pd.DataFrame(whole).T.round(1)
 # %% [markdown]
 # ## 3 · Models on a server
 #
-# Teacher and students can run on any OpenAI-compatible server. With vLLM, on the machine with the GPUs:
+# Teacher and students can run on any server with the interface of OpenAI's API. With vLLM, a widely used server for language models, on the
+# machine with the GPUs:
 #
 # ```
 # vllm serve Qwen/Qwen2.5-32B-Instruct --tensor-parallel-size 4 --generation-config vllm --port 8000
@@ -123,12 +126,13 @@ pd.DataFrame(whole).T.round(1)
 # ```
 #
 # Without `--generation-config vllm` the server adds what Qwen's files recommend: a repetition penalty and a top-k that
-# the paper does not use. On one machine with a GPU students need no server: the extra `vllm` lets them, and a teacher
-# that fits, run in the notebook's own process (setting `engine`).
+# the paper does not use. On one machine with a GPU, students need no server: with the extra `vllm` they run in the notebook's own process, and
+# so does a teacher that fits in memory (setting `engine`).
 #
-# A first-thought prefix needs a server that continues an unfinished turn of the assistant instead of answering it. `python -m agentlib run
-# --preset paper --check` tests that: it lets the server continue a counted row of words. Here a llama.cpp server is tested, in a process of
-# its own. Then an agent uses both servers, for two steps on two questions:
+# A first-thought prefix (notebook 02) needs a server that continues an unfinished turn of the assistant instead of answering it. `python -m
+# agentlib run --preset paper --check` tests this: the server must continue "one, two, three, four," with "five". Here the test runs on a
+# llama.cpp server, a server for small models on CPUs, in its own process. Then an agent uses this server and the retrieval server, for two
+# steps on two questions:
 
 # %%
 student = cfg.students[0]
@@ -152,11 +156,14 @@ pd.DataFrame([{"question": q.text, "steps": len(t.steps), "stopped": t.stopped} 
 # accelerate launch --multi_gpu --num_processes 4 -m agentlib train --preset paper --student Qwen2.5-7B-Instruct --sharded
 # ```
 #
-# The first keeps a copy of the student in each process (DDP), the second a shard (FSDP). Every batch is divided among
-# the processes, and gradients and losses are summed over its tokens, so the number of processes changes no result.
-# Notebook 03 finds the students that were trained this way. On a machine without a GPU the same command starts two processes, which
-# communicate through gloo. The table below compares their losses with those of one process. Before you look: each process sees half of a
-# batch. Will the losses differ, and in which decimal?
+# With the first command each process holds a copy of the student (distributed data parallel, DDP). With the second each process holds only a
+# part of its weights (fully sharded data parallel, FSDP). Every batch is divided among the processes, and gradients and losses are summed over
+# its tokens. So the number of processes does not change the result, up to rounding. Notebook 03 uses the students that were trained this way
+# and does not train them again.
+#
+# On a machine without a GPU a similar command starts two processes, which communicate through gloo, a communication library for CPUs. The table
+# below compares their losses with those of one process. Before you look: each process sees half of a batch. Will the losses differ, and in
+# which decimal?
 
 # %%
 method = "agent_distill_ftp"
@@ -186,11 +193,14 @@ losses.rename_axis("step").round(4)
 assert (losses["one process"] - losses["two processes"]).abs().max() < 1e-3
 
 # %% [markdown]
-# ## 5 · Questions over a cluster
+# Two steps of two examples each show that the losses agree. They do not show progress: each step has other examples, so the second loss may
+# be higher than the first.
 #
-# `workers=2` spreads a teacher's runs and the evaluation over Ray workers; `ray_address="auto"` joins a cluster of several machines. Each
-# worker has its own model and sandbox; this process writes the records, each case once. If a worker is killed, only its unfinished questions
-# are lost, and another worker answers them.
+# ## 5 · Evaluation on a cluster
+#
+# Ray is a library that runs Python on several processes or machines. `workers=2` spreads a teacher's runs and the evaluation over two Ray
+# workers; `ray_address="auto"` joins a cluster of several machines. Each worker has its own model and sandbox. This process writes the
+# records, each case once. If a worker is killed, another worker answers the questions that it had not finished.
 
 # %%
 spread = dataclasses.replace(few, workers=2, benchmarks=cfg.benchmarks[:2], questions=2, max_steps=1, step_tokens=32)
@@ -211,25 +221,26 @@ assert all(a == b for a, b in words) and len(words) == len(questions)
 # %% [markdown]
 # ## What we saw
 #
-# 1. The method does not change with the number of machines: the index on a server returned the same passages, two training processes the
-#    same losses to three decimals, and two workers the same texts as one process.
-# 2. The approximate index needs a twentieth of the flat one's memory and answers more queries per second, at almost the same recall.
-# 3. vLLM ran on CPUs alone: with our adapters it answers, for greedy decoding, what our own engine answers, up to the rounding of two
-#    equally likely words (`tests/test_vllm.py`).
+# 1. Spreading the work did not change the results: the index on a server returned the same passages, two training processes the same losses
+#    to three decimals, and two workers the same texts as one process.
+# 2. At a million vectors the approximate index needs a twentieth of the flat one's memory and answers more queries per second, at almost the
+#    same recall.
+# 3. A llama.cpp server continued a first-thought prefix, and an agent used it together with the retrieval server.
 #
-# One GPU, an H100, has trained and tested the students of `laptop` (LOG.md). What never ran on a GPU: vLLM, `faiss-gpu`, bf16 under FSDP,
-# several GPUs, and the paper's students from 1.5B to 7B.
+# Not on this page: vLLM was tested on CPUs only. With our adapters and greedy decoding it gives the answers of our own engine, except where
+# rounding decides between two equally likely words (`tests/test_vllm.py`). One H100 GPU has trained and tested the students of `laptop`
+# (LOG.md). We have not run on a GPU: vLLM, `faiss-gpu`, bf16 under FSDP, several GPUs, and the paper's students from 1.5B to 7B.
 #
 # ## Exercises
 #
 # Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
-# `make workshop` writes copies without.
+# `make workshop` writes copies without the solutions.
 #
 # ### 1 · A mean of means
 #
-# Each of several processes has the losses of the tokens of its part of a batch. What each may send to the others is two numbers. Write
-# `send(losses)`, which returns two numbers, and `loss_of_batch(sent)`, which makes of them the loss per token of the *whole*
-# batch, whatever the lengths of the parts. (Here each process sends its own mean, and the means are averaged, a common mistake.)
+# Several processes share a batch, and each has the losses of its own tokens. Each may send two numbers to the others. Write `send(losses)`,
+# which returns the two numbers of one process, and `loss_of_batch(sent)`, which computes the loss per token of the *whole* batch from all
+# pairs. It must be right for parts of any length. (The code below averages the means of the processes, a common mistake.)
 
 # %% tags=["exercise"]
 def send(losses):
@@ -252,8 +263,8 @@ pages.check_exercise("A mean of means", lambda: all(
 # %% [markdown]
 # ### 2 · What fits into your memory
 #
-# A machine has 16 GB for an index of vectors of 768 numbers. How many vectors fit, flat and as `ivfpq`, to within one per cent? Use
-# `retrieval.memory_bytes(kind, count, 768)`. Is it enough for the 21 million passages of Wikipedia?
+# A machine has 16 GB of memory for an index of vectors of 768 numbers. How many vectors fit, flat (`faiss`) and as `ivfpq`, to within one per
+# cent? Use `retrieval.memory_bytes(kind, count, 768)`. Is this enough for the 21 million passages of Wikipedia?
 
 # %% tags=["exercise"]
 fits = {"faiss": 0, "ivfpq": 0}
@@ -275,8 +286,9 @@ pages.check_exercise("What fits into your memory", lambda: all(map(is_full, ("fa
 # %% [markdown]
 # ### 3 · What is left to ask
 #
-# A run was killed. Its file has one case a line. The last line may have been cut off while it was written, a case with an `error` was not
-# answered, and a question that was asked again has two lines. Write `left(ids, lines)`, the ids that are still to be asked, in their order.
+# A run was killed. Its file has one case per line. The last line may be incomplete, a case with an `error` was not answered, and a question
+# that was tried twice has two lines. Write `left(ids, lines)`, which returns the ids of the questions that still need an answer, in their
+# order.
 
 # %% tags=["exercise"]
 def left(ids, lines):
@@ -302,8 +314,8 @@ pages.check_exercise("What is left to ask", lambda: left(list("abcde"), lines) =
 # With more time:
 #
 # 1. Start `python -m agentlib serve --set retriever=bm25 --build` in a terminal and run notebook 04 with
-#    `overrides = {"retriever_url": "http://127.0.0.1:8000"}`. Stop the server during the run. What happens, and what happens when you start
-#    the server and the run again?
-# 2. Launch section 4 with three processes. In which step does one process have no example, and why is the loss still right?
+#    `overrides = {"retriever_url": "http://127.0.0.1:8000"}`. Stop the server during the run. What happens then, and what happens when you
+#    start the server and the run again?
+# 2. Run section 4 with three processes. In which step does one process have no example, and why is the loss still right?
 # 3. Raise `RERANKED` in `agentlib/retrieval/nearest.py` to 256 and run `tests/benchmarks/nearest.py`. How do recall and queries per second
 #    change?
