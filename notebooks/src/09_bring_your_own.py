@@ -20,9 +20,9 @@
 # *Can a model of 135 million parameters do your task, if it has one tool and a dozen examples?*
 #
 # **By the end you will have shown that** a file of your questions, one Python function and any teacher are enough to distil a
-# small agent for your own task, and to measure what it has learnt.
+# small agent for your own task, and to measure what it learnt.
 #
-# *Needs* nothing but the two commands of the README · *Makes* a student of your own · *Minutes* about 6 at `smoke` on two older
+# *Needs* nothing but the two commands of the README · *Makes* your own student · *Minutes* about 6 at `smoke` on two older
 # CPU cores, more with more questions; about 20 to read.
 
 # %%
@@ -45,9 +45,10 @@ test_questions = 12
 first_thought = "Thought: I call final_answer with what days_between returns for the two dates."
 
 # %% [markdown]
-# Three settings say who teaches. `teacher_server` is the address of any OpenAI-compatible server (with `teacher` the model's name
-# there); `""` starts llama.cpp on this machine; `"in-process"`, the small presets' default, loads the model here. This notebook's own
-# default is a teacher of half a billion parameters, which is quick and good enough for an easy task. Change any of this through
+# Three settings choose the teacher. `teacher` is the name of the model. `teacher_server` says where it runs: the address of a server with the
+# interface of OpenAI's API, `""` for a llama.cpp server that is started on this machine, or `"in-process"`, the small presets' default, for a
+# model that is loaded in this notebook's process. `teacher_records` names recorded runs to use in place of a live teacher; this notebook
+# leaves it empty. Its default teacher has half a billion parameters: it is quick, and good enough for an easy task. Change any of this through
 # `overrides`, such as `{"teacher": "my-model", "teacher_server": "http://localhost:8000"}`.
 
 # %%
@@ -59,8 +60,8 @@ pages.show_settings(cfg, "teacher", "teacher_server", "students", "epochs", "max
 # ## 1 · Your questions (3 minutes)
 #
 # You need a table with the columns `question` and `answer`: a `.csv`, `.tsv`, `.json` or `.jsonl` file, or the id of a data set on the
-# hub. `domain` says how answers are graded: `"math"` compares values, `"factual"` names. Put your file's name into the parameters
-# cell above. Without one, this cell writes a file of questions about dates, which small models get wrong in their heads.
+# Hugging Face hub. `domain` says how answers are graded: `"math"` compares values, `"factual"` compares names. Put your file's name into the
+# parameters cell above. Without one, this cell writes a file of questions about dates, which small models get wrong without a tool.
 
 # %%
 draw = random.Random(cfg.seed)
@@ -83,7 +84,7 @@ train, test = benchmarks.split_questions(found, test_questions)
 f"{len(train)} to train on, {len(test)} to test on"
 
 # %% [markdown]
-# A file that cannot be used is refused with a sentence before any work is spent on it:
+# A file that cannot be used is refused before any work starts. The message says what is wrong and how to fix it:
 
 # %%
 broken = cfg.runs / "broken.csv"
@@ -100,9 +101,9 @@ assert "rename the column 'questoin'" in refused and not {q.text for q in train}
 # %% [markdown]
 # ## 2 · Your tool (2 minutes)
 #
-# A tool is a Python function. It runs here, outside the sandbox; the model's code calls it by name, with plain values. The model is
-# told its signature and the first line of its docstring, so these are its manual. Make it forgiving: a first version of this one took
-# only dates like 1919-12-24, and the small teacher below spent its steps on the errors; this one accepts dates as people write them.
+# A tool is a Python function. It runs here, outside the sandbox; the model's code calls it by name, with plain values. The model reads only
+# its signature and the first line of its docstring, so these are the tool's manual. Make the tool forgiving: a first version of this one took
+# only dates like 1919-12-24, and the small teacher below spent its steps on the errors. This one accepts dates as people write them.
 
 # %%
 def days_between(first: str, second: str) -> int:
@@ -115,12 +116,13 @@ days_between("1 February 2024", "2024-03-01")
 # %% [markdown]
 # ## 3 · Your teacher (3 minutes)
 #
-# The teacher answers the training questions with the long prompt; its right answers become the training set. A case is written to
-# disk when it is done, so an interrupted run resumes where it stopped.
+# The teacher answers the training questions with the long prompt, which has rules and an example. The filter of notebook 02 then keeps the
+# runs with a right answer that was given through `final_answer` and whose every step could be parsed; they become the training set. Each run is
+# written to disk when it ends, so an interrupted notebook resumes where it stopped.
 #
-# Left alone, this teacher finds the number and then forgets to call `final_answer`. What helps is the paper's own idea, a **first thought**
-# that its turn starts with (notebook 02). Here it is one sentence for all questions, from the parameters cell. Leave it empty for a teacher
-# that needs none. **Predict:** the sentence tells the teacher exactly what to do. What share of its 24 runs will pass the filter?
+# Without help, this teacher finds the number and then forgets to call `final_answer`. The paper's own idea helps: a **first thought** with
+# which its turn starts (notebook 02). Here it is one sentence for all questions, from the parameters cell. Leave it empty for a teacher that
+# needs none. **Predict:** the sentence tells the teacher exactly what to do. What share of its 24 runs will pass the filter?
 
 # %%
 def answer(run, agent, questions, thought=None, **labels):
@@ -142,7 +144,7 @@ kept = [case for case in taught if filtering.passes_filter(case)]
 print(f"{len(kept)} of {len(taught)} trajectories are kept\n\nwhat the teacher was told:\n{teacher.tools}")
 
 # %% [markdown]
-# The first six of those that are right. Read the thoughts as well as the code:
+# These are the first six right runs. Read the thoughts as well as the code:
 
 # %%
 taught_shown = sorted(taught, key=lambda case: -case["correct"])[:6]
@@ -154,7 +156,8 @@ assert len(kept) >= 3, "too few to learn from: take a larger teacher, easier que
 # %% [markdown]
 # ## 4 · Your student (2 minutes)
 #
-# The masks and the training loop are those of notebook 03: the student is trained on every token of the teacher's turns, thoughts included.
+# Token masks and training loop are those of notebook 03: the student is trained on every token of the teacher's turns, thoughts included. The
+# loss is in nats per token: minus the natural logarithm of the probability that the student gives to the teacher's token, on average.
 
 # %%
 student = cfg.students[0]
@@ -169,8 +172,9 @@ print(f"{len(adapter.losses)} steps, loss {adapter.losses[0]['loss']:.2f} → {a
 # %% [markdown]
 # ## 5 · Did it learn? (3 minutes)
 #
-# The student before and after training, on questions that it was not trained on. Before, it gets the teacher's long prompt with rules and
-# an example; after, the short one. **Predict:** how many of the test questions does each get right?
+# This cell evaluates the student before and after training, on questions that it was not trained on. The untrained student (`agent` in the
+# table) gets the teacher's long prompt, the trained one (`agent_distill`) a short prompt without rules and example. `low` and `high` are the
+# ends of a 95 % interval for the accuracy. **Predict:** how many of the test questions does each get right?
 
 # %%
 model = LocalModel(student, max_context=cfg.context_tokens, precision=cfg.precision, source=cfg.weights)
@@ -188,8 +192,8 @@ figures.summarise(frame, ["method"]).round(2)
 figures.accuracy_bars(frame, f"{file.name} · {len(test)} questions · {student}")
 
 # %% [markdown]
-# How does the trained student find its answers? **Predict before you open the cases:** the answers come from the tool. How many of the six
-# thoughts name the right number, too?
+# How does the trained student find its answers? The cases below are its first six right runs, and their answers come from the tool.
+# **Predict before you open them:** in how many of the six does the thought name the right number, too?
 
 # %%
 student_shown = sorted((c for c in answers if c["method"] == "agent_distill"), key=lambda case: -case["correct"])[:6]
@@ -199,7 +203,7 @@ pages.show_cases(student_shown)
 # ## 6 · What the thoughts say (4 minutes)
 #
 # Each thought is written before the code runs, so a number in it cannot come from the tool. This cell takes the last number of each thought
-# on this page and puts it beside the answer, which the code got from `days_between`:
+# on this page and puts it beside the answer, which the code got from `days_between`. The pattern `\d+` finds the numbers:
 
 # %%
 def number_in_thought(case):
@@ -225,12 +229,12 @@ pages.show_values({who: f"names {sorted(set(part['the thought says']))}" for who
 # 550. It then answers 550, which is right. The cases were chosen by their right answers, so all twelve answers are right; all twelve thoughts
 # are wrong. The field's word for this is **unfaithful** reasoning: the text before the action does not say how the answer was found.
 #
-# Where does it come from? The teacher does the same: the given first sentence says to call the tool, and the teacher adds a result that it
-# made up. The filter looks at the final answer, so these trajectories pass. The loss covers thoughts as well as code, so the student
-# learns both habits: to call the tool, and to announce a number first. In six thoughts it names only two numbers, 10 and 14, and the
-# teacher uses both. The page shows the first six of the teacher's eleven kept runs and of the student's twelve; the others are not counted.
+# Where does the habit come from? The teacher does the same: the given first sentence says to call the tool, and the teacher adds a result that
+# it made up. The filter does not read thoughts, so these trajectories pass. The loss covers thoughts as well as code, so the student learns
+# both habits: to call the tool, and to announce a number first. In six thoughts it names only two numbers, 10 and 14, and the teacher uses
+# both. The page shows the first six of the teacher's eleven kept runs and of the student's twelve; the others are not counted.
 #
-# For trust this means: a right answer is no evidence for the thought above it, and a fluent thought is none for the answer. Here the
+# So a right answer is no evidence that the thought before it is true, and a fluent thought is no evidence that the answer is right. Here the
 # mistake does no harm, because the code ignores the number. It could do harm if a later step used it, or if the tool were missing. Check
 # what was *executed* and what came back, and treat a thought as text that the model was trained to produce.
 
@@ -240,9 +244,10 @@ pages.show_values({who: f"names {sorted(set(part['the thought says']))}" for who
 # 1. With one tool and eleven trajectories to train on, the student answered twelve of twelve test questions; the untuned model, with a longer
 #    prompt, answered none.
 # 2. The student learnt to call the tool, not to count days: every thought shown names a wrong number, and the tool supplies the right one.
-# 3. Its teacher's thoughts do the same. A filter that looks only at answers kept them, so the student was trained on them.
+# 3. Its teacher's thoughts do the same. The filter does not check thoughts, so the student was trained on them.
 #
-# Only the questions, the tool and the first thought are about dates. Change these and the teacher, and the notebook does your task.
+# Only the questions, the tool and the first thought are about dates. Change these, and the teacher if you like, and the notebook does your
+# task.
 #
 # ## Exercises (20 minutes)
 #
@@ -251,8 +256,8 @@ pages.show_values({who: f"names {sorted(set(part['the thought says']))}" for who
 #
 # ### 1 · Repair the teacher
 #
-# Dropping every trajectory with a false thought would drop all six above. Repair them instead: `repair` takes a teacher's turn and
-# returns it without the sentence that invents a result. The sentence that says what to do and the code must stay as they are.
+# If you dropped every trajectory with a false thought, all six of the teacher's above would go. Repair them instead: `repair` takes a
+# teacher's turn and returns it without the sentence that invents a result. The sentence that says what to do and the code must not change.
 
 # %% tags=["exercise"]
 def repair(turn):
@@ -277,14 +282,15 @@ pages.check_exercise("Repair the teacher", lambda: all(is_repaired(case["trace"]
 # %% [markdown]
 # ### 2 · A tool that does not guess
 #
-# A student that trusts its tool inherits the tool's mistakes. In many countries 1.2.2024 is the first of February:
+# A student that trusts its tool inherits the tool's mistakes. In many countries 1.2.2024 is the first of February and 1.3.2024 the first of
+# March, 29 days later. The tool reads the month first:
 
 # %%
 days_between("1.2.2024", "1.3.2024")
 
 # %% [markdown]
-# Write `careful_days`. It counts as before where a date has one meaning (a month's name, or the year first), and raises a ValueError that says
-# what to write where a date has two. It must also refuse a pair in the wrong order.
+# Write `careful_days`. If both dates have one meaning (the month is a word, or the year comes first), it counts as before. If a date has two
+# meanings, it raises a ValueError that says what to write instead. It must also refuse a pair in the wrong order.
 
 # %% tags=["exercise"]
 def careful_days(first: str, second: str) -> int:
@@ -314,8 +320,8 @@ pages.check_exercise("A tool that does not guess", lambda: all(careful_days(*dat
 # %% [markdown]
 # ### 3 · How sure is twelve of twelve?
 #
-# The table of section 5 gives an interval beside the accuracy. How many test questions, all answered right, are needed until the lower end of
-# the 95 % interval is at least 0.9? Use `figures.wilson_interval(right, asked)`.
+# The table of section 5 gives an interval beside the accuracy. If all answers are right, how many test questions are needed until the lower
+# end of the 95 % interval is at least 0.9? Use `figures.wilson_interval(right, asked)`, which returns both ends.
 
 # %% tags=["exercise"]
 needed = len(test)
