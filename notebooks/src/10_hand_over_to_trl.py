@@ -17,13 +17,14 @@
 # %% [markdown]
 # # 10 · Hand over to TRL
 #
-# *The student imitates its teacher. Can another library go on from there, with rewards for what the student does itself?*
+# *The student imitates its teacher. Can another library continue its training, with rewards for what the student does itself?*
 #
-# **By the end you will have shown that** a student distilled here is a plain PEFT adapter that other libraries can train further: TRL does
-# two steps of GRPO (Shao et al. 2024), with a reward for what the student's code does in this project's sandbox.
+# **By the end you will have shown that** a student distilled here is a plain adapter in the format of PEFT, Hugging Face's library for
+# adapters, and that other libraries can train it further. TRL, Hugging Face's library for reinforcement learning, does two steps of GRPO
+# (group relative policy optimisation, Shao et al. 2024). The reward depends on what the student's code does in this project's sandbox.
 #
-# *Needs* TRL (`pip install trl`) and notebook 03, or trains a small student itself · *Makes* nothing that another notebook needs ·
-# *Minutes* about 2 on two older CPU cores.
+# *Needs* TRL (`pip install trl`); uses the student of notebook 03, or trains a small one itself · *Makes* nothing that another notebook
+# needs · *Minutes* about 2 on two older CPU cores.
 #
 # *To read*: 1 (1 minute), 2 (3), 3 (4), 4 (2), exercises (15).
 
@@ -54,8 +55,9 @@ pages.show_values({"files of the adapter": sorted(file.name for file in adapter.
 # %% [markdown]
 # ## 1 · The student in plain transformers and PEFT
 #
-# Loading it needs nothing from this project. `adapter_config.json` has the name of the base model; without access to the hub, as here, the
-# base and its tokenizer are loaded from this project's cache.
+# The adapter loads without this project's code: `adapter_config.json` names the base model, which transformers can download from the Hugging
+# Face hub. Here the base model and its tokenizer come from this project's cache instead (`models.fetch_…`), so the cell runs without access to
+# the hub. Its last line prints how many of the parameters are trained.
 
 # %%
 folder = models.fetch_weights(student, cfg.weights)
@@ -68,7 +70,8 @@ model.print_trainable_parameters()
 # ## 2 · A reward that runs the action
 #
 # Supervised distillation copies the teacher's actions; reinforcement learning improves the student's own. The reward needs no model: each
-# completion is parsed and run as in the agent's loop. It earns 1 for the right final answer, 0.2 for code that runs, and 0 otherwise.
+# completion is parsed and run as in the agent's loop. It earns 1 for the right final answer, 0.2 for code that only runs, and 0 otherwise.
+# `agent.read_code` returns the code of a completion, or None if it has no code block that can be read.
 
 # %%
 box = Sandbox(tools={"web_search": benchmarks.web_search(cfg)}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
@@ -104,9 +107,11 @@ pd.DataFrame({"completion": tries, "reward": earned})
 # %% [markdown]
 # ## 3 · Two steps of GRPO
 #
-# The prompt is the student's own, so that reinforcement learning starts where distillation ended. Each step samples four completions of one
-# question. Before you look: what does GRPO learn from a group in which all four earn the same? With GPUs, raise the numbers, and let the
-# student act over several steps with TRL's `environment_factory` or with rollouts of `agent.Agent`.
+# The prompt is the one that the student was trained with, so reinforcement learning starts where distillation ended. Each training step
+# samples a *group* of four completions of one question. Before you look: what does GRPO learn from a group in which all four earn the same?
+#
+# Here a completion is one action of at most 48 tokens. With GPUs, raise the numbers, and let the student act over several steps with TRL's
+# `environment_factory` or with rollouts of `agent.Agent`.
 
 # %%
 questions = benchmarks.load("mini-math-train", 8)
@@ -129,7 +134,8 @@ history[shown].astype(float).round(4)
 
 # %% [markdown]
 # The reported loss is 0 in both steps although the adapter changes: GRPO compares each reward with the mean of its group, so the terms of the
-# loss cancel, but their gradients do not. If all completions of a group earn the same, the gradient is zero, too.
+# loss cancel, but their gradients do not. If all completions of a group earn the same (`reward_std` is 0), the gradient of that step is zero,
+# too. Where `completions/mean_length` is 48, every completion reached the limit of 48 tokens. The chart shows the reward of each completion:
 
 # %%
 groups = pd.DataFrame(paid, index=[f"step {k + 1}" for k in range(len(paid))])
@@ -144,9 +150,9 @@ assert len(history) == 2 and moved == (history["reward_std"].astype(float) > 0).
 # %% [markdown]
 # ## 4 · On-policy distillation
 #
-# Another way to continue: the student writes, and the teacher grades each token (generalised knowledge distillation, Agarwal et al. 2024).
-# It needs the teacher's logits, so teacher and student must share a vocabulary, as the Qwen2.5 models do. On a machine with room for both,
-# the call is:
+# There is another way to continue: the student writes, and the teacher grades each token (generalised knowledge distillation, GKD, Agarwal et
+# al. 2024). It needs the teacher's logits, the scores of all possible next tokens. So teacher and student must share a vocabulary, as the
+# Qwen2.5 models do. On a machine with memory for both, the call is:
 #
 # ```python
 # from trl.experimental.gkd import GKDConfig, GKDTrainer
@@ -161,18 +167,18 @@ assert len(history) == 2 and moved == (history["reward_std"].astype(float) > 0).
 # ## What we saw
 #
 # 1. A distilled student is a plain adapter: transformers and PEFT load it, and TRL trains it further.
-# 2. The sandbox gives a reward without a reward model: the right final answer, code that runs, or neither.
-# 3. Two steps show that the parts fit together, not that the student improves. Only groups with different rewards change the adapter.
+# 2. The sandbox replaces a reward model: it tells a right final answer from code that only runs, and both from a failure.
+# 3. Two steps show that the parts fit together, not that the student improves. GRPO learns only from groups whose rewards differ.
 #
 # ## Exercises
 #
 # Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
-# `make workshop` writes copies without.
+# `make workshop` writes copies without the solutions.
 #
 # ### 1 · What GRPO learns from
 #
 # GRPO weights each completion by its *advantage*: its reward minus the mean of its group, divided by the group's standard deviation plus
-# 0.0001. Write it. Then look at the groups printed below: when does a right answer push hardest?
+# 0.0001. Write `advantages(rewards)`. Then look at the groups printed below: in which of them does a right answer have the largest advantage?
 
 # %% tags=["exercise"]
 def advantages(rewards):
@@ -196,8 +202,8 @@ pages.check_exercise("What GRPO learns from", lambda: is_normal(advantages(group
 # %% [markdown]
 # ### 2 · Cheat the reward
 #
-# Section 2 pays 0.2 for code that runs. Write a turn that earns this on *any* question and does nothing for it. A student finds such turns,
-# too. Then write `stricter(text, gold)`: as `worth`, but code must print something to earn the 0.2.
+# The reward of section 2 is 0.2 for code that runs. Write a turn that earns this on *any* question without working on it. A student can find
+# such turns, too. Then write `stricter(text, gold)`: it is like `worth`, but code must also print something to earn the 0.2.
 
 # %% tags=["exercise"]
 cheat = "It is 42."
@@ -221,8 +227,9 @@ pages.check_exercise("Cheat the reward", lambda: [worth(cheat, gold) for gold in
 # %% [markdown]
 # ### 3 · A price for words
 #
-# Write `priced(earned, tokens)`: the longer a turn of the same reward, the less it earns. But whatever its length, a right answer must earn
-# more than code that only runs, and that more than nothing. (A fixed price per token, as here, breaks this for long turns.)
+# Write `priced(earned, tokens)`, a reward that falls with the length of a turn: of two turns with the same reward, the longer one earns less.
+# But at any length, a right answer must earn more than code that only runs, and code that runs more than a failure. (The fixed price per token
+# below breaks this for long turns.)
 
 # %% tags=["exercise"]
 def priced(earned, tokens):
@@ -238,7 +245,7 @@ pages.check_exercise("A price for words", lambda: all(
     priced(more, 100_000) > priced(less, 1) for more, less in ((1.0, 0.2), (0.2, 0.0))), "Let the price have a limit.")  # fmt: skip
 
 # %% [markdown]
-# With more time: run twenty steps on one question. Does its reward rise, and what happens to the rewards of other questions?
+# With more time: train for twenty steps on one question. Does its reward rise, and what happens to the rewards of other questions?
 
 # %%
 box.close()
