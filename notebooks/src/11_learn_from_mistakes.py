@@ -17,19 +17,19 @@
 # %% [markdown]
 # # 11 · Learn from mistakes
 #
-# *A student copies its teacher and still fails two questions of three: can it learn from its own runs?*
+# *A student copies its teacher and still fails two of three questions: can it learn from its own runs?*
 #
-# **By the end you will have shown that** the step where a wrong run goes wrong can be found, that one step of a teacher or one right run
-# of the student's own becomes a training example, and that this example has exactly the tokens that were sampled.
+# **By the end you will have shown that** a simple rule finds the step where a wrong run goes wrong, that a step which the teacher repairs, or a
+# right run of the student, becomes a training example, and that the student is trained on exactly the tokens that it sampled.
 #
 # *Needs* nothing but the two commands of the README · *Makes* nothing that another notebook needs · *Minutes* about 4 at `smoke` on two
 # CPU cores with native bf16.
 #
 # *To read*: 1 (5 minutes), 2 (4), 3 (4), 4 (5), 5 (3), 6 (3), 7 (3), exercises (25).
 #
-# The paper stops at imitation: the student sees what its teacher does, where the teacher goes. This notebook goes beyond it. The ideas are
-# from SCoRe (arXiv 2509.14257, repair of the earliest error), from expert iteration (training on one's own right runs) and from SmartAD
-# (ACL 2026 Findings, choosing the trajectories that suit the student).
+# The paper stops at imitation: the student is trained on its teacher's runs and never on its own mistakes. This notebook goes further. The
+# ideas are from SCoRe (arXiv 2509.14257: repair of the earliest error), from expert iteration (training a model on its own right runs) and from
+# SmartAD (ACL 2026 Findings: choosing the trajectories that suit the student).
 
 # %%
 import dataclasses
@@ -51,9 +51,9 @@ few = 4
 runs = 4
 
 # %% [markdown]
-# The student is the one that comes with the project: 135 million parameters, distilled from 184 recorded runs of a teacher. The live teacher
-# here is smaller than the recorded one, so that a laptop can load it (half a billion parameters; notebook 09 uses the same). `few` questions
-# of each kind are asked, `runs` times each.
+# The student comes with the project: it has 135 million parameters and was distilled from 184 recorded runs of a teacher. The live teacher of
+# this notebook is smaller than the recorded one, so that a laptop can load it: it has half a billion parameters, and notebook 09 uses it, too.
+# `few` is the number of questions of each kind (factual and maths), `runs` the number of times that the student answers each.
 
 # %%
 small = {"teacher": "Qwen2.5-Coder-0.5B-Instruct", "improve_questions": few, "improve_runs": runs}
@@ -64,8 +64,8 @@ pages.show_settings(cfg, "students", "teacher", "train_sets", "improve_questions
 # %% [markdown]
 # ## 1 · Where does it go wrong?
 #
-# The committed student answered 80 test questions once, and its runs are recorded. **Predict:** in what share of the wrong runs did some code
-# fail with an error, and in what share did all the code run, and the answer was wrong all the same?
+# This student answered each of 80 test questions once, and its runs are recorded. This cell loads those with a wrong answer. **Predict:** in
+# what share of them did some code fail with an error, and in what share did all the code run and still give a wrong answer?
 
 # %%
 teaching = config.load("laptop", **config.IMPROVE)
@@ -77,9 +77,13 @@ kinds = [{"benchmark": case["benchmark"], "some code failed": any(step["failure"
 pd.DataFrame(kinds).groupby("benchmark")["some code failed"].agg(["size", "sum"]).set_axis(["wrong runs", "some code failed"], axis=1)
 
 # %% [markdown]
-# On factual questions nearly all code runs, and the answer is wrong all the same; in maths a third of the wrong runs break. So there are two
-# kinds of first error, and the rule has two parts. A run goes wrong at the first step whose code failed. If no code failed, it goes wrong at the last
-# step that decided something: a last step that only hands on what the step before it computed is not to blame. By hand:
+# On factual questions (`teaching-hotpot`) nearly all code runs, and the answer is still wrong. In maths (`teaching-math`) a third of the wrong
+# runs have code that failed. So there are two kinds of first error, and the rule has two parts. A run goes wrong at the first step whose code
+# failed. If no code failed, it goes wrong at the last step that decided something: if the last step only hands on what the step before it
+# printed, that earlier step is to blame.
+#
+# Here is the rule by hand. It counts steps from 0. The regular expression reads what the last step gave to `final_answer`: group 2 is a text in
+# quotes, group 3 anything else, such as a number or a variable.
 
 # %%
 def first_error_by_hand(case):
@@ -100,7 +104,7 @@ print(f"equal on {len(wrong_recorded)} wrong runs")
 pages.show_source(improve.first_error)
 
 # %% [markdown]
-# One run of each kind, with the step where it goes wrong. Read them and ask whether you would point at the same step.
+# Here is one run of each kind, with the step where it goes wrong by the rule. Read them: would you blame the same step?
 
 # %%
 def with_failure(case):
@@ -112,14 +116,15 @@ for failed, case in examples_of.items():
 pages.show_cases(list(examples_of.values()))
 
 # %% [markdown]
-# The rule is crude. A student may search for the wrong thing and then type an answer; the rule blames the typing, though the search had
-# lost the question already. It does not have to be right each time, because a repair is checked: what does not turn a wrong run into
-# a right one is thrown away.
+# The rule is crude. A student may search for the wrong thing and then type an answer. The rule blames the answer, although the mistake was the
+# search. It does not have to be right each time, because a repair is checked: if it does not turn a wrong run into a right one, it is thrown
+# away.
 #
-# ## 2 · Runs of its own
+# ## 2 · The student's own runs
 #
-# Now live. A student must not practise on its test questions, and on its training questions it repeats what it learnt by heart. The teaching
-# set has 208 training questions that the teacher was never asked; `rounds.questions` takes the first of them, of each kind equally many.
+# From here on, the student runs live. It must not practise on its test questions, and on its training questions it repeats what it learnt by
+# heart. The project has 208 more training questions that its recorded teacher was not asked. `rounds.questions` takes the first of them, the
+# same number of each kind.
 
 # %%
 questions = rounds.questions(cfg)
@@ -132,7 +137,7 @@ adapter = distill.load_or_train_preview(cfg, student, "agent_distill")
 pd.Series([q.text for q in questions], name="asked").to_frame()
 
 # %% [markdown]
-# Each question is asked several times at temperature 0.7, so that the runs differ. **Predict:** how many questions have at least one
+# The student answers each question several times at temperature 0.7, so that the runs differ. **Predict:** how many questions have at least one
 # right run?
 
 # %%
@@ -151,13 +156,14 @@ pages.show_values({name: f"{gave[key]:.0%}" for key, name in names.items()})
 assert len(found) == len(questions) * cfg.improve_runs and gave["pass_1"] <= gave["pass_k"]
 
 # %% [markdown]
-# Pass@k, the share of questions with at least one right run among k, is at least the share of right runs. What lies between
-# the two is what the student can do, but does not do each time. That is what it can learn from itself.
+# Pass@k is the share of questions with at least one right run among k. It is never below the share of right runs. The gap between the two is
+# what the student can do, but not every time. This is what it can learn from itself.
 #
 # ## 3 · Verified repair
 #
-# Take the first wrong run of each question. Its steps before the first error run again in a new sandbox. The teacher writes the one step
-# that went wrong, from what the student has written so far. Then the *student* finishes. **Predict:** how many of these runs become right?
+# Take the first wrong run of each question. Its steps before the first error run again in a new sandbox. The teacher reads them and writes
+# the one step that went wrong. Then the *student* finishes the run. A repair is kept (`is_reasoned`) if the run is right now and its answer
+# was read or computed, not guessed. **Predict:** how many of these runs become right?
 
 # %%
 wrong = {}
@@ -181,8 +187,8 @@ def changed(one):
 pd.DataFrame(map(changed, tried)).style.hide()
 
 # %% [markdown]
-# What is kept was wrong, is right now, and differs from the student's run by one written step. Only this step carries loss: the steps
-# before it are the student's own, right or not, and are what the student will see when it gets there. Bold tokens carry loss:
+# Each row is a repair that was tried. In a kept one the teacher wrote one step, and only this step carries loss. The steps before it are the
+# student's own, right or not: they are what the student will see when it gets there. Bold tokens carry loss:
 
 # %%
 tokenizer = AutoTokenizer.from_pretrained(models.fetch_tokenizer(student, cfg.weights))
@@ -194,13 +200,13 @@ for one in repaired:
 pages.show_token_mask(example, tokenizer)
 
 # %% [markdown]
-# The example above is the first that is kept or, where none is, the first that was tried; only kept ones are trained on.
+# The example above is the first repair that was kept. If none was kept, it is the first that was tried. Training uses only kept repairs.
 #
 # ## 4 · Expert iteration
 #
-# The student's right runs are training examples that no teacher had to write. Of each question at most two are kept: the shortest, and
-# distinct by what their code does. A run is kept only if its answer was read or computed. Why this filter? A student that guesses "yes"
-# and happens to be right would be taught to guess.
+# The student's right runs are training examples that no teacher had to write. At most two per question are kept: the shortest ones whose code
+# differs. And a run is kept only if its answer was read or computed. Why this filter? A student that guesses "yes" and happens to be right
+# would be taught to guess.
 
 # %%
 kept = improve.choose(found)
@@ -212,9 +218,12 @@ pages.show_cases([one.case for one in sorted(kept, key=lambda one: -len(one.case
 # %% [markdown]
 # ### The same tokens
 #
-# A text can be cut into tokens in several ways, and a model that samples does not always take the tokenizer's way. If the text of a run were
-# tokenized again, the student could be trained on tokens that it did not choose. So the runs keep the ids they were sampled with, and
-# those are trained on. By hand, turn by turn:
+# A text can be split into tokens in several ways, and a model that samples does not always split it as the tokenizer would. If the text of a
+# run were tokenized again, the student could be trained on tokens that it did not choose. So each run keeps the token ids that were sampled,
+# and the student is trained on these.
+#
+# Here is the check by hand, turn by turn. A label of -100 marks a token without loss. A trained turn ends with the tokenizer's end token. The
+# sampled turn may have up to eight more tokens, because the text after a stop string (a marker that ends a turn) is cut off:
 
 # %%
 examples = improve.build_examples(kept, tokenizer, cfg.max_length)
@@ -230,10 +239,11 @@ for one, example in zip(kept, examples, strict=True):
 print(f"{compared} trained tokens are the ids that were sampled, in {len(examples)} examples")
 
 # %% [markdown]
-# ### As many steps
+# ### The same number of steps
 #
-# More steps on the same data can help on their own. So the control is a student that takes as many steps on the teacher's runs alone.
-# Both start from the base model. A few steps, here and now, to see the loop; they are too few to say who is better.
+# Training for more steps can help by itself, without new data. So the control is a student that takes the same number of steps on the teacher's
+# runs alone. Each way of training is called an *arm* of the experiment. Both arms start from the base model. The six steps here show how the
+# training works; they are too few to show which arm is better.
 
 # %%
 taught = rounds.lessons(cfg, "teacher")[:8]
@@ -247,14 +257,16 @@ assert {len(curve) for curve in losses.values()} == {6}
 pd.DataFrame(losses, index=pd.RangeIndex(1, 7, name="step")).round(2)
 
 # %% [markdown]
-# A round is this: roll out, choose, train from the base model on the teacher's runs and all own runs so far. The next round
-# rolls out the student that came out of it. The experiment does three rounds, with 480 steps for every arm.
+# One round has three parts: sample runs of the student, choose among them, and train from the base model on the teacher's runs and all chosen
+# runs so far. The next round samples runs of the student that this training made. The experiment does three rounds, with 480 steps for every
+# arm.
 #
 # ## 5 · Which of several right runs?
 #
-# Where a question has several right runs, one can be chosen: the shortest, a random one, or the one that the *untrained* student finds
-# likeliest (lowest mean negative log-likelihood in nats per token). A likely text is close to how the model writes anyway. Here the
-# several runs are the student's own; the experiment chooses among a teacher's. **Predict:** is the likeliest run often the shortest?
+# If a question has several right runs, one can be chosen: the shortest, a random one, or the one that is most likely under the *untrained*
+# student (lowest mean negative log-likelihood, in nats per token: the loss of notebook 03). A likely text is close to how the model writes
+# anyway. Here the runs are the student's own; the experiment chooses among several runs of a teacher. **Predict:** is the likeliest run often
+# the shortest?
 
 # %%
 several = [one for one in found if one.is_reasoned]
@@ -274,10 +286,12 @@ assert min(row["mean tokens"] for row in rows.values()) == rows["shortest"]["mea
 assert min(row["mean nats"] for row in rows.values()) == rows["likeliest"]["mean nats"]
 
 # %% [markdown]
+# The table has one chosen run per question, so it rests on a handful of runs: it shows how the rules work, not which one is best.
+#
 # ## 6 · A search that fails
 #
-# Tools fail. `improve.failing` answers a fixed share of all queries with "No passage matches": the same queries each time, so that all
-# students meet the same failures. By hand, on the queries that the student wrote above:
+# Tools fail. `improve.failing` answers a fixed share of all queries with "No passage matches". These are the same queries each time, so that
+# all students meet the same failures: a checksum of the query (`zlib.crc32`) decides. By hand, on the queries that the student wrote above:
 
 # %%
 queries = sorted({q for one in found for step in one.case["trace"] for q in re.findall(r'web_search\("([^"]*)"\)', step["code"] or "")})
@@ -288,7 +302,7 @@ for query, failed in fails.items():
 print(f"{sum(fails.values())} of {len(fails)} queries would find nothing")
 
 # %% [markdown]
-# In the experiment one query in ten finds nothing. Here every query does, so that one run shows what the student does then.
+# In the experiment one query in ten finds nothing. Here no query finds anything, so that one run shows what the student does then.
 # **Predict:** does it try other words, or does it answer from memory?
 
 # %%
@@ -299,11 +313,15 @@ with Sandbox(tools=nothing, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_m
 pages.show_case(cases.agent_case(factual, run, model=student, method="agent_distill", n=1))
 
 # %% [markdown]
+# In the committed run the student did not try other words: it answered from memory. The answer is right, but the filter of section 4 would drop
+# this run, because the answer was neither read nor computed.
+#
 # ## 7 · Did it help?
 #
-# The experiment trains one student for each arm, all with as many steps, and asks them three things: questions of known templates, questions
-# of templates that no training question has (and Bamboogle, where the slice of Wikipedia is there), and questions with one search in ten lost.
-# **Predict:** which arm wins on known templates? Does the same arm win on new ones?
+# The questions of the teaching set are made from templates. The experiment trains one student for each arm, all for the same number of steps,
+# and tests them in three ways: on questions of templates that were in the training, on questions of new templates (and on Bamboogle, if its
+# slice of Wikipedia is on this machine), and on factual questions where one search in ten finds nothing. **Predict:** which arm wins on known
+# templates? Does the same arm win on new ones?
 
 # %%
 try:
@@ -316,7 +334,8 @@ if drawn is None:
 drawn
 
 # %% [markdown]
-# What each round gave. If a round adds few new questions, the next one has little to learn from.
+# This table shows the runs that each round gave, and how many of them were kept. If a round adds few new questions, the next one has little to
+# learn from.
 
 # %%
 figures.format_numbers(figures.round_table(yields)) if yields else print("No rounds are recorded yet.")
@@ -333,21 +352,22 @@ if drawn:
 # %% [markdown]
 # ## What we saw
 #
-# 1. A rule of two parts finds the step where a wrong run goes wrong; built by hand, it agrees with the package's on every recorded wrong run.
-# 2. Repairs and own runs are kept only when they were checked: each kept run is right, and rests on what was read or computed.
-# 3. Every trained token of an own run is the id that was sampled, and both arms took as many steps, so that they can be compared.
+# 1. A rule of two parts points at the step where a wrong run goes wrong; built by hand, it agrees with the package's on every recorded wrong
+#    run.
+# 2. Repairs and the student's own runs are kept only after a check: each kept run is right, and its answer was read or computed.
+# 3. The student is trained on the token ids that it sampled, and both arms took the same number of steps, so that they can be compared.
 #
-# Which arm helps, and by how much, is not shown by this page's few questions. Where section 7 has a figure, it says so.
+# This page's few questions do not show which arm helps, or by how much. The figure of section 7 does, once the experiment's arms are tested.
 #
 # ## Exercises
 #
 # Each has a check under it that tells you when it is solved; unsolved ones raise no error. One way to solve them is in this notebook;
-# `make workshop` writes copies without.
+# `make workshop` writes copies without the solutions.
 #
 # ### 1 · Find the first error
 #
-# Three recorded wrong runs. Read them, and write down the number of the step (from 1) after which each could not be right any more by the
-# rule of section 1. For which of them would you have chosen another step?
+# Below are three recorded wrong runs. For each, write down the number of the step where it goes wrong by the rule of section 1, counted from 1.
+# For which of them would you have chosen another step?
 
 # %%
 ids = ["teaching-math-dice-01", "teaching-math-divisors-01", "teaching-hotpot-further_north-01"]
@@ -370,8 +390,8 @@ pages.check_exercise("Find the first error", lambda: goes_wrong_at == {case["id"
 # %% [markdown]
 # ### 2 · Write a filter
 #
-# A run can be right by luck. Write `is_echo`: it is true where the answer is a text that is in the question already, and no
-# observation before the last step has it. Which city is larger, A or B? A student that always says "A" is right half of the time.
+# A run can be right by luck. Which city is larger, A or B? A student that always says "A" is right half of the time. Write `is_echo(case)`: it
+# is true if the question already contains the answer, and no observation before the last step contains it.
 
 # %% tags=["exercise"]
 def is_echo(case):
@@ -395,8 +415,8 @@ pages.check_exercise("Write a filter", lambda: echoes == {True} and fair == {Fal
 # ### 3 · Which round stops helping?
 #
 # Below are made-up results of a control and three rounds on 200 questions, with accuracies of about 30, 42, 49 and 50 per cent. Write
-# `last_useful_round`: the number of the last round that beats the round before it by more than chance. `figures.compare(before, after)`
-# gives the `difference` and its `p`. Before you run it: which round will it be?
+# `last_useful_round(results)`: the number of the last round that beats the round before it by more than chance (p below 0.05).
+# `figures.compare(before, after)` gives the `difference` and its `p`. Before you run it: which round will it be?
 
 # %%
 draw = random.Random(3)
@@ -425,8 +445,8 @@ pages.check_exercise("Which round stops helping?", lambda: last_useful_round(mad
                      and last_useful_round([*made_up, made_up[0]]) == 2, "Compare each round with the one before it.")  # fmt: skip
 
 # %% [markdown]
-# With more time: let the teacher repair the *last* step instead of the first error, for the runs in which all code ran. Are more repairs kept?
-# Then run the experiment with your own filter.
+# With more time: for the runs in which all code ran, let the teacher repair the *last* step instead of the first error. Are more repairs
+# kept? Then run the experiment with your own filter.
 
 # %%
 box.close()
