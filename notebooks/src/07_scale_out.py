@@ -60,7 +60,7 @@ pages.show_settings(cfg, *names)
 # ## 1 · One index for many runs
 #
 # An index of Wikipedia fills a machine's memory, so several runs should share one. `python -m agentlib serve --preset paper --build` builds
-# the index and serves it at `/retrieve`. The format is that of Search-R1, the project whose Wikipedia index the `paper` preset uses, so either
+# the index and serves it at `/retrieve`. The format is that of Search-R1, the project whose Wikipedia passages the `paper` preset searches, so either
 # client works with either server. The server accepts connections from this machine only, unless `--host` says otherwise, and it requires a
 # token if `AGENTLIB_RETRIEVER_TOKEN` is set. The first client below has the token, the second does not:
 
