@@ -660,6 +660,8 @@ def test_a_table_of_numbers_is_drawn_as_bars_of_its_height() -> None:
     assert [round(bar.get_height()) for bar in axes.patches] == [10, 8, 4]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["CoT", "agent"]
     assert texts(axes) == ["0"], "a zero is written, or nobody sees that it is there"
+    left, right = axes.get_xlim()
+    assert left < -0.42 and right > len(table) - 0.58, "every group's whole width is in the chart"
     with pytest.raises(ValueError, match="expected rows"):
         extra.bar_chart(table.iloc[:0], "questions", alt="")
 

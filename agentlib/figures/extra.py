@@ -231,6 +231,7 @@ def bar_chart(table: pd.DataFrame, ylabel: str, note: str = "", *, alt: str) -> 
     letters = int((across - 0.8) / len(table) / 0.072)  # which fit below a group
     wrap = TextWrapper(letters, break_long_words=False, break_on_hyphens=False)
     axes.set_xticks(range(len(table)), [wrap.fill(str(label)) for label in table.index])
+    axes.set_xlim(-0.6, len(table) - 0.4)  # as wide where the outer bars are all zero
     finish_axes(axes)
     axes.set(ylabel=ylabel)
     columns = len(table.columns)
