@@ -22,7 +22,7 @@
 # **By the end you will have shown that** a teacher's trajectories can be recorded, compared and filtered, and that
 # the *first-thought prefix* makes the agent start from the teacher's own chain of thought.
 #
-# *Needs* notebook 01 · *Makes* the training trajectories and Table 5 · *Minutes* about 3 at `smoke` (recorded
+# *Needs* notebook 01 · *Makes* the training trajectories and Table 5 · *Minutes* about 1 at `smoke` (recorded
 # trajectories, one live prefix); about two hours at `laptop` on two CPU cores (a live 1.5B teacher); hours of a GPU at
 # `paper`.
 #

@@ -22,8 +22,8 @@
 # **By the end you will have shown that** a model of 135 million parameters takes on the form of its teacher's runs
 # from fewer than two hundred of them, with loss only on what the teacher wrote.
 #
-# *Needs* notebook 02 · *Makes* or loads four adapters per student · *Minutes* about 3 at `smoke` on two CPU cores
-# with native bf16 and an hour at `laptop`; hours of a GPU at `paper`.
+# *Needs* notebook 02 · *Makes* or loads four adapters per student · *Minutes* about 1 at `smoke` on two CPU cores
+# with native bf16 (the exercises take 2 more) and an hour at `laptop`; hours of a GPU at `paper`.
 #
 # *To read*: 1 (2 minutes), 2 (6), 3 (8), 4 (8), 5 (4), 6 (2), 7 (2), exercises (45).
 #
