@@ -9,7 +9,7 @@ import matplotlib
 import pandas as pd
 import pytest
 
-from agentlib import config, figures
+from agentlib import config, figures, records
 from agentlib.figures import estimates, extra, statistics, style, tables
 
 STUDENTS = ("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct")
@@ -359,6 +359,23 @@ def test_nothing_run_with_a_vote_is_a_gap_not_the_greedy_run(smoke):
     assert "not run" in texts(figures.fig1_mean_accuracy(greedy).axes[0])
     assert texts(figures.fig7_code_errors(greedy).axes[0]).count("not run") == 1
     assert heights(figures.fig4_math_breakdown(greedy).axes[0], "Agent distillation + SAG") == []
+
+
+def test_each_figure_of_the_teaching_set_draws_its_students_and_no_panel_without_them():
+    """What a newcomer sees at `smoke`: the recorded students, beside the published values."""
+    recorded = config.ROOT / "figures" / "records" / "teaching" / "cases.jsonl"
+    cases = statistics.to_frame(records.read(recorded))
+    for name in MEASURED:
+        figure = getattr(figures, name)(cases)
+        # ours are the first row: of Fig. 5 and 6 the only one, of Fig. 1 its left half
+        ours = figure.axes[: {"fig1_mean_accuracy": 1, "fig4_math_breakdown": 2}.get(name, None)]
+        ours = [axes for axes in ours if "published" not in axes.get_title(loc="left")]
+        assert ours and all(style.draws_values(axes) for axes in ours), name
+        words = [text for axes in ours for text in texts(axes)]
+        allowed = {"fig4_math_breakdown": 1, "fig5_samples": 2}.get(name, 0)  # level 5; CoT at 8
+        assert words.count("not run") == allowed, (name, words)
+    titles = [axes.get_title(loc="left") for axes in figures.fig7_code_errors(cases).axes]
+    assert titles == ["ours: teaching-math", "published, digitised: MATH500"]
 
 
 def test_a_zero_is_drawn_and_is_not_a_gap(smoke):

@@ -35,7 +35,7 @@ def test_a_question_without_a_case_is_a_row_without_an_answer(tmp_path, monkeypa
     frame = recorded.read_cases(CFG)
     assert list(frame["id"]) == asked and frame["correct"].isna().tolist() == [False, False, True]
     said = recorded.footer(CFG, frame)
-    assert said == "preset smoke · a · 3 questions a benchmark"
+    assert said == "preset smoke · a · 3 questions per benchmark"
 
 
 def test_without_records_it_says_which_notebook_makes_them(tmp_path, monkeypatch):

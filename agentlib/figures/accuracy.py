@@ -6,14 +6,20 @@ off its figures, say "digitised".
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from agentlib.config import METHODS
-from agentlib.figures.captions import caption_breakdown, caption_means, caption_samples
+from agentlib.figures.captions import (
+    NOT_RUN,
+    caption_breakdown,
+    caption_means,
+    caption_samples,
+    join_words,
+)
 from agentlib.figures.estimates import (
     Estimate,
     accuracy,
@@ -46,6 +52,16 @@ from agentlib.figures.tables import PUBLISHED_ROW
 PUBLISHED_NOTE = "published: Kang et al. 2025"
 WILSON_NOTE = "whiskers: 95\u00a0% Wilson interval"
 PANELS = ("MATH500", "AIME", "HotpotQA", "MuSiQue")  # Figs. 5 and 6
+
+
+def drawn_panels(has_cases: Mapping[str, bool]) -> list[str]:
+    """The panels of which there is a case of ours; all of them if there is none at all."""
+    return [name for name, found in has_cases.items() if found] or list(has_cases)
+
+
+def chart_width(shown: Sequence[str], panels: Sequence[str]) -> float:
+    """Inches for a chart with these of its panels side by side."""
+    return max(5.5, 10.5 * len(shown) / len(panels))
 
 
 @styled
@@ -187,8 +203,8 @@ def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = Non
 
     It shows one student: `model`, or by default the one that was run with the most numbers of
     samples. The paper has agent points at 1 and 8 only; ours are drawn at each number of samples
-    that was run. A panel in which all of ours are 0 says nothing about samples and is left out, as
-    long as another is not.
+    that was run. A panel without a case of ours is left out, and so is one in which all of ours are
+    0, which says nothing about samples; as long as another is not.
     """
     cases = prepare_cases(cases)
     rows = [  # method, published series, label, marker, shift to the side
@@ -210,21 +226,23 @@ def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = Non
         for method, *_ in rows:
             points = [accuracy(select(chosen, method=method, n=n)) for n in counts]
             drawn[column, method] = points
-    zero = [
-        column
+    values = {
+        column: [p.value for method, *_ in rows for p in drawn[column, method] if p.n]
         for column in PANELS
-        if {p.value for method, *_ in rows for p in drawn[column, method] if p.n} == {0.0}
-    ]
-    zero = zero if len(zero) < len(PANELS) else []
-    shown = [column for column in PANELS if column not in zero]
+    }
+    ran = drawn_panels({column: bool(found) for column, found in values.items()})
+    shown = [column for column in ran if set(values[column]) != {0.0}] or ran
+    left = {
+        "ours are 0 at every n": [names[column] for column in ran if column not in shown],
+        NOT_RUN: [names[column] for column in PANELS if column not in ran],
+    }
     text = footer_text(
         note,
         [point for (column, _), points in drawn.items() if column in shown for point in points],
         WILSON_NOTE,
-        f"dashed, {PUBLISHED_NOTE} on the benchmark mirrored, 3B; "
-        "n = 2 and 4 and CoT at 8 digitised",
+        f"dashed, {PUBLISHED_NOTE}, 3B on {join_words(shown)}; n = 2 and 4 and CoT at 8 digitised",
     )
-    figure = new_chart(10.5, 3.7, text)
+    figure = new_chart(chart_width(shown, PANELS), 3.7, text)
     paper = read_published("fig5_sag_vs_sc_digitised")
     grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, column in zip(grid, shown, strict=True):
@@ -254,7 +272,7 @@ def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = Non
     finish_axes(*grid)
     figure.axes[0].set_ylabel("accuracy (%)")
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=4)
+    figure.legend(handles, labels, loc="outside upper left", ncols=4 if len(shown) > 2 else 2)
     reach = [
         max(p.value - p.low, p.high - p.value)
         for (column, _), points in drawn.items()
@@ -266,7 +284,7 @@ def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = Non
         {names[column]: of_panel[column] for column in shown},
         {method: label for method, _, label, *_ in rows},
         counts,
-        [names[column] for column in zero],
+        left,
         max(reach, default=0.0),
     )
     set_caption(figure, caption)

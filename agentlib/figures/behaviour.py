@@ -5,7 +5,7 @@ Like `accuracy`: a table of cases in, a Figure out, published values beside ours
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from agentlib.config import METHODS
-from agentlib.figures.accuracy import PANELS, PUBLISHED_NOTE, WILSON_NOTE
+from agentlib.figures.accuracy import PANELS, PUBLISHED_NOTE, WILSON_NOTE, chart_width, drawn_panels
 from agentlib.figures.captions import caption_errors, caption_searches, caption_tokens
 from agentlib.figures.estimates import (
     Estimate,
@@ -76,7 +76,7 @@ def fig6_tokens(cases: pd.DataFrame, note: str = "", *, model: str | None = None
     )
     names = {column: benchmark_for(student, column) or column for column in PANELS}
     shown = drawn_panels({c: any(len(tokens[c, method]) for method, *_ in rows) for c in PANELS})
-    figure = new_chart(10.5, 3.9, text)
+    figure = new_chart(chart_width(shown, PANELS), 3.9, text)
     grid = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, column in zip(grid, shown, strict=True):
         both = [tokens[column, method] for method, *_ in rows]
@@ -112,11 +112,6 @@ def fig6_tokens(cases: pd.DataFrame, note: str = "", *, model: str | None = None
     }
     set_caption(figure, caption_tokens(size_label(model), counted, published))
     return figure
-
-
-def drawn_panels(has_cases: Mapping[str, bool]) -> list[str]:
-    """The panels of which there is a case of ours; all of them if there is none at all."""
-    return [name for name, found in has_cases.items() if found] or list(has_cases)
 
 
 def _histogram_look(method: str, hatch: str) -> dict[str, object]:
@@ -192,7 +187,7 @@ def fig7_code_errors(cases: pd.DataFrame, note: str = "") -> Figure:
         PUBLISHED_NOTE,
     )
     shown = drawn_panels({c: any(total.n for _, total in stacks[c]) for c in panels})
-    figure = new_chart(10.5, 5.6, text)
+    figure = new_chart(chart_width(shown, panels), 5.6, text)
     grid = figure.subplots(2, len(shown), sharey=True, squeeze=False)
     published_pairs = []
     for (top, bottom), column in zip(grid.T, shown, strict=True):
@@ -261,7 +256,8 @@ def fig8_retrieval_calls(cases: pd.DataFrame, note: str = "") -> Figure:
         "whiskers: 95\u00a0% t interval of the mean, none where all agree, "
         "cut at 3 times the tallest bar"
     )
-    figure = new_chart(10.5, 5.2, footer_text(note, drawn, intervals, PUBLISHED_NOTE))
+    text = footer_text(note, drawn, intervals, PUBLISHED_NOTE)
+    figure = new_chart(chart_width(shown, columns), 5.2, text)
     grid = figure.subplots(2, len(panels), sharey=True, squeeze=False)
     for (top, bottom), (column, ours, theirs, sizes) in zip(grid.T, panels, strict=True):
         draw_bars(top, [size_label(model) for model in students], ours)

@@ -168,11 +168,11 @@ def caption_samples(
     cases: Mapping[str, pd.DataFrame],
     rows: Mapping[str, str],
     counts: Sequence[int],
-    zero: Sequence[str],
+    left: Mapping[str, Sequence[str]],
     reach: float,
 ) -> Caption:
-    """Of Fig. 5. `cases` by panel, `rows` method to label, `zero` the panels left out because all
-    of ours are 0, `reach` (points) of the longest whisker."""
+    """Of Fig. 5. `cases` by panel, `rows` method to label, `left` the panels left
+    out, by the reason, `reach` (points) of the longest whisker."""
     said, clear, most = [], 0, max(counts)
     for method, label in rows.items():
         found = {
@@ -193,7 +193,9 @@ def caption_samples(
         if said
         else f"the published lines; ours were {NOT_RUN} with more than one sample"
     )
-    gaps = f"{join_words(zero)}, left out: ours are 0 at every n" if zero else ""
+    gaps = "; ".join(
+        f"{join_words(panels)}, left out: {why}" for why, panels in left.items() if panels
+    )
     unseen = f"gains smaller than the whiskers, of up to {reach:.0f} points" if reach else ""
     return Caption(_sentence(seen), _sentence(unseen, gaps or ("" if unseen else "our own lines")))
 

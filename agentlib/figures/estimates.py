@@ -25,6 +25,9 @@ PUBLISHED_AS = {
 }  # fmt: skip
 PUBLISHED_AS |= {b.name: b.published for b in config.BENCHMARKS}
 PUBLISHED_AS |= {b.slice: b.published for b in config.BENCHMARKS}
+# The teaching set has its own panels in figures, above published ones of the same kind of question;
+# it is in no table with the published numbers.
+PANELS_OF = {"teaching-hotpot": "HotpotQA", "teaching-math": "MATH500"}
 # Rows of a table, top to bottom: the students' methods, and the teacher's agent with a prefix.
 METHOD_ORDER = (
     "cot",
@@ -289,11 +292,10 @@ def estimate_table(rows: Mapping, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def benchmark_for(cases: pd.DataFrame, column: str) -> str | None:
-    """Our benchmark in these cases that mirrors a published one ("MATH500"), or None."""
-    ran = set(cases["benchmark"])
-    return next(
-        (name for name, theirs in PUBLISHED_AS.items() if theirs == column and name in ran), None
-    )
+    """Our benchmark in these cases whose panel is drawn with a published one's ("MATH500"): one
+    that mirrors it, or part of the teaching set; None without one."""
+    ran, panels = set(cases["benchmark"]), PUBLISHED_AS | PANELS_OF
+    return next((name for name, theirs in panels.items() if theirs == column and name in ran), None)
 
 
 def list_students(cases: pd.DataFrame) -> list[str]:

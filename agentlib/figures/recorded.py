@@ -24,9 +24,9 @@ def read_cases(cfg: config.Config) -> pd.DataFrame:
 
 
 def footer(cfg: config.Config, frame: pd.DataFrame) -> str:
-    """What a figure says of itself: the preset, the models, and how many questions a benchmark."""
+    """What a figure says of itself: preset, models, questions per benchmark."""
     each = sorted(set(frame.groupby("benchmark")["id"].nunique()))
     count = "-".join(str(n) for n in dict.fromkeys((each[0], each[-1])))
     noun = "question" if count == "1" else "questions"
     models = ", ".join(frame["model"].unique())
-    return f"preset {cfg.preset} · {models} · {count} {noun} a benchmark"
+    return f"preset {cfg.preset} · {models} · {count} {noun} per benchmark"
