@@ -368,7 +368,7 @@ def test_each_figure_of_the_teaching_set_draws_its_students_and_no_panel_without
     for name in MEASURED:
         figure = getattr(figures, name)(cases)
         # ours are the first row: of Fig. 5 and 6 the only one, of Fig. 1 its left half
-        ours = figure.axes[: {"fig1_mean_accuracy": 1, "fig4_math_breakdown": 2}.get(name, None)]
+        ours = figure.axes[: {"fig1_mean_accuracy": 1, "fig4_math_breakdown": 2}.get(name)]
         ours = [axes for axes in ours if "published" not in axes.get_title(loc="left")]
         assert ours and all(style.draws_values(axes) for axes in ours), name
         words = [text for axes in ours for text in texts(axes)]
