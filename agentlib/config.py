@@ -417,6 +417,8 @@ SMOKE = dataclasses.replace(
 IMPROVE = TEACHING | {
     "teacher_records": "teaching",
     "improve_questions": 80,
+    "improve_steps": 240,  # cut, like the questions, before any arm was asked (its plan.md)
+    "questions": 120,
     "teacher_tries": 4,
     "trainings": 1,  # to begin with; three are planned
 }

@@ -258,7 +258,7 @@ pd.DataFrame(losses, index=pd.RangeIndex(1, 7, name="step")).round(2)
 
 # %% [markdown]
 # One round has three parts: sample runs of the student, choose among them, and train from the base model on the teacher's runs and all chosen
-# runs so far. The next round samples runs of the student that this training made. The experiment does three rounds, with 480 steps for every
+# runs so far. The next round samples runs of the student that this training made. The experiment plans three rounds, with 240 steps for every
 # arm.
 #
 # ## 5 · Which of several right runs?
