@@ -84,6 +84,7 @@ FIRST_THOUGHTS = {
 }
 WEIGHTS = ("wheels", "hub")
 WORDINGS = ("plain", "plan")
+TAUGHT_ON = ("all", "matched")
 ENGINES = ("auto", "vllm", "transformers", "own")
 IN_PROCESS = "in-process"  # a teacher by transformers, many questions in one batch
 AT_LEAST_ONE = {
@@ -143,6 +144,9 @@ class Config:
     # which trajectories students learn from: the "right" ones that pass the filter (§4.1), or of
     # these only the "supported" ones, which saw every passage that the answer rests on
     keep: str = "right"
+    # on which questions' runs: "all" that were kept, or the "matched" ones, of which both agents of
+    # the teacher, with and without first-thought prefix, have a run that was kept
+    taught_on: str = "all"
     # which first thoughts the teacher's agent starts from: a key of `FIRST_THOUGHTS`
     first_thought: str = "published"
     # how a chain of thought is asked for, and how many worked examples an agent's teacher sees;
@@ -165,6 +169,7 @@ class Config:
     sweep_seeds: int = 5  # Table 7
     sweep_tunings: tuple[str, ...] = ("lora", "qlora", "full")  # Table 8, and QLoRA
     sweep_examples: tuple[int, ...] = (25, 50, 100, 0)  # trajectories; 0 is all
+    sweep_taught: tuple[str, ...] = ()  # values of `taught_on` to compare
     # of an LLM that also grades factual answers, as in §4.1; "" grades by rules alone
     judge_server: str = ""
     judge: str = "gpt-4o-mini"  # §4.1
@@ -230,6 +235,7 @@ class Config:
             "engine": ENGINES,
             "weights": WEIGHTS,
             "keep": ("right", "supported"),
+            "taught_on": TAUGHT_ON,
             "first_thought": FIRST_THOUGHTS,
             "wording": WORDINGS,
             "server_seed": ("sent", "omitted"),
@@ -249,7 +255,7 @@ class Config:
                         f"setting {field.name!r} holds {wrong[0]!r}, expected only {kind.__name__}"
                         " values"
                     )
-                known = METHODS if field.name == "live_methods" else found
+                known = {"live_methods": METHODS, "sweep_taught": TAUGHT_ON}.get(field.name, found)
                 if unknown := [item for item in found if item not in known]:
                     raise ValueError(
                         f"setting {field.name!r} holds {unknown[0]!r}, expected some of"
@@ -372,6 +378,7 @@ SLICE = {
     "cot_tokens": 1024,
     "context_tokens": 6144,  # an agent's prompt and five searches
     "teacher_tested": True,
+    "sweep_taught": TAUGHT_ON,
 }
 
 # The teaching set at full length: what the committed students learned from and were asked.
@@ -393,6 +400,7 @@ TEACHING = {
     "lora_alpha": 16,
     "trainings": 3,
     "teacher_tested": True,
+    "sweep_taught": TAUGHT_ON,
 }
 # The teaching set in minutes: its committed students answer some of its test questions afresh.
 SMOKE = dataclasses.replace(
@@ -410,6 +418,7 @@ SMOKE = dataclasses.replace(
         "sweep_seeds": 0,
         "sweep_tunings": (),
         "sweep_examples": (),
+        "sweep_taught": (),
     },
 )
 # Students that learn from their own runs on the teaching set (notebook 11): from its recorded

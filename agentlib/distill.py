@@ -23,13 +23,34 @@ TEACHER_OF = {
 
 
 def training_cases(cfg: config.Config, method: str) -> list[dict]:
-    """The teacher's cases a method trains on: those the filter keeps, at most `train_examples`
-    of them."""
+    """The teacher's cases a method trains on: those the filter keeps, of the questions that
+    `taught_on` says, at most `train_examples` of them."""
     if method not in TEACHER_OF:
         raise ValueError(
             f"method {method!r} is not trained, expected one of {', '.join(TEACHER_OF)}"
         )
-    return teach.filtered_cases(cfg, TEACHER_OF[method])[: cfg.train_examples or None]
+    kept = teach.filtered_cases(cfg, TEACHER_OF[method])
+    if cfg.taught_on == "matched":
+        matched = _kept_by_both(cfg)
+        kept = [case for case in kept if case["id"] in matched]
+    return kept[: cfg.train_examples or None]
+
+
+def _kept_by_both(cfg: config.Config) -> set[str]:
+    """The questions of which both agents of the teacher have a run that passes the filter.
+
+    Raises ValueError for none.
+    """
+    plain, prefixed = (
+        {case["id"] for case in teach.filtered_cases(cfg, kind)} for kind in ("agent", "agent_ftp")
+    )
+    if not (both := plain & prefixed):
+        raise ValueError(
+            f"setting 'taught_on' is 'matched', but none of the {len(plain)} questions of which the"
+            f" teacher's agent has a kept run is among the {len(prefixed)} with first-thought"
+            " prefix; run the teacher on more questions"
+        )
+    return both
 
 
 def conversations(

@@ -73,9 +73,25 @@ def post(
 
 
 def said(reply: httpx.Response) -> str:
-    """The beginning of an answer in one line; of a web page, as proxies send one, its words."""
-    text = reply.text
+    """The beginning of an answer in one line; of a web page, as proxies send one, its words, and of
+    an error in JSON its sentence."""
+    text = _error_message(reply) or reply.text
     if text.lstrip()[:1] == "<":
         text = re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I)
         text = f"a web page, {' '.join(text.split())!r:.160}"
     return " ".join(text.split())[:300]
+
+
+def _error_message(reply: httpx.Response) -> str:
+    """The sentence of an error in JSON, as FastAPI ("detail"), OpenAI ("error": {"message"}) and
+    older servers ("message") send it; "" where there is none."""
+    if reply.status_code < 400:
+        return ""
+    try:
+        found = reply.json()
+    except ValueError:
+        return ""
+    for name in ("error", "detail", "message"):
+        if isinstance(found, dict) and name in found:
+            found = found[name]
+    return found if isinstance(found, str) else ""

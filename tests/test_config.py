@@ -51,7 +51,7 @@ def other(cfg: config.Config, name: str):
     """Another value that a setting can have."""
     choices = {"tuning": "qlora", "vote": "as_published", "retriever": "bm25", "precision": "fp32", "weights": "hub", "server_seed": "omitted",
                "teacher_server": "http://host:8000", "top_p": 0.5, "first_thought": "gated", "wording": "plain",
-               "live_methods": ("cot",), "keep": "supported", "teacher_tested": True, "engine": "own"}  # fmt: skip
+               "live_methods": ("cot",), "sweep_taught": ("all",), "taught_on": "matched", "keep": "supported", "teacher_tested": True, "engine": "own"}  # fmt: skip
     found = getattr(cfg, name)
     if name in choices:
         return choices[name]
@@ -64,7 +64,7 @@ NEVER = {
     "preset", "students", "benchmarks", "questions", "train_questions", "train_sets", "panel_benchmarks", "panel_student", "sample_counts",
     "sweep_temperatures", "sweep_benchmarks", "seed_benchmarks", "sweep_questions", "sweep_seeds", "sweep_tunings", "sweep_examples",
     "judge_server", "judge", "batch_questions", "workers", "ray_address", "samples", "teacher_tries", "teacher_kept", "teacher_records", "trainings",
-    "live_methods", "keep", "teacher_tested", "improve_questions", "improve_runs", "improve_steps",
+    "live_methods", "sweep_taught", "taught_on", "keep", "teacher_tested", "improve_questions", "improve_runs", "improve_steps",
 }  # fmt: skip
 SEARCHED = {"corpus", "passages", "encoder", "retriever", "retriever_url", "top_k"}
 ASKED = SEARCHED | {

@@ -571,6 +571,11 @@ def teacher_case(number, **changed):
     } | changed
 
 
+def chain_case(number):
+    case = teacher_case(number, stopped="stop", text="It is \\boxed{1}.")
+    return {name: value for name, value in case.items() if name != "trace"}
+
+
 def test_training_cases_are_those_the_filter_keeps(project):
     cfg = config.load("smoke", train_examples=2)
     file = distill.teach.records_path(cfg, "agent")
@@ -591,6 +596,34 @@ def test_training_cases_are_those_the_filter_keeps(project):
         distill.training_cases(cfg, "agent_distill")
     with pytest.raises(ValueError, match="'agent' is not trained, expected one of cot_distill"):
         distill.training_cases(cfg, "agent")
+
+
+def test_matched_students_learn_from_the_questions_that_both_agents_have_a_kept_run_of(project):
+    cfg = config.load("smoke", taught_on="matched")
+    prefixed = [teacher_case(2), teacher_case(3, correct=False), *map(teacher_case, (5, 4))]
+    for kind, found in {
+        "agent": map(teacher_case, range(1, 5)),
+        "agent_ftp": prefixed,
+        "cot": [chain_case(1), chain_case(2)],
+    }.items():
+        records.write_lines(distill.teach.records_path(cfg, kind), found)
+
+    def ids(method, **own):
+        own_cfg = dataclasses.replace(cfg, **own)
+        return [case["id"] for case in distill.training_cases(own_cfg, method)]
+
+    assert ids("agent_distill") == ["q2", "q4"] and ids("agent_distill_ftp") == ["q2", "q4"]
+    assert ids("cot_distill") == ["q2"], "of the other methods' runs, those of these questions"
+    assert ids("agent_distill", train_examples=1) == ["q2"]
+    assert ids("agent_distill_ftp", taught_on="all") == ["q2", "q5", "q4"]
+    folders = {
+        distill.adapter_run(dataclasses.replace(cfg, taught_on=one), "s", "agent_distill").folder
+        for one in config.TAUGHT_ON
+    }
+    assert len(folders) == 2, "named by the data"
+    records.write_lines(distill.teach.records_path(cfg, "agent_ftp"), [teacher_case(9)])
+    with pytest.raises(ValueError, match="none of the 4 questions of which"):
+        ids("agent_distill")
 
 
 def test_what_is_trained_on_are_conversations_and_rag_has_passages_in_front(project):

@@ -8,7 +8,7 @@ import re
 import pytest
 from conftest import Scripted, act
 
-from agentlib import benchmarks, config, distill, teach
+from agentlib import benchmarks, config, distill, records, teach
 from agentlib.runner import archive
 
 _spec = importlib.util.spec_from_file_location(
@@ -96,6 +96,37 @@ def test_students_follow_once_their_teachers_cases_are_published(teacher, monkey
     assert len(student.calls) == 2
     assert pieces.main([*COMMAND, "ask/135M/agent/n1/0"]) == 0 and len(student.calls) == 2
     assert "ask/135M/agent/n1/0: 2 of 2 left" in capsys.readouterr().out
+
+
+def test_what_is_varied_is_trained_asked_and_published_beside_the_main_experiment(
+    teacher, monkeypatch, capsys
+):
+    own = ["--set=sweep_taught=all,matched", "--set=sweep_examples=2", "--set=questions=1"]
+    command = [*COMMAND, *own]
+    assert pieces.main([*command, "teacher/*"]) == 0
+    assert pieces.main([*command, "--list"]) == 0
+    listed = re.findall(r"^vary/\S+(?=:)", capsys.readouterr().out, re.MULTILINE)
+    trained = {name for name in listed if name.startswith("vary/train/135M/agent_distill/")}
+    # of this teacher all runs are kept, with and without prefix: the matched students are the others
+    assert {name.rpartition("/")[2] for name in trained} == {
+        "tuning=qlora", "tuning=full", "trajectories=2",
+    }  # fmt: skip
+    assert "vary/ask/135M/agent_distill_ftp/taught_on=matched" in listed
+    assert "vary/ask/135M/agent_distill/taught_on=all" not in listed, "that is the main experiment"
+    student = Scripted(lambda *_: act("final_answer(1)"))
+    student.close = student.use = lambda *_: None
+    opened = []
+    monkeypatch.setattr(
+        pieces.evaluate, "open_student", lambda cfg, *_: opened.append(cfg.tuning) or (student, {})
+    )
+    varied = [f"vary/ask/135M/agent_distill/{name}=*" for name in ("tuning", "trajectories")]
+    assert pieces.main([*command, *varied, "ask/135M/agent_distill/n1/*", "--pack"]) == 0
+    assert set(opened) == {"lora", "qlora", "full"}, "each with its own settings"
+    cfg = config.load("laptop", **dict(map(config.setting, [*OWN, *(o[6:] for o in own)])))
+    found = records.read(cfg.records / "sweeps.jsonl")
+    assert {(c["setting"], c["value"]) for c in found} >= {
+        ("tuning", "qlora"), ("tuning", "full"), ("trajectories", 2), ("taught_on", "all"),
+    }  # fmt: skip
 
 
 def test_what_is_no_piece_is_said(teacher, capsys):

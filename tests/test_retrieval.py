@@ -17,7 +17,7 @@ from conftest import SMOL
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentlib import config, records
+from agentlib import config, records, web
 from agentlib.benchmarks import search
 from agentlib.benchmarks.minisuite import encyclopedia, topics
 from agentlib.models import server as model_server
@@ -691,6 +691,23 @@ def test_a_page_of_a_proxy_is_told_by_its_words(moody):
         ConnectionError, match="expected JSON, got \"a web page, '502 Bad Gateway nginx'\""
     ):
         quick(moody).search(["x"])
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"detail": "this index is closed"}, "this index is closed"),
+        ({"error": {"message": "no such model", "code": 404}}, "no such model"),
+        ({"error": "no such model"}, "no such model"),
+        ({"object": "error", "message": "no such model"}, "no such model"),
+        ({"detail": [{"loc": ["body"]}]}, '{"detail": [{"loc": ["body"]}]}'),
+        (["no", "words"], '["no", "words"]'),
+    ],
+)
+def test_an_error_in_json_is_told_by_its_sentence(sent, said):
+    text = json.dumps(sent)
+    assert web.said(httpx.Response(404, text=text)) == said
+    assert web.said(httpx.Response(200, text=text)) == text, "that is no error"
 
 
 def ipv6(*hosts):

@@ -121,6 +121,33 @@ def test_the_main_experiments_own_setting_is_taken_from_its_cases(setting, kept)
             assert known == []
 
 
+def test_both_agents_are_taught_on_the_same_questions_and_asked_all_of_them(project):
+    cfg = dataclasses.replace(CFG, sweep_taught=config.TAUGHT_ON, sweep_examples=())
+    found = settings(cfg)["taught_on"]
+    assert [(v.value, v.condition.method, v.cfg.taught_on, v.cfg.questions) for v in found] == [
+        (value, method, value, cfg.questions)
+        for value in ("all", "matched")
+        for method in ("agent_distill", "agent_distill_ftp")
+    ]
+    assert [sweeps.is_main(cfg, v) for v in found] == [True, True, False, False]
+
+
+def test_variations_that_are_answered_whole_are_found_in_their_folders(project, kept):
+    cfg = dataclasses.replace(CFG, sweep_taught=("all",), sweep_examples=())
+    assert sweeps.finished(cfg) == []
+    first, second = settings(cfg)["taught_on"]
+    asked = evaluate.questions_of(cfg, first.condition)
+    for one, answered in ((first, asked), (second, asked[1:])):
+        with evaluate.condition_run(cfg, one.condition) as run:
+            for question in answered:
+                run.append({"id": question.id, "method": one.condition.method})
+    found = sweeps.finished(cfg)
+    assert [case["id"] for case in found] == [question.id for question in asked]
+    assert {(c["method"], c["setting"], c["value"]) for c in found} == {
+        ("agent_distill", "taught_on", "all")
+    }, "of the second one answer is missing"
+
+
 def test_published_variations_are_small_and_say_what_was_varied(project):
     case = {
         "id": "q",

@@ -1,8 +1,10 @@
 """One setting varied at a time for the smallest student: temperature, inference seed, tuning,
-trajectories (Tables 6-8).
+trajectories (Tables 6-8), and the questions that students with and without first-thought prefix are
+taught on.
 """
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Variation:
-    """One value of one setting: `setting` is "temperature", "seed", "tuning" or "trajectories"."""
+    """One value of one setting: `setting` is "temperature", "seed", "tuning", "trajectories" or
+    "taught_on"."""
 
     setting: str
     value: float | int | str
@@ -28,7 +31,9 @@ class Variation:
 def plan(cfg: config.Config) -> list[Variation]:
     """What is varied: the temperature of SAG on the maths benchmarks (Table 6), its seed on AIME
     (Table 7; at `laptop` both on mini-math), the kind of fine-tuning (Table 8) and the number of
-    trajectories, both greedy, on all benchmarks; of each benchmark the first `sweep_questions`.
+    trajectories, both greedy, on all benchmarks; of each benchmark the first `sweep_questions`. The
+    questions that both agents are taught on are varied on all test questions: differences are small
+    there.
     """
     student = cfg.students[0]
 
@@ -49,7 +54,17 @@ def plan(cfg: config.Config) -> list[Variation]:
         Variation("tuning", t, dataclasses.replace(fewer, tuning=t), greedy)
         for t in cfg.sweep_tunings
     ]
-    return found + (_vary_trajectories(fewer, greedy) if cfg.sweep_examples else [])
+    found += _vary_trajectories(fewer, greedy) if cfg.sweep_examples else []
+    return found + [
+        Variation(
+            "taught_on",
+            taught_on,
+            dataclasses.replace(cfg, taught_on=taught_on),
+            dataclasses.replace(greedy, method=method),
+        )
+        for taught_on in cfg.sweep_taught
+        for method in ("agent_distill", "agent_distill_ftp")
+    ]
 
 
 def _vary_trajectories(cfg: config.Config, condition: Condition) -> list[Variation]:
@@ -57,17 +72,19 @@ def _vary_trajectories(cfg: config.Config, condition: Condition) -> list[Variati
     "all".
     """
     there = len(distill.training_cases(cfg, condition.method))
-    if too_many := [k for k in cfg.sweep_examples if k >= there]:
-        log.warning(
-            "%s trajectories are not varied: %d passed the filter",
-            ", ".join(map(str, too_many)),
-            there,
-        )
+    if too_many := tuple(k for k in cfg.sweep_examples if k >= there):
+        _say_left_out(too_many, there)
     return [
         Variation("trajectories", k or there, dataclasses.replace(cfg, train_examples=k), condition)
         for k in cfg.sweep_examples
         if k not in too_many
     ]
+
+
+@functools.cache  # a plan is made often; this is said once
+def _say_left_out(too_many: tuple[int, ...], there: int) -> None:
+    numbers = ", ".join(map(str, too_many))
+    log.warning("%s trajectories are not varied: %d passed the filter", numbers, there)
 
 
 def run(
@@ -126,6 +143,19 @@ def _main_cases(cfg: config.Config, variation: Variation, main: Sequence[dict]) 
         and (c["benchmark"], c["id"]) in wanted
     ]
     return known if len(known) == len(wanted) else []
+
+
+def finished(cfg: config.Config) -> list[dict]:
+    """Cases of the variations that are answered whole in their run folders, each with its `setting`
+    and `value`."""
+    found = []
+    for one in plan(cfg):
+        run = evaluate.condition_run(one.cfg, one.condition)
+        questions, done = evaluate.questions_of(one.cfg, one.condition), run.finished()
+        if not run.todo(questions):
+            labels = {"setting": one.setting, "value": one.value}
+            found += [done[question.id] | labels for question in questions]
+    return found
 
 
 def publish(cfg: config.Config, found: Sequence[dict]) -> Path:

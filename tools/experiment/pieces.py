@@ -1,9 +1,9 @@
 """Run the long work of a preset piece by piece: `python tools/experiment/pieces.py --help`.
 
-A piece is one method of the teacher, one training of one student, or one condition of the
-evaluation; with `--experiment improve`, one part of the rounds, trainings and tests of notebook 11.
-Each can be run alone, resumes where it stopped, and tells its cost first. Without names, the pieces
-are run in the order of the list until the minutes are over.
+A piece is one method of the teacher, one training of one student, one condition of the evaluation,
+or one value of a setting that is varied; with `--experiment improve`, one part of the rounds,
+trainings and tests of notebook 11. Each can be run alone, resumes where it stopped, and tells its
+cost first. Without names, the pieces are run in the order of the list until the minutes are over.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from agentlib import benchmarks, config, distill, evaluate, improve, records, ro
 from agentlib.benchmarks import search
 from agentlib.config import setting
 from agentlib.figures import size_label
-from agentlib.runner import archive
+from agentlib.runner import archive, sweeps
 from agentlib.sandbox import Sandbox
 from agentlib.tasks import Question
 from agentlib.training import checkpoints
@@ -47,7 +47,7 @@ class Piece:
     @property
     def kind(self) -> str:
         """The work it is, a key of `SECONDS`."""
-        return self.name.removeprefix("improve/").partition("/")[0]
+        return self.name.removeprefix("improve/").removeprefix("vary/").partition("/")[0]
 
     @property
     def seconds_left(self) -> float:
@@ -63,17 +63,15 @@ class Workshop:
     def __init__(self, cfg: config.Config, chunk: int, lost: float = 0.0):
         self.cfg, self.chunk, self.lost = cfg, chunk, lost
         self._search = self._box = self._model = self._opened = None
-        self._tests: dict[str, Workshop] = {}
+        self._others: dict[tuple[config.Config, float], Workshop] = {}
 
-    def of_test(self, test: str) -> "Workshop":
-        """The workshop in which a test of `rounds` is done: of its own search, or one that
-        fails."""
-        if test == "plain":
+    def under(self, cfg: config.Config, lost: float = 0.0) -> "Workshop":
+        """The workshop for another configuration, or for a search of which a share is `lost`."""
+        if (cfg, lost) == (self.cfg, self.lost):
             return self
-        if test not in self._tests:
-            lost = rounds.LOST if test == "failing" else 0.0
-            self._tests[test] = Workshop(rounds.settings_for(self.cfg, test), self.chunk, lost)
-        return self._tests[test]
+        if (cfg, lost) not in self._others:
+            self._others[cfg, lost] = Workshop(cfg, self.chunk, lost)
+        return self._others[cfg, lost]
 
     @property
     def search(self) -> Callable[[str], str]:
@@ -95,8 +93,8 @@ class Workshop:
         return self._box
 
     def close(self) -> None:
-        for test in self._tests.values():
-            test.close()
+        for other in self._others.values():
+            other.close()
         if self._opened is not None:
             self._opened.__exit__(None, None, None)
         if self._box is not None:
@@ -195,26 +193,67 @@ def pieces(cfg: config.Config, shop: Workshop, keep: bool = False) -> Iterator[P
         for one in evaluate.plan(cfg, student)
         if is_taught(one.method)
     ]
-    wanted = {piece.run.configuration.get("adapter") for piece in answers if piece.left}
-    for student in cfg.students:
-        for k in range(cfg.trainings):
-            one = distill.one_training(cfg, k)
-            for method in filter(is_taught, distill.TEACHER_OF):
-                run = distill.adapter_run(one, student, method)
-                steps = one.epochs * -(-len(distill.training_cases(one, method)) // one.batch_size)
-                # a student whose questions are all answered need not be trained again
-                done = checkpoints.has_weights(run.folder) or run.folder.name not in wanted
-                yield Piece(
-                    f"train/{size_label(student)}/{method}/{k}",
-                    run,
-                    steps,
-                    0 if done else steps,
-                    lambda one=one, student=student, method=method: distill.train(
-                        one, student, method, shop.search if method.endswith("rag") else None
-                    ),
-                    lambda run=run, k=k: keep and k == 0 and shop.keep(run),
-                )
-    yield from answers
+    varied = list(_varied(cfg, shop, is_taught))
+    wanted = {piece.run.configuration.get("adapter") for piece in answers + varied if piece.left}
+    trained = [
+        (distill.one_training(cfg, k), f"train/{size_label(student)}/{method}/{k}", student, method)
+        for student in cfg.students
+        for k in range(cfg.trainings)
+        for method in filter(is_taught, distill.TEACHER_OF)
+    ]
+    trained += [
+        (distill.one_training(v.cfg, 0), _name(v, "train"), v.condition.student, v.condition.method)
+        for v in _variations(cfg, is_taught)
+    ]
+    seen = set()
+    for one, name, student, method in trained:
+        run = distill.adapter_run(one, student, method)
+        if run.folder in seen:
+            continue  # a variation of how a student is asked
+        seen.add(run.folder)
+        steps = one.epochs * -(-len(distill.training_cases(one, method)) // one.batch_size)
+        # a student whose questions are all answered need not be trained again
+        done = checkpoints.has_weights(run.folder) or run.folder.name not in wanted
+        yield Piece(
+            name,
+            run,
+            steps,
+            0 if done else steps,
+            lambda one=one, student=student, method=method: distill.train(
+                one, student, method, shop.search if method.endswith("rag") else None
+            ),
+            lambda run=run, name=name: keep and name.endswith("/0") and shop.keep(run),
+        )
+    yield from answers + varied
+
+
+def _variations(cfg: config.Config, is_taught: Callable[[str], bool]) -> list[sweeps.Variation]:
+    """What is varied beside the main experiment (`sweeps.plan`), once its teacher's cases are
+    published."""
+    if not all(map(is_taught, ("agent_distill", "agent_distill_ftp"))):
+        return []
+    return [one for one in sweeps.plan(cfg) if not sweeps.is_main(cfg, one)]
+
+
+def _name(one: sweeps.Variation, kind: str) -> str:
+    size = size_label(one.condition.student)
+    return f"vary/{kind}/{size}/{one.condition.method}/{one.setting}={one.value}"
+
+
+def _varied(
+    cfg: config.Config, shop: Workshop, is_taught: Callable[[str], bool]
+) -> Iterator[Piece]:
+    """The answers of each variation."""
+    for one in _variations(cfg, is_taught):
+        run = evaluate.condition_run(one.cfg, one.condition)
+        asked = evaluate.questions_of(one.cfg, one.condition)
+        yield Piece(
+            _name(one, "ask"),
+            run,
+            len(asked),
+            len(run.todo(asked)),
+            lambda one=one: shop.under(one.cfg).ask_student(one.condition),
+        )
 
 
 def improve_pieces(cfg: config.Config, shop: Workshop, keep: bool) -> Iterator[Piece]:
@@ -252,13 +291,14 @@ def _source_piece(shop: Workshop, source: rounds.Source) -> Piece:
 
 def _test_piece(cfg: config.Config, shop: Workshop, arm: str, test: str, k: int) -> Piece:
     condition, asked = rounds.condition(cfg, arm, test, k), rounds.questions_for(cfg, test)
-    run = evaluate.condition_run(rounds.settings_for(cfg, test), condition)
+    own, lost = rounds.settings_for(cfg, test), rounds.LOST if test == "failing" else 0.0
+    run = evaluate.condition_run(own, condition)
     return Piece(
         f"improve/ask/{arm}/{test}/{k}",
         run,
         len(asked),
         len(run.todo(asked)),
-        lambda: shop.of_test(test).ask_student(condition, asked),
+        lambda: shop.under(own, lost).ask_student(condition, asked),
     )
 
 
@@ -324,6 +364,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print("results are in {} and {}".format(*rounds.publish(cfg)))
             elif cases := [c for p in found if p.name.startswith("ask/") for c in _finished(p)]:
                 print(f"{len(cases)} cases are in {evaluate.publish(cfg, cases)}")
+                if varied := sweeps.finished(cfg):
+                    print(f"{len(varied)} cases are in {sweeps.publish(cfg, varied)}")
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
