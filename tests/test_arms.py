@@ -67,6 +67,9 @@ def test_arms_are_compared_with_the_control_on_the_same_questions():
     row = found.loc["teaching-math", "in-domain", "own runs, round 2"]
     assert row["difference"] == pytest.approx(100 * (share["own2"] - share["teacher"]))
     assert row["low"] < row["difference"] < row["high"] and row["p"] < 0.01
+    shown = figures.arm_table(cases).loc["teaching-math", "in-domain", "own runs, round 2"]
+    assert shown["difference"].startswith(f"{row['difference']:+.1f} [{row['low']:.1f},")
+    assert shown["n"] == 60 and shown["p"] in (f"{row['p']:.3f}", "<0.001")
     same = cases.assign(correct=cases["id"].str.endswith("1"))
     assert "No arm differs beyond chance" in figures.arm_chart(same).seen
 

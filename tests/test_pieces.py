@@ -116,6 +116,7 @@ def test_what_is_varied_is_trained_asked_and_published_beside_the_main_experimen
     student = Scripted(lambda *_: act("final_answer(1)"))
     student.close = student.use = lambda *_: None
     opened = []
+    monkeypatch.setattr(pieces.Workshop, "search", None)
     monkeypatch.setattr(
         pieces.evaluate, "open_student", lambda cfg, *_: opened.append(cfg.tuning) or (student, {})
     )

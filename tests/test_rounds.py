@@ -223,6 +223,7 @@ def test_every_arm_takes_as_many_steps_and_learns_what_it_should(
     }
     assert {a["test"] for a in answers} >= {"in-domain", "failing search"}
     assert not any("trace" in a for a in answers)
+    assert "experiment improve" in (cfg.figures / "arms.svg").read_text(encoding="utf-8")
     parts = {row["part"]: row for row in said}
     assert parts["round 1"]["pass_1"] == 0.5 and parts["round 1"]["pass_k"] == 1.0
     assert parts["round 1"]["kept"] == 2 and parts["repairs"]["kept"] == 2

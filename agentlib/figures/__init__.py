@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = export(
     __name__,
     {
         "accuracy": "fig1_mean_accuracy fig4_math_breakdown fig5_samples",
-        "arms": "arm_chart arm_differences read_arms round_table",
+        "arms": "arm_chart arm_differences arm_table read_arms round_table",
         "behaviour": "fig6_tokens fig7_code_errors fig8_retrieval_calls",
         "claims": (
             "check_claims claim_table code_error_rates prefix_effects prefix_split sag_ledger"

@@ -26,6 +26,7 @@ from agentlib.figures.style import (
     set_caption,
     styled,
 )
+from agentlib.figures.tables import format_interval, format_p
 
 LABELS = {  # of the arms, in the order they are drawn
     "teacher": "teacher only",
@@ -77,6 +78,17 @@ def arm_differences(cases: pd.DataFrame) -> pd.DataFrame:
                 rows.append(asked | {"n": found["n"]} | points | {"p": found["p"]})
     table = pd.DataFrame(rows, columns=["benchmark", "test", "arm", "n", *_SPREAD, "p"])
     return table.assign(p=statistics.holm(list(table["p"])))
+
+
+def arm_table(cases: pd.DataFrame) -> pd.DataFrame:
+    """`arm_differences` as text, one row for each benchmark, test and arm."""
+    found = arm_differences(cases)
+    spread = [
+        f"{row.difference:+.1f} {format_interval(row.low, row.high)}" for row in found.itertuples()
+    ]
+    shown = found[["benchmark", "test", "arm", "n"]].assign(difference=spread)
+    shown["p"] = list(map(format_p, found["p"]))
+    return shown.set_index(["benchmark", "test", "arm"])
 
 
 _SPREAD = ("difference", "low", "high")

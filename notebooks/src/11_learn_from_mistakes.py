@@ -334,6 +334,13 @@ if drawn is None:
 drawn
 
 # %% [markdown]
+# Each arm against the student of the same number of steps on the teacher's runs alone, on the same questions. The difference is in points, with
+# its 95 % interval; *p* allows for testing all rows at once.
+
+# %%
+figures.arm_table(answers) if drawn else figures.NOT_RUN
+
+# %% [markdown]
 # This table shows the runs that each round gave, and how many of them were kept. If a round adds few new questions, the next one has little to
 # learn from.
 

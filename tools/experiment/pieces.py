@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from agentlib import benchmarks, config, distill, evaluate, improve, records, rounds, teach
 from agentlib.benchmarks import search
 from agentlib.config import setting
-from agentlib.figures import size_label
+from agentlib.figures import arm_chart, read_arms, save_figure, size_label
 from agentlib.runner import archive, sweeps
 from agentlib.sandbox import Sandbox
 from agentlib.tasks import Question
@@ -362,6 +362,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     print(f"packed {piece.name} in {file}")
             if cfg.improve_questions:
                 print("results are in {} and {}".format(*rounds.publish(cfg)))
+                print(f"the figure is in {_draw_arms(cfg)}")
             elif cases := [c for p in found if p.name.startswith("ask/") for c in _finished(p)]:
                 print(f"{len(cases)} cases are in {evaluate.publish(cfg, cases)}")
                 if varied := sweeps.finished(cfg):
@@ -370,6 +371,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _draw_arms(cfg: config.Config) -> str:
+    """Draw the arms as notebook 11 does, and keep the picture."""
+    answers, _ = read_arms(cfg)
+    if answers.empty:
+        return "no file: no arm is tested yet"
+    note = f"experiment improve · {cfg.students[0]}"
+    return str(save_figure(arm_chart(answers, note), cfg.figures, "arms")[0])
 
 
 def _finished(piece: Piece) -> list[dict]:
