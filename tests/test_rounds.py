@@ -94,7 +94,7 @@ def student(recorded, monkeypatch, box):
 
 
 def test_a_student_goes_wrong_on_questions_that_nobody_trains_or_tests_on(recorded):
-    cfg = load("improve_questions=80")
+    cfg = load("improve_questions=80", "questions=0")
     own = rounds.questions(cfg)
     assert len(own) == 160 and len({q.id for q in own}) == 160
     assert [q.benchmark for q in own[:2]] == list(cfg.train_sets)

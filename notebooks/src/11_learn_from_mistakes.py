@@ -320,8 +320,9 @@ pages.show_case(cases.agent_case(factual, run, model=student, method="agent_dist
 #
 # The questions of the teaching set are made from templates. The experiment trains one student for each arm, all for the same number of steps,
 # and tests them in three ways: on questions of templates that were in the training, on questions of new templates (and on Bamboogle, if its
-# slice of Wikipedia is on this machine), and on factual questions where one search in ten finds nothing. **Predict:** which arm wins on known
-# templates? Does the same arm win on new ones?
+# slice of Wikipedia is on this machine), and on factual questions where one search in ten finds nothing. What would count as help was written
+# down [before any arm was tested](../figures/records/improve/plan.md). **Predict:** which arm wins on known templates? Does the same arm win on
+# new ones?
 
 # %%
 try:
