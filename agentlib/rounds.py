@@ -390,6 +390,17 @@ def train(cfg: config.Config, arm: str, number: int = 0) -> training.Adapter:
     )
 
 
+def committed(cfg: config.Config, arm: str) -> Path | None:
+    """The folder of an arm's student that comes with the project; None where none does.
+
+    Raises ValueError for an unknown arm.
+    """
+    if arm not in ARMS:
+        raise ValueError(f"arm {arm!r} is unknown, expected one of {', '.join(ARMS)}")
+    kept = teach.records_folder(cfg) / "adapters"
+    return next(iter(sorted(kept.glob(f"adapter-{records.slug(cfg.students[0])}-{arm}-*"))), None)
+
+
 def _tokenizer(cfg: config.Config):
     from transformers import AutoTokenizer
 

@@ -37,39 +37,36 @@ def answers(trainings=1, questions=60):
 def test_each_bar_is_as_high_as_the_share_of_right_answers(trainings):
     cases = answers(trainings)
     figure = figures.arm_chart(cases, "a note")
-    assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "teaching-hotpot",
-        "teaching-math",
-    ]
-    for axes in figure.axes:
-        tests = [test for name, test in PLACES if name == axes.get_title(loc="left")]
-        heights = sorted((bar.get_x(), bar.get_height()) for bar in axes.patches)
-        shares = [
-            100 * cases[(cases["benchmark"] == axes.get_title(loc="left")) & (cases["arm"] == arm) & (cases["test"] == test)]["correct"].mean()
+    (axes,) = figure.axes
+    heights = [height for _, height in sorted((b.get_x(), b.get_height()) for b in axes.patches)]
+    shares = cases.groupby(["arm", "test"])["correct"].mean()
+    assert heights == pytest.approx(
+        [
+            100 * shares[arm, test]
             for arm in ("teacher", "repair", "own1", "own2")
-            for test in tests
-        ]  # fmt: skip
-        assert [height for _, height in heights] == pytest.approx(shares)
-    labels = [text.get_text() for text in figure.axes[-1].get_xticklabels()]
-    assert [" ".join(label.split()) for label in labels] == [
-        "teacher only", "repairs", "own runs, round 1", "own runs, round 2",
-    ]  # fmt: skip
+            for test in ("in-domain", "new templates", "failing search")
+        ]
+    )
+    labels = [" ".join(text.get_text().split()) for text in axes.get_xticklabels()]
+    assert labels == ["teacher only", "repairs", "own runs, round 1", "own runs, round 2"]
     assert "own runs, round 2" in figure.seen and "repairs" not in figure.seen
     assert "a note" in figure.footer
 
 
 def test_arms_are_compared_with_the_control_on_the_same_questions():
     cases = answers()
-    found = figures.arm_differences(cases).set_index(["benchmark", "test", "arm"])
-    assert len(found) == 3 * len(PLACES) and set(found["n"]) == {60}
-    mine = cases[(cases["benchmark"] == "teaching-math") & (cases["test"] == "in-domain")]
-    share = mine.groupby("arm")["correct"].mean()
-    row = found.loc["teaching-math", "in-domain", "own runs, round 2"]
+    found = figures.arm_differences(cases).set_index(["test", "arm"])
+    assert len(found) == 3 * 3, "arms by tests"
+    assert found["n"].groupby("test").first().to_dict() == {
+        "in-domain": 120, "new templates": 60, "failing search": 60,
+    }  # fmt: skip
+    share = cases[cases["test"] == "in-domain"].groupby("arm")["correct"].mean()
+    row = found.loc["in-domain", "own runs, round 2"]
     assert row["difference"] == pytest.approx(100 * (share["own2"] - share["teacher"]))
     assert row["low"] < row["difference"] < row["high"] and row["p"] < 0.01
-    shown = figures.arm_table(cases).loc["teaching-math", "in-domain", "own runs, round 2"]
+    shown = figures.arm_table(cases).loc["in-domain", "own runs, round 2"]
     assert shown["difference"].startswith(f"{row['difference']:+.1f} [{row['low']:.1f},")
-    assert shown["n"] == 60 and shown["p"] in (f"{row['p']:.3f}", "<0.001")
+    assert shown["n"] == 120 and shown["p"] in (f"{row['p']:.3f}", "<0.001")
     same = cases.assign(correct=cases["id"].str.endswith("1"))
     assert "No arm differs beyond chance" in figures.arm_chart(same).seen
 
@@ -77,7 +74,7 @@ def test_arms_are_compared_with_the_control_on_the_same_questions():
 def test_an_arm_that_was_not_tested_is_a_gap_and_what_is_unknown_is_said():
     cases = answers()
     lost = cases[~((cases["arm"] == "own2") & (cases["test"] == "failing search"))]
-    (axes, _) = figures.arm_chart(lost).axes
+    (axes,) = figures.arm_chart(lost).axes
     assert [text.get_text() for text in axes.texts] == ["not run"]
     zero = figures.arm_chart(cases.assign(correct=False))
     assert all(not axes.patches for axes in zero.axes)

@@ -323,6 +323,37 @@ def test_the_lead_at_smoke_is_as_the_page_says():
     )
 
 
+def test_own_runs_help_as_much_as_the_pages_say():
+    answers, _ = figures.read_arms(config.load("smoke"))
+    answers = answers[answers["training"] == 0]
+    sides = dict(tuple(answers.groupby(["test", "arm"])))
+    source = config.ROOT / "notebooks" / "src" / "11_learn_from_mistakes.py"
+    page = flat(source.read_text(encoding="utf-8").replace("\n# ", " "))
+    known, new = (
+        {arm: (int(found["correct"].sum()), len(found)) for (test, arm), found in sides.items() if test == name}
+        for name in ("in-domain", "new templates")
+    )  # fmt: skip
+    (own, n), (control, _) = known["own1"], known["teacher"]
+    found = figures.compare(sides["in-domain", "teacher"], sides["in-domain", "own1"])
+    points = [100 * found[name] for name in ("difference", "low", "high")]
+    assert f"it then gets {own} of {n} right, and {control} after" in README
+    assert "(+{:.1f} points [{:.1f}, {:.1f}])".format(*points) in README
+    assert f"it gets {own} of {n} right, the control {control}." in page
+    (own, n), (control, _) = new["own1"], new["teacher"]
+    assert f"it gets {own} of {n} right and the other one {control} " in README
+    assert f"it gets {own} of {n} right and the control {control}, " in page
+    facts = answers[answers["benchmark"] == "teaching-hotpot"].groupby(["test", "arm"])["correct"]
+    right = facts.sum()
+    said = "the control gets {} of 79 right with one search in ten failing and {} without"
+    tests = ("failing search", "in-domain")
+    assert said.format(*(right[test, "teacher"] for test in tests)) in page
+    assert "the other student {} and {}.".format(*(right[test, "own1"] for test in tests)) in page
+    assert {facts.size()[test, "own1"] for test in tests} == {79}
+    table = figures.arm_differences(answers).set_index(["test", "arm"])["p"]
+    assert table["in-domain", "own runs, round 1"] < 0.05, "more than chance"
+    assert table["new templates", "own runs, round 1"] > 0.05, "which may be chance"
+
+
 def test_temperature_and_seed_move_as_little_as_the_page_says(varied):
     found = varied[varied["setting"].isin(["temperature", "seed"])]
     assert (

@@ -261,6 +261,24 @@ def test_of_the_teachers_tries_one_is_selected_for_each_question(recorded, monke
 # --- what a round gave -----------------------------------------------------------------------
 
 
+def test_the_student_of_an_arm_comes_with_the_project():
+    cfg = load("questions=0")
+    folder = rounds.committed(config.load("smoke"), "own1")
+    made = records.read_json(folder / "config.json")
+    assert (made["arm"], made["steps"]) == ("own1", cfg.improve_steps)
+    assert made["student"] == cfg.students[0] and made["lora_rank"] == cfg.lora_rank
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    new = next(
+        row["new"]
+        for row in records.read(config.ROOT / "figures" / "records" / "improve" / "rounds.jsonl")
+        if row["part"] == "arm own1"
+    )
+    assert f"and {new} right runs of its own" in card and folder.name in card
+    assert rounds.committed(config.load("laptop"), "own1") is None
+    with pytest.raises(ValueError, match="arm 'own9' is unknown, expected one of teacher, own1"):
+        rounds.committed(cfg, "own9")
+
+
 def test_a_round_is_summed_up_in_shares_of_runs_of_questions_and_of_steps():
     def run(name, correct, failures):
         trace = [

@@ -2,6 +2,7 @@
 that `rounds.publish` writes.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from textwrap import TextWrapper
@@ -65,39 +66,40 @@ def read_arms(cfg: config.Config) -> tuple[pd.DataFrame, list[dict]]:
 
 
 def arm_differences(cases: pd.DataFrame) -> pd.DataFrame:
-    """Each arm against the control on the same questions, by benchmark and test: n, the difference
-    in points with its interval, and p, corrected for all of them together (Holm)."""
+    """Each arm against the control on the same questions, test by test: n, the difference in points
+    with its interval, and p, corrected for all of them together (Holm)."""
     rows = []
-    for (benchmark, test), group in cases.groupby(["benchmark", "test"], sort=False):
+    for test in _tests(cases):
+        group = select(cases, test=test)
         control = select(group, arm=CONTROL)
         for arm in LABELS:
             if arm != CONTROL and len(mine := select(group, arm=arm)) and len(control):
                 found = statistics.compare(control, mine)
                 points = {k: 100 * found[k] for k in ("difference", "low", "high")}
-                asked = {"benchmark": benchmark, "test": test, "arm": LABELS[arm]}
-                rows.append(asked | {"n": found["n"]} | points | {"p": found["p"]})
-    table = pd.DataFrame(rows, columns=["benchmark", "test", "arm", "n", *_SPREAD, "p"])
+                rows.append({"test": test, "arm": LABELS[arm], "n": found["n"], **points})
+                rows[-1]["p"] = found["p"]
+    table = pd.DataFrame(rows, columns=["test", "arm", "n", "difference", "low", "high", "p"])
     return table.assign(p=statistics.holm(list(table["p"])))
 
 
 def arm_table(cases: pd.DataFrame) -> pd.DataFrame:
-    """`arm_differences` as text, one row for each benchmark, test and arm."""
+    """`arm_differences` as text, one row for each test and arm."""
     found = arm_differences(cases)
     spread = [
         f"{row.difference:+.1f} {format_interval(row.low, row.high)}" for row in found.itertuples()
     ]
-    shown = found[["benchmark", "test", "arm", "n"]].assign(difference=spread)
-    shown["p"] = list(map(format_p, found["p"]))
-    return shown.set_index(["benchmark", "test", "arm"])
+    shown = found[["test", "arm", "n"]].assign(difference=spread)
+    return shown.assign(p=list(map(format_p, found["p"]))).set_index(["test", "arm"])
 
 
-_SPREAD = ("difference", "low", "high")
+def _tests(cases: pd.DataFrame) -> list[str]:
+    return [test for test in TESTS if test in set(cases["test"])]
 
 
 @styled
 def arm_chart(cases: pd.DataFrame, note: str = "") -> Figure:
-    """Accuracy (%) of each arm, a panel for each benchmark and a bar for each test on it, with 95 %
-    intervals.
+    """Accuracy (%) of each arm, a bar for each test, with 95 % intervals; the questions of all
+    benchmarks of a test together.
 
     `cases` have the columns `arm` and `test`. Raises ValueError where they lack these, or hold an
     arm or a test without a name here.
@@ -109,46 +111,36 @@ def arm_chart(cases: pd.DataFrame, note: str = "") -> Figure:
             raise ValueError(
                 f"{column} {unknown[0]!r} is unknown, expected one of {', '.join(known)}"
             )
-    names = list(dict.fromkeys(cases["benchmark"]))
-    arms = [arm for arm in LABELS if arm in set(cases["arm"])]
+    arms, tests = [arm for arm in LABELS if arm in set(cases["arm"])], _tests(cases)
     drawn = {
-        (name, test, arm): accuracy(select(cases, benchmark=name, test=test, arm=arm))
-        for name in names
-        for test in TESTS
-        if len(select(cases, benchmark=name, test=test))
-        for arm in arms
+        (test, arm): accuracy(select(cases, test=test, arm=arm)) for test in tests for arm in arms
     }
     footer = footer_text(note, drawn.values(), "whiskers: 95\u00a0% interval")
-    figure = new_chart(max(7.0, 1.15 * len(arms)), 0.6 + 2.1 * len(names), footer)
-    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
-    wrap = TextWrapper(13, break_long_words=False)
-    for axes, name in zip(panels, names, strict=True):
-        tests = [test for test in TESTS if (name, test, arms[0]) in drawn]
-        width = 0.84 / len(tests)
-        for k, test in enumerate(tests):
-            colour, hatch = TESTS[test]
-            for place, arm in enumerate(arms):
-                x, point = place + (k - (len(tests) - 1) / 2) * width, drawn[name, test, arm]
-                if math.isnan(point.value):
-                    mark_not_run(axes, x)
-                    continue
-                if point.value:
-                    look = {"color": colour, "hatch": hatch, "edgecolor": "white"}
-                    axes.bar(x, point.value, width, linewidth=0.6, **look)
-                else:
-                    mark_zero(axes, x, whisker=True)
-                draw_interval(axes, x, point)
-        axes.set_xticks(range(len(arms)), [wrap.fill(LABELS[arm]) for arm in arms])
-        axes.set(title=name, ylabel="accuracy (%)")
-    finish_axes(*panels)
-    shown = [test for test in TESTS if any(key[1] == test for key in drawn)]
+    figure = new_chart(max(7.0, 1.15 * len(arms)), 3.0, footer)
+    axes = figure.subplots()
+    width, wrap = 0.84 / len(tests), TextWrapper(13, break_long_words=False)
+    for (k, test), (place, arm) in itertools.product(enumerate(tests), enumerate(arms)):
+        colour, hatch = TESTS[test]
+        x, point = place + (k - (len(tests) - 1) / 2) * width, drawn[test, arm]
+        if math.isnan(point.value):
+            mark_not_run(axes, x)
+            continue
+        if point.value:
+            look = {"color": colour, "hatch": hatch, "edgecolor": "white"}
+            axes.bar(x, point.value, width, linewidth=0.6, **look)
+        else:
+            mark_zero(axes, x, whisker=True)
+        draw_interval(axes, x, point)
+    axes.set_xticks(range(len(arms)), [wrap.fill(LABELS[arm]) for arm in arms])
+    axes.set_ylabel("right answers (%)")
+    finish_axes(axes)
     patches = [
-        Patch(facecolor=TESTS[t][0], hatch=TESTS[t][1], edgecolor="white", label=t) for t in shown
+        Patch(facecolor=TESTS[t][0], hatch=TESTS[t][1], edgecolor="white", label=t) for t in tests
     ]
     figure.legend(handles=patches, loc="outside upper left", ncols=len(patches))
     figure.alt = (
-        f"Bars of accuracy of {join_words([LABELS[arm] for arm in arms])} on {join_words(names)},"
-        " with 95 % intervals."
+        f"Bars of accuracy of {join_words([LABELS[arm] for arm in arms])} in the tests"
+        f" {join_words(tests)}, with 95 % intervals."
     )
     set_caption(figure, _caption(arm_differences(cases)))
     return figure
@@ -157,10 +149,7 @@ def arm_chart(cases: pd.DataFrame, note: str = "") -> Figure:
 def _caption(found: pd.DataFrame) -> Caption:
     """What the chart shows: the differences from the control that are more than chance."""
     clear = found[found["p"] < 0.05]
-    said = [
-        f"{row.arm} {row.difference:+.1f} points on {row.benchmark} ({row.test})"
-        for row in clear.itertuples()
-    ]
+    said = [f"{row.arm} {row.difference:+.1f} points ({row.test})" for row in clear.itertuples()]
     seen = (
         f"against as many steps on the teacher's runs alone: {join_words(said)}."
         if said

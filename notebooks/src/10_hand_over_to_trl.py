@@ -23,7 +23,7 @@
 # adapters, and that other libraries can train it further. TRL, Hugging Face's library for reinforcement learning, does two steps of GRPO
 # (group relative policy optimisation, Shao et al. 2024). The reward depends on what the student's code does in this project's sandbox.
 #
-# *Needs* TRL (`pip install trl`); uses the student of notebook 03, or trains a small one itself · *Makes* nothing that another notebook
+# *Needs* TRL (`pip install trl`); uses a student that comes with the project, or trains a small one itself · *Makes* nothing that another notebook
 # needs · *Minutes* about 2 on two older CPU cores.
 #
 # *To read*: 1 (1 minute), 2 (3), 3 (4), 4 (2), exercises (15).
@@ -40,17 +40,26 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from agentlib import Sandbox
-from agentlib import agent, benchmarks, config, distill, figures, models, pages, score
+from agentlib import agent, benchmarks, config, distill, figures, models, pages, rounds, score
 
 # %% tags=["parameters"]
 preset = "smoke"
 overrides = {}
 
+# %% [markdown]
+# The student is the one of notebook 11 that learnt from its teacher's runs and from its own right ones, if it comes with the project (at `smoke` it
+# does); otherwise it is the plain distilled student.
+
 # %%
 cfg = config.load(preset, **overrides)
 student = cfg.students[0]
-adapter = distill.load_or_train_preview(cfg, student, "agent_distill", benchmarks.web_search(cfg))
-pages.show_values({"files of the adapter": sorted(file.name for file in adapter.path.iterdir())})
+if not cfg.retriever_url:
+    benchmarks.build_search(cfg)
+search = benchmarks.web_search(cfg)
+adapter = rounds.committed(cfg, "own1")
+if adapter is None:
+    adapter = distill.load_or_train_preview(cfg, student, "agent_distill", search).path
+pages.show_values({"files of the adapter": sorted(file.name for file in adapter.iterdir())})
 
 # %% [markdown]
 # ## 1 · The student in plain transformers and PEFT
@@ -63,7 +72,7 @@ pages.show_values({"files of the adapter": sorted(file.name for file in adapter.
 folder = models.fetch_weights(student, cfg.weights)
 tokenizer = AutoTokenizer.from_pretrained(models.fetch_tokenizer(student, cfg.weights), padding_side="left")
 base = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
-model = PeftModel.from_pretrained(base, adapter.path, is_trainable=True)
+model = PeftModel.from_pretrained(base, adapter, is_trainable=True)
 model.print_trainable_parameters()
 
 # %% [markdown]
@@ -74,7 +83,7 @@ model.print_trainable_parameters()
 # `agent.read_code` returns the code of a completion, or None if it has no code block that can be read.
 
 # %%
-box = Sandbox(tools={"web_search": benchmarks.web_search(cfg)}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
+box = Sandbox(tools={"web_search": search}, seconds=cfg.sandbox_seconds, memory_mb=cfg.sandbox_memory_mb)
 
 
 def worth(text, gold):
