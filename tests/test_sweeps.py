@@ -133,7 +133,7 @@ def test_both_agents_are_taught_on_the_same_questions_and_asked_all_of_them(proj
 
 
 def test_variations_that_are_answered_whole_are_found_in_their_folders(project, kept):
-    cfg = dataclasses.replace(CFG, sweep_taught=("all",), sweep_examples=())
+    cfg = dataclasses.replace(CFG, sweep_taught=("all",), sweep_examples=(), sweep_tunings=())
     assert sweeps.finished(cfg) == []
     first, second = settings(cfg)["taught_on"]
     asked = evaluate.questions_of(cfg, first.condition)

@@ -139,7 +139,7 @@ with tempfile.TemporaryDirectory() as out:
     trainer.train()
 history = pd.DataFrame([line for line in trainer.state.log_history if "reward" in line])
 shown = ["step", "reward", "reward_std", "completions/mean_length", "kl" if "kl" in history else "loss"]
-history[shown].astype(float).round(4)
+history[shown].astype(float).round(4) + 0.0  # no -0.0
 
 # %% [markdown]
 # The reported loss is 0 in both steps although the adapter changes: GRPO compares each reward with the mean of its group, so the terms of the
