@@ -361,7 +361,7 @@ if drawn:
 # %% [markdown]
 # The student that also learnt from its own right runs is better where it practised: on test questions of known templates it gets 74 of 159 right,
 # the control 57. On templates that are new to both, it gets 8 of 81 right and the control 11, a difference that may be chance. So it does more
-# reliably what it could already do now and then, and learnt nothing that carries over to new kinds of questions. Searches that fail hurt neither
+# reliably what it could already do now and then; that anything carries over to new kinds of questions is not seen. Searches that fail hurt neither
 # student: on the factual questions of known templates the control gets 23 of 79 right with one search in ten failing and 22 without, the other
 # student 32 and 30. This is one training of each
 # arm; another one could differ by several points. The other arms (repaired steps, more rounds, the choice among the teacher's runs) are not
