@@ -792,8 +792,8 @@ def test_a_student_trains_alike_with_its_loss_in_parts(monkeypatch, tmp_path, tu
         monkeypatch.setattr(cross_entropy, "PART_BYTES", size)
         trained = training.fine_tune(SMOL, examples, settings, tmp_path / name, device="cpu")
         curves.append([step["loss"] for step in trained.losses])
-    # in one piece it is torch's own log_softmax, which is off by up to 1.5e-5 a token in 32 bits;
-    # in parts the error is a hundred times smaller
-    assert curves[0][0] == pytest.approx(curves[1][0], rel=1e-5)
+    # in one piece it is torch's own log_softmax, which is off by up to 2e-5 a token in 32 bits (more
+    # on AVX2 than on AVX-512); in parts the error is a hundred times smaller
+    assert curves[0][0] == pytest.approx(curves[1][0], rel=5e-5)
     # Adam's first step is the sign of each gradient, and some are zero but for rounding
     assert curves[0] == pytest.approx(curves[1], rel=2e-4)

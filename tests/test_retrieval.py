@@ -676,6 +676,16 @@ def test_a_server_that_knows_no_scores_is_asked_without(moody):
     assert ["return_scores" in body for body in moody.asked] == [True, False, False]
 
 
+def test_of_passages_that_fit_equally_well_the_first_in_the_corpus_comes_first(tmp_path):
+    texts = ["blue boat"] * 3 + ["red boat"] * 40 + ["red red boat"]
+    some = [Passage(str(k), "", text) for k, text in enumerate(texts)]
+    index = retrieval.open_index(build.build_index(tmp_path / "ties", some, kind="bm25"))
+    for k in (1, 5, 44):
+        found = [[hit.passage.id for hit in hits] for hits in index.search(["red", "boat blue"], k)]
+        assert found[0] == ["43", *map(str, range(3, 43))][:k], "the rest shares no word"
+        assert found[1] == [*map(str, range(43)), "43"][:k] and len(found[1]) == k
+
+
 def test_a_page_of_a_proxy_is_told_by_its_words(moody):
     page = (
         "<html><head><style>p {color: red}</style><title>502 Bad"

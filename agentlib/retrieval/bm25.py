@@ -104,8 +104,23 @@ def load(folder: Path) -> Any:
 
 
 def search(index: Any, queries: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in the corpus and scores, both (queries, k), best first; position -1 where no word
-    is shared.
+    """Positions in the corpus and scores, both (queries, k), best first, of equal ones the first in
+    the corpus; position -1 where no word is shared.
     """
-    places, scores = index.retrieve([words(query) for query in queries], k=k, show_progress=False)
+    found = [_best(_scores(index, words(query)), k) for query in queries]
+    places, scores = (np.stack(part) for part in zip(*found, strict=True))
     return np.where(scores > 0, places, -1), scores
+
+
+def _scores(index: Any, asked: list[str]) -> np.ndarray:
+    return index.get_scores(asked) if asked else np.zeros(index.scores["num_docs"], np.float32)
+
+
+def _best(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The places of the k best scores and these. Which of equal ones bm25s itself returns depends
+    on the processor: numpy sorts by other instructions where it can."""
+    scores = np.nan_to_num(scores)
+    lowest = np.partition(scores, len(scores) - k)[len(scores) - k]
+    among = np.flatnonzero(scores >= lowest)
+    places = among[np.argsort(-scores[among], kind="stable")][:k]
+    return places, scores[places]
