@@ -90,7 +90,7 @@ IN_PROCESS = "in-process"  # a teacher by transformers, many questions in one ba
 AT_LEAST_ONE = {
     "top_k", "max_steps", "teacher_tries", "step_tokens", "cot_tokens", "context_tokens", "samples",
     "batch_questions", "trainings", "epochs", "batch_size", "lora_rank", "lora_alpha", "max_length",
-    "cot_max_length", "sandbox_memory_mb", "improve_runs", "improve_steps",
+    "cot_max_length", "sandbox_memory_mb", "improve_runs", "improve_later_runs", "improve_steps",
 }  # fmt: skip
 ABOVE_ZERO = {"top_p", "learning_rate", "full_learning_rate", "sandbox_seconds"}
 
@@ -207,10 +207,11 @@ class Config:
     trainings: int = 1
 
     # students that learn from their own runs (`rounds`): training questions of each set that the
-    # teacher was not asked and that they are rolled out on, 0 is none; runs of each in a round;
-    # and the optimiser steps of every student
+    # teacher was not asked and that they are rolled out on, 0 is none; runs of each in the first
+    # round and in a later one; and the optimiser steps of every student
     improve_questions: int = 0
     improve_runs: int = 8
+    improve_later_runs: int = 8
     improve_steps: int = 480
 
     def __post_init__(self) -> None:
@@ -433,6 +434,7 @@ IMPROVE = TEACHING | {
     "improve_questions": 80,
     "improve_steps": 240,  # cut, like the questions, before any arm was asked (its plan.md)
     "questions": 120,
+    "improve_later_runs": 4,
     "teacher_tries": 4,
     "trainings": 1,  # to begin with; three are planned
 }

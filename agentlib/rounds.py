@@ -146,7 +146,7 @@ def stages(cfg: config.Config, arm: str) -> Iterator[list[Source]]:
             asked, student = questions(cfg), student_of_round(cfg, number) if number > 1 else None
             yield [
                 Source(f"rollout/{number}/{k}", rollout_run(cfg, number, k), asked, student)
-                for k in range(cfg.improve_runs)
+                for k in runs_of_round(cfg, number)
             ]
     if arm == "repair":
         yield [Source("repair", repair_run(cfg), [question for question, _ in wrong_runs(cfg)])]
@@ -216,6 +216,11 @@ def _distilled(cfg: config.Config, runs: Path) -> records.Run:
     return distill.adapter_run(cfg, cfg.students[0], METHOD)
 
 
+def runs_of_round(cfg: config.Config, number: int) -> range:
+    """Which sampled runs of each question a round has: later rounds may have fewer."""
+    return range(cfg.improve_runs if number == 1 else cfg.improve_later_runs)
+
+
 def rollout_condition(cfg: config.Config, number: int) -> evaluate.Condition:
     """How the student of a round is asked the questions it may go wrong on."""
     adapter = student_of_round(cfg, number)
@@ -249,7 +254,7 @@ def roll_out(
 
 def rolled_out(cfg: config.Config, number: int) -> list[Lesson]:
     """All recorded runs of a round, question by question."""
-    runs = [rollout_run(cfg, number, k).finished() for k in range(cfg.improve_runs)]
+    runs = [rollout_run(cfg, number, k).finished() for k in runs_of_round(cfg, number)]
     return [
         Lesson.from_record(run[question.id])
         for question in questions(cfg)

@@ -64,7 +64,7 @@ NEVER = {
     "preset", "students", "benchmarks", "questions", "train_questions", "train_sets", "panel_benchmarks", "panel_student", "sample_counts",
     "sweep_temperatures", "sweep_benchmarks", "seed_benchmarks", "sweep_questions", "sweep_seeds", "sweep_tunings", "sweep_examples",
     "judge_server", "judge", "batch_questions", "workers", "ray_address", "samples", "teacher_tries", "teacher_kept", "teacher_records", "trainings",
-    "live_methods", "sweep_taught", "taught_on", "keep", "teacher_tested", "improve_questions", "improve_runs", "improve_steps",
+    "live_methods", "sweep_taught", "taught_on", "keep", "teacher_tested", "improve_questions", "improve_runs", "improve_later_runs", "improve_steps",
 }  # fmt: skip
 SEARCHED = {"corpus", "passages", "encoder", "retriever", "retriever_url", "top_k"}
 ASKED = SEARCHED | {

@@ -23,7 +23,8 @@ from agentlib import (
 from agentlib.training import loop
 
 OWN = [
-    "improve_questions=2", "improve_runs=2", "improve_steps=5", "questions=3", "teacher_tries=2",
+    "improve_questions=2", "improve_runs=2", "improve_later_runs=1", "improve_steps=5", "questions=3",
+    "teacher_tries=2",
 ]  # fmt: skip
 COMMAND = ["--experiment=improve", *(f"--set={setting}" for setting in OWN)]
 RECORDS = config.ROOT / "figures" / "records" / "teaching"
@@ -191,6 +192,7 @@ def test_every_arm_takes_as_many_steps_and_learns_what_it_should(
     assert pieces.main([*COMMAND, "improve/rollout/2/*"]) == 0
     first, second = (rounds.rollout_run(cfg, number, 0).configuration for number in (1, 2))
     assert second["adapter"] == rounds.training_run(cfg, "own1").folder.name != first["adapter"]
+    assert [len(rounds.rolled_out(cfg, number)) for number in (1, 2)] == [8, 4], "a run less each"
     assert pieces.main([*COMMAND, "improve/train/own2/0"]) == 0, capsys.readouterr().err
 
     assert list(trained) == ["teacher", "own1", "repair", "own2"]
