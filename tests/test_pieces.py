@@ -145,7 +145,7 @@ def test_an_experiment_has_the_published_way_to_ask_whatever_its_preset(name):
 
 def test_the_slice_has_runs_and_records_of_its_own(monkeypatch, capsys):
     seen = []
-    monkeypatch.setattr(pieces, "pieces", lambda cfg, shop, keep: seen.append(cfg) or [])
+    monkeypatch.setattr(pieces, "pieces", lambda cfg, shop, keep=False: seen.append(cfg) or [])
     assert pieces.main(["--experiment=slice", "--list", "--set=questions=3"]) == 2
     (cfg,) = seen
     assert cfg.benchmarks == config.SLICE["benchmarks"] and cfg.questions == 3

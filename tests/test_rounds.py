@@ -234,6 +234,19 @@ def test_every_arm_takes_as_many_steps_and_learns_what_it_should(
     packed = list((cfg.records / "runs").iterdir())
     assert packed and all(file.suffix == ".xz" for file in packed)
 
+    # another machine, which has the records alone, goes on where this one stopped
+    assert pieces.main([*COMMAND, "--list", "--pack"]) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    shutil.rmtree(cfg.runs)
+    for cached in (rounds._training_run, rounds._distilled):
+        cached.cache_clear()
+    assert pieces.main([*COMMAND, "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert "improve/rollout/1/1: 4 rows put back from the records" in listed
+    assert "improve/train/own1/0: 0 of 5 left" in listed, "its questions are answered"
+    assert "improve/train/teacher/0: 5 of 5 left" in listed, "its questions are not"
+    assert [list(records.read(file)) for file in rounds.publish(cfg)] == [answers, said]
+
 
 def test_of_the_teachers_tries_one_is_selected_for_each_question(recorded, monkeypatch):
     cfg = load()

@@ -114,15 +114,26 @@ def restore(cfg: config.Config) -> Restored:
         file = there.pop(f"{run.folder.name}.jsonl.xz", None)
         if file is None:
             continue
-        head, rows = unpack(file)
-        if work == "training":
-            if not checkpoints.is_finished(run.folder):
-                checkpoints.restore_losses(run.folder, rows, run.configuration)
-                restored += 1
-            continue
-        if put := _put_back(run, head, rows):
-            restored, cases = restored + 1, cases + put
+        if put := _restore_file(file, work, run):
+            restored, cases = restored + 1, cases + (0 if work == "training" else put)
     return Restored(restored, cases, tuple(there))
+
+
+def restore_run(cfg: config.Config, work: str, run: records.Run) -> int:
+    """Restore one run, as `restore` does; returns how many rows (cases, or losses of a "training")
+    were put back, 0 where it is not packed or nothing is lacking."""
+    file = folder(cfg) / f"{run.folder.name}.jsonl.xz"
+    return _restore_file(file, work, run) if file.exists() else 0
+
+
+def _restore_file(file: Path, work: str, run: records.Run) -> int:
+    head, rows = unpack(file)
+    if work != "training":
+        return _put_back(run, head, rows)
+    if checkpoints.is_finished(run.folder):
+        return 0
+    checkpoints.restore_losses(run.folder, rows, run.configuration)
+    return len(rows)
 
 
 def take_recorded(cfg: config.Config) -> list[evaluate.Condition]:

@@ -3,7 +3,8 @@
 A piece is one method of the teacher, one training of one student, one condition of the evaluation,
 or one value of a setting that is varied; with `--experiment improve`, one part of the rounds,
 trainings and tests of notebook 11. Each can be run alone, resumes where it stopped, and tells its
-cost first. Without names, the pieces are run in the order of the list until the minutes are over.
+cost first. What is packed with the records is put back into its run folders before anything else.
+Without names, the pieces are run in the order of the list until the minutes are over.
 """
 
 import argparse
@@ -30,6 +31,8 @@ SECONDS = {
     "teacher": 15.0, "train": 4.0, "ask": 4.0, "rollout": 3.0, "repair": 15.0, "sample": 10.0,
     "likelihood": 1.0,
 }  # fmt: skip
+TRAINING = "training"
+WORK = {"train": TRAINING}  # what a kind of piece is called where runs are packed, if not so
 
 
 @dataclass(frozen=True)
@@ -263,7 +266,7 @@ def improve_pieces(cfg: config.Config, shop: Workshop, keep: bool) -> Iterator[P
     for arm in rounds.ARMS:
         for stage in rounds.stages(cfg, arm):
             for source in stage:
-                if source.name not in seen and source.is_possible:
+                if source.name not in seen and (source.is_possible or not source.left):
                     yield _source_piece(shop, source)
             seen |= {source.name for source in stage}
             if any(source.left for source in stage):
@@ -272,16 +275,18 @@ def improve_pieces(cfg: config.Config, shop: Workshop, keep: bool) -> Iterator[P
             continue
         for k in range(cfg.trainings):
             run = rounds.training_run(cfg, arm, k)
+            tests = [_test_piece(cfg, shop, arm, test, k) for test in rounds.available_tests()]
+            # a student whose questions are all answered need not be trained again
+            done = distill.take_committed(cfg, run) or not any(test.left for test in tests)
             yield Piece(
                 f"improve/train/{arm}/{k}",
                 run,
                 cfg.improve_steps,
-                0 if distill.take_committed(cfg, run) else cfg.improve_steps,
+                0 if done else cfg.improve_steps,
                 lambda arm=arm, k=k: rounds.train(cfg, arm, k),
                 lambda run=run, k=k: keep and k == 0 and shop.keep(run),
             )
-            for test in rounds.available_tests():
-                yield _test_piece(cfg, shop, arm, test, k)
+            yield from tests
 
 
 def _source_piece(shop: Workshop, source: rounds.Source) -> Piece:
@@ -300,6 +305,28 @@ def _test_piece(cfg: config.Config, shop: Workshop, arm: str, test: str, k: int)
         len(run.todo(asked)),
         lambda: shop.under(own, lost).ask_student(condition, asked),
     )
+
+
+def restore(cfg: config.Config, shop: Workshop) -> None:
+    """Put back what is packed of all pieces; each may make others possible."""
+    for arm in rounds.ARMS if cfg.improve_questions else ():
+        for stage in rounds.stages(cfg, arm):  # also of a student whose weights are not here
+            for source in stage:
+                _put_back(cfg, f"improve/{source.name}", source.run, bool(source.left))
+            if any(source.left for source in stage):
+                break
+    seen = set()
+    while new := [piece for piece in pieces(cfg, shop) if piece.name not in seen]:
+        for piece in new:
+            is_training = WORK.get(piece.kind) == TRAINING
+            lacks = not checkpoints.is_finished(piece.run.folder) if is_training else piece.left
+            _put_back(cfg, piece.name, piece.run, bool(lacks), TRAINING if is_training else "")
+        seen |= {piece.name for piece in new}
+
+
+def _put_back(cfg: config.Config, name: str, run: records.Run, lacks: bool, work: str = "") -> None:
+    if lacks and (rows := archive.restore_run(cfg, work, run)):
+        print(f"{name}: {rows} rows put back from the records")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -339,6 +366,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             every, names = pieces(cfg, shop, asked.keep), asked.names or ["*"]
             return [p for p in every if any(fnmatch.fnmatch(p.name, name) for name in names)]
 
+        restore(cfg, shop)
         found, seen = chosen(), set()
         if not found:
             raise ValueError(f"no piece is called {', '.join(asked.names)}; --list shows all")
@@ -356,9 +384,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 found = chosen()  # what was done may have made others possible
         shop.close()
         if asked.pack:
-            work_of = {"train": "training"}
             for piece in found:
-                if file := archive.pack_run(cfg, work_of.get(piece.kind, piece.kind), piece.run):
+                if file := archive.pack_run(cfg, WORK.get(piece.kind, piece.kind), piece.run):
                     print(f"packed {piece.name} in {file}")
             if cfg.improve_questions:
                 print("results are in {} and {}".format(*rounds.publish(cfg)))
