@@ -8,6 +8,7 @@ ends with its caller.
 import argparse
 import contextlib
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -350,6 +351,9 @@ def _serve(file: Path, address: Path, slots: int, context: int) -> None:
     settings.n_parallel = slots
     settings.n_ctx = context * slots
     settings.verbosity = 1
+    # its threads wait for each other without sleeping: never more of them than cores we may use
+    if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) < (os.cpu_count() or 1):
+        settings.cpuparams.n_threads = len(os.sched_getaffinity(0))
     server = xllamacpp.Server(settings)
     part = address.with_suffix(".part")
     part.write_text(server.listening_address)
