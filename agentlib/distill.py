@@ -20,6 +20,7 @@ TEACHER_OF = {
     "agent_distill": "agent",
     "agent_distill_ftp": "agent_ftp",
 }
+PASSAGES = ("corpus", "passages", "encoder", "retriever", "search_on", "top_k")  # and their search
 
 
 def training_cases(cfg: config.Config, method: str) -> list[dict]:
@@ -59,7 +60,7 @@ def conversations(
     """What a method trains on, as messages by id; CoT + RAG has what `search` finds for the
     question in front.
 
-    Raises ValueError for CoT + RAG without a search.
+    That is to be the search of `passages_from`. Raises ValueError for CoT + RAG without a search.
     """
     kept = training_cases(cfg, method)
     if method == "cot_distill_rag":
@@ -70,6 +71,18 @@ def conversations(
             )
         kept = [case | {"passages": search(case["question"])} for case in kept]
     return {case["id"]: cases.conversation(case) for case in kept}
+
+
+def passages_from(cfg: config.Config) -> config.Config:
+    """The configuration whose search finds the passages that CoT + RAG is trained on: its own, or,
+    where the teacher is recorded in an experiment over another corpus, that experiment's."""
+    if cfg.teacher_records not in config.EXPERIMENTS:
+        return cfg
+    there = config.load("laptop", **config.EXPERIMENTS[cfg.teacher_records])
+    if there.corpus == cfg.corpus:
+        return cfg
+    own = [name for name in PASSAGES if name != "search_on"]  # which is no setting
+    return dataclasses.replace(cfg, **{name: getattr(there, name) for name in own})
 
 
 def train(
@@ -188,12 +201,12 @@ def adapter_run(cfg: config.Config, student: str, method: str) -> records.Run:
         "full_learning_rate", "epochs", "batch_size", "max_length", "cot_max_length", "precision",
         "weights",
     ]  # fmt: skip
-    if method == "cot_distill_rag":
-        names += ["corpus", "passages", "encoder", "retriever", "search_on", "top_k"]
     data = [cases.conversation(c) for c in training_cases(cfg, method)]
     shape = {n: getattr(cfg, n) for n in names} | {
         "student": student,
         "method": method,
         "data": records.digest({"d": data}),
     }
+    if method == "cot_distill_rag":
+        shape |= {n: getattr(passages_from(cfg), n) for n in PASSAGES}
     return records.Run(cfg.runs, f"adapter-{records.slug(student)}-{method}", shape)

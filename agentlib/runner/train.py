@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cfg = config.load(asked.preset, **dict(map(config.setting, asked.settings)))
         student = asked.student or cfg.students[0]
         with Distributed(asked.sharded) as group:
-            tool = search.web_search(cfg) if asked.method == "cot_distill_rag" else None
+            is_rag = asked.method == "cot_distill_rag"
+            tool = search.web_search(distill.passages_from(cfg)) if is_rag else None
             trained = distill.train(cfg, student, asked.method, tool, group=group)
             if group.first:
                 print(

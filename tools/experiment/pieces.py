@@ -223,7 +223,10 @@ def pieces(cfg: config.Config, shop: Workshop, keep: bool = False) -> Iterator[P
             steps,
             0 if done else steps,
             lambda one=one, student=student, method=method: distill.train(
-                one, student, method, shop.search if method.endswith("rag") else None
+                one,
+                student,
+                method,
+                shop.under(distill.passages_from(cfg)).search if method.endswith("rag") else None,
             ),
             lambda run=run, name=name: keep and name.endswith("/0") and shop.keep(run),
         )
