@@ -352,6 +352,29 @@ def test_own_runs_help_as_much_as_the_pages_say():
     table = figures.arm_differences(answers).set_index(["test", "arm"])["p"]
     assert table["in-domain", "own runs, round 1"] < 0.05, "more than chance"
     assert table["new templates", "own runs, round 1"] > 0.05, "which may be chance"
+    repaired = [
+        int(sides[test, "repair"]["correct"].sum())
+        for test in ("in-domain", "new templates", "failing search")
+    ]
+    said = (
+        "gets {} of 159 right on known templates, {} of 81 on new ones, and {} of 79 when searches"
+    )
+    assert said.format(*repaired) in page
+    assert (table.xs("repairs", level="arm") > 0.05).all(), "no more than chance"
+
+
+def test_repairs_and_rounds_gave_what_the_page_says():
+    _, yields = figures.read_arms(config.load("smoke"))
+    parts = {row["part"]: row for row in yields}
+    source = config.ROOT / "notebooks" / "src" / "11_learn_from_mistakes.py"
+    page = flat(source.read_text(encoding="utf-8").replace("\n# ", " "))
+    repairs, first, second = parts["repairs"], parts["round 1"], parts["round 2"]
+    assert f"learnt from {repairs['kept']} repaired steps" in page
+    assert f"in {repairs['right']} of {repairs['runs']} tries" in page
+    said = "in round 2, {:.0%} of its runs are right, after {:.0%} in round 1"
+    assert said.format(second["pass_1"], first["pass_1"]) in page
+    solved = [round(part["pass_k"] * part["questions"]) for part in (second, first)]
+    assert "({} of 160 after {})".format(*solved) in page and second["runs"] * 2 == first["runs"]
 
 
 def test_temperature_and_seed_move_as_little_as_the_page_says(varied):
