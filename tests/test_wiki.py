@@ -481,7 +481,8 @@ def test_nine_hundred_questions_can_be_asked_in_file_order(real):
 
 
 DEV = ("hotpotqa-dev", "math-hard-dev", "math-medium-dev")
-TRAIN = (*config.SLICE["train_sets"], "hotpotqa-easy-train")
+OWN_TRAIN = ("hotpotqa-slice-train", "math-hard-slice-train", "math-medium-slice-train")
+TRAIN = (*OWN_TRAIN, "hotpotqa-easy-train", *config.SLICE["train_sets"])
 
 
 def test_no_question_is_in_two_of_test_dev_and_training(real):
