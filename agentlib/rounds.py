@@ -111,7 +111,9 @@ def settings_for(cfg: config.Config, test: str) -> config.Config:
         raise ValueError(f"test {test!r} is unknown, expected one of {', '.join(TESTS)}")
     if test != "wiki":
         return cfg
-    own = {n: config.SLICE[n] for n in ("corpus", "passages", "retriever", "context_tokens")}
+    own = {
+        n: getattr(config.LAPTOP, n) for n in ("corpus", "passages", "retriever", "context_tokens")
+    }
     return dataclasses.replace(cfg, **own, benchmarks=("bamboogle-slice",))
 
 

@@ -189,11 +189,11 @@ def test_figure_1_says_who_leads_only_beyond_chance(laptop):
 
 
 def test_figure_5_leaves_out_a_panel_of_zeros_and_names_it(laptop):
-    zero = laptop["benchmark"].eq("mini-aime")
+    zero = laptop["benchmark"].eq("aime-slice")
     figure = figures.fig5_samples(laptop.assign(correct=~zero))
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert len(titles) == 3 and not any("aime" in title for title in titles)
-    assert "mini-aime, left out: ours are 0 at every n" in figure.not_seen
+    assert "aime-slice, left out: ours are 0 at every n" in figure.not_seen
     every = figures.fig5_samples(laptop.assign(correct=False))
     assert len(every.axes) == 4 and "left out" not in every.not_seen
 
@@ -203,9 +203,9 @@ def test_figure_5_leaves_out_a_panel_of_zeros_and_names_it(laptop):
 )
 def test_a_panel_of_which_nothing_was_run_is_left_out_and_named(name, panels, laptop):
     gone = {
-        "fig6_tokens": "mini-aime",
-        "fig7_code_errors": "mini-aime",
-        "fig8_retrieval_calls": "mini-musique",
+        "fig6_tokens": "aime-slice",
+        "fig7_code_errors": "aime-slice",
+        "fig8_retrieval_calls": "musique-slice",
     }[name]
     figure = getattr(figures, name)(laptop[laptop["benchmark"] != gone])
     column = estimates.PUBLISHED_AS[gone]
@@ -214,7 +214,9 @@ def test_a_panel_of_which_nothing_was_run_is_left_out_and_named(name, panels, la
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_a_figure_of_nothing_that_was_run_says_so(name, laptop):
-    figure = getattr(figures, name)(estimates.select(laptop, method="cot", benchmark="mini-olym"))
+    figure = getattr(figures, name)(
+        estimates.select(laptop, method="cot", benchmark="olymmath-slice")
+    )
     assert "not run" in figure.seen, figure.seen
 
 

@@ -21,7 +21,7 @@ def arm(model, method, right, n=1, asked=100, broken=0):
             "model": model,
             "method": method,
             "n": n,
-            "benchmark": "mini-math",
+            "benchmark": "math500-slice",
             "id": f"q{k}",
             "correct": k < right,
             "parse_errors": int(k >= asked - broken),

@@ -67,7 +67,7 @@ def synthetic(
                         "benchmark": benchmark,
                         "level": str(k % 5 + 1),
                         "domain": "factual" if benchmark in config.FACTUAL else "math",
-                        "subject": SUBJECTS[k % 7] if benchmark == "mini-math" else "",
+                        "subject": SUBJECTS[k % 7] if benchmark == "math500-slice" else "",
                         "model": model,
                         "role": "teacher" if model == teacher else "student",
                         "method": method,
@@ -266,7 +266,9 @@ def test_loss_curves_have_a_line_a_method_and_a_dot_for_a_single_step():
 
 
 def test_bars_of_other_peoples_questions_stand_at_their_accuracy(smoke):
-    mine = smoke[(smoke["benchmark"] == "mini-math") & (smoke["n"] == 1)].assign(benchmark="mine")
+    mine = smoke[(smoke["benchmark"] == "math500-slice") & (smoke["n"] == 1)].assign(
+        benchmark="mine"
+    )
     figure = extra.accuracy_bars(mine, "note")
     (axes,) = figure.axes
     heights = [patch.get_height() for patch in axes.patches]
@@ -306,7 +308,9 @@ def test_bars_are_as_high_as_the_accuracies(laptop):
 
     by_subject = figures.fig4_math_breakdown(laptop).axes[0]
     chosen = laptop[
-        (laptop["benchmark"] == "mini-math") & (laptop["model"] == STUDENTS[1]) & (laptop["n"] == 8)
+        (laptop["benchmark"] == "math500-slice")
+        & (laptop["model"] == STUDENTS[1])
+        & (laptop["n"] == 8)
     ]
     right = (
         chosen[chosen["method"] == "agent_distill"]
@@ -336,7 +340,7 @@ def test_a_gap_stays_a_gap(laptop):
     short = laptop[
         ~(
             (laptop["method"] == "cot")
-            & (laptop["benchmark"] == "mini-2wiki")
+            & (laptop["benchmark"] == "2wikimultihopqa-slice")
             & (laptop["model"] == TEACHER)
         )
     ]
@@ -391,7 +395,7 @@ def test_partial_records_draw_and_empty_ones_say_so(name, smoke):
         draw(smoke.iloc[:0])
     with pytest.raises(ValueError, match="benchmark"):
         draw(smoke.drop(columns="benchmark"))
-    one = smoke[(smoke["method"] == "cot") & (smoke["benchmark"] == "mini-olym")]
+    one = smoke[(smoke["method"] == "cot") & (smoke["benchmark"] == "olymmath-slice")]
     figure = draw(one)  # nothing of what most of the figures show
     figure.draw_without_rendering()
 
@@ -407,8 +411,8 @@ def test_one_accuracy_never_mixes_two_experiments(smoke, name, second):
 
 
 def test_an_id_in_two_benchmarks_is_two_questions(smoke):
-    one = estimates.select(smoke, method="cot", n=1, benchmark="mini-math").assign(correct=True)
-    assert estimates.accuracy(pd.concat([one, one.assign(benchmark="mini-aime", correct=False)]))[
+    one = estimates.select(smoke, method="cot", n=1, benchmark="math500-slice").assign(correct=True)
+    assert estimates.accuracy(pd.concat([one, one.assign(benchmark="aime-slice", correct=False)]))[
         ::3
     ] == (50, 4)
 
@@ -420,15 +424,15 @@ def test_a_question_without_a_case_counts_as_wrong_and_is_named(laptop):
     arm = (
         (right["model"] == STUDENTS[0])
         & (right["method"] == "cot")
-        & (right["benchmark"] == "mini-math")
+        & (right["benchmark"] == "math500-slice")
     )
     lost = right[~(arm & (right["level"] == "1"))]  # 8 of 40 questions
     assert len(right) - len(lost) == 8
-    point = estimates.accuracy_table(lost).loc[(STUDENTS[0], "cot", 1), "mini-math"]
+    point = estimates.accuracy_table(lost).loc[(STUDENTS[0], "cot", 1), "math500-slice"]
     assert (point.value, point.n, point.unanswered) == (80, 40, 8)
     row = tables.table2(lost).loc[(STUDENTS[0], "CoT prompting")]
     assert (
-        row["mini-math (n=40)"].endswith("(8 unanswered)")
+        row["math500-slice (n=40)"].endswith("(8 unanswered)")
         and row["mean (n=320)"].startswith("97.5 [")
         and "(8 un" in row["mean (n=320)"]
     )
@@ -438,14 +442,18 @@ def test_a_question_without_a_case_counts_as_wrong_and_is_named(laptop):
     ).get_supxlabel().replace("\n", " ")
     axes = extra.accuracy_bars(estimates.select(lost, model=STUDENTS[0], n=1)).axes[0]
     assert (
-        heights(axes, "CoT prompting")[list(dict.fromkeys(laptop["benchmark"])).index("mini-math")]
+        heights(axes, "CoT prompting")[
+            list(dict.fromkeys(laptop["benchmark"])).index("math500-slice")
+        ]
         == 80
     )
     # ten that no arm has
-    whole = estimates.add_missing_cases(right, {"mini-math": [f"mini-math-{k}" for k in range(50)]})
+    whole = estimates.add_missing_cases(
+        right, {"math500-slice": [f"math500-slice-{k}" for k in range(50)]}
+    )
     assert (
         estimates.accuracy(
-            estimates.select(whole, model=STUDENTS[0], method="cot", benchmark="mini-math")
+            estimates.select(whole, model=STUDENTS[0], method="cot", benchmark="math500-slice")
         )[::3]
     ) == (80, 50)
     assert set(whole[whole["error"] == "no case"]["domain"].dropna()) <= {
@@ -454,7 +462,7 @@ def test_a_question_without_a_case_counts_as_wrong_and_is_named(laptop):
 
 
 def test_a_gap_is_counted_within_its_own_setting_and_missing_labels_part_nothing(smoke):
-    one = estimates.select(smoke, method="cot", n=1, benchmark="mini-math").assign(correct=True)
+    one = estimates.select(smoke, method="cot", n=1, benchmark="math500-slice").assign(correct=True)
     varied = pd.concat([one.assign(seed=1), one.iloc[:1].assign(seed=2)])
     assert [
         estimates.accuracy(group)[::3]
@@ -513,7 +521,7 @@ def test_means_are_the_last_column_of_table_2_by_size(laptop):
     )
     voted = (laptop["method"] == "cot_distill") & (laptop["n"] == 8)
     # run on one of eight: no mean
-    panels = tables.mean_table(laptop[~voted | (laptop["benchmark"] == "mini-aime")])
+    panels = tables.mean_table(laptop[~voted | (laptop["benchmark"] == "aime-slice")])
     assert set(short.index) - set(panels.index) == {"CoT distillation + self-consistency (n=8)"}
     alone = tables.mean_table(
         laptop[~((laptop["model"] == STUDENTS[1]) & (laptop["method"] == "agent"))]
@@ -578,7 +586,9 @@ def test_a_table_is_saved_as_markdown_with_its_note(laptop, tmp_path):
 
 
 def test_the_other_tables(smoke, laptop):
-    train = laptop[laptop["role"] == "teacher"].assign(split="train", benchmark="mini-math-train")
+    train = laptop[laptop["role"] == "teacher"].assign(
+        split="train", benchmark="math500-slice-train"
+    )
     train = pd.concat([train, train[train["method"] == "agent"].assign(method="agent_ftp")])
     assert list(tables.table5(train).loc[TEACHER].index) == ["CoT", "Agent", "Agent + FTP"]
 
@@ -590,21 +600,23 @@ def test_the_other_tables(smoke, laptop):
     )
     assert tables.table6(sweep).filter(like="mean").loc[1.0].item().startswith("100.0")
 
-    assert list(tables.table6(sweep[sweep["benchmark"] == "mini-math"])) == ["mini-math (n=2)"]
+    assert list(tables.table6(sweep[sweep["benchmark"] == "math500-slice"])) == [
+        "math500-slice (n=2)"
+    ]
 
     seeds = pd.concat([smoke.assign(seed=k, correct=k > 1) for k in range(4)])
     assert len(tables.table7(seeds)) == 8 * seeds["model"].nunique()
-    row = tables.table7(seeds).loc["mini-aime", STUDENTS[0]]
+    row = tables.table7(seeds).loc["aime-slice", STUDENTS[0]]
     assert (row["mean"], row["seeds"], row["n"]) == (50, 4, 2)
     assert row["std"] == pytest.approx(pd.Series([0, 0, 100, 100]).std())
 
-    tuned = tables.table8({"LoRA": smoke, "QLoRA": smoke[smoke["benchmark"] == "mini-math"]})
-    assert tuned.filter(like="mini-aime").loc[
+    tuned = tables.table8({"LoRA": smoke, "QLoRA": smoke[smoke["benchmark"] == "math500-slice"]})
+    assert tuned.filter(like="aime-slice").loc[
         ("QLoRA", "135M", 1)
     ].item() == "not run" and tuned.columns[-1].startswith("mean")
 
     beside = tables.compare_with_paper(laptop).set_index(["model", "method", "benchmark"])
-    row = beside.loc[(STUDENTS[1], "CoT distillation", "mini-hotpot")]
+    row = beside.loc[(STUDENTS[1], "CoT distillation", "hotpotqa-slice")]
     assert (row["published"], row["published_size"], row["asked"]) == (13.2, "0.5B", 40)
 
 

@@ -17,8 +17,8 @@ _spec = importlib.util.spec_from_file_location(
 )
 pilot = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(pilot)
-CFG = config.load("laptop", **pilot.SETTINGS)
-RECORDED = config.ROOT / "figures" / "records" / "slice" / "runs"
+CFG = config.load("laptop")
+RECORDED = config.ROOT / "figures" / "records" / "laptop" / "runs"
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_each_condition_has_a_run_of_its_own_whatever_number_is_asked(here):
     folders = [pilot.pilot_run(CFG, name).folder for name in pilot.CONDITIONS]
     assert len(set(folders)) == 4
     assert pilot.pilot_run(CFG, "agent", 1.1).folder not in folders
-    other = config.load("laptop", **pilot.SETTINGS | {"questions": 7, "cot_tokens": 64})
+    other = config.load("laptop", questions=7, cot_tokens=64)
     assert (
         pilot.pilot_run(other, "agent").folder == folders[2]
         and pilot.pilot_run(other, "cot-plan").folder != folders[0]

@@ -24,7 +24,7 @@ def record(**changes):
     }
     return {
         "id": "q-0",
-        "benchmark": "mini-hotpot",
+        "benchmark": "hotpotqa-slice",
         "question": "Which capital?",
         "gold": "Lima",
         "prediction": "Lima",
@@ -114,7 +114,7 @@ def test_a_case_shows_question_thoughts_code_observations_and_verdict():
 def test_a_question_that_could_not_be_asked_is_shown_with_its_error():
     lost = {
         "id": "q-0",
-        "benchmark": "mini-hotpot",
+        "benchmark": "hotpotqa-slice",
         "question": "Which capital?",
         "gold": "Lima",
         "model": "m",
@@ -149,8 +149,8 @@ def test_settings_are_listed_whole():
         config.load("laptop"), "benchmarks", "teacher_server", "judge_server"
     ).data
     assert (
-        "mini-hotpot, mini-bamboogle, mini-musique" in page
-        and "mini-olym" in page
+        "hotpotqa-slice, bamboogle-slice, musique-slice" in page
+        and "olymmath-slice" in page
         and "<td>judge_server</td><td>–</td>" in page
     )
     assert (
@@ -234,7 +234,7 @@ def test_a_case_reads_without_its_styles():
     broken["trace"][0]["failure"] = "execution"
     lines = read_plain(show.show_case(broken))
     assert lines == [
-        "> **question** · mini-hotpot",
+        "> **question** · hotpotqa-slice",
         "> Which capital?",
         "---",
         "**step 1 of 2**",
@@ -314,7 +314,7 @@ def test_passages_and_trained_tokens_read_without_their_styles():
 def test_a_step_that_is_not_there_shows_question_and_answer():
     lines = read_plain(show.show_case(record(), step=3))
     assert [line for line in lines if "**" in line] == [
-        "> **question** · mini-hotpot",
+        "> **question** · hotpotqa-slice",
         "> **verdict: right**",
     ]
 

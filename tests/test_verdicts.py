@@ -11,7 +11,7 @@ from agentlib.score import regrading
 
 
 def case(number, benchmark, prediction, gold, correct, **more):
-    domain = "math" if benchmark == "mini-math" else "factual"
+    domain = "math" if benchmark == "math500-slice" else "factual"
     return {
         "id": f"q{number}",
         "benchmark": benchmark,
@@ -52,8 +52,8 @@ class Lenient:
         return score.Grade(prediction != "Paris", False, 0.0, "judged")
 
 
-CASES = [case(1, "mini-math", "4200", "42", False), case(2, "mini-math", "42", "42", True), case(3, "mini-hotpot", "Lima", "Lima", True),
-         case(4, "mini-hotpot", "Paris", "Lima", False), case(5, "mini-hotpot", "Lima, Peru", "Lima", False),
+CASES = [case(1, "math500-slice", "4200", "42", False), case(2, "math500-slice", "42", "42", True), case(3, "hotpotqa-slice", "Lima", "Lima", True),
+         case(4, "hotpotqa-slice", "Paris", "Lima", False), case(5, "hotpotqa-slice", "Lima, Peru", "Lima", False),
          {"id": "q6", "error": "outage"}]  # fmt: skip
 
 

@@ -16,14 +16,8 @@ from scipy import stats
 from agentlib import config
 from agentlib.figures import statistics
 
-# Our benchmark -> its column in the published Table 2, which a mini benchmark only mirrors.
-PUBLISHED_AS = {
-    "mini-hotpot": "HotpotQA", "mini-math": "MATH500",
-    "mini-musique": "MuSiQue", "mini-bamboogle": "Bamboogle",
-    "mini-2wiki": "2WikiQA", "mini-gsm-hard": "GSM-Hard",
-    "mini-aime": "AIME", "mini-olym": "OlymMATH",
-}  # fmt: skip
-PUBLISHED_AS |= {b.name: b.published for b in config.BENCHMARKS}
+# Our benchmark -> its column in the published Table 2.
+PUBLISHED_AS = {b.name: b.published for b in config.BENCHMARKS}
 PUBLISHED_AS |= {b.slice: b.published for b in config.BENCHMARKS}
 # The teaching set has its own panels in figures, above published ones of the same kind of question;
 # it is in no table with the published numbers.
@@ -39,11 +33,10 @@ METHOD_ORDER = (
     "agent_distill_ftp",
 )
 BENCHMARK_ORDER = (
-    *config.FACTUAL,
-    *config.MATHS,
     *config.PAPER.benchmarks,
-    *config.SLICE["benchmarks"],
-    *config.LAPTOP.train_sets,
+    *config.LAPTOP.benchmarks,
+    *config.TEACHING["benchmarks"],
+    *config.TEACHING["train_sets"],
 )
 KNOWN_SIZES = {"Phi-4-mini-instruct": 3.8e9}  # Table 4 gives the size beside the name
 # which identify one answer of one experiment; of several trainings, each has its own

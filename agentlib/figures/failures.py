@@ -75,7 +75,7 @@ def failure_table(found: Sequence[Mapping]) -> pd.DataFrame:
     rows = []
     for cause, meaning in FAILURE_CAUSES.items():
         chosen = [case for case in found if case["cause"] == cause]
-        where = ", ".join(sorted({case["benchmark"].removeprefix("mini-") for case in chosen}))
+        where = ", ".join(sorted({case["benchmark"].removesuffix("-slice") for case in chosen}))
         row = {"cause": cause, "what went wrong first": meaning, "cases": len(chosen), "in": where}
         rows.append(row)
     table = pd.DataFrame(rows).set_index("cause")

@@ -38,7 +38,7 @@ def tokens(cases: Sequence[Mapping]) -> Tokens:
     done = [case for case in cases if not case.get("error")]
     if not done:
         raise ValueError(
-            "no finished case to take tokens from, expected some; run notebook 02 at laptop first"
+            "no finished case to take tokens from, expected some; run notebook 02 first"
         )
     read = [
         case["trace"][-1]["prompt_tokens"] if case.get("trace") else case["prompt_tokens"]
@@ -105,9 +105,9 @@ def _row(
 
 def table(cfg: config.Config) -> pd.DataFrame:
     """One row per part and model, and their sum, with the tokens per question of the recorded
-    laptop teacher.
+    teacher of the teaching set.
     """
-    folder = config.in_repository("figures", "records", "laptop")
+    folder = config.in_repository("figures", "records", "teaching")
     cot, agent = (
         tokens(list(records.read(folder / f"teacher_{method}.jsonl")))
         for method in ("cot", "agent")

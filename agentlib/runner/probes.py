@@ -163,7 +163,7 @@ def tokens(cfg: config.Config) -> Iterator[Line]:
 def _mask(cfg: config.Config, student: str, tokenizer) -> Iterator[Line]:
     from agentlib import cases, filtering, masks, teach
 
-    committed = config.ROOT / "figures" / "records" / "laptop" / "teacher_agent.jsonl"
+    committed = config.ROOT / "figures" / "records" / "teaching" / "teacher_agent.jsonl"
     file = next((f for f in (teach.records_path(cfg, "agent"), committed) if f.exists()), None)
     passing = [case for case in cases.read(file) if filtering.passes_filter(case)] if file else []
     if not passing:

@@ -30,7 +30,7 @@ class Variation:
 
 def plan(cfg: config.Config) -> list[Variation]:
     """What is varied: the temperature of SAG on the maths benchmarks (Table 6), its seed on AIME
-    (Table 7; at `laptop` both on mini-math), the kind of fine-tuning (Table 8) and the number of
+    (Table 7), the kind of fine-tuning (Table 8) and the number of
     trajectories, both greedy, on all benchmarks; of each benchmark the first `sweep_questions`. The
     questions that both agents are taught on are varied on all test questions: differences are small
     there.

@@ -36,7 +36,7 @@ def timed(into: dict, name: str) -> Iterator[None]:
 
 def measure(encode: int) -> dict:
     """All of it, in a temporary folder."""
-    cfg = config.load("laptop", **config.SLICE)
+    cfg = config.load("laptop")
     spent: dict = {}
     with tempfile.TemporaryDirectory() as folder:
         with timed(spent, "read and check the corpus"):
@@ -50,7 +50,7 @@ def measure(encode: int) -> dict:
             recalls = {asked[0].benchmark: wiki.recall(asked, index) for asked in questions}
         rows = trivial.table(questions, index, benchmarks.load("hotpotqa-slice-train"))
     if encode:
-        encoder = search.encoder(config.load("laptop", **config.SLICE | {"retriever": "faiss"}))
+        encoder = search.encoder(config.load("laptop", retriever="faiss"))
         some = [corpus.contents(p) for p in passages[:: len(passages) // encode][:encode]]
         encoder.encode(some[:8], kind="passage")  # loads
         with timed(spent, f"encode {len(some)} passages by {cfg.encoder}"):

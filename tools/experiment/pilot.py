@@ -30,7 +30,6 @@ from agentlib.tasks import Question
 SETS = ("hotpotqa-dev", "math-hard-dev", "math-medium-dev")
 # per question on two cores that multiply bf16, until a run has measured its own
 SECONDS = {"cot": 5.0, "agent": 12.0}
-SETTINGS = config.SLICE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only say what is left")
     asked = parser.parse_args(arguments)
     try:
-        cfg = config.load("laptop", **SETTINGS | dict(map(setting, asked.settings)))
+        cfg = config.load("laptop", **dict(map(setting, asked.settings)))
         questions, total, wanted = (
             questions_of(asked.questions),
             0.0,
