@@ -159,6 +159,16 @@ def take_recorded(cfg: config.Config) -> list[evaluate.Condition]:
     return taken
 
 
+def recorded_votes(cfg: config.Config) -> list[dict]:
+    """The recorded answers with several samples of each step, with their transcripts: of this
+    configuration's experiment, or else of the one that `teacher_records` names. Empty for none."""
+    for place in (folder(cfg), teach.records_folder(cfg) / "runs"):
+        packed = (unpack(file)[1] for file in sorted(place.glob("eval-*-agent_*.jsonl.xz")))
+        if votes := [borrowed.fill(row) for rows in packed for row in rows if row["n"] > 1]:
+            return votes
+    return []
+
+
 def _put_back(run: records.Run, head: dict, rows: list[dict]) -> int:
     """Add the rows that a run folder lacks; returns how many."""
     done = run.finished()

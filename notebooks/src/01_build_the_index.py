@@ -23,7 +23,7 @@
 # reopened, and checked against its corpus.
 #
 # *Needs* notebook 00 · *Makes* the search that agents call · *Minutes* under 1 on two CPU cores with native bf16 at
-# `smoke`, 2 at `laptop`; hours at `paper` (21 million passages).
+# `smoke` and `laptop`; hours at `paper` (21 million passages).
 #
 # *To read*: 1 (2 minutes), 2 (10), 3 (3), 4 (2), exercises (20).
 
@@ -35,7 +35,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from agentlib import benchmarks, config, figures, pages, records, retrieval
+from agentlib import benchmarks, config, distill, figures, pages, records, retrieval
 
 # %% tags=["parameters"]
 preset = "smoke"
@@ -77,6 +77,7 @@ figures.bar_chart(pd.DataFrame({"passages": kinds}).sort_values("passages"), "pa
 # %%
 if not cfg.retriever_url:
     benchmarks.build_search(cfg)
+    benchmarks.build_search(distill.passages_from(cfg))  # the same, or what CoT + RAG is trained on
 index = benchmarks.open_searcher(cfg)
 pages.show_values({"server": cfg.retriever_url} if cfg.retriever_url else index.meta)
 

@@ -65,7 +65,7 @@ pages.show_settings(cfg, *names)
 # used for training only.)
 
 # %%
-web_search = benchmarks.web_search(cfg)
+web_search = benchmarks.web_search(distill.passages_from(cfg))
 taught = {method: distill.conversations(cfg, method, web_search) for method in distill.TEACHER_OF}
 pages.show_values({config.METHODS[method]: len(found) for method, found in taught.items()})
 

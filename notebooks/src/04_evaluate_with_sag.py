@@ -320,7 +320,8 @@ pages.show_steps(wrong[0]) if wrong else print("none wrong in this run")
 # it with a wrong one:
 
 # %%
-votes = figures.select_votes(found)
+voted = [case for case in found if case["n"] > 1] or runner.recorded_votes(cfg)
+votes = figures.select_votes([*found, *voted])
 case, step = votes["helped"]
 print(f"{case['question']}\ngold: {case['gold']} · answer: {case['prediction']} · {'right' if case['correct'] else 'wrong'}")
 pages.show_vote(step)
@@ -348,7 +349,7 @@ pages.browse_cases([c for c in found if c["id"] in {d["id"] for d in distilled[:
 # them. It prefers a question that only the agent gets right, and a vote with a failure or a disagreement in it.
 
 # %%
-chosen = figures.select_examples(cfg, found)
+chosen = figures.select_examples(cfg, [*found, *voted])
 records.write_json(cfg.records / "examples.json", chosen)
 print("Fig. 2:", chosen["pair"]["cot"]["question"])
 print("Fig. 3:", chosen["prefix"]["question"])

@@ -123,7 +123,7 @@ pd.DataFrame({"completion": tries, "reward": earned})
 # `environment_factory` or with rollouts of `agent.Agent`.
 
 # %%
-questions = benchmarks.load("mini-math-train", 8)
+questions = benchmarks.load("teaching-math-train", 8)
 paid.clear()
 rows = [{"prompt": agent.initial_messages(q.text, "student"), "gold": q.answer} for q in questions]
 with tempfile.TemporaryDirectory() as out:
