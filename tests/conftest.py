@@ -89,9 +89,8 @@ def act(code: str, thought: str = "I go on.") -> str:
 def ask(
     number: int = 0, text: str = "What is 6 times 7?", answer: str = "42", domain: str = "math"
 ) -> Question:
-    return Question(
-        f"q-{number}", "mini-math" if domain == "math" else "mini-hotpot", text, answer, domain
-    )
+    benchmark = "teaching-math" if domain == "math" else "teaching-hotpot"
+    return Question(f"q-{number}", benchmark, text, answer, domain)
 
 
 @pytest.fixture(scope="session")

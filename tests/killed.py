@@ -9,7 +9,7 @@ from pathlib import Path
 from conftest import Scripted, act
 
 from agentlib import benchmarks, config, evaluate, masks, prompts, rounds, teach, training
-from agentlib.benchmarks.minisuite import encyclopedia
+from agentlib.benchmarks import teaching
 from agentlib.models import weights
 from agentlib.retrieval import build
 from agentlib.retrieval.encoder import Encoder, encoder_settings
@@ -43,7 +43,7 @@ def run(kind: str) -> None:
         encoder = Encoder(weights.fetch("all-MiniLM-L6-v2"), **encoder_settings("all-MiniLM-L6-v2"))
         begin()
         build.build_index(
-            config.ROOT / "index", encyclopedia.passages()[:96], encoder, shard=8, progress=False
+            config.ROOT / "index", teaching.passages()[:96], encoder, shard=8, progress=False
         )
     elif kind == "train":
         settings = training.TrainingSettings(

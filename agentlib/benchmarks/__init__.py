@@ -1,5 +1,5 @@
 """The questions: the paper's sets, their slice for a laptop with its Wikipedia passages, the
-mini-suite, your own file; and the search that a configuration's questions need.
+teaching set, your own file; and the search that a configuration's questions need.
 
 Owns which questions and passages a name means. Does not know models or agents.
 """
@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = export(
     __name__,
     {
         "sets": (
-            "QUESTION_SETS=NAMES fingerprint is_supported load supporting_passages test_questions"
+            "QUESTION_SETS=NAMES are_here fingerprint is_supported load supporting_passages test_questions"
             " training_questions"
         ),
         "search": (

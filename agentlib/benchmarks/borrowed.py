@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agentlib.benchmarks import sets, teaching, wiki
-from agentlib.benchmarks.minisuite import suite
 from agentlib.tasks import Question
 
 ASKED = ("question", "gold", "aliases")
-BORROWED = frozenset(sets.NAMES) - frozenset(suite.NAMES) - frozenset(teaching.SETS)
+BORROWED = frozenset(sets.NAMES) - frozenset(teaching.SETS)
 SHORT = 40  # characters: a quotation below it may stay
 # What divides a text into pieces that a passage can hold whole: line ends, also those in a string's
 # `repr`, and what `repr` escapes there.

@@ -5,15 +5,14 @@ from pathlib import Path
 
 from agentlib import config, records
 from agentlib.benchmarks import teaching, wiki
-from agentlib.benchmarks.minisuite import encyclopedia
 from agentlib.models import weights
 from agentlib.retrieval import Passage, index
 from agentlib.retrieval import build as indexing
 from agentlib.retrieval import corpus as corpora
 from agentlib.retrieval.encoder import Encoder, encoder_settings
 
-CORPORA = ("teaching", "mini-encyclopedia", "wiki-slice", "wiki-18")
-SMALL = ("teaching", "mini-encyclopedia", "wiki-slice")  # read in seconds
+CORPORA = ("teaching", "wiki-slice", "wiki-18")
+SMALL = ("teaching", "wiki-slice")  # read in seconds
 
 
 def corpus(cfg: config.Config) -> Iterable[Passage]:
@@ -22,8 +21,6 @@ def corpus(cfg: config.Config) -> Iterable[Passage]:
     """
     if cfg.corpus == "teaching":
         return teaching.passages(cfg.passages)
-    if cfg.corpus == "mini-encyclopedia":
-        return encyclopedia.passages(cfg.passages)
     if cfg.corpus == "wiki-slice":
         if cfg.passages:
             raise ValueError(

@@ -1,15 +1,14 @@
 """A configuration's questions, to train on and to test on: the paper's sets, their parts for a
-laptop, the teaching set, or the mini-suite.
+laptop, or the teaching set.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain, zip_longest
 from typing import Any
 
 from agentlib import config, records, tasks
 from agentlib.benchmarks import teaching, wiki
-from agentlib.benchmarks.minisuite import suite
 from agentlib.tasks import Question
 
 # Parts of the paper's maths files: name -> the file's set, and what it becomes. Every tenth
@@ -21,7 +20,7 @@ PARTS = {b.slice: (b.name, "test") for b in config.BENCHMARKS if b.domain == "ma
     "math-medium-dev": ("math-medium-train", "dev"),
 }
 ASKED = {b.slice: b.asked for b in config.BENCHMARKS}
-NAMES = (*tasks.PUBLISHED, *wiki.SETS, *PARTS, *teaching.SETS, *suite.NAMES)
+NAMES = (*tasks.PUBLISHED, *wiki.SETS, *PARTS, *teaching.SETS)
 
 
 def load(name: str, limit: int = 0) -> list[Question]:
@@ -33,12 +32,22 @@ def load(name: str, limit: int = 0) -> list[Question]:
         return tasks.load(name, limit)
     if name in teaching.SETS:
         return teaching.load(name, limit)
-    if name in suite.NAMES:
-        return suite.load(name, "train" if name.endswith("-train") else "test", limit)
     if name not in NAMES:
         raise tasks.unknown(name, NAMES)
     found = wiki.load(name) if name in wiki.SETS else _part(name)
     return found[: limit or ASKED.get(name)]
+
+
+def are_here(names: Iterable[str]) -> bool:
+    """Whether the questions of these sets are on this machine, so that nothing need be downloaded
+    or built."""
+
+    def is_here(name: str) -> bool:
+        if name in wiki.SETS:
+            return (wiki.folder() / wiki.QUESTIONS).exists()
+        return name in teaching.SETS or tasks.is_downloaded([PARTS.get(name, (name,))[0]])
+
+    return all(map(is_here, names))
 
 
 def _part(name: str) -> list[Question]:
@@ -78,8 +87,6 @@ def is_supported(case: Mapping[str, Any]) -> bool | None:
     return wiki.is_supported(case) if case["benchmark"] in wiki.SETS else None
 
 
-def supporting_passages(question: Question) -> tuple[str, ...]:
-    """Ids of the passages that hold the facts a generated question needs; () for maths."""
-    if isinstance(question, teaching.TeachingQuestion):
-        return question.supporting_ids
-    return suite.support(question)
+def supporting_passages(question: teaching.TeachingQuestion) -> tuple[str, ...]:
+    """Ids of the passages that a question of the teaching set needs; () for maths."""
+    return question.supporting_ids

@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=ASKED)
     chosen = parser.parse_args()
     cfg = config.load("laptop")
-    asked = benchmarks.load("mini-math", chosen.questions)
+    asked = benchmarks.load("teaching-math", chosen.questions)
     model = LocalModel(STUDENT, max_context=cfg.context_tokens)
     seconds: dict[str, list[float]] = {"together": [], "pausing": []}
     sampled: dict[str, int] = {}

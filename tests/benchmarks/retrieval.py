@@ -16,15 +16,14 @@ import numpy as np
 from common import seconds
 
 from agentlib import config
-from agentlib.benchmarks import search
-from agentlib.benchmarks.minisuite import encyclopedia
+from agentlib.benchmarks import search, teaching
 from agentlib.models import weights
 from agentlib.retrieval import build, corpus
 from agentlib.retrieval import index as retrieval
 from agentlib.retrieval.encoder import encoder_settings
 
 ROUNDS, PASSAGES = 5, 1000
-# of the index; the encyclopedia has 3,583, so the largest holds it ten times
+# of the index; the teaching corpus has 8,000, so the largest holds most of it five times
 SIZES = (350, 3500, 35_000)
 
 
@@ -58,7 +57,7 @@ def main() -> None:
     exact = retrieval.Encoder(
         weights.fetch(cfg.encoder), **encoder_settings(cfg.encoder), precision="fp32"
     )
-    once = encyclopedia.passages()
+    once = teaching.passages()
     texts = [corpus.contents(p) for p in once[:: len(once) // PASSAGES][:PASSAGES]]
     again = range(-(-max(SIZES) // len(once)))
     passages = [dataclasses.replace(p, id=f"{p.id} {number}") for number in again for p in once]

@@ -19,12 +19,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tools, for the modules beside this
 
-from agentlib.benchmarks.minisuite import encyclopedia, facts
-from agentlib.benchmarks.minisuite.hop_world import World
 from agentlib.retrieval import Passage, Searcher, build_index, open_index
-from teachingset import datasheet, drawing, factual, maths
+from teachingset import datasheet, drawing, encyclopedia, facts, factual, maths
 from teachingset.drawing import Draft
 from teachingset.policies import Policies, plain_title, says
+from teachingset.world import World
 
 DATA = Path(__file__).resolve().parents[2] / "agentlib" / "benchmarks" / "data"
 SEED = 22

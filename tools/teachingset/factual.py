@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from agentlib.benchmarks.minisuite import facts, topics
-from agentlib.benchmarks.minisuite.hop_world import World
-from agentlib.benchmarks.minisuite.places import City, Country, Region
+from teachingset import facts, topics
 from teachingset.drawing import Draft
+from teachingset.places import City, Country, Region
+from teachingset.world import World
 
 # Large places of the United States that GeoNames lists and that are no cities.
 NOT_CITIES = {"Paradise", "Metairie", "Metairie Terrace", "Sunrise Manor", "Country Club"}

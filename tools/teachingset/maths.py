@@ -1,7 +1,7 @@
 """Templates of teaching-math: problems after MATH's subjects, from one multiplication to a search.
 
 Owns the choice of templates with their subjects and levels, some wordings, and which draws are
-degenerate. Most of the arithmetic is in `agentlib.benchmarks.minisuite`.
+degenerate. Most of the arithmetic is in `problems`.
 """
 
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from random import Random
 
-from agentlib.benchmarks.minisuite import contest_problems, problems, word_problems
-from agentlib.benchmarks.minisuite.problems import Problem, Template
+from teachingset import problems
 from teachingset.drawing import Draft
 from teachingset.policies import numbers_in
+from teachingset.problems import Problem, Template
 
 
 def pages_printed(rng: Random, level: int) -> Problem:
@@ -87,7 +87,7 @@ SPECS = (
     Spec(equal_shares, "Prealgebra", (1,), held_out=True),
     Spec(problems.polygon, "Geometry", (2, 3, 4, 5)),
     Spec(problems.recurrence, "Intermediate Algebra", (2, 3, 4, 5)),
-    Spec(contest_problems.congruences, "Number Theory", (4,), held_out=True),
+    Spec(problems.congruences, "Number Theory", (4,), held_out=True),
     Spec(discount, "Prealgebra", (1, 2, 3)),
     Spec(problems.multiples, "Number Theory", (2, 3, 4, 5)),
     Spec(problems.system, "Algebra", (2, 3, 4), held_out=True),
@@ -98,8 +98,8 @@ SPECS = (
     Spec(problems.fraction_sum, "Prealgebra", (1, 2, 3)),
     Spec(problems.dice, "Counting & Probability", (2, 3, 4), held_out=True),
     Spec(problems.divisors, "Number Theory", (1, 2, 3, 4)),
-    Spec(word_problems.library, "Prealgebra", (2, 3)),
-    Spec(contest_problems.digit_sums, "Number Theory", (4,), held_out=True),
+    Spec(problems.library, "Prealgebra", (2, 3)),
+    Spec(problems.digit_sums, "Number Theory", (4,), held_out=True),
 )
 
 

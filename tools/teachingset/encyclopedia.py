@@ -1,5 +1,5 @@
-"""The mini encyclopedia: over 20,000 short passages of true facts about places, currencies,
-languages and clocks.
+"""The encyclopedia that the teaching set's passages are taken from: over 20,000 short passages of
+true facts about places, currencies, languages and clocks.
 
 Owns the sentences that state the facts of `facts`, and the order of passages. Knows nothing of the
 questions asked about them, of indexes or of models.
@@ -12,9 +12,9 @@ about those needs a second look-up.
 import functools
 import random
 
-from agentlib.benchmarks.minisuite import facts, topics
-from agentlib.benchmarks.minisuite.places import City, Country, Currency, Language, Region, Zone
 from agentlib.retrieval import Passage
+from teachingset import facts, topics
+from teachingset.places import City, Country, Currency, Language, Region, Zone
 
 SEED = 17
 
@@ -196,8 +196,8 @@ def _listed(names: list[str]) -> str:
 
 
 @functools.cache
-def _all() -> tuple[tuple[Passage, ...], int]:
-    """Every passage in order, and how many at the start are the core that questions need."""
+def passages() -> tuple[Passage, ...]:
+    """The encyclopedia, always in the same order: what can be asked about, then the rest."""
     countries, cities = facts.atlas()
     by_code = {c.code: c for c in countries}
 
@@ -241,20 +241,4 @@ def _all() -> tuple[tuple[Passage, ...], int]:
     core, rest = ([p for p in every if (p.id in needed) is wanted] for wanted in (True, False))
     random.Random(SEED).shuffle(core)
     random.Random(SEED + 1).shuffle(rest)
-    return tuple(core + rest), len(core)
-
-
-def passages(limit: int = 0) -> list[Passage]:
-    """The encyclopedia, or its first `limit` passages; always the same ones in the same order.
-
-    The first passages are the core that every question of the mini-suite needs (under 1,500), so a
-    slice answers the same questions with fewer distractors. Raises ValueError for a limit below the
-    core.
-    """
-    every, core = _all()
-    if limit and limit < core:
-        raise ValueError(
-            f"limit is {limit} passages, expected 0 (all) or at least the {core} that questions"
-            " need"
-        )
-    return list(every[:limit] if limit else every)
+    return tuple(core + rest)
