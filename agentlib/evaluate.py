@@ -66,8 +66,8 @@ class Condition:
 
 def plan(cfg: config.Config, student: str) -> list[Condition]:
     """What a student is evaluated on: Table 2 everywhere, each of its trainings greedily, and for
-    the student of Fig. 5 its sample counts on its panels. The teacher, unless it is a student, is
-    only prompted."""
+    the student of Fig. 5 its sample counts on its panels; with `samples` at 1 its agents are not
+    sampled everywhere. The teacher, unless it is a student, is only prompted."""
     if student == cfg.teacher and student not in cfg.students:
         return [Condition(student, method, 1, cfg.benchmarks) for method in ("cot", "agent")]
     conditions = [
@@ -75,10 +75,11 @@ def plan(cfg: config.Config, student: str) -> list[Condition]:
         for method in config.METHODS
         for k in range(cfg.trainings if method in distill.TEACHER_OF else 1)
     ]
-    conditions += [
-        Condition(student, method, cfg.samples, cfg.benchmarks)
-        for method in ("agent_distill", "agent_distill_ftp")
-    ]
+    if cfg.samples > 1:  # one sample is the greedy condition above
+        conditions += [
+            Condition(student, method, cfg.samples, cfg.benchmarks)
+            for method in ("agent_distill", "agent_distill_ftp")
+        ]
     shown = cfg.panel_student if cfg.panel_student in cfg.students else cfg.students[0]
     counts = sorted(n for n in cfg.sample_counts if n > 1) if student == shown else []
     conditions += [

@@ -50,8 +50,8 @@ def test_the_paper_preset_holds_the_published_values():
 def other(cfg: config.Config, name: str):
     """Another value that a setting can have."""
     choices = {"tuning": "qlora", "vote": "as_published", "retriever": "bm25", "precision": "fp32", "weights": "hub", "server_seed": "omitted",
-               "teacher_server": "http://host:8000", "top_p": 0.5, "first_thought": "gated", "wording": "plain",
-               "live_methods": ("cot",), "sweep_taught": ("all",), "taught_on": "matched", "keep": "supported", "teacher_tested": True, "engine": "own"}  # fmt: skip
+               "teacher_server": "http://host:8000", "top_p": 0.5, "first_thought": "gated", "wording": "plan",
+               "live_methods": ("cot",), "sweep_taught": ("all",), "taught_on": "matched", "keep": "right", "teacher_tested": False, "engine": "own"}  # fmt: skip
     found = getattr(cfg, name)
     if name in choices:
         return choices[name]
@@ -98,18 +98,20 @@ ACTED = TAUGHT | SEARCHED | {"max_steps", "step_tokens", "sandbox_seconds", "san
 
 
 def condition(method: str, n: int = 1, **own):
-    cfg = config.load("laptop", **own)
+    cfg = config.load("laptop", **config.TEACHING | own)
     return cfg, lambda cfg: evaluate.condition_run(
-        cfg, evaluate.Condition("s", method, n, ("mini-aime",))
+        cfg, evaluate.Condition("s", method, n, ("teaching-math",))
     )
 
 
 def taught(method: str, attempt: int = 0, **own):
-    return config.load("laptop", **own), lambda cfg: teach.teacher_run(cfg, method, attempt)
+    cfg = config.load("laptop", **config.TEACHING | own)
+    return cfg, lambda cfg: teach.teacher_run(cfg, method, attempt)
 
 
 def trained(method: str):
-    return config.load("laptop"), lambda cfg: distill.adapter_run(cfg, "s", method)
+    cfg = config.load("laptop", **config.TEACHING)
+    return cfg, lambda cfg: distill.adapter_run(cfg, "s", method)
 
 
 # where a model runs elsewhere, neither its address nor the engine of this process names a folder
@@ -147,6 +149,7 @@ def test_a_run_folder_is_named_by_every_setting_that_shapes_it_and_by_no_other(
         "first_thought",
     }, "of these, each run has its part"
     changed = {name: dataclasses.replace(cfg, **{name: other(cfg, name)}) for name in names}
+    assert cfg not in changed.values()
     assert {
         name for name, one in changed.items() if run_of(one).folder.name != run_of(cfg).folder.name
     } == expected
@@ -166,7 +169,7 @@ def test_the_address_of_a_server_names_no_folder_but_that_there_is_one_does(
     def folders(address):
         cfg = config.load("laptop", **{setting: address})
         return [
-            evaluate.condition_run(cfg, evaluate.Condition("s", "agent", 8, ("mini-aime",))).folder,
+            evaluate.condition_run(cfg, evaluate.Condition("s", "agent", 8, ("teaching-math",))).folder,
             teach.teacher_run(cfg, "agent").folder,
         ]
 

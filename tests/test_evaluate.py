@@ -29,6 +29,8 @@ from agentlib.sandbox import Sandbox
 from agentlib.training import loop
 
 SMOL = "SmolLM2-135M-Instruct"
+TEACHING = config.load("laptop", **config.TEACHING)  # with SAG, sample counts, three trainings
+PLANNED = {name: config.load(name) for name in config.PRESETS} | {"teaching": TEACHING}
 
 
 @pytest.fixture
@@ -39,9 +41,9 @@ def cfg(project):
 # --- the plan ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", ["smoke", "laptop", "paper"])
-def test_the_plan_covers_table_2_on_every_benchmark(preset):
-    cfg = config.load(preset)
+@pytest.mark.parametrize("planned", PLANNED)
+def test_the_plan_covers_table_2_on_every_benchmark(planned):
+    cfg = PLANNED[planned]
     conditions = evaluate.plan(cfg, "s")
     everywhere = {(a.method, a.n) for a in conditions if a.benchmarks == cfg.benchmarks}
     assert everywhere == {(m, 1) for m in config.METHODS} | {
@@ -50,9 +52,9 @@ def test_the_plan_covers_table_2_on_every_benchmark(preset):
     assert all(a.student == "s" for a in conditions)
 
 
-@pytest.mark.parametrize("preset", ["smoke", "laptop", "paper"])
-def test_the_plan_covers_every_sample_count_of_figure_5_on_its_panels(preset):
-    cfg = config.load(preset)
+@pytest.mark.parametrize("planned", PLANNED)
+def test_the_plan_covers_every_sample_count_of_figure_5_on_its_panels(planned):
+    cfg = PLANNED[planned]
     conditions = evaluate.plan(cfg, cfg.panel_student)
 
     def counts(method):
@@ -66,7 +68,7 @@ def test_the_plan_covers_every_sample_count_of_figure_5_on_its_panels(preset):
     assert counts("cot_distill") >= {1, max(cfg.sample_counts, default=1)}, (
         "the counts between are derived from its chains"
     )
-    keys = [(a.method, a.n, b) for a in conditions for b in a.benchmarks]
+    keys = [(a.method, a.n, a.training, b) for a in conditions for b in a.benchmarks]
     assert len(keys) == len(set(keys)), "nothing is run twice"
 
 
@@ -74,7 +76,8 @@ def test_samples_are_varied_for_one_student_the_first_where_figure_5s_is_not_the
     def varied(cfg):
         return [s for s in cfg.students if {a.n for a in evaluate.plan(cfg, s)} > {1, cfg.samples}]
 
-    assert varied(config.load("laptop")) == ["SmolLM2-135M-Instruct"]
+    small = ("Qwen2.5-Coder-0.5B-Instruct", SMOL)
+    assert varied(dataclasses.replace(TEACHING, students=small)) == [SMOL]
     assert varied(config.load("paper")) == ["Qwen2.5-3B-Instruct"]
     assert varied(
         config.load("paper", students=["Qwen2.5-7B-Instruct", "Qwen2.5-0.5B-Instruct"])
@@ -82,7 +85,7 @@ def test_samples_are_varied_for_one_student_the_first_where_figure_5s_is_not_the
 
 
 def test_arms_of_one_adapter_follow_each_other():
-    methods = [a.method for a in evaluate.plan(config.load("laptop"), "SmolLM2-135M-Instruct")]
+    methods = [a.method for a in evaluate.plan(TEACHING, SMOL)]
     assert methods == sorted(methods, key=list(config.METHODS).index)
 
 
@@ -91,15 +94,27 @@ def test_a_plan_without_sample_counts_has_table_2_alone():
     assert {a.benchmarks for a in evaluate.plan(cfg, "s")} == {cfg.benchmarks}
 
 
+def test_a_plan_with_one_sample_has_each_method_greedily_and_once():
+    cfg = dataclasses.replace(TEACHING, samples=1, sample_counts=(1,), trainings=1)
+    once = [(method, 1) for method in config.METHODS]
+    for own in (cfg, config.load("laptop")):
+        assert [(a.method, a.n) for a in evaluate.plan(own, SMOL)] == once
+    panels = [a for a in evaluate.plan(dataclasses.replace(cfg, sample_counts=(1, 2)), SMOL)]
+    assert {(a.method, a.n, a.benchmarks) for a in panels if a.n > 1} == {
+        ("agent_distill_ftp", 2, cfg.panel_benchmarks),
+        ("cot_distill", 2, cfg.panel_benchmarks),
+    }
+
+
 def test_each_training_is_asked_greedily_and_the_first_one_sampled(project, monkeypatch):
     monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [])
-    once, thrice = config.load("laptop"), config.load("laptop", trainings=3)
+    once, thrice = (dataclasses.replace(TEACHING, trainings=k) for k in (1, 3))
     more = [c for c in evaluate.plan(thrice, SMOL) if c not in evaluate.plan(once, SMOL)]
     assert [(c.method, c.n, c.training) for c in more] == [
         (method, 1, k) for method in distill.TEACHER_OF for k in (1, 2)
     ]
     first, second, third = (
-        Condition(SMOL, "agent_distill", 1, ("mini-aime",), training=k) for k in range(3)
+        Condition(SMOL, "agent_distill", 1, ("teaching-math",), training=k) for k in range(3)
     )
     folders = [evaluate.condition_run(thrice, c).folder.name for c in (first, second, third)]
     assert len(set(folders)) == 3
@@ -119,7 +134,7 @@ def test_labels_say_how_an_arm_was_sampled():
 # --- folders ----------------------------------------------------------------------------------------------------
 
 
-def folder(n=1, method="agent", benchmarks=("mini-aime",), **changed):
+def folder(n=1, method="agent", benchmarks=("teaching-math",), **changed):
     return evaluate.condition_run(
         config.load("smoke", **changed), Condition("s", method, n, benchmarks)
     ).folder
@@ -141,7 +156,7 @@ def test_the_number_of_questions_does_not_name_the_folder_and_what_shapes_a_case
         folder(**c)
         for c in ({"max_steps": 2}, {"step_tokens": 9}, {"seed": 1}, {"top_k": 1}, {"passages": 5})
     ]
-    others += [folder(4), folder(method="cot"), folder(benchmarks=("mini-olym",))]
+    others += [folder(4), folder(method="cot"), folder(benchmarks=("teaching-hotpot",))]
     before = folder()
     monkeypatch.setattr(prompts, "RETRY", "Try again.")
     assert len({before, folder(), *others}) == 10
@@ -149,7 +164,7 @@ def test_the_number_of_questions_does_not_name_the_folder_and_what_shapes_a_case
 
 def test_another_adapter_is_another_folder(project):
     file = distill.teach.records_path(config.load("smoke"), "agent")
-    case = {"id": "q", "benchmark": "mini-math", "question": "?", "domain": "math", "correct": True,
+    case = {"id": "q", "benchmark": "teaching-math", "question": "?", "domain": "math", "correct": True,
             "stopped": "final_answer", "parse_errors": 0,
             "trace": [{"text": "x", "observation": ""}]}  # fmt: skip
     records.write_lines(file, [case])
@@ -192,12 +207,12 @@ def test_untuned_models_are_shown_the_worked_chains_of_a_wording_and_distilled_o
 ):
     monkeypatch.setattr(distill, "training_cases", lambda cfg, method: [])
     cfg = dataclasses.replace(cfg, wording=wording)
-    asked = benchmarks.load("mini-hotpot", 1)
+    asked = benchmarks.load("teaching-hotpot", 1)
     turns = {}
     for method in ("cot", "cot_distill"):
         model = Answering(asked)
         (case,) = evaluate.evaluate(
-            cfg, Condition("s", method, 1, ("mini-hotpot",)), model, asked, box=box, search=None
+            cfg, Condition("s", method, 1, ("teaching-hotpot",)), model, asked, box=box, search=None
         )
         assert case["wording"] == wording
         turns[method] = len(model.calls[0]["conversations"][0])
@@ -206,7 +221,7 @@ def test_untuned_models_are_shown_the_worked_chains_of_a_wording_and_distilled_o
 
 
 def test_an_arm_gives_one_graded_case_a_question_in_order_and_resumes(cfg, box):
-    condition = Condition("s", "agent", 1, ("mini-aime", "mini-hotpot"))
+    condition = Condition("s", "agent", 1, ("teaching-math", "teaching-hotpot"))
     asked = [q for name in condition.benchmarks for q in benchmarks.load(name, 2)]
     model = Answering(asked)
     found = evaluate.evaluate(cfg, condition, model, asked, box=box, search=None)
@@ -225,7 +240,7 @@ def test_an_arm_gives_one_graded_case_a_question_in_order_and_resumes(cfg, box):
 
 
 def test_cases_say_what_weights_in_what_precision_on_what_device_by_what_engine(cfg, box):
-    condition, asked = Condition("s", "agent", 1, ("mini-aime",)), benchmarks.load("mini-aime", 2)
+    condition, asked = Condition("s", "agent", 1, ("teaching-math",)), benchmarks.load("teaching-math", 2)
     model = Answering(asked)
     (served,) = evaluate.evaluate(cfg, condition, model, asked[:1], box=box, search=None)
     model.weights, model.precision, model.device = "hub", "bf16", "cuda"
@@ -259,12 +274,12 @@ def test_every_model_of_a_configuration_comes_from_where_its_weights_are_to_come
 
     monkeypatch.setattr(evaluate.distill.weights, fetched, note)
     with pytest.raises(Noted) as noted:
-        opened(config.load("laptop", weights=source))
+        opened(dataclasses.replace(TEACHING, weights=source))
     assert noted.value.args == (name, source)
 
 
 def test_a_teacher_from_the_hub_is_not_run_by_llama_cpp_on_the_file_of_a_wheel(project):
-    cfg = config.load("laptop", weights="hub", teacher_server="")
+    cfg = dataclasses.replace(TEACHING, weights="hub", teacher_server="")
     with (
         pytest.raises(
             ValueError, match="is to come from the hub, but setting 'teacher_server' is ''"
@@ -276,11 +291,11 @@ def test_a_teacher_from_the_hub_is_not_run_by_llama_cpp_on_the_file_of_a_wheel(p
 
 
 def test_a_distilled_student_gets_the_short_prompt_and_sampling_settings(cfg, box, monkeypatch):
-    condition = Condition("s", "agent_distill", 4, ("mini-aime",))
+    condition = Condition("s", "agent_distill", 4, ("teaching-math",))
     monkeypatch.setattr(
         evaluate, "condition_run", lambda cfg, condition: records.Run(cfg.runs, "condition", {})
     )
-    asked = benchmarks.load("mini-aime", 2)
+    asked = benchmarks.load("teaching-math", 2)
     model = Answering(asked)
     found = evaluate.evaluate(cfg, condition, model, asked, box=box, search=None)
     assert "Rules:" not in model.calls[0]["conversations"][0][0]["content"]
@@ -291,8 +306,8 @@ def test_a_distilled_student_gets_the_short_prompt_and_sampling_settings(cfg, bo
 
 
 def test_chains_of_one_batch_share_its_seconds_equally_whoever_asks(cfg):
-    asked = benchmarks.load("mini-aime", 4)
-    condition = Condition("s", "cot", 1, ("mini-aime",))
+    asked = benchmarks.load("teaching-math", 4)
+    condition = Condition("s", "cot", 1, ("teaching-math",))
     evaluated = evaluate.evaluate(cfg, condition, Answering(asked), asked, box=None, search=None)
     taught = list(teach._answers(cfg, Answering(asked), None, teach.Job("cot", 0, {}), asked))
     for found in (evaluated, taught):
@@ -304,7 +319,7 @@ def test_chains_of_one_batch_share_its_seconds_equally_whoever_asks(cfg):
 @pytest.mark.parametrize("error", [MemoryError("out of memory"), ConnectionError("lost retriever")])
 def test_an_outage_that_lasts_is_counted_and_a_resume_asks_only_the_rest(project, box, error):
     cfg = config.load("smoke", batch_questions=1)
-    condition, asked = Condition("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 8)
+    condition, asked = Condition("s", "cot", 1, ("teaching-math",)), benchmarks.load("teaching-math", 8)
     model = Answering(asked, None, *[error] * 8)
     with pytest.raises(
         RuntimeError, match=rf"7 of 8 questions are unanswered \({error}\); .* resume"
@@ -326,7 +341,7 @@ def test_an_outage_that_lasts_is_counted_and_a_resume_asks_only_the_rest(project
     ids=repr,
 )
 def test_a_bug_is_no_outage_and_is_not_tried_again(cfg, error):
-    condition, asked = Condition("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 3)
+    condition, asked = Condition("s", "cot", 1, ("teaching-math",)), benchmarks.load("teaching-math", 3)
     model = Answering(asked, error)
     with pytest.raises(type(error)) as raised:
         evaluate.evaluate(cfg, condition, model, asked, box=None, search=None)
@@ -338,7 +353,7 @@ def test_a_bug_is_no_outage_and_is_not_tried_again(cfg, error):
 
 
 def test_a_question_that_nothing_answers_costs_only_itself(cfg):
-    condition, asked = Condition("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 6)
+    condition, asked = Condition("s", "cot", 1, ("teaching-math",)), benchmarks.load("teaching-math", 6)
 
     class Refusing(Answering):
         def generate(self, conversations, **settings):
@@ -355,8 +370,8 @@ def test_a_question_that_nothing_answers_costs_only_itself(cfg):
 
 def test_a_lost_retriever_is_an_error_record_and_never_an_answer(cfg):
     condition, asked = (
-        Condition("s", "agent", 1, ("mini-hotpot",)),
-        benchmarks.load("mini-hotpot", 2),
+        Condition("s", "agent", 1, ("teaching-hotpot",)),
+        benchmarks.load("teaching-hotpot", 2),
     )
     reply = act("try:\n    print(web_search('x'))\nexcept Exception:\n    final_answer('a guess')")
 
@@ -376,7 +391,7 @@ def test_a_lost_retriever_is_an_error_record_and_never_an_answer(cfg):
 
 
 def test_more_questions_go_on_in_the_same_folder(cfg):
-    condition, asked = Condition("s", "cot", 1, ("mini-aime",)), benchmarks.load("mini-aime", 3)
+    condition, asked = Condition("s", "cot", 1, ("teaching-math",)), benchmarks.load("teaching-math", 3)
     model = Answering(asked)
     evaluate.evaluate(cfg, condition, model, asked[:1], box=None, search=None)
     assert len(evaluate.evaluate(cfg, condition, model, asked, box=None, search=None)) == 3
@@ -389,7 +404,7 @@ def test_only_cot_with_rag_searches(cfg, monkeypatch):
         "condition_run",
         lambda cfg, condition: records.Run(cfg.runs, condition.method, {}),
     )
-    asked, queries = benchmarks.load("mini-hotpot", 2), []
+    asked, queries = benchmarks.load("teaching-hotpot", 2), []
 
     def search(query):
         queries.append(query)
@@ -398,7 +413,7 @@ def test_only_cot_with_rag_searches(cfg, monkeypatch):
     for method in ("cot", "cot_distill", "cot_distill_rag"):
         found = evaluate.evaluate(
             cfg,
-            Condition("s", method, 1, ("mini-hotpot",)),
+            Condition("s", method, 1, ("teaching-hotpot",)),
             Answering(asked),
             asked,
             box=None,
@@ -412,7 +427,7 @@ def test_only_cot_with_rag_searches(cfg, monkeypatch):
 
 
 def sampled_case(*answers, gold="4"):
-    question = benchmarks.load("mini-aime", 1)[0]
+    question = benchmarks.load("teaching-math", 1)[0]
     question = type(question)(**question.asdict() | {"answer": gold})
     completions = tuple(
         cot.Completion(f"\\boxed{{{a}}}", 5, 10 + i, "stop") for i, a in enumerate(answers)
@@ -532,9 +547,10 @@ def test_an_adapter_that_the_student_server_lacks_stops_before_anything_is_asked
 
 
 def test_the_teacher_is_prompted_in_two_ways_on_every_benchmark():
-    cfg = config.load("laptop", teacher_tested=True)
-    assert evaluate.models(cfg) == [*cfg.students, cfg.teacher]
-    assert evaluate.models(config.load("laptop")) == list(cfg.students)
+    students = ("Qwen2.5-Coder-0.5B-Instruct", SMOL)
+    cfg = config.load("laptop", teacher_tested=True, students=students)
+    assert evaluate.models(cfg) == [*students, cfg.teacher]
+    assert evaluate.models(dataclasses.replace(cfg, teacher_tested=False)) == list(students)
     found = evaluate.plan(cfg, cfg.teacher)
     assert [(one.method, one.n, one.benchmarks) for one in found] == [
         ("cot", 1, cfg.benchmarks),
@@ -545,7 +561,7 @@ def test_the_teacher_is_prompted_in_two_ways_on_every_benchmark():
 
 
 def test_a_recorded_teacher_is_not_asked_and_a_live_one_is(project, monkeypatch):
-    cfg = config.load("smoke", teacher_tested=True, benchmarks=["mini-math"], questions=2)
+    cfg = config.load("smoke", teacher_tested=True, benchmarks=["teaching-math"], questions=2)
     monkeypatch.setattr(evaluate.teach, "open_teacher", lambda cfg: pytest.fail("opened"))
     assert evaluate.evaluate_teacher(cfg, box=None, search=None) == []  # none is recorded
     off = dataclasses.replace(cfg, teacher_tested=False, teacher_records="")

@@ -19,16 +19,23 @@ pieces = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(pieces)
 
 OWN = [
-    "train_sets=mini-math-train", "train_questions=5", "questions=2", "benchmarks=mini-aime",
-    "panel_benchmarks=mini-aime", "students=SmolLM2-135M-Instruct", "trainings=2",
+    "train_sets=teaching-math-train", "train_questions=5", "questions=2", "benchmarks=teaching-math",
+    "panel_benchmarks=teaching-math", "students=SmolLM2-135M-Instruct", "trainings=2",
 ]  # fmt: skip
-COMMAND = [f"--set={setting}" for setting in OWN]
+COMMAND = ["--experiment=teaching", *(f"--set={setting}" for setting in OWN)]
+
+
+def experiment(name, settings=()):
+    """The configuration of an experiment with some settings of its own."""
+    own = dict(map(config.setting, settings))
+    cfg = config.load("laptop", **config.EXPERIMENTS[name] | own)
+    return dataclasses.replace(cfg, preset=name)
 
 
 @pytest.fixture
 def teacher(project, monkeypatch, box):
     """A teacher that knows every answer, in an empty project folder."""
-    cfg = config.load("laptop", **dict(map(config.setting, OWN)))
+    cfg = experiment("teaching", OWN)
     golds = {q.text: q.answer for q in benchmarks.training_questions(cfg)}
 
     def reply(conversation, prefix, k):
@@ -59,7 +66,7 @@ def test_a_piece_is_done_chunk_by_chunk_and_resumed(teacher, capsys):
     calls = len(teacher.calls)
     assert pieces.main([*COMMAND, "teacher/cot"]) == 0 and len(teacher.calls) == calls
     assert pieces.main([*COMMAND, "teacher/*", "--pack"]) == 0
-    cfg = config.load("laptop", **dict(map(config.setting, OWN)))
+    cfg = experiment("teaching", OWN)
     asked = benchmarks.training_questions(cfg)
     for method in teach.METHODS:
         done = teach.teacher_run(cfg, method).finished()
@@ -124,7 +131,7 @@ def test_what_is_varied_is_trained_asked_and_published_beside_the_main_experimen
     varied = [f"vary/ask/135M/agent_distill/{name}=*" for name in ("tuning", "trajectories")]
     assert pieces.main([*command, *varied, "ask/135M/agent_distill/n1/*", "--pack"]) == 0
     assert set(opened) == {"lora", "qlora", "full"}, "each with its own settings"
-    cfg = config.load("laptop", **dict(map(config.setting, [*OWN, *(o[6:] for o in own)])))
+    cfg = experiment("teaching", [*OWN, *(o[6:] for o in own)])
     found = records.read(cfg.records / "sweeps.jsonl")
     assert {(c["setting"], c["value"]) for c in found} >= {
         ("tuning", "qlora"), ("tuning", "full"), ("trajectories", 2), ("taught_on", "all"),
@@ -144,21 +151,20 @@ def test_an_experiment_has_the_published_way_to_ask_whatever_its_preset(name):
         assert (cfg.first_thought, cfg.wording) == ("published", "plain")
 
 
-def test_the_slice_has_runs_and_records_of_its_own(monkeypatch, capsys):
+def test_an_experiment_has_runs_and_records_of_its_own(monkeypatch, capsys):
     seen = []
     monkeypatch.setattr(pieces, "pieces", lambda cfg, shop, keep=False: seen.append(cfg) or [])
-    assert pieces.main(["--experiment=slice", "--list", "--set=questions=3"]) == 2
+    assert pieces.main(["--experiment=teaching", "--list", "--set=questions=3"]) == 2
     (cfg,) = set(seen)
-    assert cfg.benchmarks == config.SLICE["benchmarks"] and cfg.questions == 3
-    assert cfg.runs.name == cfg.records.name == "slice" and cfg.first_thought == "published"
+    assert cfg.benchmarks == config.TEACHING["benchmarks"] and cfg.questions == 3
+    assert cfg.runs.name == cfg.records.name == "teaching" and cfg.samples == 8
+    assert cfg.runs != config.load("laptop").runs
 
 
 def test_the_eight_benchmarks_are_asked_of_the_committed_students_of_the_teaching_set():
     """Also CoT + RAG: trained on passages of the teaching set, asked over those of Wikipedia."""
-    asked, taught = (
-        dataclasses.replace(config.load("laptop", **config.EXPERIMENTS[n]), preset=n)
-        for n in ("slice", "teaching")
-    )
+    asked, taught = config.load("laptop"), experiment("teaching")
+    assert asked.benchmarks == tuple(b.slice for b in config.BENCHMARKS)
     for method in distill.TEACHER_OF:
         names = [distill.adapter_run(c, c.students[0], method).folder.name for c in (asked, taught)]
         assert names[0] == names[1]
