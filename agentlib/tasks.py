@@ -108,10 +108,10 @@ def _published(name: str, folder: Path) -> tuple[Question, ...]:
     return tuple(read(Path(file), name, source.domain, source.split))
 
 
-def is_downloaded() -> bool:
-    """Whether all of the paper's question files are in the cache, so that nothing need be
-    downloaded."""
-    return all((config.home() / "tasks" / source.file).exists() for source in PUBLISHED.values())
+def is_downloaded(names: Iterable[str] = tuple(PUBLISHED)) -> bool:
+    """Whether the question files of these of the paper's sets are in the cache, so that nothing
+    need be downloaded."""
+    return all((config.home() / "tasks" / PUBLISHED[name].file).exists() for name in names)
 
 
 def read(file: Path, name: str, domain: str, split: str) -> list[Question]:

@@ -9,7 +9,8 @@ from agentlib.figures.statistics import to_frame
 
 def read_cases(cfg: config.Config) -> pd.DataFrame:
     """The cases that notebook 04 published for these settings, one row each, and a row without an
-    answer for each question that was asked and has none.
+    answer for each question that was asked and has none. (Where the questions are not on this
+    machine, only those are known to have been asked that some condition has an answer to.)
 
     Raises FileNotFoundError where notebook 04 has not run.
     """
@@ -19,7 +20,8 @@ def read_cases(cfg: config.Config) -> pd.DataFrame:
             f"{file} is not there, expected the cases of preset {cfg.preset!r}; run notebook 04"
             " first, or give --from-records"
         )
-    asked = {name: [q.id for q in benchmarks.load(name, cfg.questions)] for name in cfg.benchmarks}
+    known = cfg.benchmarks if benchmarks.are_here(cfg.benchmarks) else ()
+    asked = {name: [q.id for q in benchmarks.load(name, cfg.questions)] for name in known}
     return add_missing_cases(to_frame(records.read(file)), asked)
 
 

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = export(
     __name__,
     {
         "sweeps": "publish_sweeps=publish run_sweeps=run",
-        "archive": "recorded_votes take_recorded unpack_run=unpack",
+        "archive": "recorded_answers take_recorded unpack_run=unpack",
         "preflight": "check_continuation=continuation",
         "fits": "memory_table=table",
     },

@@ -5,6 +5,7 @@ A packed run has the name of its run folder, so of its whole configuration: resu
 configuration are never mistaken for it.
 """
 
+import dataclasses
 import itertools
 import json
 import lzma
@@ -159,14 +160,18 @@ def take_recorded(cfg: config.Config) -> list[evaluate.Condition]:
     return taken
 
 
-def recorded_votes(cfg: config.Config) -> list[dict]:
-    """The recorded answers with several samples of each step, with their transcripts: of this
-    configuration's experiment, or else of the one that `teacher_records` names. Empty for none."""
-    for place in (folder(cfg), teach.records_folder(cfg) / "runs"):
-        packed = (unpack(file)[1] for file in sorted(place.glob("eval-*-agent_*.jsonl.xz")))
-        if votes := [borrowed.fill(row) for rows in packed for row in rows if row["n"] > 1]:
-            return votes
-    return []
+def recorded_answers(cfg: config.Config) -> list[dict]:
+    """The answers, with their transcripts, that are recorded of the experiment that
+    `teacher_records` names; empty where it names none."""
+    if cfg.teacher_records not in config.EXPERIMENTS:
+        return []
+    there = dataclasses.replace(
+        config.load("laptop", **config.EXPERIMENTS[cfg.teacher_records]), preset=cfg.teacher_records
+    )
+    conditions = itertools.chain(*(evaluate.plan(there, name) for name in there.students))
+    names = [f"{evaluate.condition_run(there, one).folder.name}.jsonl.xz" for one in conditions]
+    packed = [folder(there) / name for name in names if (folder(there) / name).exists()]
+    return [borrowed.fill(row) for file in packed for row in unpack(file)[1]]
 
 
 def _put_back(run: records.Run, head: dict, rows: list[dict]) -> int:

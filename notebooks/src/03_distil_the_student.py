@@ -23,12 +23,11 @@
 # from fewer than two hundred of them, with loss only on what the teacher wrote.
 #
 # *Needs* notebook 02 · *Makes* or loads four adapters per student · *Minutes* about 1 at `smoke` on two CPU cores
-# with native bf16 (the exercises take 2 more) and an hour at `laptop`; hours of a GPU at `paper`.
+# with native bf16 and the same at `laptop` (the exercises take 2 more); hours of a GPU at `paper`.
 #
 # *To read*: 1 (2 minutes), 2 (6), 3 (8), 4 (8), 5 (4), 6 (2), 7 (2), exercises (45).
 #
-# The outputs *shown* are those of the `laptop` experiment, drawn from its committed records. If you run the notebook
-# unchanged, it runs `smoke`.
+# The outputs *shown* are those of `smoke`, whose students come with the repository.
 
 # %%
 import dataclasses
@@ -61,8 +60,8 @@ pages.show_settings(cfg, *names)
 # search, without acting), the third from agent trajectories, and the fourth from trajectories that began with a
 # first-thought prefix (FTP). The training data of all four are plain chat `messages`, which other libraries can train
 # on, too. The numbers of conversations differ because the filter of notebook 02 keeps only runs with a right answer.
-# (At `laptop` notebook 02 keeps 94 chains of thought. The other 47 of the 141 here come from the extra runs that are
-# used for training only.)
+# (Of the agents' runs, the students of the teaching set learn only from those that saw every passage on which the
+# answer rests: 184 of 212, and 128 of 160 with the prefix; setting `keep`.)
 
 # %%
 web_search = benchmarks.web_search(distill.passages_from(cfg))
@@ -246,8 +245,7 @@ pages.show_source(fine_tune)
 # The real training repeats that step for every batch of every epoch. QLoRA does the same while the frozen weights are
 # held in 4 bits (`overrides = {"tuning": "qlora"}`), and `"full"` trains all weights. Where the hardware multiplies
 # bf16 (16-bit numbers) natively, matrix products are done in it; the weights that are trained stay in 32 bits.
-# Training saves a checkpoint about once a minute and resumes exactly from the last one. A run taken from the
-# committed records (`--from-records`), as at `laptop` here, has its losses but not its weights.
+# Training saves a checkpoint about once a minute and resumes exactly from the last one.
 
 # %%
 adapters = {}
@@ -258,8 +256,8 @@ for k in reversed(range(cfg.trainings)):  # of several trainings, the first is s
 print(f"{len(adapters)} adapters")
 
 # %% [markdown]
-# The two students that answer at `smoke` come with the repository; the same call trained them. The next one is
-# trained now, on twelve trajectories:
+# These four students come with the repository; the same call trained them. The next one is trained now, on twelve
+# trajectories:
 
 # %%
 few = dataclasses.replace(cfg, train_examples=12, epochs=2)
@@ -502,7 +500,7 @@ print(f"--- the real reply begins\n{unseen[3]['content']}")
 # %% [markdown]
 # ### 5 · A rank of your own
 #
-# The rank *r* is a choice: the paper takes 64, `laptop` 32. How much smaller can it be? `loss_at(rank)` trains a
+# The rank *r* is a choice: the paper takes 64, we take 8. How much smaller can it be? `loss_at(rank)` trains a
 # student of that rank on six of these trajectories, one step each, and returns its loss on the trajectory it has not
 # seen. Find the smallest power of two whose loss is at most 0.1 nats above that of this preset's rank. Write your
 # prediction down first.

@@ -320,8 +320,8 @@ pages.show_steps(wrong[0]) if wrong else print("none wrong in this run")
 # it with a wrong one:
 
 # %%
-voted = [case for case in found if case["n"] > 1] or runner.recorded_votes(cfg)
-votes = figures.select_votes([*found, *voted])
+shown = found if any(case["n"] > 1 for case in found) else runner.recorded_answers(cfg)  # at `laptop` none is sampled
+votes = figures.select_votes(shown)
 case, step = votes["helped"]
 print(f"{case['question']}\ngold: {case['gold']} · answer: {case['prediction']} · {'right' if case['correct'] else 'wrong'}")
 pages.show_vote(step)
@@ -349,7 +349,7 @@ pages.browse_cases([c for c in found if c["id"] in {d["id"] for d in distilled[:
 # them. It prefers a question that only the agent gets right, and a vote with a failure or a disagreement in it.
 
 # %%
-chosen = figures.select_examples(cfg, [*found, *voted])
+chosen = figures.select_examples(cfg, shown)
 records.write_json(cfg.records / "examples.json", chosen)
 print("Fig. 2:", chosen["pair"]["cot"]["question"])
 print("Fig. 3:", chosen["prefix"]["question"])

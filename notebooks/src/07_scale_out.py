@@ -228,7 +228,7 @@ assert all(a == b for a, b in words) and len(words) == len(questions)
 # 3. A llama.cpp server continued a first-thought prefix, and an agent used it together with the retrieval server.
 #
 # Not on this page: vLLM was tested on CPUs only. With our adapters and greedy decoding it gives the answers of our own engine, except where
-# rounding decides between two equally likely words (`tests/test_vllm.py`). One H100 GPU has trained and tested the students of `laptop`
+# rounding decides between two equally likely words (`tests/test_vllm.py`). One H100 GPU has trained and tested students of 135M and 0.5B
 # (LOG.md). We have not run on a GPU: vLLM, `faiss-gpu`, bf16 under FSDP, several GPUs, and the paper's students from 1.5B to 7B.
 #
 # ## Exercises
