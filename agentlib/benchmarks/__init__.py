@@ -10,8 +10,8 @@ __getattr__, __dir__, __all__ = export(
     __name__,
     {
         "sets": (
-            "QUESTION_SETS=NAMES are_here fingerprint is_supported load supporting_passages test_questions"
-            " training_questions"
+            "QUESTION_SETS=NAMES are_here fingerprint is_supported load supporting_passages"
+            " test_questions training_questions"
         ),
         "search": (
             "build_search=build open_encoder=encoder open_searcher passages=corpus web_search"
