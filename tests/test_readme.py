@@ -12,8 +12,8 @@ import nbformat
 import pandas as pd
 import pytest
 
-from agentlib import benchmarks, config, distill, figures, prompts, records, teach
-from agentlib.figures import claims, estimates, statistics, tables
+from agentlib import benchmarks, cases, config, figures, filtering, prompts, records, teach
+from agentlib.figures import claims, statistics, tables
 from agentlib.models import weights
 from agentlib.runner import notebooks
 
@@ -130,7 +130,7 @@ def test_links_lead_to_files_and_pictures_have_words(page):
 
 # --- the numbers: those of the records, on the pages and in the notebooks' prose ----------------------------------------
 
-SMALL, LARGE = "SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"
+SMALL = "SmolLM2-135M-Instruct"
 # words that a page has in place of a number
 WORDS_OF = {2: "two", 3: "three", 4: "four", 5: "five", 8: "eight"}
 
@@ -164,16 +164,11 @@ def laptop():
 
 
 @pytest.fixture(scope="module")
-def other():
-    """The greedy answers of the students that were trained first, with the same data, settings
-    and seed."""
-    found = published("trials/other_trainings.jsonl")
-    return found[(found["training"] == "H100, first") & (found["n"] == 1)]
-
-
-@pytest.fixture(scope="module")
-def varied():
-    return published("sweeps.jsonl")
+def teaching():
+    """The recorded answers to the questions of the teaching set that `smoke` asks."""
+    cfg = config.load("smoke")
+    found = statistics.to_frame(records.read(teach.records_folder(cfg) / "cases.jsonl"))
+    return found[found["id"].isin({q.id for q in benchmarks.test_questions(cfg)})]
 
 
 @pytest.fixture(scope="module")
@@ -185,25 +180,17 @@ def taught():
     }
 
 
-def difference(found) -> str:
-    return f"{100 * found['difference']:+.1f} [{100 * found['low']:.1f}, {100 * found['high']:.1f}]"
-
-
-def side(cases, model, method, n=1):
-    return estimates.select(cases, model=model, method=method, n=n)
-
-
 def test_the_models_are_as_large_as_the_page_says():
     """The README and the models that a run at each preset loads."""
     smoke, live = (config.load(preset) for preset in ("smoke", "laptop"))
     first = [*smoke.students, smoke.encoder]
-    more = [name for name in (*live.students, live.teacher) if name not in first]
-    mb = [f"{weights.download_bytes(name) / 1e6:.0f} MB" for name in (*first, *more)]
+    assert [*live.students, live.encoder] == first
+    mb = [f"{weights.download_bytes(name) / 1e6:.0f} MB" for name in (*first, live.teacher)]
     assert (
-        f"{mb[0]} and {mb[1]} for `smoke`, also {mb[2]} and {mb[3]} for `laptop` with a live"
-        " teacher" in README
+        f"{mb[0]} and {mb[1]} for `smoke` and `laptop`, and {mb[2]} more for a live teacher"
+        in README
     )
-    assert len(mb) == 4 and WORDS_OF[weights.DENSE_BYTES_PER_GGUF_BYTE] == "eight"
+    assert WORDS_OF[weights.DENSE_BYTES_PER_GGUF_BYTE] == "eight"
     assert "takes up to eight times its download on disk" in README
 
 
@@ -221,90 +208,53 @@ def test_every_arm_of_the_records_has_the_questions_that_its_configuration_asks(
         )
 
 
-def test_the_means_on_the_page_are_those_of_the_records(laptop, other):
-    beside = (
-        tables.compare_with_paper(laptop)
-        .query("benchmark == 'mean' and model.str.contains('0.5B')")
-        .set_index("method")["published"]
-    )
-    means, again = (
-        tables.mean_table(laptop),
-        tables.mean_table(other[other["method"] != "cot_distill"]),
-    )
-    assert (
-        list(means) == list(again) == ["135M (n=320)", "0.5B (n=320)"]
-        and "320 questions per cell" in README
-    )
-    rows = [
-        f"| {method} | {cells.iloc[0]} | {cells.iloc[1]} | {beside[method]:.1f} |"
-        for method, cells in means.iterrows()
-    ]
-    rows += [
-        f"| {method}, another training | {cells.iloc[0]} | {cells.iloc[1]} | |"
-        for method, cells in again.iterrows()
-    ]
-    for row in rows:
-        assert row.replace(tables.NO_BREAK, " ") in README, row
-    assert len(rows) == 10
+def test_the_means_on_the_page_are_those_of_the_records(laptop, teaching):
+    ours, theirs = tables.mean_table(teaching), tables.mean_table(laptop)
+    assert list(ours) == ["135M (n=80)"] and list(theirs) == ["135M (n=240)"]
+    assert "(80 questions)" in README and "(240 questions)" in README
+    ran = teaching[["method", "n"]].drop_duplicates().itertuples(index=False)
+    rows = 0
+    for method, n in ran:
+        label = tables.method_label(method, n)
+        cells = [table.iloc[:, 0].get(label, tables.NOT_RUN) for table in (ours, theirs)]
+        cells += [f"{tables.published_mean(SMALL, method, n > 1):.1f}"]
+        row = f"| {label} | {' | '.join(cells)} |".replace(tables.NO_BREAK, " ")
+        assert row in README, row
+        rows += 1
+    assert rows == 8 and set(theirs.index) <= set(ours.index)
 
 
-def test_the_claims_on_the_page_are_those_of_the_records(laptop):
+def test_the_claims_on_the_page_are_those_of_the_records(laptop, teaching):
     """Cell by cell: a claim is found by its number and its own words, whatever the page calls
     it."""
-    found = claims.check_claims(laptop)
     lines = [
         line
         for line in PAGES[0].read_text(encoding="utf-8").splitlines()
         if re.match(r"\| P\d: ", line)
     ]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    shown = {
-        (claim[:2], claim.rpartition(" ")[2] if claim.startswith("P4") else ""): rest
-        for claim, *rest in cells
-    }
-    assert len(shown) == len(lines) == 6 and found["n"].eq(320).all()
+    shown = {}
+    for line in lines:
+        claim, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        shown[claim[:2], claim.rpartition(" ")[2] if claim.startswith("P4") else ""] = cells
+    ours, theirs = claims.check_claims(teaching), claims.check_claims(laptop)
     ends = {"b < a/2": "a/2)", "costs less": "margin)"}
-    for name, row in found.iterrows():
-        key = (
-            name[:2],
-            (
-                next((end for words, end in ends.items() if words in name), "")
-                if name.startswith("P4")
-                else ""
-            ),
-        )
-        small, large, theirs = shown[key]
-        cell = f"{row['holds']}: {row['difference']:+.1f} [{row['low']:.1f}, {row['high']:.1f}]"
-        assert (
-            cell == (small if "135M:" in name else large) and theirs == f"{row['published']:+.1f}"
-        ), name
-    assert (
-        shown["P2", ""][1] == "no larger one here"
-        and "less than 5 points (our margin)" in README
-        and claims.SAG_TOLERANCE == 5
-    )
+    for name, row in ours.iterrows():
+        end = next((end for words, end in ends.items() if words in name), "")
+        cells = [
+            f"{found['holds']}: {found['difference']:+.1f}"
+            f" [{found['low']:.1f}, {found['high']:.1f}]"
+            if found is not None
+            else tables.NOT_RUN
+            for found in (row, theirs.loc[name] if name in theirs.index else None)
+        ]
+        assert shown.pop((name[:2], end)) == [*cells, f"{row['published']:+.1f}"], name
+    assert not shown and set(theirs.index) <= set(ours.index)
+    assert "less than 5 points (our margin)" in README and claims.SAG_TOLERANCE == 5
     saved = (config.load("laptop").figures / "claims.md").read_text(encoding="utf-8")
-    for name, row in claims.claim_table(found).iterrows():
+    for name, row in claims.claim_table(theirs).iterrows():
         assert f"| {name} | {' | '.join(map(str, row))} |".replace(tables.NO_BREAK, " ") in saved, (
             name
         )
-
-
-def test_the_other_trainings_differ_as_the_page_says(laptop, other):
-    small_change = statistics.compare(
-        side(other, LARGE, "agent_distill"), side(other, LARGE, "agent_distill_ftp")
-    )
-    assert (
-        "with the other trainings above, the prefix changes the 0.5B student by"
-        f" {difference(small_change)}" in README
-    )
-    trainings = statistics.compare(
-        side(other, LARGE, "agent_distill"), side(laptop, LARGE, "agent_distill")
-    )
-    assert (
-        "two trainings of the 0.5B agent at `laptop`, with the same seed, differ by"
-        f" {100 * trainings['difference']:.1f} points" in prose("05b")
-    )
 
 
 def test_the_lead_at_smoke_is_as_the_page_says():
@@ -378,85 +328,6 @@ def test_repairs_and_rounds_gave_what_the_page_says():
     assert "({} of 160 after {})".format(*solved) in page and second["runs"] * 2 == first["runs"]
 
 
-def test_temperature_and_seed_move_as_little_as_the_page_says(varied):
-    found = varied[varied["setting"].isin(["temperature", "seed"])]
-    assert (
-        set(found["benchmark"]) == {"mini-math"}
-        and "On 25 questions of mini-math, the temperature of the vote" in RESULTS
-    )
-    assert "move the 135M student by no more than two questions" in RESULTS
-    for setting, cases in found.groupby("setting"):
-        right = cases.groupby("value")["correct"].agg(["sum", "count"])
-        assert (
-            len(right) == 5
-            and (right["count"] == 25).all()
-            and right["sum"].max() - right["sum"].min() <= 2
-        ), setting
-
-
-def test_trajectories_help_as_much_as_the_page_says(varied):
-    right = (
-        varied[varied["setting"] == "trajectories"]
-        .groupby("value")["correct"]
-        .agg(["mean", "count"])
-    )
-    assert (right["count"] == 200).all() and len(right) == 4
-    shares = {int(number): f"{100 * row['mean']:.1f} %" for number, row in right.iterrows()}
-    *fewer, every = sorted(shares)
-    cfg = config.load("laptop")
-    trained = len(distill.examples(cfg, SMALL, "agent_distill"))
-    assert len(distill.training_cases(cfg, "agent_distill")) == every
-    said = ", ".join(f"{number} give {shares[number]}" for number in fewer)
-    assert (
-        f"{said}, and all {every} ({trained} of them short enough to train on) give {shares[every]}"
-        in RESULTS
-    )
-    assert f"Of the {every} trajectories that pass the filter, {trained} are short enough" in prose(
-        "05b"
-    )
-
-
-def test_kinds_of_fine_tuning_differ_as_the_page_says(varied):
-    right = varied[varied["setting"] == "tuning"].groupby("value")["correct"].agg(["mean", "count"])
-    assert (right["count"] == 200).all() and set(right.index) == {"lora", "qlora", "full"}
-    of = {kind: f"{100 * mean:.1f} %" for kind, mean in right["mean"].items()}
-    assert (
-        f"LoRA {of['lora']}, QLoRA {of['qlora']}, full fine-tuning {of['full']} of the same 200"
-        in RESULTS
-    )
-    lora, full = estimates.read_published("table8_lora_vs_fullft").set_index("Method")[
-        "Avg_recomputed"
-    ]
-    assert f"published: {lora:.1f} % by LoRA, {full:.1f} % by full fine-tuning" in RESULTS
-    tuned = dict(tuple(varied[varied["setting"] == "tuning"].groupby("value")))
-    no_difference = statistics.compare(tuned["lora"], tuned["qlora"])
-    assert (
-        no_difference["low"] < 0 < no_difference["high"]
-        and "no measurable difference from LoRA" in RESULTS
-        and "no measurable difference from LoRA" in prose("05b")
-    )
-
-
-def test_real_questions_are_answered_as_the_page_says():
-    found = published("cases.jsonl", "paper")
-    found = found[(found["model"] == LARGE) & found["benchmark"].isin(["gsm-hard", "math500"])]
-    right = found.groupby(["method", "n", "benchmark"])["correct"].agg(["sum", "count"])
-    assert (
-        right["count"] == 40
-    ).all() and "On 40 real questions each of GSM-Hard and MATH500" in README
-    student, untuned = (
-        right["sum"][right.index.get_level_values("method").str.contains("distill") == distilled]
-        for distilled in (True, False)
-    )
-    assert (
-        f"gets {student.min()} or {student.max()} right, the untuned model {untuned.min()} to"
-        f" {untuned.max()}" in README
-    )
-    assert student.max() == student.min() + 1
-    kept = len(distill.training_cases(config.load("laptop"), "agent_distill_ftp"))
-    assert f"it learnt from {kept} generated questions" in README
-
-
 def test_speeds_on_the_page_are_those_of_the_benchmarks():
     last = {
         file.stem: json.loads(file.read_text().splitlines()[-1])
@@ -517,24 +388,27 @@ def test_a_notebook_takes_as_many_minutes_as_the_page_says(script):
 
 
 def test_the_teacher_does_as_notebook_02_says(taught):
-    """At `laptop`, in its last section."""
+    """In its last section."""
     text = prose("02")
     right = {method: int(found["correct"].sum()) for method, found in taught.items()}
-    assert {len(found) for found in taught.values()} == {
-        300
-    } and f"{right['agent']} of 300 training questions right as an agent, {right['cot']} by" in text
-    broken, failed = (
-        {method: int((taught[method][kind] > 0).sum()) for method in ("agent", "agent_ftp")}
-        for kind in ("parse_errors", "execution_errors")
-    )
+    assert {len(found) for found in taught.values()} == {400}
+    said = f"{right['agent']} of 400 training questions right as an agent, {right['cot']} by"
+    assert said in text
+    runs = {method: found.to_dict("records") for method, found in taught.items()}
+    kept = {
+        m: sum(
+            map(filtering.passes_filter, cases.read(teach.records_path(config.load("laptop"), m)))
+        )
+        for m in runs
+    }
+    gets = f"gets more answers right ({right['agent_ftp']}), and fewer of its runs are kept"
+    assert f"{gets} ({kept['agent_ftp']} instead of {kept['agent']})" in text
+    broken = {m: int((taught[m]["parse_errors"] > 0).sum()) for m in ("agent", "agent_ftp")}
     assert (
-        f"{broken['agent_ftp']} of 300 runs with it have a turn whose code is missing or does not"
+        f"{broken['agent_ftp']} of 400 runs with it have a turn whose code is missing or does not"
         f" parse, {broken['agent']} without it" in text
     )
-    assert failed == {"agent": 18, "agent_ftp": 18} and "fails at run time in 18 runs each" in text
-    words = claims.prefix_effects({m: found.to_dict("records") for m, found in taught.items()})[
-        "words of the first thought"
-    ]
+    words = claims.prefix_effects(runs)["words of the first thought"]
     assert f"{words.iloc[1]:.0f} words instead of {words.iloc[0]:.0f}" in text
 
 
@@ -582,40 +456,10 @@ def test_the_prompt_has_as_many_worked_examples_as_notebook_00_says():
         assert f"rules and {WORDS_OF[words.count('Question:')]} worked examples" in prose("00")
 
 
-def test_the_vote_repairs_as_much_as_notebook_04_says(laptop):
-    told = claims.sag_ledger(laptop).sum()
+def test_the_vote_repairs_as_much_as_notebook_04_says(teaching):
+    told = claims.sag_ledger(teaching).sum()
     said = f"repairs {told['repaired']} of {told['broken']} answers with broken code"
     assert f"{said}, and {told['then right']} of the repaired become right" in prose("04")
-
-
-def test_notebooks_04_and_05_say_what_the_claims_say(laptop):
-    holds = claims.check_claims(laptop)["holds"]
-    verdicts = {
-        (name[:2], name.partition(":")[0].rpartition(" ")[2], "halves" in name): verdict
-        for name, verdict in holds.items()
-    }
-    assert [verdicts["P1", size, False] for size in ("135M", "0.5B")] == ["yes", "yes"]
-    assert [verdicts["P4", size, True] for size in ("135M", "0.5B")] == ["yes", "not settled"]
-    assert [verdicts["P3", size, False] for size in ("135M", "0.5B")] == ["no", "not settled"]
-    assert (
-        "halves the questions with broken code for the smaller student; for the larger one that is"
-        " not settled" in prose("05b")
-    )
-    assert (
-        "prefix lowers the smaller student's accuracy, and for the larger one its effect is not"
-        " settled (P3)" in prose("05b")
-    )
-    assert (
-        "The prefix lowers the accuracy of the 135M student. At 0.5B neither its effect nor that of"
-        " SAG on broken code is settled." in README
-    )
-    assert "larger than the paper's (5.6 points at 0.5B)" in prose("05b") and holds.index.size == 11
-    maths = laptop[
-        (laptop["domain"] == "math") & (laptop["method"] == "cot_distill") & (laptop["n"] == 1)
-    ]
-    assert maths.groupby("model")[
-        "correct"
-    ].mean().max() < 0.02 and "reciting gets almost none right" in prose("04")
 
 
 def test_notebook_08_says_of_questions_guesses_and_samples_what_was_measured():

@@ -1,6 +1,7 @@
 """Slides for a workshop as one HTML file without a network: `python tools/slides.py` writes it.
 
-Their text is slides.md; a name in braces there is a number from the records of `laptop`.
+Their text is slides.md; a name in braces there is a number from the records of `laptop` and of the
+teaching set.
 """
 
 import argparse
@@ -53,25 +54,29 @@ document.body.classList.add("live");go(location.hash.slice(1)-1);
 
 
 def numbers() -> dict[str, str]:
-    """What the text names in braces, from the committed records of `laptop`."""
+    """What the text names in braces, from the committed records."""
     cfg = config.load("laptop")
     frame = figures.to_frame(records.read(cfg.records / "cases.jsonl"))
-    small, large = map(figures.size_label, cfg.students)
+    small = figures.size_label(cfg.students[0])
     means = figures.accuracy_table(frame)["mean"]
     cot, agent = (means[cfg.students[0], m, 1] for m in ("cot_distill", "agent_distill"))
     claims = figures.check_claims(frame)
     verdicts = claims["holds"].value_counts()
     (lead,) = claims[[name.startswith(f"P1 · {small}") for name in claims.index]].to_dict("records")
     taught = list(cases.read(teach.records_path(cfg, "agent")))
+    practised = figures.to_frame(records.read(teach.records_folder(cfg) / "cases.jsonl"))
+    right = practised[practised["n"] == 1].groupby("method")["correct"].agg(["sum", "count"])
     return {
         "small": small,
-        "large": large,
         "asked": str(len(taught)),
         "kept": str(sum(map(filtering.passes_filter, taught))),
         "questions": str(cot.n),
         "recites": f"{cot.value:.1f}",
         "acts": f"{agent.value:.1f}",
         "gain": f"{lead['difference']:+.1f} [{lead['low']:.1f}, {lead['high']:.1f}]",
+        "taught": str(right["count"]["cot_distill"]),
+        "taught_recites": str(right["sum"]["cot_distill"]),
+        "taught_acts": str(right["sum"]["agent_distill"]),
         "claims": str(len(claims)),
         **{word.split()[-1]: str(verdicts.get(word, 0)) for word in ("yes", "no", "not settled")},
     }

@@ -53,7 +53,8 @@ print(note)
 # ## Tables 2 and 5
 #
 # Table 2 has the numbers behind Figure 1, and Table 5 the teacher's accuracy on its training questions. Each table is
-# saved in the folder of the figures.
+# saved in the folder of the figures. At `laptop` the students learnt from the teaching set, so its Table 5 is the one of
+# notebook 02.
 
 # %%
 def keep(name, table, note=note):
@@ -76,16 +77,33 @@ means = means.set_index(["model", "method"]).round(1)
 keep("beside_the_paper", means)
 
 # %% [markdown]
+# An answer can be right by luck. In the next table an answer to a factual question counts only if it is right *and*
+# the model had seen every passage on which it rests, by its own searches or in front of the question. (Bamboogle's
+# questions say nothing about their passages, and mathematics needs none.) A student that recites sees no passages.
+
+# %%
+keep("supported", figures.supported_table(frame))
+
+# %% [markdown]
+# And what does an answer without any thought get? Each row is such a policy; *answered* says for how many questions it
+# has an answer at all. A method that does not beat these rows has not shown that it understands the question. (Of the
+# whole slice, so of more questions than the students were asked; the teaching set was built so that such policies stay
+# at chance.)
+
+# %%
+trivial = pd.DataFrame(records.read_json(config.load("laptop").records / "wiki_slice.json")["trivial"])
+trivial = trivial.set_index(["benchmark", "policy"]).round(1)
+if cfg.corpus == "wiki-slice":
+    figures.save_table(trivial, cfg.figures, "trivial", "all questions of the slice of Wikipedia")
+trivial
+
+# %% [markdown]
 # ## Tables 6, 7 and 8, and the number of trajectories
 #
-# One setting is varied at a time, for the smallest student (section 8 of notebook 04; at `smoke` nothing is varied).
-# Below each of Tables 6 to 8 is the published one: temperature on four maths benchmarks, seeds on AIME, fine-tuning
-# on all eight benchmarks. At `laptop` each benchmark has 25 questions. Temperature and seed were varied on mini-math
-# alone, because this student gets almost none of the other maths questions right. All answers with a varied setting
-# were computed on a CPU in 32 bits, and so were the trainings for QLoRA, for full fine-tuning and for fewer
-# trajectories. The main experiment's own setting (0.4, seed 42, LoRA, all trajectories) ran on a GPU in bf16. Of the
-# 191 trajectories that pass the filter, 188 are short enough to train on (`max_length`). A second table below Table 8
-# compares each kind of fine-tuning with LoRA, question by question.
+# One setting is varied at a time, for the smallest student (section 8 of notebook 04). At `smoke` and `laptop` nothing
+# is varied, so the cells below say "not run"; `paper` varies all of them. Below each of Tables 6 to 8 is the
+# published one: temperature on four maths benchmarks, seeds on AIME, fine-tuning on all eight benchmarks. A second
+# table below Table 8 compares each kind of fine-tuning with LoRA, question by question.
 
 # %%
 file = cfg.records / "sweeps.jsonl"
@@ -124,8 +142,7 @@ less = by_value("trajectories") if "trajectories" in of else {}
 keep("trajectories", figures.table8(less, "agent_distill", "trajectories"), one) if less else figures.NOT_RUN
 
 # %% [markdown]
-# Here is the last table as a picture, which is not in the paper. How many trajectories does a student need before it
-# can act?
+# The last table, as a picture, is not in the paper. How many trajectories does a student need before it can act?
 
 # %%
 if "trajectories" in of:
@@ -134,11 +151,9 @@ if "trajectories" in of:
     display(fig)
 
 # %% [markdown]
-# At `laptop` no threshold is visible: each doubling helps, and more than 191 trajectories might help further.
-#
 # ## What the paper claims, and what we measured
 #
-# Before you look: which of the five would you bet on, and could 320 questions settle a difference of two points?
+# Before you look: which of the five would you bet on, and could 240 questions settle a difference of two points?
 #
 # P1 to P5 are the paper's claims, and P1 is the main one. *a* and *b* are the two sides, in per cent of the
 # questions. Their difference in points has a 95 % interval from a paired bootstrap over questions, built by hand
@@ -182,8 +197,8 @@ pages.show_source(figures.compare)
 # %% [markdown]
 # ### All claims
 #
-# The intervals are over questions and do not cover chance in the training, which is not small: two trainings of the
-# 0.5B agent at `laptop`, with the same seed, differ by 7.5 points (README).
+# The intervals are over questions and do not cover chance in the training. It is not small: in an earlier experiment
+# two trainings of one student, with the same seed, differed by 7.5 points (LOG.md).
 
 # %%
 checked = figures.check_claims(frame)
