@@ -9,16 +9,11 @@ from agentlib import config
 from agentlib.runner import budget
 from agentlib.runner.budget import Tokens
 
-SMALL = dataclasses.replace(
-    config.load("laptop"),
-    students=("SmolLM2-135M-Instruct",),
-    sweep_temperatures=(),
-    sweep_seeds=0,
-    sweep_tunings=(),
-    sweep_examples=(),
-    sample_counts=(1,),
-    questions=10,
-    train_questions=30,
+SMALL = config.load(
+    "laptop",
+    **config.TEACHING
+    | config.NO_SWEEPS
+    | {"sample_counts": (1,), "trainings": 1, "questions": 10, "train_questions": 30},
 )
 COT, AGENT = Tokens(100, 50), Tokens(1000, 200)
 
@@ -59,7 +54,7 @@ def test_an_index_on_a_server_and_a_recorded_teacher_cost_nothing(paper_files):
     paper = config.load("paper", questions=1, train_questions=1)
     assert hours(paper, "encode the corpus") > 1
     assert hours(dataclasses.replace(paper, retriever_url="http://x"), "encode the corpus") == 0
-    assert hours(dataclasses.replace(SMALL, teacher_records="laptop"), "teacher: Agent") == 0
+    assert hours(dataclasses.replace(SMALL, teacher_records="teaching"), "teacher: Agent") == 0
 
 
 def test_the_paper_preset_is_said_with_its_assumptions(paper_files):

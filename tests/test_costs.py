@@ -1,25 +1,24 @@
 """What a run takes: wall times are kept beside its cases, become rates, and rates become an
 estimate before the start."""
 
-import dataclasses
-
 import pytest
 
 from agentlib import benchmarks, config, distill, evaluate, records, teach
 from agentlib.runner import costs
 
-CFG = dataclasses.replace(
-    config.load("laptop"),
-    students=("SmolLM2-135M-Instruct",),
-    questions=2,
-    train_questions=3,
-    sweep_temperatures=(),
-    sweep_seeds=0,
-    sweep_tunings=(),
-    sweep_examples=(),
-    sample_counts=(1,),
-    epochs=2,
-    batch_size=4,
+CFG = config.load(
+    "laptop",
+    **config.TEACHING
+    | config.NO_SWEEPS
+    | {
+        "questions": 8,
+        "train_questions": 3,
+        "sample_counts": (1,),
+        "trainings": 1,
+        "teacher_tested": False,
+        "epochs": 2,
+        "batch_size": 4,
+    },
 )
 
 
@@ -175,11 +174,12 @@ def test_each_part_names_the_machine_it_was_measured_on(trained):
     )
 
 
-@pytest.mark.parametrize("preset", ["smoke", "laptop"])
-def test_every_committed_part_names_its_machine(preset):
-    for name, part in records.read_json(config.load(preset).records / "costs.json")[
-        "parts"
-    ].items():
+COMMITTED = sorted((config.ROOT / "figures" / "records").glob("*/costs.json"))
+
+
+@pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.parent.name)
+def test_every_committed_part_names_its_machine(file):
+    for name, part in records.read_json(file)["parts"].items():
         assert (
             set(part) == {"work", "unit", "machine", "seconds", "units"}
             and "cores of" in part["machine"]

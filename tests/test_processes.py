@@ -176,7 +176,7 @@ def test_qlora_in_shards_is_refused_before_anything_is_loaded(tmp_path, monkeypa
     ],
 )
 def test_the_command_says_what_is_wrong(project, capsys, arguments, said):
-    case = {"id": "q", "benchmark": "mini-math", "question": "?", "domain": "math", "correct": True,
+    case = {"id": "q", "benchmark": "teaching-math", "question": "?", "domain": "math", "correct": True,
             "stopped": "final_answer", "parse_errors": 0,
             "trace": [{"text": "x", "observation": ""}]}  # fmt: skip
     records.write_lines(teach.records_path(config.load("smoke"), "agent_ftp"), [case])

@@ -8,7 +8,7 @@ from agentlib import config, records
 from agentlib.figures import recorded
 
 CFG = dataclasses.replace(
-    config.load("smoke"), benchmarks=("mini-math",), questions=3, corpus="mini-wiki"
+    config.load("smoke"), benchmarks=("teaching-math",), questions=3, corpus="teaching"
 )
 
 
@@ -19,8 +19,8 @@ def publish(folder, monkeypatch, cases):
 
 def case(k, **more):
     fields = {
-        "id": f"mini-math-{k:04}",
-        "benchmark": "mini-math",
+        "id": f"teaching-math-{k:04}",
+        "benchmark": "teaching-math",
         "split": "test",
         "domain": "math",
     }
@@ -30,7 +30,7 @@ def case(k, **more):
 def test_a_question_without_a_case_is_a_row_without_an_answer(tmp_path, monkeypatch):
     from agentlib import benchmarks
 
-    asked = [q.id for q in benchmarks.load("mini-math", 3)]
+    asked = [q.id for q in benchmarks.load("teaching-math", 3)]
     publish(tmp_path, monkeypatch, [case(0) | {"id": name} for name in asked[:2]])
     frame = recorded.read_cases(CFG)
     assert list(frame["id"]) == asked and frame["correct"].isna().tolist() == [False, False, True]

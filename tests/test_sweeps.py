@@ -10,7 +10,10 @@ from conftest import SMOL
 from agentlib import benchmarks, config, distill, evaluate, records, teach
 from agentlib.runner import sweeps
 
-CFG = dataclasses.replace(config.load("laptop"), questions=2, sweep_questions=1)
+CFG = config.load(
+    "laptop",
+    **config.TEACHING | {"questions": 2, "sweep_questions": 1, "sweep_taught": (), "trainings": 1},
+)
 
 
 @pytest.fixture
@@ -32,10 +35,10 @@ def settings(cfg):
 def test_the_plan_is_tables_6_to_8_and_the_number_of_trajectories(kept):
     found = settings(CFG)
     assert [v.value for v in found["temperature"]] == [0.2, 0.4, 0.6, 0.8, 1.0]
-    assert {v.condition.benchmarks for v in found["temperature"]} == {("mini-math",)}
+    assert {v.condition.benchmarks for v in found["temperature"]} == {("teaching-math",)}
     assert len({v.value for v in found["seed"]}) == 5 and {
         v.condition.benchmarks for v in found["seed"]
-    } == {("mini-math",)}
+    } == {("teaching-math",)}
     assert [v.cfg.tuning for v in found["tuning"]] == ["lora", "qlora", "full"]
     assert [(v.value, v.cfg.train_examples) for v in found["trajectories"]] == [
         (25, 25),
@@ -185,7 +188,7 @@ def test_a_real_student_is_trained_and_asked_for_every_variation_and_only_once(
     cfg = dataclasses.replace(
         CFG,
         students=(SMOL,),
-        benchmarks=("mini-gsm-hard", "mini-aime"),
+        benchmarks=("teaching-hotpot", "teaching-math"),
         questions=1,
         max_steps=1,
         step_tokens=16,
@@ -193,8 +196,8 @@ def test_a_real_student_is_trained_and_asked_for_every_variation_and_only_once(
         sweep_temperatures=(0.2, 1.0),
         sweep_seeds=2,
         sweep_examples=(1, 0),
-        sweep_benchmarks=("mini-gsm-hard", "mini-aime"),
-        seed_benchmarks=("mini-aime",),
+        sweep_benchmarks=("teaching-hotpot", "teaching-math"),
+        seed_benchmarks=("teaching-math",),
         epochs=1,
         batch_size=2,
         lora_rank=4,
