@@ -343,7 +343,7 @@ def test_later_tries_ask_only_what_is_not_right_until_enough_is_kept(cfg):
 
 
 def test_what_is_trained_on_are_first_tries_and_what_later_ones_added(project):
-    laptop = config.load("laptop")
+    laptop = config.load("laptop", teacher_records="", keep="right")
     wrong = AGENT | {"correct": False}
     teach.publish(
         laptop, "agent", [AGENT | {"id": "a"}, wrong | {"id": "b"}], [AGENT | {"id": "b"}]
@@ -355,7 +355,7 @@ def test_what_is_trained_on_are_first_tries_and_what_later_ones_added(project):
 
 
 def test_only_supported_runs_are_kept_where_that_is_asked_for(project):
-    cfg = config.load("laptop", keep="supported")
+    cfg = config.load("laptop", **config.TEACHING)
     question = next(q for q in benchmarks.load("teaching-hotpot-train") if q.supporting)
     asked = AGENT | {"benchmark": question.benchmark}
     looked = asked | {"id": question.id}
@@ -382,7 +382,8 @@ def test_an_unknown_teacher_method_is_named_with_the_known_ones(cfg):
 
 
 def test_published_cases_are_what_a_preset_without_a_teacher_reads(project):
-    teaching = dataclasses.replace(config.load("laptop"), preset="teaching")
+    teaching = config.load("laptop", **config.TEACHING)
+    teaching = dataclasses.replace(teaching, preset="teaching")
     for method in teach.METHODS:
         teach.publish(teaching, method, [AGENT | {"id": f"{method}-1"}])
     found = teach.teacher_cases(config.load("smoke"), lambda query: "")

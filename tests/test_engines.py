@@ -367,7 +367,7 @@ def test_a_missing_vllm_is_said_before_any_work_where_a_model_runs_here(monkeypa
 
 
 def test_a_student_and_a_teacher_are_opened_by_the_engine_of_the_configuration(stub, project):
-    cfg = config.load("laptop", engine="vllm", precision="fp32")
+    cfg = config.load("laptop", teacher_records="", engine="vllm", precision="fp32")
     model, adapters = evaluate.open_student(cfg, SMOL, ())
     assert isinstance(model, VLLMModel) and adapters == {}
     assert "enable_lora" not in StubEngine.opened[-1].settings
@@ -382,7 +382,7 @@ def test_a_student_with_adapters_has_room_for_their_rank(stub, project, monkeypa
     monkeypatch.setattr(evaluate, "_adapter_run", lambda cfg, c: types.SimpleNamespace(folder="f"))
     monkeypatch.setattr(evaluate.distill, "take_committed", lambda cfg, run: None)
     monkeypatch.setattr(evaluate.checkpoints, "finished", lambda folder: finished)
-    conditions = [evaluate.Condition(SMOL, "agent_distill", 1, ("mini-aime",))]
+    conditions = [evaluate.Condition(SMOL, "agent_distill", 1, ("teaching-math",))]
     for tuning, room in (("lora", 32), ("full", None)):
         cfg = config.load("laptop", engine="vllm", tuning=tuning)
         model, adapters = evaluate.open_student(cfg, SMOL, conditions)
@@ -393,7 +393,7 @@ def test_a_student_with_adapters_has_room_for_their_rank(stub, project, monkeypa
 
 def test_a_case_says_which_engine_answered(project):
     cfg = config.load("smoke")
-    condition = evaluate.Condition("s", "cot", 1, ("mini-aime",))
+    condition = evaluate.Condition("s", "cot", 1, ("teaching-math",))
     model = Scripted(lambda *_: "")
     assert evaluate._labels(cfg, condition, model)["engine"] == "server"
     model.engine = "vllm"

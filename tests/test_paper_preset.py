@@ -26,9 +26,9 @@ SMALL = {
 }  # fmt: skip
 # The teacher is live, on a llama.cpp server, for notebook 02. One so small gets none of the first
 # questions of the paper's training sets right, so what students are trained on afterwards is the
-# laptop teacher's recorded trajectories.
+# recorded trajectories of the teaching set's teacher.
 LIVE = {"teacher": "Qwen2.5-Coder-0.5B-Instruct", "train_questions": 1}
-RECORDED = {"teacher_records": "laptop"}
+RECORDED = {"teacher_records": "teaching"}
 
 
 @contextlib.contextmanager

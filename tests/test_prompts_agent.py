@@ -311,13 +311,12 @@ def test_a_chain_of_thought_without_words_has_no_first_thought(text):
 
 
 def test_recorded_first_thoughts_are_read_again_alike():
-    folder = config.ROOT / "figures" / "records" / "laptop"
+    folder = config.ROOT / "figures" / "records" / "teaching"
     chains = {case["id"]: case["text"] for case in records.read(folder / "teacher_cot.jsonl")}
     agents = [case for case in records.read(folder / "teacher_agent_ftp.jsonl") if case["prefix"]]
-    assert len(agents) == 300
-    # these were made before the prefix ended with a blank line
+    assert len(agents) == 400
     again = {case["id"]: first_thought_prefix(chains[case["id"]]) for case in agents}
-    assert [case["id"] for case in agents if again[case["id"]] != case["prefix"] + "\n\n"] == []
+    assert [case["id"] for case in agents if again[case["id"]] != case["prefix"]] == []
 
 
 def test_teacher_and_student_prompts_differ_by_rules_and_examples_alone():

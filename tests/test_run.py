@@ -60,7 +60,7 @@ def command(*arguments):
             "students=SmolLM2-135M-Instruct, Qwen2.5-Coder-0.5B-Instruct",
             ["SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct"],
         ),
-        ("benchmarks=mini-aime", ["mini-aime"]),
+        ("benchmarks=teaching-math", ["teaching-math"]),
         ("sample_counts=1,2,8", [1, 2, 8]),
         ("sample_counts=", []),
         ("sweep_temperatures=0.2,0.8", [0.2, 0.8]),

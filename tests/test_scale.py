@@ -158,11 +158,13 @@ def test_a_teachers_workers_have_gpus_where_it_runs_in_them(monkeypatch, server,
             asked.update(settings)
 
     monkeypatch.setattr(teach, "WorkerPool", Noted)
-    with teach.open_teacher(config.load("laptop", workers=2, teacher_server=server)):
+    with teach.open_teacher(
+        config.load("laptop", teacher_records="", workers=2, teacher_server=server)
+    ):
         assert asked["models"] is models
 
 
-SMALL = {"students": (SMOL,), "benchmarks": ("mini-gsm-hard", "mini-hotpot"), "questions": 2, "passages": 1500, "max_steps": 1,
+SMALL = {"students": (SMOL,), "benchmarks": ("teaching-math", "teaching-hotpot"), "questions": 2, "passages": 1600, "max_steps": 1,
          "step_tokens": 12, "cot_tokens": 12, "retriever": "bm25", "batch_questions": 1, "precision": "fp32"}  # fmt: skip
 
 

@@ -24,7 +24,7 @@ CLOSE = 1e-2  # nats
 NEW = 12
 ASKED = ["Say hi.", "Count from one to five, in words, one after the other.", "Name a colour."]
 SMALL = {
-    "students": (SMOL,), "benchmarks": ("mini-aime",), "panel_benchmarks": ("mini-aime",), "questions": 2, "max_steps": 1,
+    "students": (SMOL,), "benchmarks": ("teaching-math",), "panel_benchmarks": ("teaching-math",), "questions": 2, "max_steps": 1,
     "step_tokens": 12, "cot_tokens": 12, "sample_counts": (1, 8), "samples": 8, "precision": "fp32", "server_seed": "omitted",
     "lora_rank": 8, "context_tokens": 4096,
 }  # fmt: skip
@@ -169,7 +169,7 @@ def test_a_prefix_is_continued(client, smol):
     assert_alike(smol, conversation, ours, theirs, prefix)
 
 
-def test_a_whole_mini_evaluation_with_a_student_server(served, experiment, adapter, box):
+def test_a_whole_small_evaluation_with_a_student_server(served, experiment, adapter, box):
     cfg = config.load("smoke", **SMALL, student_server=served.url)
     found = evaluate.evaluate_student(cfg, SMOL, box=box, search=search)
     plan = evaluate.plan(cfg, SMOL)
@@ -264,8 +264,8 @@ def test_prefixes_and_stop_strings_in_a_process_are_those_of_our_decoding(inside
 def test_a_server_killed_half_way_and_started_again_loses_nothing(
     served, experiment, adapter, monkeypatch
 ):
-    condition = evaluate.Condition(SMOL, "cot", 1, ("mini-gsm-hard",))
-    asked = benchmarks.load("mini-gsm-hard", 6)
+    condition = evaluate.Condition(SMOL, "cot", 1, ("teaching-math",))
+    asked = benchmarks.load("teaching-math", 6)
     cfg = config.load("smoke", **SMALL | {"batch_questions": 2}, student_server=served.url)
     monkeypatch.setattr(evaluate, "ServerModel", functools.partial(ServerModel, attempts=1))
     model, _ = evaluate.open_student(cfg, SMOL, ())

@@ -20,6 +20,12 @@ from agentlib.figures import estimates
 from agentlib.retrieval import Passage, build
 from agentlib.runner import preflight
 
+# the overrides that ask any preset the eight benchmarks over the slice
+SLICE = {
+    name: getattr(config.LAPTOP, name)
+    for name in ("benchmarks", "questions", "corpus", "passages", "retriever")
+}
+
 # Records as the official files hold them; their sentences are made up. HotpotQA's sentences begin
 # with a blank, most of them; those of 2WikiMultihopQA do not.
 HOTPOT = {
@@ -333,7 +339,7 @@ def test_a_case_is_supported_when_every_gold_passage_was_seen(built):
 
 
 def test_the_slice_is_a_corpus_of_any_preset(built, project):
-    cfg = config.load("smoke", **config.SLICE)
+    cfg = config.load("smoke", **SLICE)
     with pytest.raises(FileNotFoundError):
         search.open_searcher(cfg)
     search.build(cfg)
@@ -341,7 +347,7 @@ def test_the_slice_is_a_corpus_of_any_preset(built, project):
     assert searcher.search(["a baker"], 1)[0][0].passage.title == "Ben Low"
     assert "[1] Una\nUna was a queen." in search.web_search(cfg)("queen Una")
     with pytest.raises(ValueError, match="'passages' is 4, expected 0 for the corpus 'wiki-slice'"):
-        search.corpus(config.load("smoke", **config.SLICE | {"passages": 4}))
+        search.corpus(config.load("smoke", **SLICE | {"passages": 4}))
 
 
 def test_recall_counts_gold_passages_among_the_first(built, tmp_path):
@@ -361,7 +367,7 @@ def test_recall_counts_gold_passages_among_the_first(built, tmp_path):
 
 
 def test_preflight_says_whether_the_slice_is_here(small):
-    cfg = config.load("laptop", **config.SLICE)
+    cfg = config.load("laptop")
     (lack,) = [check for check in preflight.checks(cfg) if check.need == "slice of Wikipedia"]
     assert not lack.met and "python tools/build_wiki.py" in lack.sentence
     build_wiki.write(build_wiki.find(RECORDS), wiki.folder())
@@ -375,7 +381,7 @@ def test_preflight_says_whether_the_slice_is_here(small):
 
 def test_the_papers_benchmarks_are_defined_once():
     assert config.PAPER.benchmarks == tuple(b.name for b in config.BENCHMARKS)
-    assert config.SLICE["benchmarks"] == tuple(b.slice for b in config.BENCHMARKS)
+    assert config.LAPTOP.benchmarks == tuple(b.slice for b in config.BENCHMARKS)
     assert [b.name for b in config.BENCHMARKS if b.in_domain] == ["hotpotqa", "math500"]
     for benchmark in config.BENCHMARKS:
         assert tasks.PUBLISHED[benchmark.name].domain == benchmark.domain
@@ -464,12 +470,12 @@ def test_the_papers_own_questions_come_first(real):
 
 
 def test_nine_hundred_questions_can_be_asked_in_file_order(real):
-    cfg = config.load("laptop", **config.SLICE | {"questions": 0})
+    cfg = config.load("laptop", questions=0)
     asked = benchmarks.test_questions(cfg)
     assert {name: sum(q.benchmark == name for q in asked) for name in cfg.benchmarks} == {
         b.slice: b.asked for b in config.BENCHMARKS
     }
-    few = benchmarks.test_questions(config.load("laptop", **config.SLICE))
+    few = benchmarks.test_questions(config.load("laptop"))
     assert len(few) == 8 * 30 and {q.id for q in few} < {q.id for q in asked}
     for name in ("math500", "gsm-hard", "aime", "olymmath"):
         assert [q.id for q in benchmarks.load(f"{name}-slice", 500)] == [
@@ -482,12 +488,12 @@ def test_nine_hundred_questions_can_be_asked_in_file_order(real):
 
 DEV = ("hotpotqa-dev", "math-hard-dev", "math-medium-dev")
 OWN_TRAIN = ("hotpotqa-slice-train", "math-hard-slice-train", "math-medium-slice-train")
-TRAIN = (*OWN_TRAIN, "hotpotqa-easy-train", *config.SLICE["train_sets"])
+TRAIN = (*OWN_TRAIN, "hotpotqa-easy-train", *config.LAPTOP.train_sets)
 
 
 def test_no_question_is_in_two_of_test_dev_and_training(real):
     whole = {
-        name: benchmarks.load(name, 10_000) for name in (*config.SLICE["benchmarks"], *DEV, *TRAIN)
+        name: benchmarks.load(name, 10_000) for name in (*config.LAPTOP.benchmarks, *DEV, *TRAIN)
     }
     assert {q.split for name in DEV for q in whole[name]} == {"dev"} and {
         q.split for name in TRAIN for q in whole[name]
