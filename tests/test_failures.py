@@ -52,9 +52,9 @@ def test_what_was_read_is_kept_with_cause_and_note(project):
     failures.write_failures(
         cfg,
         [
-            (case(1, "mini-a"), "reading", "took the region's row"),
-            (case(2, "mini-b"), "reading", "x"),
-            (case(3, "mini-b"), "format", "y"),
+            (case(1, "a-slice"), "reading", "took the region's row"),
+            (case(2, "b-slice"), "reading", "x"),
+            (case(3, "b-slice"), "format", "y"),
         ],
     )
     found = failures.read_failures(cfg)

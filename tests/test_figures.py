@@ -12,6 +12,9 @@ import pytest
 from agentlib import config, figures, records
 from agentlib.figures import estimates, extra, statistics, style, tables
 
+FACTUAL, MATHS = (
+    [b.slice for b in config.BENCHMARKS if b.domain == domain] for domain in ("factual", "math")
+)
 STUDENTS = ("SmolLM2-135M-Instruct", "Qwen2.5-Coder-0.5B-Instruct")
 TEACHER = "Qwen2.5-Coder-1.5B-Instruct"
 SUBJECTS = (
@@ -42,7 +45,7 @@ def synthetic(
     rows = []
     for model in (*students, *([teacher] if teacher else ())):
         methods = ("cot", "agent") if model == teacher else tuple(config.METHODS)
-        for method, benchmark in itertools.product(methods, config.FACTUAL + config.MATHS):
+        for method, benchmark in itertools.product(methods, FACTUAL + MATHS):
             panel = benchmark in config.LAPTOP.panel_benchmarks
             voted = method in ("agent_distill", "agent_distill_ftp")
             ns = (
@@ -66,7 +69,7 @@ def synthetic(
                         "id": f"{benchmark}-{k}",
                         "benchmark": benchmark,
                         "level": str(k % 5 + 1),
-                        "domain": "factual" if benchmark in config.FACTUAL else "math",
+                        "domain": "factual" if benchmark in FACTUAL else "math",
                         "subject": SUBJECTS[k % 7] if benchmark == "math500-slice" else "",
                         "model": model,
                         "role": "teacher" if model == teacher else "student",
@@ -257,6 +260,16 @@ def test_claims_are_drawn_by_their_verdict_and_those_that_were_not_run_are_not()
         extra.claim_chart(CLAIMS.iloc[3:])
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_chart_of_few_claims_cuts_off_no_marker_and_no_name(count):
+    figure = extra.claim_chart(CLAIMS.iloc[:count])
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_ylim() == (count - 0.5, -0.5)  # the first on top
+    names = [tick.get_window_extent() for tick in axes.get_yticklabels()]
+    assert all(above.y0 >= below.y1 for above, below in itertools.pairwise(names))
+
+
 def test_loss_curves_have_a_line_a_method_and_a_dot_for_a_single_step():
     curve = [{"step": k, "loss": 2.0 - k} for k in range(2)]
     (axes,) = extra.loss_curves({"cot_distill": curve, "agent_distill": curve[:1]}, "note").axes
@@ -363,6 +376,22 @@ def test_nothing_run_with_a_vote_is_a_gap_not_the_greedy_run(smoke):
     assert "not run" in texts(figures.fig1_mean_accuracy(greedy).axes[0])
     assert texts(figures.fig7_code_errors(greedy).axes[0]).count("not run") == 1
     assert heights(figures.fig4_math_breakdown(greedy).axes[0], "Agent distillation + SAG") == []
+
+
+def test_a_distilled_agent_without_a_vote_has_a_bar_of_its_own_only_where_none_has_a_vote(smoke):
+    label = "Agent distillation, no vote (ours only)"
+    left, right = figures.fig1_mean_accuracy(smoke[smoke["n"] == 1]).axes
+    own = estimates.select(smoke, method="agent_distill", n=1)
+    each = own["correct"].eq(True).groupby(own["benchmark"]).mean()
+    assert heights(left, label) == pytest.approx([100 * each.mean()])
+    assert heights(left, "Agent distillation (FTP + SAG)") == [] == heights(right, label)
+    with_vote, theirs = figures.fig1_mean_accuracy(smoke).axes
+    assert heights(with_vote, label) == [] and "not run" not in texts(with_vote)
+
+    def places(axes):
+        return [bar.get_x() for bar in axes.patches], axes.lines[0].get_xdata().tolist()
+
+    assert places(theirs) == places(right)
 
 
 def test_each_figure_of_the_teaching_set_draws_its_students_and_no_panel_without_them():
@@ -672,6 +701,14 @@ def test_diagrams_show_what_was_written():
     )
 
 
+def test_a_vote_that_was_not_run_is_a_gap_beside_the_prefix():
+    figure = figures.fig3_prefix_and_vote(EXAMPLE, None, "note")
+    shown = "\n".join(text.get_text() for text in figure.texts)
+    assert "first find who composed" in shown and "not run: no action was sampled" in shown
+    assert "candidate" not in shown and "votes" not in shown
+    assert "a vote, which was not run" in figure.not_seen and "vote" not in figure.seen
+
+
 def test_diagrams_refuse_what_cannot_be_compared():
     with pytest.raises(ValueError, match="one question"):
         figures.fig2_cot_against_agent({**COT, "question": "another"}, AGENT)
@@ -743,6 +780,22 @@ def test_long_names_below_bars_keep_out_of_each_other(groups) -> None:
     figure.draw_without_rendering()
     places = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
     assert all(a.x1 < b.x0 for a, b in itertools.pairwise(places)) and len(places) == groups
+
+
+def test_the_names_of_eight_benchmarks_keep_out_of_each_other(laptop) -> None:
+    greedy = laptop[(laptop["n"] == 1) & (laptop["model"] == STUDENTS[0])]
+    for cases in (greedy, greedy[greedy["method"] == "cot"]):
+        figure = extra.accuracy_bars(cases)
+        figure.draw_without_rendering()
+        labels = figure.axes[0].get_xticklabels()
+        assert [label.get_text().replace("\n", "") for label in labels] == [*FACTUAL, *MATHS]
+        places = [label.get_window_extent() for label in labels]
+        assert all(a.x1 < b.x0 for a, b in itertools.pairwise(places))
+
+
+def test_figure_5_names_each_number_of_samples_that_is_drawn(smoke):
+    for axes in figures.fig5_samples(smoke[smoke["n"] == 1]).axes:
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "4", "8"]
 
 
 def test_a_legend_stays_within_its_figure(laptop) -> None:

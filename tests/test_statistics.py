@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from agentlib import config
 from agentlib.figures import estimates, statistics, tables
 
 
@@ -144,7 +145,23 @@ def test_supported_accuracy_counts_what_is_right_and_was_seen():
 def test_domains_have_means_of_their_own():
     grids = {"hotpotqa-slice": [1, 1], "math500-slice": [1, 0], "aime-slice": [0, 0, 0, 1]}
     cases = pd.concat([answers([grid], name) for name, grid in grids.items()])
-    (row,) = tables.domain_table(cases).to_numpy()
-    assert [cell.partition(" ")[0] for cell in row] == ["75.0", "25.0", "58.3"]
+    found = tables.domain_table(cases, trained_on=config.PAPER.train_sets)
+    assert [column.split(" ")[0] for column in found] == ["in-domain", "out-of-domain", "all"]
+    assert [cell.partition(" ")[0] for cell in found.iloc[0]] == ["75.0", "25.0", "58.3"]
     with pytest.raises(ValueError, match="benchmark 'mine' is none of the paper's eight"):
-        tables.domain_table(answers([[1]], "mine"))
+        tables.domain_table(answers([[1]], "mine"), trained_on=())
+
+
+def test_in_domain_is_only_what_these_students_were_trained_on():
+    grids = {"hotpotqa-slice": [1, 1], "math500-slice": [1, 0], "aime-slice": [0, 0, 0, 1]}
+    cases = pd.concat([answers([grid], name) for name, grid in grids.items()])
+
+    def means(*trained_on):
+        found = tables.domain_table(cases, trained_on=trained_on)
+        return {column.split(" ")[0]: cell.split(" ")[0] for column, cell in found.iloc[0].items()}
+
+    assert means(*config.LAPTOP.train_sets) == {"out-of-domain": "58.3", "all": "58.3"}
+    maths = {"in-domain": "50.0", "out-of-domain": "62.5", "all": "58.3"}
+    assert means("math-hard-train") == means("math-medium-train") == maths
+    known = {name for b in config.BENCHMARKS if b.in_domain for name in tables.TRAIN_SETS[b.name]}
+    assert known == set(config.PAPER.train_sets)

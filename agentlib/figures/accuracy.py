@@ -77,24 +77,29 @@ def fig1_mean_accuracy(
     `models` and `benchmarks` are those of the run (default: all in `cases`); a bar needs all of the
     benchmarks. Intervals combine the benchmarks' Wilson intervals (`estimates.mean_accuracy`).
     Published bars are the values printed in Fig. 1; a diamond is the mean of Table 2's columns
-    where the two disagree.
+    where the two disagree. Where nothing was run with a vote, the last bar of ours is a gap, and
+    the distilled agent without a vote has a bar beside it, which the paper's figure has not.
     """
     cases = prepare_cases(cases)
     models = sort_by_size(models or cases["model"])
     teachers = set(cases["model"]) - set(list_students(cases))
     benchmarks = list(benchmarks or dict.fromkeys(cases["benchmark"]))
-    n = vote_size(cases)
+    votes = vote_size(cases)
     rows = [  # method, samples, label, column of the published Fig. 1
         ("cot", 1, METHODS["cot"], "CoT_Prompting"),
         ("cot_distill", 1, METHODS["cot_distill"], "CoT_Distill"),
         ("cot_distill_rag", 1, METHODS["cot_distill_rag"], "CoT_Distill_RAG"),
         ("agent", 1, METHODS["agent"], "Agent_Prompting"),
-        ("agent_distill_ftp", n, "Agent distillation (FTP + SAG)", "Agent_Distill_ours"),
+        ("agent_distill_ftp", votes, "Agent distillation (FTP + SAG)", "Agent_Distill_ours"),
     ]
+    if not votes:
+        label = f"{METHODS['agent_distill']}, no vote (ours only)"
+        rows.insert(-1, ("agent_distill", 1, label, ""))
     paper = read_published("fig1_avg")
     table = read_published("table2_main").set_index(["Params", "Family", "Method"])
     ours, theirs, diamonds = [], [], []
-    for k, (method, n, label, column) in enumerate(rows):
+    published = [column for *_, column in rows if column]
+    for method, n, label, column in rows:
         chosen, points = select(cases, method=method, n=n), []
         for model in models:
             each = [accuracy(select(chosen, model=model, benchmark=name)) for name in benchmarks]
@@ -102,13 +107,16 @@ def fig1_mean_accuracy(
             never = model in teachers and "distill" in method
             points.append(None if never else mean_accuracy(each))
         ours.append((label, method, points))
+        if not column:
+            continue
         printed = [None if math.isnan(value) else Estimate(value) for value in paper[column]]
         theirs.append((label, method, printed))
         row = PUBLISHED_ROW[method, method == "agent_distill_ftp"]
         for group, (size, value) in enumerate(zip(paper["Size"], paper[column], strict=True)):
             mean = table["Avg_recomputed"].get((size, *row), value)
             if abs(mean - value) > 0.1:
-                diamonds.append((group + (k - 2) * 0.84 / len(rows), mean))
+                place = published.index(column) - (len(published) - 1) / 2
+                diamonds.append((group + place * 0.84 / len(published), mean))
     text = footer_text(
         note,
         [point for *_, points in ours for point in points],
@@ -128,7 +136,7 @@ def fig1_mean_accuracy(
     finish_axes(left, right)
     add_legend(figure, ours)
     students = [model for model in models if model not in teachers]
-    set_caption(figure, caption_means(cases, students, vote_size(cases), paper))
+    set_caption(figure, caption_means(cases, students, votes, paper))
     return figure
 
 
@@ -232,8 +240,9 @@ def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = Non
     }
     ran = drawn_panels({column: bool(found) for column, found in values.items()})
     shown = [column for column in ran if set(values[column]) != {0.0}] or ran
+    zeros = "ours are 0 at every n" if len(counts) > 1 else "ours are 0"
     left = {
-        "ours are 0 at every n": [names[column] for column in ran if column not in shown],
+        zeros: [names[column] for column in ran if column not in shown],
         NOT_RUN: [names[column] for column in PANELS if column not in ran],
     }
     text = footer_text(
@@ -263,7 +272,7 @@ def fig5_samples(cases: pd.DataFrame, note: str = "", *, model: str | None = Non
                     mark_not_run(axes, n * shift**3)
                 elif method == rows[0][0]:  # one mark where neither method was run
                     mark_not_run(axes, n)
-        ticks = sorted({*counts, *theirs["n"]})
+        ticks = sorted({*counts, *published["n"]})
         axes.set_xscale("log", base=2)
         axes.set_xticks(ticks, [str(n) for n in ticks])
         axes.set_xticks([], minor=True)

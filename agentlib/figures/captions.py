@@ -55,11 +55,15 @@ def _shares(compared: Mapping) -> str:
 def caption_means(
     cases: pd.DataFrame, students: Sequence[str], votes: int, published: pd.DataFrame
 ) -> Caption:
-    """Of Fig. 1. `published` has the columns Size, CoT_Distill and Agent_Distill_ours."""
+    """Of Fig. 1. `published` has the columns Size, CoT_Distill and Agent_Distill_ours.
+
+    Where nothing was run with a vote (`votes` is 0), the student that acts is that without one.
+    """
     acting, prefix = {}, {}
+    last = ("agent_distill_ftp", votes) if votes else ("agent_distill", 1)
     for model in students:
         mine = select(cases, model=model)
-        acting[size_label(model)] = _compare(mine, ("cot_distill", 1), ("agent_distill_ftp", votes))
+        acting[size_label(model)] = _compare(mine, ("cot_distill", 1), last)
         prefix[size_label(model)] = _compare(mine, ("agent_distill", 1), ("agent_distill_ftp", 1))
     more, fewer, open_ = [], [], []
     for size, found in acting.items():
@@ -76,9 +80,10 @@ def caption_means(
         f"no difference beyond chance at {join_words(open_)}" if open_ else "",
     ]
     said = "; ".join(part for part in parts if part)
+    bar, theirs = ("last bar", "") if votes else ("without a vote", ", with a vote,")
     seen = (
-        "the student trained to act (last bar) against the one trained on chains of thought: "
-        f"{said}; in the paper more right {paper} {len(both)} sizes"
+        f"the student trained to act ({bar}) against the one trained on chains of thought: "
+        f"{said}; in the paper{theirs} more right {paper} {len(both)} sizes"
         if said
         else f"the published bars; of ours, one of the two distillations was {NOT_RUN}"
     )
@@ -87,6 +92,7 @@ def caption_means(
     not_seen = (
         f"the effect of the first-thought prefix alone{alone}",
         "what a second training gives, since the whiskers are over questions only",
+        "" if votes else f"what a vote (SAG) adds to ours, which was {NOT_RUN} with one",
     )
     return Caption(_sentence(seen), _sentence(*not_seen))
 
@@ -110,11 +116,18 @@ def caption_pair(cot: Mapping, agent: Mapping) -> Caption:
 
 
 def caption_vote(
-    example: Mapping, step: Mapping, votes: Sequence[int | None], case: Mapping | None = None
+    example: Mapping,
+    step: Mapping | None,
+    votes: Sequence[int | None] = (),
+    case: Mapping | None = None,
 ) -> Caption:
     """Of Fig. 3; `votes` are the groups of the step's candidates, None for one that has none;
-    `case` is the run of the step, if it is known."""
+    `case` is the run of the step, if it is known. Without a step, no vote was run."""
     right = "right" if example["trajectory"].get("correct") else "wrong"
+    if step is None:
+        seen = f"the teacher's run goes on from the prefix to a {right} answer"
+        vote = f"a vote, which was {NOT_RUN}"
+        return Caption(_sentence(seen), _sentence("whether the prefix helped", vote))
     agreed = votes.count(votes[step["chosen"]]) if votes[step["chosen"]] is not None else 0
     failed = sum(bool(candidate.get("failed")) for candidate in step["candidates"])
     vote = f"{agreed} of {len(votes)} candidates agree with the one kept, {failed} failed"
@@ -145,8 +158,10 @@ def caption_breakdown(
         return Caption(
             f"The published bars only: ours was {NOT_RUN}.", "How ours does by subject or by level."
         )
+    gaps = [label for label, (_, n) in totals.items() if not n]
     seen = (
         f"right on {name} at {size}: {join_words(ours)}",
+        f"ours was {NOT_RUN}: {join_words(gaps)}" if gaps else "",
         f"in the paper, on MATH500 at {their_size}: {join_words(theirs)} %",
     )
     pairs = [
@@ -191,12 +206,13 @@ def caption_samples(
         f"points gained at {size} from 1 to {most} samples, {'; '.join(said)}; "
         f"{clear or 'none'} of these beyond chance"
         if said
-        else f"the published lines; ours were {NOT_RUN} with more than one sample"
+        else f"the published lines; ours was {NOT_RUN} with more than one sample"
     )
     gaps = "; ".join(
         f"{join_words(panels)}, left out: {why}" for why, panels in left.items() if panels
     )
-    unseen = f"gains smaller than the whiskers, of up to {reach:.0f} points" if reach else ""
+    more = f"what more samples would give ours, which was {NOT_RUN} with them" if reach else ""
+    unseen = f"gains smaller than the whiskers, of up to {reach:.0f} points" if said else more
     return Caption(_sentence(seen), _sentence(unseen, gaps or ("" if unseen else "our own lines")))
 
 
@@ -249,13 +265,29 @@ def caption_errors(
         f"{np.mean([b.value for at, _, b in ran if at == size]):.1f} % at {size}"
         for size in dict.fromkeys(size for size, *_ in ran)
     ]
-    seen = (
-        f"with SAG fewer questions have broken code in {fewer([pair for _, *pair in ran])} pairs "
-        f"of bars, {join_words(means)} on average; in the paper in {fewer(published)}"
-        if ran
-        else f"the published bars; ours was {NOT_RUN} both with and without SAG"
-    )
+    greedy = {
+        size: [pairs[k][0].value for pairs in ours.values() if pairs[k][0].n]
+        for k, size in enumerate(sizes)
+    }
+    alone = [
+        f"{np.mean(found):.1f} % of the questions at {size}"
+        for size, found in greedy.items()
+        if found
+    ]
     unseen = "whether the answers get better, which Figure 1 and the claims show"
+    if ran:
+        seen = (
+            f"with SAG fewer questions have broken code in {fewer([pair for _, *pair in ran])} "
+            f"pairs of bars, {join_words(means)} on average; in the paper in {fewer(published)}"
+        )
+    elif alone:
+        seen = (
+            f"without SAG {join_words(alone)} have broken code, on average; ours was {NOT_RUN} "
+            f"with it; in the paper fewer with it in {fewer(published)} pairs of bars"
+        )
+        unseen = "what SAG changes in ours"
+    else:
+        seen = f"the published bars; ours was {NOT_RUN} both with and without SAG"
     return Caption(_sentence(seen), _sentence(unseen, _left_out(left)))
 
 
@@ -332,7 +364,7 @@ def caption_claims(found: pd.DataFrame) -> Caption:
             parts.append(f"{words}: {join_words(names[verdict])}")
     missing = len(found) - len(drawn)
     gap = f"{missing} claim{'' if missing == 1 else 's'} with a side that was {NOT_RUN}"
-    unseen = "another training, or the original benchmarks: the intervals are over our questions"
+    unseen = "another training, or questions of another kind: the intervals are over ours"
     return Caption(_sentence(*parts), _sentence(gap if missing else "", unseen))
 
 
@@ -363,6 +395,9 @@ def caption_bars(series: Drawn) -> Caption:
     ends = [f"{label} ({ran[label][0]} of {ran[label][1]})" for label in (order[-1], order[0])]
     fewest = f", fewest: {ends[1]}" if len(order) > 1 else ""
     seen = f"most right, over all benchmarks: {ends[0]}{fewest}"
+    if len(order) > 1 and len({right / n for right, n in ran.values()}) == 1:
+        right, n = ran[order[0]]
+        seen = f"every method has as many right, over all benchmarks: {right} of {n}"
     n = format_range(p.n for *_, points in series for p in points if p is not None and p.n)
     unseen = f"differences within the whiskers: a bar is {n} question{'' if n == '1' else 's'}"
     return Caption(_sentence(seen), _sentence(unseen))

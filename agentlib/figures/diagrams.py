@@ -28,6 +28,7 @@ from agentlib.figures.style import (
     wrap_caption,
     wrap_small,
 )
+from agentlib.figures.tables import NOT_RUN
 
 RIGHT, WRONG = "#007A5A", "#B84A00"  # green and vermillion, darkened until text is readable
 EDGE, FAILED_EDGE = "#BFBFBF", "#CDCDCD"
@@ -302,17 +303,17 @@ def _lighten(colour: str) -> str:
 
 @styled
 def fig3_prefix_and_vote(
-    example: Mapping, step: Mapping, note: str = "", *, case: Mapping | None = None
+    example: Mapping, step: Mapping | None, note: str = "", *, case: Mapping | None = None
 ) -> Figure:
     """Fig. 3: (a) a first-thought prefix and the trajectory that continues it; (b) one SAG step.
 
     `example` is {"question", "prefix", "trajectory": transcript}; `step` is {"candidates":
     [{"code", "outcome", "failed", "group"}], "chosen": index}, and `case`, where it is known, the
-    {"question", "gold", "prediction", "correct"} that the step belongs to. Raises ValueError for a
-    step without candidates, or whose choice is not one of them.
+    {"question", "gold", "prediction", "correct"} that the step belongs to. Without a step, (b) says
+    "not run". Raises ValueError for a step without candidates, or whose choice is not one of them.
     """
-    count = len(step.get("candidates") or ())
-    if not 0 <= step.get("chosen", -1) < count:
+    count = len(step.get("candidates") or ()) if step else 0
+    if step is not None and not 0 <= step.get("chosen", -1) < count:
         raise ValueError(
             f"the step chose candidate {step.get('chosen')!r} of {count}, "
             f"expected an index from 0 to {count - 1}; pass a step that was sampled with SAG"
@@ -334,21 +335,22 @@ def fig3_prefix_and_vote(
         *_step_boxes(trajectory, column, example["prefix"]),
         _answer_box(trajectory, column),
     ]
-    boxes = _candidate_boxes(step, small)
+    boxes = _candidate_boxes(step, small) if step else []
     pairs = [boxes[k : k + 2] for k in range(0, count, 2)]
     wide = 2 * small + GAP
     asked = [Box("question", wrap_text(case["question"], wide, 5))] if case else []
-    ends = [_vote_box(step, wide), *([_verdict_box(case, wide)] if case else [])]
+    none = Box("the vote", wrap_text(f"{NOT_RUN}: no action was sampled more than once", wide, 3))
+    ends = [_vote_box(step, wide) if step else none, *([_verdict_box(case, wide)] if case else [])]
     right = sum(max(box.height for box in pair) + GAP for pair in pairs)
     right += _total_height([*asked, *ends])
     top = 0.4
-    caption = caption_vote(
-        example, step, [_vote(candidate) for candidate in step["candidates"]], case
-    )
+    votes = [_vote(candidate) for candidate in step["candidates"]] if step else []
+    caption = caption_vote(example, step, votes, case)
     figure = _new_sheet(width, top + max(_total_height(left), right), note, caption)
     title = {"fontsize": 10, "weight": "bold"}
     _write(figure, "(a) first-thought prefix (teacher)", 0.1, 0.12, **title)
-    words = f"(b) self-consistent action generation: {count} candidates for one step"
+    words = "(b) self-consistent action generation"
+    words += f": {count} candidates for one step" if step else ""
     _write(figure, words, x, 0.12, **title)
     _draw_column(figure, left, 0.1, top, column)
     _draw_column(figure, asked, x, top, wide)

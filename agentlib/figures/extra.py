@@ -114,7 +114,7 @@ def claim_chart(found: pd.DataFrame, note: str = "") -> Figure:
             "no claim was run, expected one or more with both sides; run notebook 04 first"
         )
     footer = " · ".join(part for part in (note, "whiskers: 95 % interval") if part)
-    figure = new_chart(8.5, 0.9 + 0.28 * len(drawn), footer)
+    figure = new_chart(8.5, 1.4 + 0.28 * len(drawn), footer)
     axes = figure.subplots()
     axes.axvline(0, color=GREY, linewidth=1, zorder=1)
     marks = {"margin": ("|", 11, "margin"), "published": ("D", 3.5, "published, nearest size")}
@@ -130,7 +130,7 @@ def claim_chart(found: pd.DataFrame, note: str = "") -> Figure:
         label = f"{verdict} ({len(rows)})"
         axes.errorbar(some["difference"], rows, xerr=reach, label=label, **look)
     axes.set_yticks(range(len(drawn)), drawn.index)
-    axes.invert_yaxis()
+    axes.set_ylim(len(drawn) - 0.5, -0.5)  # the first on top, no marker cut off
     axes.grid(True, axis="x")
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
@@ -161,9 +161,12 @@ def accuracy_bars(cases: pd.DataFrame, note: str = "") -> Figure:
             series.append((label, method, points))
     drawn = [point for *_, points in series for point in points]
     footer = footer_text(note, drawn, "whiskers: 95\u00a0% Wilson interval")
-    figure = new_chart(max(6.0, 0.19 * len(names) * len(series)), 3.2, footer)
+    words = [name.replace("-slice", "-\nslice") for name in names]
+    longest = max(len(line) for word in words for line in word.split("\n"))
+    across = len(names) * max(0.19 * len(series), 0.1 + 0.072 * longest)  # inches
+    figure = new_chart(max(6.0, 0.8 + across), 3.2, footer)
     axes = figure.subplots()
-    draw_bars(axes, names, series)
+    draw_bars(axes, words, series)
     finish_axes(axes)
     axes.set(ylabel="accuracy (%)")
     add_legend(figure, series)

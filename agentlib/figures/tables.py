@@ -39,6 +39,8 @@ PUBLISHED_ROW = {
     ("agent_distill", True): ("Agent", "Distill+SAG"),
     ("agent_distill_ftp", True): ("Agent", "Distill+FTP+SAG"),
 }
+# The paper's in-domain benchmarks -> the sets of training questions of their kind (§4.1).
+TRAIN_SETS = {"hotpotqa": ("hotpotqa-train",), "math500": ("math-hard-train", "math-medium-train")}
 METHOD_LABELS = config.METHODS | {
     "agent_ftp": "Agent prompting + FTP"
 }  # which a teacher is run with
@@ -187,11 +189,20 @@ def mean_table(cases: pd.DataFrame) -> pd.DataFrame:
     return format_estimates(estimate_table(rows, sizes)).rename_axis("method")
 
 
-def domain_table(cases: pd.DataFrame) -> pd.DataFrame:
+def domain_table(cases: pd.DataFrame, *, trained_on: Sequence[str]) -> pd.DataFrame:
     """Means over the in-domain benchmarks (whose kind students were trained on), the others, and
-    all: methods by these, in the order of Table 2."""
+    all: methods by these, in the order of Table 2.
+
+    `trained_on` are the training sets of the students (`Config.train_sets`). In-domain are those of
+    the paper's in-domain benchmarks that one of them belongs to; a group without a benchmark has no
+    column. Raises ValueError for a benchmark that is none of the paper's.
+    """
     cases = prepare_cases(cases)
-    known = {name: b.in_domain for b in config.BENCHMARKS for name in (b.name, b.slice)}
+    known = {
+        name: b.in_domain and any(name in TRAIN_SETS[b.name] for name in trained_on)
+        for b in config.BENCHMARKS
+        for name in (b.name, b.slice)
+    }
     ran = list(cases["benchmark"].unique())
     if unknown := [name for name in ran if name not in known]:
         raise ValueError(
@@ -203,6 +214,7 @@ def domain_table(cases: pd.DataFrame) -> pd.DataFrame:
         "out-of-domain": [name for name in ran if not known[name]],
         "all": ran,
     }
+    groups = {label: names for label, names in groups.items() if names}
     order = accuracy_table(cases).index
     conditions = dict(tuple(cases.groupby(order.names, dropna=False)))
     rows = {
@@ -347,9 +359,9 @@ def published_mean(model: str, method: str, voted: bool = False, larger: int = 0
 def compare_with_paper(cases: pd.DataFrame) -> pd.DataFrame:
     """Our accuracies (%) beside those of the published Table 2, one row per number.
 
-    Each is compared with the same method at the published size nearest in ratio. A mini benchmark
-    mirrors the published one but has other questions: compare the ranking of methods, not the
-    scores.
+    Each is compared with the same method at the published size nearest in ratio. Ours are other
+    models, and a slice has only some of a benchmark's questions: compare the ranking of methods,
+    not the scores.
     """
     paper = read_published("table2_main").set_index(["Params", "Family", "Method"])
     sizes = paper.index.get_level_values("Params").unique()
