@@ -459,7 +459,7 @@ def test_the_prompt_has_as_many_worked_examples_as_notebook_00_says():
 def test_the_vote_repairs_as_much_as_notebook_04_says(teaching):
     told = claims.sag_ledger(teaching).sum()
     said = f"repairs {told['repaired']} of {told['broken']} answers with broken code"
-    assert f"{said}, and {told['then right']} of the repaired become right" in prose("04")
+    assert f"{said}, and {told['then right']} of the repaired is then right" in prose("04")
 
 
 def test_notebook_08_says_of_questions_guesses_and_samples_what_was_measured():

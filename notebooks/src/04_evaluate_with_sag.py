@@ -27,8 +27,8 @@
 #
 # *To read*: 1 (12 minutes), 2 (2), 3 (5), 4 (2), 5 (3), 6 (10), 7 (1), 8 (1), exercises (35).
 #
-# The outputs *shown* are those of the `laptop` experiment, drawn from its committed records. If you run the notebook
-# unchanged, it runs `smoke`.
+# The outputs *shown* are those of `smoke`: two students of the teaching set answered while the page was made, and the
+# answers of the other methods to the same questions are recorded. The paper's own benchmarks are in 05b.
 
 # %%
 import re
@@ -54,8 +54,7 @@ pages.show_settings(cfg, *names)
 # A small model often writes code that does not run. Self-consistent action generation (SAG, §3.2) samples *N* actions
 # for a step, runs each from the same state, drops those that fail, groups the rest by outcome, and keeps one of the
 # largest group. Here is one step of the smallest distilled student, with one candidate per row. If the largest groups
-# have the same size, the vote keeps the one with the shortest candidate. (Older records have candidates marked
-# *dropped*. Their sampling was stopped early, because their votes could no longer change the choice.)
+# have the same size, the vote keeps the one with the shortest candidate.
 
 # %%
 web_search = benchmarks.web_search(cfg)
@@ -163,8 +162,8 @@ figures.format_numbers(pd.DataFrame(groups, index=pd.Index(candidates, name="can
 # Each row of the plan is one method with one number of samples. Decoding is greedy, except where *n* > 1. A case is
 # written to disk as soon as it is finished, so an interrupted run resumes where it stopped, and a run with more
 # questions reuses the answers it has. At `smoke` the agent student and the CoT student answer now; the answers of all
-# other methods to the same questions are recorded (setting `live_methods`). At `laptop`, as shown here, all answers
-# are recorded.
+# other methods to the same questions are recorded (setting `live_methods`). At `laptop` the same students answer
+# questions of the paper's eight benchmarks, greedily.
 
 # %%
 del model
@@ -200,8 +199,7 @@ assert all(count == asked[name] for (_, _, name), count in counts.items())
 figures.table2(frame)
 
 # %% [markdown]
-# At `laptop` the best row is a distilled agent at both sizes. Here are the smallest student's greedy rows as a
-# picture:
+# Here are the smallest student's greedy rows as a picture:
 
 # %%
 greedy = frame[(frame["model"] == cfg.students[0]) & (frame["n"] == 1)]
@@ -210,7 +208,7 @@ figures.accuracy_bars(greedy, f"{cfg.students[0]} · preset {preset}")
 # %% [markdown]
 # What does a question cost, and would it be simpler to prompt the teacher? The table has the smallest student's
 # accuracy beside its cost per question. At `paper` the teacher is asked the test questions, too,
-# and has rows of its own; at `smoke` and `laptop` it was not. Seconds depend on the machine that answered; the seconds of a batch are
+# and has rows of its own; at `smoke` and `laptop` it was not yet. Seconds depend on the machine that answered; the seconds of a batch are
 # divided evenly among its questions.
 
 # %%
@@ -283,8 +281,7 @@ disputed = score.select_disagreements(graded)
 print(f"{len(disputed)} of {len(graded)} cases are graded differently")
 
 # %% [markdown]
-# At `laptop` the gradings disagree on 47 of 5920 answers, and no row changes by more than four points. So most of the
-# difference from the paper comes from the models and the questions.
+# @GRADES@
 #
 # ## 6 · Read a few
 #
@@ -349,7 +346,7 @@ pages.browse_cases([c for c in found if c["id"] in {d["id"] for d in distilled[:
 # them. It prefers a question that only the agent gets right, and a vote with a failure or a disagreement in it.
 
 # %%
-chosen = figures.select_examples(cfg, shown)
+chosen = figures.select_examples(cfg, shown) | {"note": "" if shown is found else "examples of the teaching set"}
 records.write_json(cfg.records / "examples.json", chosen)
 print("Fig. 2:", chosen["pair"]["cot"]["question"])
 print("Fig. 3:", chosen["prefix"]["question"])
@@ -359,7 +356,8 @@ print("Fig. 3:", chosen["prefix"]["question"])
 #
 # For the smallest student, one setting at a time is varied: the temperature of SAG, its seed, the kind of
 # fine-tuning, and the number of trajectories (Tables 6 to 8, and one that is not in the paper). Missing adapters are
-# trained here. At `smoke` nothing is varied. The numbers below count the answers; notebook 05b has the tables.
+# trained here. At `smoke` and `laptop` nothing is varied. The numbers below count the answers; notebook 05b has the
+# tables.
 
 # %%
 varied = runner.run_sweeps(cfg, found, box=box, search=web_search)
@@ -372,17 +370,15 @@ pages.show_values({f"cases of {name}": count for name, count in Counter(case["se
 #
 # 1. Table 2 compares prompting, distillation, retrieval, first thoughts and voting on the same questions, with the
 #    uncertainty that so few questions leave.
-# 2. A vote over outcomes drops code that fails. It cannot make a plan better than those that were sampled: at
-#    `laptop` it repairs 148 of 210 answers with broken code, and 3 of the repaired become right.
+# 2. A vote over outcomes drops code that fails. It cannot make a plan better than those that were sampled: here it
+#    repairs 19 of 29 answers with broken code, and 1 of the repaired is then right.
 # 3. The questions that only one side got right decide whether a method is better. Averages hide which questions these
 #    are.
 #
-# At `laptop`, with 40 questions per benchmark, students that act beat students that recite at both sizes, and the
-# smaller one that acts beats the larger one that recites. In mathematics, where a question needs a computation,
-# reciting gets almost none right. Voting repairs failing steps, of which the smaller student has more, and hardly
-# changes accuracy. Some questions out of the training's domain, of kinds that the training data did not contain,
-# remain hard for every student: chains of several lookups (mini-musique) and problems in the style of a mathematics
-# olympiad (mini-olym).
+# With 40 questions of each of the two parts, the student that acts beats the one that recites. In mathematics, where a
+# question needs a computation, reciting gets nothing right. Voting repairs most failing steps and hardly changes
+# accuracy. The student whose teacher had the first-thought prefix gets fewer questions right than the one whose teacher
+# had none, but 80 questions cannot tell whether that is more than chance.
 #
 # ## Exercises
 #
