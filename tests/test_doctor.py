@@ -207,6 +207,7 @@ def test_an_adapter_that_comes_with_the_project_needs_no_tokenizer_of_its_own(to
 def test_servers_that_refuse_are_missing_and_are_asked_nothing_more(project):
     cfg = config.load(
         "laptop",
+        teacher_records="",
         student_server="http://127.0.0.1:9",
         teacher_server="http://127.0.0.1:9",
         retriever_url="http://127.0.0.1:9",

@@ -384,7 +384,7 @@ def test_a_student_with_adapters_has_room_for_their_rank(stub, project, monkeypa
     monkeypatch.setattr(evaluate.checkpoints, "finished", lambda folder: finished)
     conditions = [evaluate.Condition(SMOL, "agent_distill", 1, ("teaching-math",))]
     for tuning, room in (("lora", 32), ("full", None)):
-        cfg = config.load("laptop", engine="vllm", tuning=tuning)
+        cfg = config.load("laptop", engine="vllm", tuning=tuning, lora_rank=32)
         model, adapters = evaluate.open_student(cfg, SMOL, conditions)
         assert StubEngine.opened[-1].settings.get("max_lora_rank") == room
         assert list(adapters.values()) == [adapter]

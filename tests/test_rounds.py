@@ -289,7 +289,8 @@ def test_the_student_of_an_arm_comes_with_the_project():
         if row["part"] == "arm own1"
     )
     assert f"and {new} right runs of its own" in card and folder.name in card
-    assert rounds.committed(config.load("laptop"), "own1") is None
+    assert rounds.committed(config.load("laptop"), "own1") == folder
+    assert rounds.committed(config.load("laptop", teacher_records=""), "own1") is None
     with pytest.raises(ValueError, match="arm 'own9' is unknown, expected one of teacher, own1"):
         rounds.committed(cfg, "own9")
 
