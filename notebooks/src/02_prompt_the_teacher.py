@@ -246,11 +246,10 @@ table = figures.likelihood_table({part: (a[part], b[part]) for part in a})
 table if shared else print("No question has a kept run of both kinds, so there is nothing to compare.")
 
 # %% [markdown]
-# *a* is the agent, *b* the agent with the prefix. At `laptop` a whole run shows no measurable difference: the first
-# turn is harder to predict, the later turns are easier. So the paper's reason does not hold for this student: the
-# first turn, from which the gain should come, is the harder one. A first turn with a prefix has more prose (section
-# 2), and prose is hard to predict; once the plan is written, the rest is less surprising. Besides, a text that is
-# easy to predict is not always good to imitate: notebook 04 evaluates the students.
+# *a* is the agent, *b* the agent with the prefix. The paper's reason holds here: a whole run with the prefix is easier
+# to predict, and the first turn makes it so; in the later turns there is no measurable difference. The prefix is prose
+# as the model itself would write it, and this is what the untrained student knows best. But a text that is easy to
+# predict is not always good to imitate: notebook 04 evaluates the students.
 
 # %% [markdown]
 # ## 6 · The filter
