@@ -188,6 +188,7 @@ def test_a_real_student_is_trained_and_asked_for_every_variation_and_only_once(
     cfg = dataclasses.replace(
         CFG,
         students=(SMOL,),
+        keep="right",
         benchmarks=("teaching-hotpot", "teaching-math"),
         questions=1,
         max_steps=1,
