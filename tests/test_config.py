@@ -169,7 +169,9 @@ def test_the_address_of_a_server_names_no_folder_but_that_there_is_one_does(
     def folders(address):
         cfg = config.load("laptop", **{setting: address})
         return [
-            evaluate.condition_run(cfg, evaluate.Condition("s", "agent", 8, ("teaching-math",))).folder,
+            evaluate.condition_run(
+                cfg, evaluate.Condition("s", "agent", 8, ("teaching-math",))
+            ).folder,
             teach.teacher_run(cfg, "agent").folder,
         ]
 

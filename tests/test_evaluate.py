@@ -240,7 +240,10 @@ def test_an_arm_gives_one_graded_case_a_question_in_order_and_resumes(cfg, box):
 
 
 def test_cases_say_what_weights_in_what_precision_on_what_device_by_what_engine(cfg, box):
-    condition, asked = Condition("s", "agent", 1, ("teaching-math",)), benchmarks.load("teaching-math", 2)
+    condition, asked = (
+        Condition("s", "agent", 1, ("teaching-math",)),
+        benchmarks.load("teaching-math", 2),
+    )
     model = Answering(asked)
     (served,) = evaluate.evaluate(cfg, condition, model, asked[:1], box=box, search=None)
     model.weights, model.precision, model.device = "hub", "bf16", "cuda"
@@ -319,7 +322,10 @@ def test_chains_of_one_batch_share_its_seconds_equally_whoever_asks(cfg):
 @pytest.mark.parametrize("error", [MemoryError("out of memory"), ConnectionError("lost retriever")])
 def test_an_outage_that_lasts_is_counted_and_a_resume_asks_only_the_rest(project, box, error):
     cfg = config.load("smoke", batch_questions=1)
-    condition, asked = Condition("s", "cot", 1, ("teaching-math",)), benchmarks.load("teaching-math", 8)
+    condition, asked = (
+        Condition("s", "cot", 1, ("teaching-math",)),
+        benchmarks.load("teaching-math", 8),
+    )
     model = Answering(asked, None, *[error] * 8)
     with pytest.raises(
         RuntimeError, match=rf"7 of 8 questions are unanswered \({error}\); .* resume"
@@ -341,7 +347,10 @@ def test_an_outage_that_lasts_is_counted_and_a_resume_asks_only_the_rest(project
     ids=repr,
 )
 def test_a_bug_is_no_outage_and_is_not_tried_again(cfg, error):
-    condition, asked = Condition("s", "cot", 1, ("teaching-math",)), benchmarks.load("teaching-math", 3)
+    condition, asked = (
+        Condition("s", "cot", 1, ("teaching-math",)),
+        benchmarks.load("teaching-math", 3),
+    )
     model = Answering(asked, error)
     with pytest.raises(type(error)) as raised:
         evaluate.evaluate(cfg, condition, model, asked, box=None, search=None)
@@ -353,7 +362,10 @@ def test_a_bug_is_no_outage_and_is_not_tried_again(cfg, error):
 
 
 def test_a_question_that_nothing_answers_costs_only_itself(cfg):
-    condition, asked = Condition("s", "cot", 1, ("teaching-math",)), benchmarks.load("teaching-math", 6)
+    condition, asked = (
+        Condition("s", "cot", 1, ("teaching-math",)),
+        benchmarks.load("teaching-math", 6),
+    )
 
     class Refusing(Answering):
         def generate(self, conversations, **settings):
@@ -391,7 +403,10 @@ def test_a_lost_retriever_is_an_error_record_and_never_an_answer(cfg):
 
 
 def test_more_questions_go_on_in_the_same_folder(cfg):
-    condition, asked = Condition("s", "cot", 1, ("teaching-math",)), benchmarks.load("teaching-math", 3)
+    condition, asked = (
+        Condition("s", "cot", 1, ("teaching-math",)),
+        benchmarks.load("teaching-math", 3),
+    )
     model = Answering(asked)
     evaluate.evaluate(cfg, condition, model, asked[:1], box=None, search=None)
     assert len(evaluate.evaluate(cfg, condition, model, asked, box=None, search=None)) == 3
