@@ -334,7 +334,7 @@ def conversation(case: Case) -> list[dict]:
             if number < len(case["trace"]):
                 messages.append({"role": "user", "content": step["observation"]})
         return messages
-    # older records, such as those of `laptop`, do not say how they were asked
+    # older records, such as those of the first experiments (LOG.md), do not say how they were asked
     asked = prompts.cot_turns(
         case["question"],
         case["domain"],

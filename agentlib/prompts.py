@@ -189,7 +189,7 @@ LAST_TURN = (
 # it should be the model's own.
 COT = "Reason step by step, and put your final answer within \\boxed{}."
 
-# The wording "plan", of the recorded `laptop` runs: the first paragraph is made to be a plan and no
+# The wording "plan", of the first experiments (LOG.md): the first paragraph is made to be a plan and no
 # answer.
 _PLAN = "First write one sentence that says what has to be found and how, then an empty line. "
 COT_PLAN = {

@@ -3,7 +3,7 @@ the shape of its layers and from what `training` and `models` do with them.
 
 All sizes are bytes. Tests hold parameters against the models', one layer's activations against what
 torch saves, a whole training step against what its allocator counts on a CPU, and training against
-four peaks printed on an H100 (the students of `laptop`). Not measured yet: evaluation, the paper's
+four peaks printed on an H100 (students of 135M and 0.5B). Not measured yet: evaluation, the paper's
 students at full length, and what CUDA and its allocator take.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # 32 bits for each 256 of them (Dettmers et al. 2023, §3).
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
 ADAM = 4 + 4 + 8  # a trained number in 32 bits, its gradient and two moments
-LEARNT_SHARE = 0.3  # of a trajectory's tokens; 0.28 in the recorded ones at `laptop`
+LEARNT_SHARE = 0.3  # of a trajectory's tokens; 0.28 in those of the first experiments
 WHOLE_LOGITS = 3  # with their logarithms and gradients, to the logits in 32 bits
 PART_LOGITS = 1.5  # of one part, which turn into their gradients, and a copy in 16 bits
 NEW_TOKENS = 1024  # of a conversation, read in one step
