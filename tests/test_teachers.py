@@ -238,11 +238,8 @@ def test_what_a_run_of_smoke_ends_with_is_what_its_records_say(committed):
 @pytest.mark.parametrize("preset", ["smoke", "laptop"])
 def test_verdicts_to_expect_are_those_of_the_records(committed, preset):
     holds = figures.check_claims(committed[preset])["holds"].value_counts()
-    row = [
-        preset,
-        holds.sum(),
-        *(holds.get(verdict, 0) for verdict in ("yes", "no", "not settled")),
-    ]
+    found = [holds.get(verdict, 0) for verdict in ("yes", "no", "not settled")]
+    row = [preset, sum(found), *found]
     assert f"| {' | '.join(map(str, row))} |" in PAGES["expected"]
 
 
