@@ -341,8 +341,8 @@ print("BEFORE\n" + before, "AFTER\n" + after, sep="\n\n")
 assert before != after or len(curve) < 10  # a handful of steps may leave the greedy words as they were
 
 # %% [markdown]
-# In the output above the adapter is the stand-in that the first line names, trained on at most 20 trajectories. It
-# has learnt how a turn begins ("Thought:"), but it writes no code, and its product is as wrong as the one before.
+# In the output above, the untrained model computes in its head, and is wrong. The trained one writes code, and the code
+# is right, although the plan before it is not: it says "add" where the question multiplies.
 #
 # ## What we saw
 #
@@ -493,9 +493,9 @@ for name, mask in {"your mask": unmask, "mask_by_hand": mask_by_hand}.items():
 print(f"--- the real reply begins\n{unseen[3]['content']}")
 
 # %% [markdown]
-# The first student writes the sandbox's turn itself, with a reply that no search gave; the second ends its turn and
-# waits. Compare the invented reply with the real one: in the output above, a region becomes a city. The student would
-# trust it. At test time the loop stops at the end of the code, which hides this habit but does not remove it.
+# The first student writes the sandbox's turn itself: its header, the word "Observation", and then words of its own that
+# no search gave. The second ends its turn and waits. At test time the loop stops at the end of the code, which hides
+# this habit but does not remove it.
 
 # %% [markdown]
 # ### 5 · A rank of your own

@@ -149,16 +149,14 @@ pages.show_values({name.partition("_")[0]: " ".join(path.name for path in paths)
 #
 # 1. All eight figures are drawn from records. Each names the preset and the models, and most the number of questions
 #    behind a point.
-# 2. The order of the bars is the finding. Their height depends on the questions, and ours are generated. At 0.5B our
-#    agent gets more of them right than the paper's agent gets of its questions, and our CoT student fewer.
-# 3. The intervals cover the choice of questions, not the training. Notebook 05b says how much two trainings of one
-#    student differ.
+# 2. The order of the bars is the finding. Their height depends on the questions, and ours here are generated.
+# 3. The intervals cover the choice of questions, not the training of the students.
 #
-# Which figures look like the paper's? At `laptop`, Figure 1 does in its main point (the distilled agent leads at both
-# sizes), and so does Figure 7 (fewer questions with broken code in every pair of bars). Figure 6 does on three of
-# four benchmarks, and Figure 8 at 0.5B but not at 135M. Figure 4 does not: ours has the agent far ahead on mini-math,
-# and in the paper the bars are close. Figure 5 leaves it open, because none of its changes is beyond chance. Figures
-# 2 and 3 are single examples.
+# Which figures look like the paper's? On the teaching set, Figure 1 does in its main point (the student that acts
+# leads), and so does Figure 7 (fewer questions with broken code with a vote). Figure 6 does not: our agent writes more
+# than the CoT student in mathematics and less on facts, and in the paper it is the other way round. Figure 4 does not
+# either: our CoT student gets no mathematics right, and in the paper the bars are close. Figures 5 and 8 leave it
+# open, because none of their changes is beyond chance. Figures 2 and 3 are single examples.
 #
 # The numbers behind these figures, and which claims they settle, are in [05b](05b_tables_and_claims.ipynb);
 # transcripts of wrong answers are in [05c](05c_read_the_failures.ipynb).
