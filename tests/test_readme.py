@@ -12,7 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from agentlib import benchmarks, cases, config, figures, filtering, prompts, records, teach
+from agentlib import benchmarks, cases, config, distill, figures, filtering, prompts, records, teach
 from agentlib.figures import claims, statistics, tables
 from agentlib.models import weights
 from agentlib.runner import notebooks
@@ -255,6 +255,25 @@ def test_the_claims_on_the_page_are_those_of_the_records(laptop, teaching):
         assert f"| {name} | {' | '.join(map(str, row))} |".replace(tables.NO_BREAK, " ") in saved, (
             name
         )
+
+
+def test_the_page_says_what_the_benchmarks_show(laptop):
+    greedy = {m: found for m, found in laptop[laptop["n"] == 1].groupby("method")}
+    acts, recites = (greedy[m] for m in ("agent_distill", "cot_distill"))
+    right = [int(found["correct"].sum()) for found in (acts, recites)]
+    assert f"gets {right[0]} of 240 right and the one that recites {right[1]}, which may" in README
+    assert (claims.check_claims(laptop)["holds"].head(1) == "not settled").all()
+    wiki = int(acts[acts["benchmark"] == "2wikimultihopqa-slice"]["correct"].sum())
+    trivial = records.read_json(config.load("laptop").records / "wiki_slice.json")["trivial"]
+    (first,) = (
+        row["per cent"]
+        for row in trivial
+        if row["benchmark"] == "2wikimultihopqa-slice" and "first option" in row["policy"]
+    )
+    said = f"{wiki} of these {right[0]} are questions of 2WikiMultiHopQA, where the first of two"
+    assert f"{said} options is right for {first:.0f} %" in README
+    kept = len(distill.training_cases(config.load("laptop"), "agent_distill"))
+    assert f"learnt from {kept} runs on generated questions" in README
 
 
 def test_the_lead_at_smoke_is_as_the_page_says():

@@ -378,7 +378,8 @@ pages.show_values({f"cases of {name}": count for name, count in Counter(case["se
 # With 40 questions of each of the two parts, the student that acts beats the one that recites. In mathematics, where a
 # question needs a computation, reciting gets nothing right. Voting repairs most failing steps and hardly changes
 # accuracy. The student whose teacher had the first-thought prefix gets fewer questions right than the one whose teacher
-# had none, but 80 questions cannot tell whether that is more than chance.
+# had none, but 80 questions cannot tell whether that is more than chance. About a third of the questions are out of the
+# training's domain, of kinds that the training data did not contain; notebook 11 counts these apart.
 #
 # ## Exercises
 #
